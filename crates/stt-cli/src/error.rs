@@ -1,0 +1,91 @@
+//! How a failure looks to a person and to a machine.
+
+use std::{error::Error, fmt, path::Path};
+
+use serde_json::json;
+use stc::Coded;
+
+/// A failed command: what could not be done, the stable code, the causes and a hint.
+#[derive(Debug)]
+pub(crate) struct CliError {
+    message: String,
+    code: &'static str,
+    retry_helps: bool,
+    causes: Vec<String>,
+    hint: Option<String>,
+}
+
+impl CliError {
+    /// A failure that the command line itself found.
+    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { message: message.into(), code, retry_helps: false, causes: Vec::new(), hint: None }
+    }
+
+    /// What was being done when `error` happened.
+    pub(crate) fn doing(what: impl Into<String>, error: &(impl Coded + ?Sized)) -> Self {
+        let mut causes = vec![error.to_string()];
+        let mut next = error.source();
+        while let Some(cause) = next {
+            causes.push(cause.to_string());
+            next = cause.source();
+        }
+        causes.dedup();
+        Self {
+            message: what.into(),
+            code: error.code(),
+            retry_helps: error.retry_helps(),
+            causes,
+            hint: error.hint().map(str::to_owned),
+        }
+    }
+
+    /// A file operation that failed.
+    pub(crate) fn file(what: &str, path: &Path, error: &std::io::Error) -> Self {
+        use std::io::ErrorKind;
+        let (code, hint) = match error.kind() {
+            ErrorKind::NotFound => ("file.not_found", None),
+            ErrorKind::PermissionDenied => ("file.permission", None),
+            ErrorKind::AlreadyExists => ("file.exists", Some("choose another name, or move it")),
+            ErrorKind::StorageFull => ("file.disk_full", Some("free some space and run it again")),
+            _ => ("file.io", None),
+        };
+        let mut failed = Self::new(code, format!("{what} {}", path.display()));
+        failed.causes.push(error.to_string());
+        failed.hint = hint.map(str::to_owned);
+        failed
+    }
+
+    /// Adds advice.
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same for machines.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        json!({
+            "error": {
+                "code": self.code,
+                "message": self.message,
+                "causes": self.causes,
+                "hint": self.hint,
+                "retry_helps": self.retry_helps,
+            }
+        })
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "error: {} ({})", self.message, self.code)?;
+        for cause in &self.causes {
+            writeln!(f, "  cause: {cause}")?;
+        }
+        if let Some(hint) = &self.hint {
+            writeln!(f, "hint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for CliError {}

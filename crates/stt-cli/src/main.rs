@@ -1,0 +1,39 @@
+//! `stt`: every job a person does with STT.
+//!
+//! One file per command under `commands`; `output` decides who may print what; `error` turns any
+//! failure into a sentence, a cause, a hint and a stable code.
+
+mod commands;
+mod error;
+mod output;
+mod private_file;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{commands::Command, output::Output};
+
+/// Private byte streams between machines that share a seed.
+#[derive(Parser)]
+#[command(name = "stt", version, propagate_version = true)]
+struct Cli {
+    /// Print results and errors as JSON, one object a line.
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.json);
+    match cli.command.run(&output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output.error(&error);
+            ExitCode::from(1)
+        }
+    }
+}
