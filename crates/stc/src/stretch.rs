@@ -20,7 +20,11 @@ pub struct Cost {
 #[non_exhaustive]
 pub enum StretchError {
     /// The cost lies outside of what is safe (too cheap) or payable (too dear).
-    #[error("lattice size {lattice_size} with depth {depth} needs {kib} KiB; allowed are {} to {}", Cost::MIN_KIB, Cost::MAX_KIB)]
+    #[error(
+        "lattice size {lattice_size} with depth {depth} needs {kib} KiB; allowed are {} to {}",
+        Cost::MIN_KIB,
+        Cost::MAX_KIB
+    )]
     Cost {
         /// Side of the matrix.
         lattice_size: u16,
@@ -138,7 +142,10 @@ mod tests {
 
     #[test]
     fn a_cost_out_of_range_is_refused_with_its_number() {
-        assert_eq!(Cost::new(1, 1).unwrap_err(), StretchError::Cost { lattice_size: 1, depth: 1, kib: 1 });
+        assert_eq!(
+            Cost::new(1, 1).unwrap_err(),
+            StretchError::Cost { lattice_size: 1, depth: 1, kib: 1 }
+        );
         assert!(Cost::new(u16::MAX, u8::MAX).is_err());
     }
 

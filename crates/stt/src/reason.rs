@@ -1,0 +1,116 @@
+//! Why a session ended, and how that is said on the wire.
+
+use std::fmt;
+
+/// Why a session ended.
+///
+/// The first four travel as the application error code of QUIC's CONNECTION_CLOSE, so the peer sees
+/// them too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// One side called `close`, with a text for the other.
+    Closed {
+        /// Whether it was the peer.
+        by_peer: bool,
+        /// What was given as the reason, at most [`CloseReason::MAX_TEXT`] bytes of UTF-8.
+        text: String,
+    },
+    /// One side's node was stopped.
+    Shutdown {
+        /// Whether it was the peer's.
+        by_peer: bool,
+    },
+    /// The peer did not want this session.
+    Refused(Refusal),
+    /// A proof did not verify, or a message of the handshake was tampered with.
+    AuthFailure,
+    /// Nothing authentic arrived for too long.
+    Timeout,
+    /// One side broke a rule of the protocol.
+    Protocol {
+        /// Which, in words.
+        rule: String,
+    },
+}
+
+/// Why a peer that holds the seed refused a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// It is not accepting sessions.
+    NotAccepting,
+    /// It does not want this node.
+    Denied,
+    /// It has as many sessions as it may.
+    Full,
+}
+
+impl CloseReason {
+    /// Longest text that travels with a close, in bytes.
+    pub const MAX_TEXT: usize = 256;
+
+    /// The stable word for it: `closed`, `shutdown`, `refused`, `auth_failure`, `timeout`,
+    /// `protocol`.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Closed { .. } => "closed",
+            Self::Shutdown { .. } => "shutdown",
+            Self::Refused(_) => "refused",
+            Self::AuthFailure => "auth_failure",
+            Self::Timeout => "timeout",
+            Self::Protocol { .. } => "protocol",
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let who = |by_peer: &bool| if *by_peer { "the peer" } else { "this side" };
+        match self {
+            Self::Closed { by_peer, text } if text.is_empty() => {
+                write!(f, "closed by {}", who(by_peer))
+            }
+            Self::Closed { by_peer, text } => write!(f, "closed by {}: {text}", who(by_peer)),
+            Self::Shutdown { by_peer } => write!(f, "{} was stopped", who(by_peer)),
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::AuthFailure => f.write_str("a proof of the handshake did not verify"),
+            Self::Timeout => f.write_str("nothing arrived from the peer for too long"),
+            Self::Protocol { rule } => write!(f, "a rule of the protocol was broken: {rule}"),
+        }
+    }
+}
+
+impl Refusal {
+    /// Its application error code on the wire (docs/protocol.md, "Close codes").
+    #[must_use]
+    pub const fn wire_code(self) -> u32 {
+        match self {
+            Self::NotAccepting => 0x10,
+            Self::Denied => 0x11,
+            Self::Full => 0x12,
+        }
+    }
+
+    /// The refusal with that code.
+    #[must_use]
+    pub const fn from_wire_code(code: u64) -> Option<Self> {
+        match code {
+            0x10 => Some(Self::NotAccepting),
+            0x11 => Some(Self::Denied),
+            0x12 => Some(Self::Full),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotAccepting => "the peer is not accepting sessions",
+            Self::Denied => "the peer does not allow this node",
+            Self::Full => "the peer has as many sessions as it may",
+        })
+    }
+}
