@@ -1,0 +1,496 @@
+//! The emitter: names, their handlers, and the rules between them.
+
+use std::{
+    any::Any,
+    collections::HashMap,
+    convert::Infallible,
+    sync::{
+        Arc, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+use tokio::{runtime, sync::mpsc};
+
+use super::{
+    Emission, Event, EventError, EventHandler, EventKind, HandlerFuture, HandlerId, HandlerStats,
+    event::check_name,
+    handler::{Offer, QueueLimits, Registered, Waiting, Watch},
+};
+
+/// Calls handlers when something happens.
+///
+/// Cheap to clone; clones share everything. Emitting never waits and never runs a handler inside
+/// the call: each handler has its own queue and, while that is not empty, its own task on the
+/// runtime. So a handler that waits, blocks its thread or panics delays nobody but itself.
+///
+/// # Order
+/// A handler gets the events of one emitting task in the order in which they were emitted, one at
+/// a time. Between handlers there is no order. A handler of [`EventEmitter::ANY`] sees all events
+/// in one order.
+///
+/// # Drop rules
+/// - A handler that is busy has up to [`EmitterConfig::queue_events`] events and
+///   [`EmitterConfig::queue_bytes`] bytes waiting (one event always fits). What is emitted while
+///   its queue is full is lost *for this handler*: the newest is dropped, what waits stays.
+/// - The first loss of a row is reported as a `warning` event with code `events.slow_handler`, all
+///   are counted ([`HandlerStats::dropped`], [`EmitterStats::dropped`]).
+/// - A handler that panics keeps its registration and gets its next event. The panic is counted
+///   and reported as a `warning` event with code `events.handler_panicked`.
+/// - Losses and panics of handlers of `warning` (and of handlers of all events while they handle
+///   one) are counted only, so that no report causes the next.
+/// - A removed handler gets nothing more, also not what was waiting; a call that runs already goes
+///   on to its end.
+///
+/// # Memory
+/// An idle handler costs at most 100 bytes plus what its closure captures; an event is shared by
+/// all handlers that wait for it.
+#[derive(Clone)]
+pub struct EventEmitter {
+    shared: Arc<Shared>,
+}
+
+/// Limits of an [`EventEmitter`].
+#[derive(Clone, Copy, Debug)]
+pub struct EmitterConfig {
+    queue: QueueLimits,
+}
+
+/// What an emitter has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EmitterStats {
+    /// Events emitted, those without a handler included.
+    pub emitted: u64,
+    /// Calls of handlers begun.
+    pub handled: u64,
+    /// Events that some handler missed, once per handler.
+    pub dropped: u64,
+    /// Calls that panicked.
+    pub panicked: u64,
+    /// Handlers registered now.
+    pub handlers: usize,
+}
+
+type Handler = Arc<Registered<dyn EventHandler>>;
+
+struct Shared {
+    handlers: RwLock<HashMap<Arc<str>, Vec<Handler>>>,
+    /// Bit `EventKind as u32` is set when somebody listens to that kind; bit 31 for all events.
+    listened: AtomicU32,
+    runtime: OnceLock<runtime::Handle>,
+    limits: QueueLimits,
+    next_id: AtomicU64,
+    emitted: AtomicU64,
+    dropped: AtomicU64,
+    counters: Arc<Counters>,
+    /// The same, as handlers see it.
+    watch: Arc<dyn Watch>,
+}
+
+#[derive(Default)]
+struct Counters {
+    handled: AtomicU64,
+    panicked: AtomicU64,
+    /// Where panics are reported; empty once the emitter is gone.
+    emitter: OnceLock<std::sync::Weak<Shared>>,
+}
+
+const ANY_BIT: u32 = 1 << 31;
+
+impl EmitterConfig {
+    /// Events that may wait for one handler, when nothing else is said.
+    pub const DEFAULT_QUEUE_EVENTS: usize = 256;
+    /// Bytes of events that may wait for one handler, when nothing else is said: 4 MiB.
+    pub const DEFAULT_QUEUE_BYTES: usize = 4 << 20;
+
+    /// Events that may wait for one handler.
+    #[must_use]
+    pub const fn queue_events(&self) -> usize {
+        self.queue.events
+    }
+
+    /// Bytes of events that may wait for one handler.
+    #[must_use]
+    pub const fn queue_bytes(&self) -> usize {
+        self.queue.bytes
+    }
+
+    /// Sets how many events may wait for one handler, 1 to 65,536. Default:
+    /// [`Self::DEFAULT_QUEUE_EVENTS`].
+    ///
+    /// # Errors
+    /// [`EventError::OutOfRange`].
+    pub const fn with_queue_events(mut self, events: usize) -> Result<Self, EventError> {
+        if events < 1 || events > 65_536 {
+            return Err(EventError::OutOfRange {
+                what: "queue_events",
+                min: 1,
+                max: 65_536,
+                got: events,
+            });
+        }
+        self.queue.events = events;
+        Ok(self)
+    }
+
+    /// Sets how many bytes of events may wait for one handler, 1 KiB to 1 GiB. Default:
+    /// [`Self::DEFAULT_QUEUE_BYTES`].
+    ///
+    /// # Errors
+    /// [`EventError::OutOfRange`].
+    pub const fn with_queue_bytes(mut self, bytes: usize) -> Result<Self, EventError> {
+        if bytes < 1 << 10 || bytes > 1 << 30 {
+            return Err(EventError::OutOfRange {
+                what: "queue_bytes",
+                min: 1 << 10,
+                max: 1 << 30,
+                got: bytes,
+            });
+        }
+        self.queue.bytes = bytes;
+        Ok(self)
+    }
+}
+
+impl Default for EmitterConfig {
+    fn default() -> Self {
+        let (events, bytes) = (Self::DEFAULT_QUEUE_EVENTS, Self::DEFAULT_QUEUE_BYTES);
+        Self { queue: QueueLimits { events, bytes } }
+    }
+}
+
+impl EventEmitter {
+    /// The name that stands for all events when a handler is registered.
+    pub const ANY: &'static str = "*";
+    /// Most handlers of one event.
+    pub const MAX_HANDLERS: usize = 65_536;
+    /// Most names that have handlers at one time.
+    pub const MAX_NAMES: usize = 4_096;
+
+    /// An emitter with the default limits. Handlers run on the runtime from which the emitter is
+    /// made or, when that is none, on the one from which the first handler is registered.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_config(EmitterConfig::default())
+    }
+
+    /// An emitter with other limits.
+    #[must_use]
+    pub fn with_config(config: EmitterConfig) -> Self {
+        Self::make(config, runtime::Handle::try_current().ok())
+    }
+
+    /// An emitter whose handlers run on this runtime, wherever it is made.
+    #[must_use]
+    pub fn with_runtime(config: EmitterConfig, runtime: runtime::Handle) -> Self {
+        Self::make(config, Some(runtime))
+    }
+
+    fn make(config: EmitterConfig, runtime: Option<runtime::Handle>) -> Self {
+        let counters = Arc::new(Counters::default());
+        let shared = Arc::new(Shared {
+            handlers: RwLock::default(),
+            listened: AtomicU32::new(0),
+            runtime: runtime.map(OnceLock::from).unwrap_or_default(),
+            limits: config.queue,
+            next_id: AtomicU64::new(1),
+            emitted: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            watch: Arc::clone(&counters) as Arc<dyn Watch>,
+            counters,
+        });
+        let _ = shared.counters.emitter.set(Arc::downgrade(&shared));
+        Self { shared }
+    }
+
+    /// Calls `handler` on every event with this name; [`Self::ANY`] stands for all events.
+    ///
+    /// # Errors
+    /// [`EventError`] when the name cannot be one, a limit is reached, or there is no runtime.
+    pub fn on<F, Fut>(&self, name: &str, handler: F) -> Result<HandlerId, EventError>
+    where
+        F: Fn(Arc<Event>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.add(name, |id| Arc::new(Registered::new(id, false, handler)))
+    }
+
+    /// As [`Self::on`], for the next event only.
+    ///
+    /// # Errors
+    /// As [`Self::on`].
+    pub fn once<F, Fut>(&self, name: &str, handler: F) -> Result<HandlerId, EventError>
+    where
+        F: Fn(Arc<Event>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.add(name, |id| Arc::new(Registered::new(id, true, handler)))
+    }
+
+    /// As [`Self::on`], with a handler that is shared or whose type is not known.
+    ///
+    /// # Errors
+    /// As [`Self::on`].
+    pub fn register(
+        &self,
+        name: &str,
+        handler: Arc<dyn EventHandler>,
+    ) -> Result<HandlerId, EventError> {
+        self.add(name, |id| Arc::new(Registered::new(id, false, Shareable(handler))))
+    }
+
+    /// Removes one handler, and says whether it was there.
+    pub fn remove(&self, name: &str, id: HandlerId) -> bool {
+        let removed = {
+            let mut all = self.write();
+            let Some(list) = all.get_mut(name) else { return false };
+            let Some(at) = list.iter().position(|handler| handler.id == id) else { return false };
+            let removed = list.remove(at);
+            if list.is_empty() {
+                all.remove(name);
+                self.forget(name);
+            }
+            removed
+        };
+        removed.end();
+        true
+    }
+
+    /// Removes all handlers of one name and returns how many there were.
+    pub fn clear_event(&self, name: &str) -> usize {
+        let removed = {
+            let mut all = self.write();
+            self.forget(name);
+            all.remove(name).unwrap_or_default()
+        };
+        removed.iter().for_each(|handler| handler.end());
+        removed.len()
+    }
+
+    /// Removes all handlers.
+    pub fn clear_all(&self) {
+        let removed = {
+            let mut all = self.write();
+            self.shared.listened.store(0, Ordering::Release);
+            std::mem::take(&mut *all)
+        };
+        removed.values().flatten().for_each(|handler| handler.end());
+    }
+
+    /// The names that have handlers, in order; [`Self::ANY`] is among them if all events are
+    /// listened to.
+    #[must_use]
+    pub fn event_names(&self) -> Vec<Arc<str>> {
+        let mut names: Vec<_> = self.read().keys().cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// How many handlers a name has.
+    #[must_use]
+    pub fn handler_count(&self, name: &str) -> usize {
+        self.read().get(name).map_or(0, Vec::len)
+    }
+
+    /// Whether anybody would be called for such an event: one atomic load, so that nobody makes an
+    /// event in vain. For [`EventKind::Custom`], whether any custom name is listened to.
+    #[must_use]
+    pub fn wants(&self, kind: EventKind) -> bool {
+        self.shared.listened.load(Ordering::Acquire) & (bit(kind) | ANY_BIT) != 0
+    }
+
+    /// Emits an event: it joins the queue of every handler of its name, and of all events. Never
+    /// waits.
+    pub fn emit(&self, event: Event) -> Emission {
+        self.shared.emit(event, None)
+    }
+
+    /// Emits an event and waits until every handler that got it has finished with it (or was
+    /// removed). Called from a handler of the same event it would wait for itself.
+    pub async fn emit_and_wait(&self, event: Event) -> Emission {
+        let (done, mut finished) = mpsc::channel::<Infallible>(1);
+        let emission = self.shared.emit(event, Some(done));
+        // Nothing is ever sent: the channel ends when the last handler drops its sender.
+        let _ = finished.recv().await;
+        emission
+    }
+
+    /// What one handler has done so far, while it is registered.
+    #[must_use]
+    pub fn handler_stats(&self, name: &str, id: HandlerId) -> Option<HandlerStats> {
+        self.read().get(name)?.iter().find(|handler| handler.id == id).map(|it| it.stats())
+    }
+
+    /// What the emitter has done so far.
+    #[must_use]
+    pub fn stats(&self) -> EmitterStats {
+        EmitterStats {
+            emitted: self.shared.emitted.load(Ordering::Relaxed),
+            handled: self.shared.counters.handled.load(Ordering::Relaxed),
+            dropped: self.shared.dropped.load(Ordering::Relaxed),
+            panicked: self.shared.counters.panicked.load(Ordering::Relaxed),
+            handlers: self.read().values().map(Vec::len).sum(),
+        }
+    }
+
+    fn add(
+        &self,
+        name: &str,
+        make: impl FnOnce(HandlerId) -> Handler,
+    ) -> Result<HandlerId, EventError> {
+        if name != Self::ANY {
+            check_name(name)?;
+        }
+        if self.shared.runtime.get().is_none() {
+            let handle = runtime::Handle::try_current().map_err(|_| EventError::NoRuntime)?;
+            let _ = self.shared.runtime.set(handle);
+        }
+        let id = HandlerId(self.shared.next_id.fetch_add(1, Ordering::Relaxed));
+        let handler = make(id);
+        let mut all = self.write();
+        if all.len() >= Self::MAX_NAMES && !all.contains_key(name) {
+            return Err(EventError::TooManyNames { limit: Self::MAX_NAMES });
+        }
+        let list = match all.get_mut(name) {
+            Some(list) => list,
+            None => all.entry(name.into()).or_default(),
+        };
+        if list.len() >= Self::MAX_HANDLERS {
+            return Err(EventError::TooManyHandlers { limit: Self::MAX_HANDLERS });
+        }
+        list.push(handler);
+        let bit = if name == Self::ANY { ANY_BIT } else { bit(EventKind::of_name(name)) };
+        self.shared.listened.fetch_or(bit, Ordering::Release);
+        Ok(id)
+    }
+
+    /// The last handler of a name is gone. The bit of custom events stays: it stands for many
+    /// names, and only saves work.
+    fn forget(&self, name: &str) {
+        let bit = match EventKind::of_name(name) {
+            EventKind::Custom if name == Self::ANY => ANY_BIT,
+            EventKind::Custom => return,
+            kind => bit(kind),
+        };
+        self.shared.listened.fetch_and(!bit, Ordering::Release);
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<Arc<str>, Vec<Handler>>> {
+        self.shared.handlers.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<Arc<str>, Vec<Handler>>> {
+        self.shared.handlers.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    fn emit(&self, event: Event, done: Option<mpsc::Sender<Infallible>>) -> Emission {
+        self.emitted.fetch_add(1, Ordering::Relaxed);
+        let mut emission = Emission::default();
+        let mut late = false;
+        let mut over = false;
+        let event = Arc::new(event);
+        if let Some(runtime) = self.runtime.get() {
+            let all = self.handlers.read().unwrap_or_else(PoisonError::into_inner);
+            let lists = [all.get(event.name()), all.get(EventEmitter::ANY)];
+            for handler in lists.into_iter().flatten().flatten() {
+                let waiting = Waiting { event: Arc::clone(&event), _done: done.clone() };
+                match handler.offer(waiting, self.limits, runtime, &self.watch) {
+                    Offer::Queued { last } => {
+                        emission.queued += 1;
+                        over |= last;
+                    }
+                    Offer::Dropped { first } => {
+                        emission.dropped += 1;
+                        late |= first;
+                    }
+                    Offer::Over => {}
+                }
+            }
+        }
+        drop(done);
+        if over {
+            self.sweep(event.name());
+        }
+        if emission.dropped > 0 {
+            let dropped = u64::try_from(emission.dropped).unwrap_or(u64::MAX);
+            self.dropped.fetch_add(dropped, Ordering::Relaxed);
+            if late && !matches!(*event, Event::Warning { .. }) {
+                let details =
+                    format!("a handler of `{}` is too slow and misses events", event.name());
+                self.emit(Event::Warning { code: "events.slow_handler", details }, None);
+            }
+        }
+        emission
+    }
+
+    /// Removes handlers that wanted one event and have it.
+    fn sweep(&self, name: &str) {
+        let mut all = self.handlers.write().unwrap_or_else(PoisonError::into_inner);
+        let mut gone = Vec::new();
+        for name in [name, EventEmitter::ANY] {
+            let Some(list) = all.get_mut(name) else { continue };
+            gone.extend(list.extract_if(.., |handler| handler.is_over()));
+            if list.is_empty() {
+                all.remove(name);
+            }
+        }
+        drop(all);
+        drop(gone);
+    }
+}
+
+impl Default for EventEmitter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for EventEmitter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EventEmitter").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+impl Watch for Counters {
+    fn ran(&self) {
+        self.handled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn panicked(&self, event: &Event, panic: &(dyn Any + Send)) {
+        self.panicked.fetch_add(1, Ordering::Relaxed);
+        let emitter = self.emitter.get().and_then(std::sync::Weak::upgrade);
+        if let (Some(emitter), false) = (emitter, matches!(event, Event::Warning { .. })) {
+            let text = panic
+                .downcast_ref::<&str>()
+                .copied()
+                .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+                .unwrap_or("no text");
+            let details = format!("a handler of `{}` panicked: {text}", event.name());
+            emitter.emit(Event::Warning { code: "events.handler_panicked", details }, None);
+        }
+    }
+}
+
+/// A shared handler as a handler.
+struct Shareable(Arc<dyn EventHandler>);
+
+impl EventHandler for Shareable {
+    fn handle(&self, event: Arc<Event>) -> HandlerFuture {
+        self.0.handle(event)
+    }
+}
+
+const fn bit(kind: EventKind) -> u32 {
+    1 << match kind {
+        EventKind::SessionCreated => 0,
+        EventKind::SessionClosed => 1,
+        EventKind::PeerConnected => 2,
+        EventKind::PeerDisconnected => 3,
+        EventKind::DataReceived => 4,
+        EventKind::Error => 5,
+        EventKind::Warning => 6,
+        EventKind::Custom => 7,
+    }
+}
