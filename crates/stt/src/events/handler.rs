@@ -4,16 +4,14 @@ use std::{
     any::Any,
     collections::VecDeque,
     convert::Infallible,
-    future::poll_fn,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::Poll,
 };
 
 use tokio::{runtime, sync::mpsc};
 
 use super::Event;
+use crate::unwind::catching;
 
 /// What a handler returns: it is awaited before the same handler gets its next event.
 pub type HandlerFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -204,7 +202,7 @@ impl Registered<dyn EventHandler> {
     async fn run(self: Arc<Self>, watch: Arc<dyn Watch>) {
         while let Some(waiting) = self.next() {
             watch.ran();
-            if let Err(panic) = self.call(Arc::clone(&waiting.event)).await {
+            if let Err(panic) = catching(|| self.handler.handle(Arc::clone(&waiting.event))).await {
                 {
                     let mut lane = self.lane();
                     lane.panicked = lane.panicked.saturating_add(1);
@@ -212,29 +210,5 @@ impl Registered<dyn EventHandler> {
                 watch.panicked(&waiting.event, &*panic);
             }
         }
-    }
-
-    /// One call, with its panic caught: also the panic of making the future, and of dropping it.
-    async fn call(&self, event: Arc<Event>) -> Result<(), Box<dyn Any + Send>> {
-        let mut future = Some(catch_unwind(AssertUnwindSafe(|| self.handler.handle(event)))?);
-        poll_fn(|context| {
-            let step = catch_unwind(AssertUnwindSafe(|| {
-                let Some(running) = future.as_mut() else { return Poll::Ready(()) };
-                let step = running.as_mut().poll(context);
-                if step.is_ready() {
-                    future = None;
-                }
-                step
-            }));
-            match step {
-                Ok(step) => step.map(Ok),
-                Err(panic) => {
-                    let rest = future.take();
-                    let _ = catch_unwind(AssertUnwindSafe(|| drop(rest)));
-                    Poll::Ready(Err(panic))
-                }
-            }
-        })
-        .await
     }
 }
