@@ -1,0 +1,231 @@
+//! Who a node is: an ed25519 node key, and the X25519 key that it vouches for.
+
+use std::fmt;
+
+use aws_lc_rs::{
+    agreement::{PrivateKey, X25519},
+    signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey},
+};
+use curve25519_dalek::edwards::CompressedEdwardsY;
+use stc::{
+    Coded, Key, kdf,
+    random::RandomError,
+    stretch::{Cost, StretchError, stretch},
+};
+
+use crate::NodeId;
+
+/// Which side of a handshake a key is used on. Part of what the node key signs, so that a proof
+/// made for one side is worth nothing on the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Initiator,
+    Responder,
+}
+
+/// A node's keys.
+///
+/// The X25519 key of the handshake is a key of its own, signed once for each role when the identity
+/// is made. (An ed25519 key turned into an X25519 one would share its secret with its negation,
+/// and so evade a list of denied nodes.)
+pub struct Identity {
+    node_id: NodeId,
+    static_secret: Key,
+    proofs: [[u8; Proof::SIGNATURE_LEN]; 2],
+}
+
+/// What a peer shows to prove that its X25519 key belongs to its node key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Proof {
+    pub(crate) node_id: NodeId,
+    pub(crate) signature: [u8; Self::SIGNATURE_LEN],
+}
+
+/// Why there is no identity.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdentityError {
+    /// A persistent identity needs a node seed, and it is empty.
+    #[error("the node seed is empty")]
+    EmptySeed,
+    /// No random bytes.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+    /// The node seed could not be stretched.
+    #[error(transparent)]
+    Stretch(#[from] StretchError),
+    /// The cryptographic library refused a freshly derived key.
+    #[error("the node's keys could not be made")]
+    Keys,
+}
+
+impl Coded for IdentityError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::EmptySeed => "identity.empty_seed",
+            Self::Random(error) => error.code(),
+            Self::Stretch(error) => error.code(),
+            Self::Keys => "identity.keys",
+        }
+    }
+
+    fn retry_helps(&self) -> bool {
+        match self {
+            Self::Random(error) => error.retry_helps(),
+            Self::Stretch(error) => error.retry_helps(),
+            Self::EmptySeed | Self::Keys => false,
+        }
+    }
+}
+
+impl Identity {
+    /// A new node, unlike every other, forgotten when the process ends.
+    ///
+    /// # Errors
+    /// [`IdentityError::Random`] when the system has no random bytes.
+    pub fn ephemeral() -> Result<Self, IdentityError> {
+        Self::from_key(&Key::generate()?)
+    }
+
+    /// The node that belongs to `node_seed`, the same at every start.
+    ///
+    /// The seed is stretched with Argon2id at [`Cost::DEFAULT`]: who guesses it is this node.
+    ///
+    /// # Errors
+    /// [`IdentityError::EmptySeed`] and [`IdentityError::Stretch`].
+    pub fn persistent(node_seed: &[u8]) -> Result<Self, IdentityError> {
+        Self::persistent_with_cost(node_seed, Cost::DEFAULT)
+    }
+
+    /// As [`Self::persistent`] at another cost, which gives another node.
+    ///
+    /// # Errors
+    /// As [`Self::persistent`].
+    pub fn persistent_with_cost(node_seed: &[u8], cost: Cost) -> Result<Self, IdentityError> {
+        if node_seed.is_empty() {
+            return Err(IdentityError::EmptySeed);
+        }
+        let salt = blake3::derive_key("stt/1 node seed", b"");
+        Self::from_key(&stretch(node_seed, &salt, cost)?)
+    }
+
+    /// The node that belongs to a random key.
+    ///
+    /// # Errors
+    /// [`IdentityError::Keys`] when the cryptographic library fails, which it has no reason to.
+    pub fn from_key(root: &Key) -> Result<Self, IdentityError> {
+        let node_key = Ed25519KeyPair::from_seed_unchecked(
+            kdf::derive(root, "stt/1 node key", &[]).as_bytes(),
+        )
+        .map_err(|_| IdentityError::Keys)?;
+        let static_secret = kdf::derive(root, "stt/1 static key", &[]);
+        let static_public = x25519_public(static_secret.as_bytes()).ok_or(IdentityError::Keys)?;
+        let sign = |role| -> Result<[u8; Proof::SIGNATURE_LEN], IdentityError> {
+            let signature = node_key
+                .try_sign(&Proof::message(role, &static_public))
+                .map_err(|_| IdentityError::Keys)?;
+            signature.as_ref().try_into().map_err(|_| IdentityError::Keys)
+        };
+        let proofs = [sign(Role::Initiator)?, sign(Role::Responder)?];
+        let node_id = node_key.public_key().as_ref().try_into().map_err(|_| IdentityError::Keys)?;
+        Ok(Self { node_id: NodeId::from_bytes(node_id), static_secret, proofs })
+    }
+
+    /// The node's name: its ed25519 public key.
+    #[must_use]
+    pub const fn node_id(&self) -> NodeId {
+        self.node_id
+    }
+
+    pub(crate) const fn static_secret(&self) -> &Key {
+        &self.static_secret
+    }
+
+    /// What proves in the given role that the static key is this node's.
+    pub(crate) const fn proof(&self, role: Role) -> Proof {
+        let [initiator, responder] = self.proofs;
+        let signature = match role {
+            Role::Initiator => initiator,
+            Role::Responder => responder,
+        };
+        Proof { node_id: self.node_id, signature }
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({}, ..)", self.node_id)
+    }
+}
+
+impl Proof {
+    pub(crate) const SIGNATURE_LEN: usize = 64;
+
+    /// What the node key signs (docs/protocol.md, ID-2).
+    fn message(role: Role, static_public: &[u8; 32]) -> Vec<u8> {
+        let role: &[u8] = match role {
+            Role::Initiator => b"initiator",
+            Role::Responder => b"responder",
+        };
+        [b"stt/1 static key of the ", role, b": ", static_public.as_slice()].concat()
+    }
+
+    /// Whether the node key signed `static_public` for `role`, and is a key that only its owner
+    /// can sign with: a key of low order verifies signatures that anybody can make.
+    pub(crate) fn verifies(&self, role: Role, static_public: &[u8; 32]) -> bool {
+        let sound = CompressedEdwardsY(*self.node_id.as_bytes())
+            .decompress()
+            .is_some_and(|point| !point.is_small_order());
+        sound
+            && UnparsedPublicKey::new(&ED25519, self.node_id.as_bytes())
+                .verify(&Self::message(role, static_public), &self.signature)
+                .is_ok()
+    }
+}
+
+/// The public half of an X25519 key.
+pub(crate) fn x25519_public(secret: &[u8; 32]) -> Option<[u8; 32]> {
+    let key = PrivateKey::from_private_key(&X25519, secret).ok()?;
+    key.compute_public_key().ok()?.as_ref().try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_persistent_node_keeps_its_name_and_an_ephemeral_one_does_not() {
+        let cost = Cost::new(16, 1).unwrap();
+        let node = |seed: &[u8]| Identity::persistent_with_cost(seed, cost).unwrap().node_id();
+        assert_eq!(node(b"one"), node(b"one"));
+        assert_ne!(node(b"one"), node(b"two"));
+        let ephemeral = || Identity::ephemeral().unwrap().node_id();
+        assert_ne!(ephemeral(), ephemeral());
+        assert_eq!(Identity::persistent(b"").unwrap_err(), IdentityError::EmptySeed);
+    }
+
+    #[test]
+    fn a_proof_holds_for_its_role_key_and_node_only() {
+        let identity = Identity::ephemeral().unwrap();
+        let other = Identity::ephemeral().unwrap();
+        let public = x25519_public(identity.static_secret().as_bytes()).unwrap();
+        let proof = identity.proof(Role::Initiator);
+        assert!(proof.verifies(Role::Initiator, &public));
+        assert!(!proof.verifies(Role::Responder, &public));
+        let others = x25519_public(other.static_secret().as_bytes()).unwrap();
+        assert!(!proof.verifies(Role::Initiator, &others));
+        let stolen = Proof { node_id: other.node_id(), ..proof };
+        assert!(!stolen.verifies(Role::Initiator, &public));
+    }
+
+    #[test]
+    fn a_node_key_of_low_order_is_refused() {
+        // The neutral point (y = 1): R = S·B verifies for every message.
+        let mut neutral = [0; 32];
+        neutral[0] = 1;
+        let mut signature = [0; Proof::SIGNATURE_LEN];
+        signature[0] = 1;
+        let proof = Proof { node_id: NodeId::from_bytes(neutral), signature };
+        assert!(!proof.verifies(Role::Initiator, &[9; 32]));
+    }
+}

@@ -1,0 +1,212 @@
+//! The seeds a node knows: the current one, the next, and the previous while it is phased out.
+
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use stc::{Coded, Key, kdf};
+
+use crate::SharedSeed;
+
+/// The seeds by which a node knows its peers, shared and changed while it runs.
+///
+/// The first is used to connect; all of them are accepted from others.
+pub struct Keyring {
+    entries: RwLock<Arc<Entries>>,
+}
+
+/// Names a seed without telling anything about it to those who don't hold it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SeedId([u8; 8]);
+
+/// Why the keyring was not changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyringError {
+    /// There is no room for another seed.
+    #[error("the keyring holds {max} seeds already; retire one first")]
+    Full {
+        /// How many it can hold.
+        max: usize,
+    },
+    /// No such seed.
+    #[error("the keyring holds no such seed")]
+    Unknown,
+    /// The last seed cannot be retired.
+    #[error("the last seed of a keyring cannot be retired; add another one first")]
+    Last,
+}
+
+impl Coded for KeyringError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Full { .. } => "keyring.full",
+            Self::Unknown => "keyring.unknown",
+            Self::Last => "keyring.last",
+        }
+    }
+
+    fn retry_helps(&self) -> bool {
+        false
+    }
+}
+
+/// One version of the keyring, current seed first.
+pub(crate) type Entries = Vec<Arc<SeedKeys>>;
+
+/// What follows from one seed (docs/protocol.md, KEY-1).
+pub(crate) struct SeedKeys {
+    pub(crate) id: SeedId,
+    /// Pre-shared key of the Noise handshake.
+    pub(crate) psk: Key,
+    /// Root of the keys of Initial packets.
+    pub(crate) initial: Key,
+    /// Root of the keys of knocks.
+    pub(crate) knock: Key,
+}
+
+impl SeedKeys {
+    fn new(seed: &SharedSeed) -> Self {
+        let root = seed.root();
+        let derive = |label| kdf::derive(root, label, &[]);
+        let [a, b, c, d, e, f, g, h, ..] = *derive("stt/1 seed id").as_bytes();
+        Self {
+            id: SeedId([a, b, c, d, e, f, g, h]),
+            psk: derive("stt/1 noise psk"),
+            initial: derive("stt/1 initial"),
+            knock: derive("stt/1 knock"),
+        }
+    }
+}
+
+impl Keyring {
+    /// Most seeds in one keyring. Each costs a stranger's datagram one more trial.
+    pub const MAX: usize = 4;
+
+    /// Adds a seed that peers may use from now on, and that this node does not use yet. A seed that
+    /// is there already stays where it is.
+    ///
+    /// # Errors
+    /// [`KeyringError::Full`].
+    pub fn add(&self, seed: &SharedSeed) -> Result<SeedId, KeyringError> {
+        let keys = SeedKeys::new(seed);
+        let id = keys.id;
+        self.change(|entries| {
+            if entries.iter().any(|entry| entry.id == id) {
+                return Ok(id);
+            }
+            if entries.len() >= Self::MAX {
+                return Err(KeyringError::Full { max: Self::MAX });
+            }
+            entries.push(Arc::new(keys));
+            Ok(id)
+        })
+    }
+
+    /// Connects with this seed from now on; the one before stays accepted.
+    ///
+    /// # Errors
+    /// [`KeyringError::Unknown`].
+    pub fn make_current(&self, id: SeedId) -> Result<(), KeyringError> {
+        self.change(|entries| {
+            let at = entries.iter().position(|entry| entry.id == id);
+            let entry = entries.remove(at.ok_or(KeyringError::Unknown)?);
+            entries.insert(0, entry);
+            Ok(())
+        })
+    }
+
+    /// Forgets a seed. Sessions that were made with it go on until they are closed.
+    ///
+    /// # Errors
+    /// [`KeyringError::Unknown`] and [`KeyringError::Last`].
+    pub fn retire(&self, id: SeedId) -> Result<(), KeyringError> {
+        self.change(|entries| {
+            let at = entries.iter().position(|entry| entry.id == id);
+            let at = at.ok_or(KeyringError::Unknown)?;
+            if entries.len() == 1 {
+                return Err(KeyringError::Last);
+            }
+            entries.remove(at);
+            Ok(())
+        })
+    }
+
+    /// All seeds, the current one first.
+    #[must_use]
+    pub fn seeds(&self) -> Vec<SeedId> {
+        self.entries().iter().map(|entry| entry.id).collect()
+    }
+
+    pub(crate) fn entries(&self) -> Arc<Entries> {
+        Arc::clone(&self.entries.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change<T>(
+        &self,
+        edit: impl FnOnce(&mut Entries) -> Result<T, KeyringError>,
+    ) -> Result<T, KeyringError> {
+        let mut current = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = current.as_ref().clone();
+        let result = edit(&mut entries)?;
+        *current = Arc::new(entries);
+        Ok(result)
+    }
+}
+
+impl From<SharedSeed> for Keyring {
+    fn from(seed: SharedSeed) -> Self {
+        Self { entries: RwLock::new(Arc::new(vec![Arc::new(SeedKeys::new(&seed))])) }
+    }
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Keyring").field(&self.seeds()).finish()
+    }
+}
+
+impl fmt::Display for SeedId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for SeedId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SeedId({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seed(byte: u8) -> SharedSeed {
+        SharedSeed::from_key(Key::from_bytes([byte; 32]))
+    }
+
+    #[test]
+    fn a_seed_is_added_made_current_and_retired() {
+        let keyring = Keyring::from(seed(1));
+        let first = keyring.seeds()[0];
+        let second = keyring.add(&seed(2)).unwrap();
+        assert_eq!(keyring.add(&seed(2)), Ok(second));
+        assert_eq!(keyring.seeds(), [first, second]);
+        keyring.make_current(second).unwrap();
+        assert_eq!(keyring.seeds(), [second, first]);
+        keyring.retire(first).unwrap();
+        assert_eq!(keyring.retire(first), Err(KeyringError::Unknown));
+        assert_eq!(keyring.retire(second), Err(KeyringError::Last));
+    }
+
+    #[test]
+    fn it_is_bounded() {
+        let keyring = Keyring::from(seed(0));
+        for byte in 1..4 {
+            keyring.add(&seed(byte)).unwrap();
+        }
+        assert_eq!(keyring.add(&seed(4)), Err(KeyringError::Full { max: 4 }));
+    }
+}

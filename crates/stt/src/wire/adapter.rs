@@ -1,0 +1,460 @@
+//! The one file that knows how quinn wants its cryptography.
+//!
+//! Everything here translates: the handshake, the key schedule and the protection of packets are
+//! written without the engine, beside this file.
+
+use std::{
+    any::Any,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
+
+use bytes::BytesMut;
+use quinn::{
+    ConnectError, ConnectionId, ConnectionIdGenerator, Side, TransportErrorCode,
+    crypto::{
+        AeadKey, CryptoError, ExportKeyingMaterialError, HandshakeTokenKey, HeaderKey, HmacKey,
+        KeyPair, Keys, PacketKey, Session, UnsupportedVersion,
+    },
+};
+use quinn_proto::{InvalidCid, TransportError, transport_parameters::TransportParameters};
+use stc::{Key, aead::Suite, aead::TAG_LEN, kdf, random};
+
+use super::{
+    gate::Gate,
+    handshake::{Handshake, HandshakeError, Local, Output},
+    meter::Meter,
+    protection::{HeaderCipher, PacketCipher, SAMPLE_LEN},
+    schedule::{LevelSecrets, SessionSecrets},
+    stats::{Counters, count},
+};
+use crate::{NodeId, identity::Identity, keyring::SeedKeys};
+
+/// What stands in the version field of our long headers: "STT", then a zero.
+pub(crate) const QUIC_VERSION: u32 = 0x5354_5400;
+/// Bytes of the connection ids that we give out.
+pub(crate) const CONNECTION_ID_LEN: usize = 8;
+
+/// What every session of an endpoint shares.
+pub(crate) struct Endpoint {
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) gate: Gate,
+    pub(crate) suites: Vec<Suite>,
+    pub(crate) listens: Vec<SocketAddr>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// What a finished handshake tells the layer above.
+#[derive(Clone)]
+pub(crate) struct PeerInfo {
+    pub(crate) node_id: NodeId,
+    pub(crate) suite: Suite,
+    pub(crate) session_id: Key,
+    pub(crate) exporter: Key,
+    pub(crate) final_confirm: Key,
+    pub(crate) listens: Vec<SocketAddr>,
+    pub(crate) meter: Arc<Meter>,
+}
+
+/// The client's side of one attempt: which seed, which knock, which node is expected.
+pub(crate) struct Attempt {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) seed: Arc<SeedKeys>,
+    pub(crate) knock: ConnectionId,
+    pub(crate) expect: Option<NodeId>,
+}
+
+/// The server's side of all sessions.
+pub(crate) struct Acceptor(pub(crate) Arc<Endpoint>);
+
+struct NoiseSession {
+    endpoint: Arc<Endpoint>,
+    side: Side,
+    /// The initiator knows all that it needs; the responder learns the first connection id later.
+    handshake: Option<Handshake>,
+    parameters: Vec<u8>,
+    /// Responder: the seed and the knock that it was called with.
+    called: OnceLock<(Arc<SeedKeys>, ConnectionId)>,
+    packets: Option<LevelSecrets>,
+    peer: Option<PeerInfo>,
+    meter: Arc<Meter>,
+}
+
+impl Endpoint {
+    fn local(&self, seed: Arc<SeedKeys>, parameters: Vec<u8>) -> Local {
+        Local {
+            identity: Arc::clone(&self.identity),
+            seed,
+            suites: self.suites.clone(),
+            parameters,
+            listens: self.listens.clone(),
+        }
+    }
+}
+
+impl quinn::crypto::ClientConfig for Attempt {
+    fn start_session(
+        self: Arc<Self>,
+        _version: u32,
+        _server_name: &str,
+        parameters: &TransportParameters,
+    ) -> Result<Box<dyn Session>, ConnectError> {
+        let local = self.endpoint.local(Arc::clone(&self.seed), encoded(parameters));
+        let handshake = Handshake::initiator(local, &self.knock, self.expect)
+            .map_err(|_| ConnectError::EndpointStopping)?;
+        let called = OnceLock::new();
+        // A cell that is new takes its first value.
+        let _ = called.set((Arc::clone(&self.seed), self.knock));
+        Ok(Box::new(NoiseSession {
+            endpoint: Arc::clone(&self.endpoint),
+            side: Side::Client,
+            handshake: Some(handshake),
+            parameters: Vec::new(),
+            called,
+            packets: None,
+            peer: None,
+            meter: Arc::default(),
+        }))
+    }
+}
+
+impl quinn::crypto::ServerConfig for Acceptor {
+    fn initial_keys(
+        &self,
+        _version: u32,
+        connection_id: &ConnectionId,
+    ) -> Result<Keys, UnsupportedVersion> {
+        // The engine drops such a packet without an answer.
+        let seed = self.0.gate.admit(connection_id).ok_or(UnsupportedVersion)?;
+        Ok(keys(LevelSecrets::initial(&seed.initial, connection_id), Side::Server, None))
+    }
+
+    fn retry_tag(&self, _: u32, _: &ConnectionId, _: &[u8]) -> [u8; 16] {
+        [0; 16]
+    }
+
+    fn start_session(
+        self: Arc<Self>,
+        _version: u32,
+        parameters: &TransportParameters,
+    ) -> Box<dyn Session> {
+        Box::new(NoiseSession {
+            endpoint: Arc::clone(&self.0),
+            side: Side::Server,
+            handshake: None,
+            parameters: encoded(parameters),
+            called: OnceLock::new(),
+            packets: None,
+            peer: None,
+            meter: Arc::default(),
+        })
+    }
+}
+
+impl NoiseSession {
+    fn handshake(&mut self) -> Result<&mut Handshake, HandshakeError> {
+        if self.handshake.is_none() {
+            let (seed, knock) = self.called.get().ok_or(HandshakeError::OutOfTurn)?;
+            let parameters = std::mem::take(&mut self.parameters);
+            let local = self.endpoint.local(Arc::clone(seed), parameters);
+            self.handshake = Some(Handshake::responder(local, knock)?);
+        }
+        self.handshake.as_mut().ok_or(HandshakeError::Internal)
+    }
+
+    fn complete(&mut self, secrets: SessionSecrets) -> Option<Keys> {
+        let handshake = self.handshake.as_ref()?;
+        self.peer = Some(PeerInfo {
+            node_id: handshake.peer()?,
+            suite: handshake.suite(),
+            session_id: secrets.session_id,
+            exporter: secrets.exporter,
+            final_confirm: secrets.final_confirm,
+            listens: handshake.peer_listens().to_vec(),
+            meter: Arc::clone(&self.meter),
+        });
+        let following = secrets.packets.next();
+        self.packets = Some(following);
+        Some(keys(secrets.packets, self.side, Some(&self.meter)))
+    }
+}
+
+impl Session for NoiseSession {
+    fn initial_keys(&self, connection_id: &ConnectionId, side: Side) -> Keys {
+        if side == Side::Server {
+            // Called when the first packet authenticated, and not before.
+            if let Some((seed, seen)) = self.endpoint.gate.identify(connection_id) {
+                self.endpoint.gate.remember(seen);
+                let _ = self.called.set((seed, *connection_id));
+            }
+        }
+        match self.called.get() {
+            Some((seed, _)) => {
+                keys(LevelSecrets::initial(&seed.initial, connection_id), side, None)
+            }
+            // The seed was retired between two calls. Nothing can be said to such a peer.
+            None => Keys { header: dead_headers(), packet: dead_packets() },
+        }
+    }
+
+    fn handshake_data(&self) -> Option<Box<dyn Any>> {
+        self.peer_identity()
+    }
+
+    fn peer_identity(&self) -> Option<Box<dyn Any>> {
+        self.peer.clone().map(|peer| Box::new(peer) as Box<dyn Any>)
+    }
+
+    fn early_crypto(&self) -> Option<(Box<dyn HeaderKey>, Box<dyn PacketKey>)> {
+        None
+    }
+
+    fn early_data_accepted(&self) -> Option<bool> {
+        None
+    }
+
+    fn is_handshaking(&self) -> bool {
+        !self.handshake.as_ref().is_some_and(Handshake::is_complete)
+    }
+
+    fn read_handshake(&mut self, bytes: &[u8]) -> Result<bool, TransportError> {
+        let read = self.handshake().and_then(|handshake| handshake.read(bytes));
+        read.map(|()| false).map_err(|error| {
+            count(&self.endpoint.counters.handshakes_failed);
+            let mut transport = TransportError::from(TransportErrorCode::crypto(error.alert()));
+            transport.reason = error.to_string();
+            transport
+        })
+    }
+
+    fn transport_parameters(&self) -> Result<Option<TransportParameters>, TransportError> {
+        let handshake = self.handshake.as_ref();
+        let Some(mut bytes) = handshake.and_then(Handshake::peer_parameters) else {
+            return Ok(None);
+        };
+        Ok(Some(TransportParameters::read(self.side, &mut bytes)?))
+    }
+
+    fn write_handshake(&mut self, out: &mut Vec<u8>) -> Option<Keys> {
+        match self.handshake.as_mut()?.poll_output()? {
+            Output::Record(record) => {
+                out.extend(record);
+                // A record and the keys that follow it leave in one call, or the engine would ask
+                // for them only after the next packet.
+                match self.handshake.as_mut()?.take_secrets()? {
+                    Output::Handshake(secrets) => Some(keys(secrets, self.side, None)),
+                    Output::Session(secrets) => self.complete(*secrets),
+                    Output::Record(_) => None,
+                }
+            }
+            Output::Handshake(secrets) => Some(keys(secrets, self.side, None)),
+            Output::Session(secrets) => self.complete(*secrets),
+        }
+    }
+
+    fn next_1rtt_keys(&mut self) -> Option<KeyPair<Box<dyn PacketKey>>> {
+        let current = self.packets.take()?;
+        let pair = packet_keys(&current, self.side, Some(&self.meter));
+        self.packets = Some(current.next());
+        Some(pair)
+    }
+
+    /// We never send a Retry, so we never believe one.
+    fn is_valid_retry(&self, _: &ConnectionId, _: &[u8], _: &[u8]) -> bool {
+        false
+    }
+
+    fn export_keying_material(
+        &self,
+        out: &mut [u8],
+        label: &[u8],
+        context: &[u8],
+    ) -> Result<(), ExportKeyingMaterialError> {
+        let peer = self.peer.as_ref().ok_or(ExportKeyingMaterialError)?;
+        kdf::derive_into(&peer.exporter, "stt/1 export", &[label, context], out);
+        Ok(())
+    }
+}
+
+fn encoded(parameters: &TransportParameters) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    parameters.write(&mut bytes);
+    bytes
+}
+
+/// `(local, remote)` of one level.
+fn sides(secrets: &LevelSecrets, side: Side) -> (&Key, &Key) {
+    match side {
+        Side::Client => (&secrets.initiator, &secrets.responder),
+        Side::Server => (&secrets.responder, &secrets.initiator),
+    }
+}
+
+fn keys(secrets: LevelSecrets, side: Side, meter: Option<&Arc<Meter>>) -> Keys {
+    let (local, remote) = sides(&secrets, side);
+    let header = |secret| -> Box<dyn HeaderKey> {
+        Box::new(Headers(HeaderCipher::new(secrets.suite, secret)))
+    };
+    Keys {
+        header: KeyPair { local: header(local), remote: header(remote) },
+        packet: packet_keys(&secrets, side, meter),
+    }
+}
+
+fn packet_keys(
+    secrets: &LevelSecrets,
+    side: Side,
+    meter: Option<&Arc<Meter>>,
+) -> KeyPair<Box<dyn PacketKey>> {
+    let (local, remote) = sides(secrets, side);
+    let packet = |secret| -> Box<dyn PacketKey> {
+        let cipher = PacketCipher::new(secrets.suite, secret);
+        Box::new(Packets { cipher, meter: meter.cloned() })
+    };
+    KeyPair { local: packet(local), remote: packet(remote) }
+}
+
+fn dead_headers() -> KeyPair<Box<dyn HeaderKey>> {
+    KeyPair { local: Box::new(Headers(None)), remote: Box::new(Headers(None)) }
+}
+
+fn dead_packets() -> KeyPair<Box<dyn PacketKey>> {
+    let dead = || Box::new(Packets { cipher: None, meter: None });
+    KeyPair { local: dead(), remote: dead() }
+}
+
+/// `None` when the library refused the key: then nothing is ever sent or read with it.
+struct Headers(Option<HeaderCipher>);
+
+impl HeaderKey for Headers {
+    fn decrypt(&self, number_at: usize, packet: &mut [u8]) {
+        if let Some(cipher) = &self.0 {
+            cipher.apply(number_at, packet, true);
+        }
+    }
+
+    fn encrypt(&self, number_at: usize, packet: &mut [u8]) {
+        if let Some(cipher) = &self.0 {
+            cipher.apply(number_at, packet, false);
+        }
+    }
+
+    fn sample_size(&self) -> usize {
+        SAMPLE_LEN
+    }
+}
+
+struct Packets {
+    cipher: Option<PacketCipher>,
+    meter: Option<Arc<Meter>>,
+}
+
+impl PacketKey for Packets {
+    fn encrypt(&self, number: u64, packet: &mut [u8], header_len: usize) {
+        if let Some(meter) = &self.meter {
+            meter.sealed(packet.len());
+        }
+        let sealed = self.cipher.as_ref().map(|c| c.seal(number, packet, header_len));
+        if !matches!(sealed, Some(Ok(()))) {
+            // The engine cannot be told. What was not encrypted must not leave.
+            packet.fill(0);
+        }
+    }
+
+    fn decrypt(
+        &self,
+        number: u64,
+        header: &[u8],
+        payload: &mut BytesMut,
+    ) -> Result<(), CryptoError> {
+        let cipher = self.cipher.as_ref().ok_or(CryptoError)?;
+        let length = cipher.open(number, header, payload).map_err(|_| CryptoError)?;
+        if let Some(meter) = &self.meter {
+            meter.opened(payload.len());
+        }
+        payload.truncate(length);
+        Ok(())
+    }
+
+    fn tag_len(&self) -> usize {
+        TAG_LEN
+    }
+
+    /// RFC 9001, section 6.6.
+    fn confidentiality_limit(&self) -> u64 {
+        match self.cipher.as_ref().map(PacketCipher::suite) {
+            Some(Suite::ChaCha20Poly1305) => u64::MAX,
+            _ => 1 << 23,
+        }
+    }
+
+    /// RFC 9001, section 6.6.
+    fn integrity_limit(&self) -> u64 {
+        match self.cipher.as_ref().map(PacketCipher::suite) {
+            Some(Suite::ChaCha20Poly1305) => 1 << 36,
+            _ => 1 << 52,
+        }
+    }
+}
+
+/// Random connection ids. None is ever recognised, so that the engine never answers a stranger's
+/// packet with a stateless reset.
+pub(crate) struct ConnectionIds;
+
+impl ConnectionIdGenerator for ConnectionIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut id = [0; CONNECTION_ID_LEN];
+        // Without randomness the first id repeats and the engine asks again; by then a key has
+        // failed to be made.
+        let _ = random::fill(&mut id);
+        ConnectionId::new(&id)
+    }
+
+    fn validate(&self, _: &ConnectionId) -> Result<(), InvalidCid> {
+        Err(InvalidCid)
+    }
+
+    fn cid_len(&self) -> usize {
+        CONNECTION_ID_LEN
+    }
+
+    fn cid_lifetime(&self) -> Option<std::time::Duration> {
+        None
+    }
+}
+
+/// Key of the stateless reset tokens that the engine puts into its transport parameters.
+pub(crate) struct ResetKey(pub(crate) Key);
+
+impl HmacKey for ResetKey {
+    fn sign(&self, data: &[u8], out: &mut [u8]) {
+        kdf::derive_into(&self.0, "stt/1 reset", &[data], out);
+    }
+
+    fn signature_len(&self) -> usize {
+        32
+    }
+
+    fn verify(&self, _: &[u8], _: &[u8]) -> Result<(), CryptoError> {
+        Err(CryptoError)
+    }
+}
+
+/// Address validation tokens are neither sent nor accepted.
+pub(crate) struct NoTokens;
+
+impl HandshakeTokenKey for NoTokens {
+    fn aead_from_hkdf(&self, _: &[u8]) -> Box<dyn AeadKey> {
+        Box::new(Self)
+    }
+}
+
+impl AeadKey for NoTokens {
+    fn seal(&self, _: &mut Vec<u8>, _: &[u8]) -> Result<(), CryptoError> {
+        Err(CryptoError)
+    }
+
+    fn open<'a>(&self, _: &'a mut [u8], _: &[u8]) -> Result<&'a mut [u8], CryptoError> {
+        Err(CryptoError)
+    }
+}

@@ -1,0 +1,226 @@
+//! One socket, and the sessions that go through it.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use quinn::{
+    ClientConfig, ConnectionId, EndpointConfig, NoneTokenStore, Runtime, ServerConfig,
+    ValidationTokenConfig, VarInt,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use stc::{Key, aead::Suite, random};
+
+use super::{
+    adapter::{self, Acceptor, Attempt, ConnectionIds, NoTokens, QUIC_VERSION, ResetKey},
+    error::WireError,
+    established::{Established, Incoming, confirm},
+    gate::{Gate, unix_time},
+    knock::KnockKey,
+    runtime::ScopedRuntime,
+    socket::SilentSocket,
+    stats::{Counters, WireStats, count},
+    transport::{self, MAX_PAYLOAD, Timing},
+};
+use crate::{NodeId, identity::Identity, keyring::Keyring};
+
+/// Peers that knocked and were not accepted yet. More are dropped and knock again.
+const MAX_INCOMING: usize = 1024;
+/// Bytes of one such peer's further datagrams, and of all of them.
+const INCOMING_BYTES: (u64, u64) = (16 << 10, 4 << 20);
+/// Buffers of the socket. Bursts of 64 KiB datagrams overrun the system's default.
+const SOCKET_BUFFER: usize = 4 << 20;
+/// How long a shutdown waits for peers to hear of it.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// What an endpoint is made of.
+pub(crate) struct WireConfig {
+    /// Address of the socket; port 0 takes any.
+    pub(crate) bind: SocketAddr,
+    /// Who this node is.
+    pub(crate) identity: Arc<Identity>,
+    /// Whom it talks to.
+    pub(crate) keyring: Arc<Keyring>,
+    /// Whether peers that knock get a session.
+    pub(crate) accepting: bool,
+    /// Longest silence before a packet is sent to keep a session alive.
+    pub(crate) heartbeat: Duration,
+    /// Silence after which a session is lost.
+    pub(crate) idle_timeout: Duration,
+    /// How far a peer's clock may be from ours.
+    pub(crate) clock_window: Duration,
+    /// Where used knocks are kept over a restart.
+    pub(crate) knock_log: Option<PathBuf>,
+    /// Addresses at which this node can be reached, told to those it connects to.
+    pub(crate) listens: Vec<SocketAddr>,
+}
+
+/// A socket and its sessions. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Wire {
+    endpoint: quinn::Endpoint,
+    shared: Arc<adapter::Endpoint>,
+    keyring: Arc<Keyring>,
+    server: Arc<Acceptor>,
+    accepting: Arc<AtomicBool>,
+    timing: Timing,
+    address: SocketAddr,
+}
+
+impl Wire {
+    /// Opens the socket. Must be called inside of a tokio runtime.
+    pub(crate) fn bind(config: WireConfig) -> Result<Self, WireError> {
+        let failed = |error| WireError::bind(config.bind, &error);
+        let counters = Arc::new(Counters::default());
+        let gate = Gate::new(
+            config.identity.node_id(),
+            Arc::clone(&config.keyring),
+            config.clock_window,
+            Arc::clone(&counters),
+        );
+        let shared = Arc::new(adapter::Endpoint {
+            identity: config.identity,
+            gate,
+            suites: suites(),
+            listens: config.listens,
+            counters: Arc::clone(&counters),
+        });
+
+        let runtime = Arc::new(ScopedRuntime::default());
+        let udp =
+            runtime.wrap_udp_socket(udp_socket(config.bind).map_err(failed)?).map_err(failed)?;
+        let socket = Arc::new(SilentSocket::new(udp, counters));
+        let reset = Key::generate().map_err(|_| WireError::Keys)?;
+        let mut endpoint = EndpointConfig::new(Arc::new(ResetKey(reset)));
+        endpoint
+            .supported_versions(vec![QUIC_VERSION])
+            .grease_quic_bit(false)
+            .cid_generator(|| Box::new(ConnectionIds));
+        endpoint.max_udp_payload_size(MAX_PAYLOAD).map_err(|_| WireError::Keys)?;
+
+        let timing = Timing { heartbeat: config.heartbeat, idle_timeout: config.idle_timeout };
+        let server = Arc::new(Acceptor(Arc::clone(&shared)));
+        let first = server_config(&server, timing, config.bind);
+        let endpoint =
+            quinn::Endpoint::new_with_abstract_socket(endpoint, Some(first), socket, runtime)
+                .map_err(failed)?;
+        let address = endpoint.local_addr().map_err(failed)?;
+        Ok(Self {
+            endpoint,
+            shared,
+            keyring: config.keyring,
+            server,
+            accepting: Arc::new(AtomicBool::new(config.accepting)),
+            timing,
+            address,
+        })
+    }
+
+    /// The address of the socket, with the port that it got.
+    pub(crate) const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether peers that knock get a session from now on. If not, members are told so.
+    pub(crate) fn set_accepting(&self, accepting: bool) {
+        self.accepting.store(accepting, Relaxed);
+    }
+
+    /// Makes a session with whoever is at `to`, or with `expect` only. Returns when the responder
+    /// has confirmed it.
+    pub(crate) async fn connect(
+        &self,
+        to: SocketAddr,
+        expect: Option<NodeId>,
+    ) -> Result<Established, WireError> {
+        let started = Instant::now();
+        let entries = self.keyring.entries();
+        let seed = Arc::clone(entries.first().ok_or(WireError::Keys)?);
+        let nonce = random::bytes().map_err(|_| WireError::Keys)?;
+        let knock = KnockKey::new(&seed.knock, expect).knock(nonce, unix_time());
+        let knock = ConnectionId::new(&knock);
+        let attempt = Attempt { endpoint: Arc::clone(&self.shared), seed, knock, expect };
+        let mut config = ClientConfig::new(Arc::new(attempt));
+        config
+            .version(QUIC_VERSION)
+            .initial_dst_cid_provider(Arc::new(move || knock))
+            .token_store(Arc::new(NoneTokenStore))
+            .transport_config(Arc::new(transport::config(self.timing, to.ip())));
+        let connecting = self
+            .endpoint
+            .connect_with(config, to, "stt")
+            .map_err(|error| WireError::connect(to, &error))?;
+        confirm(connecting, started).await
+    }
+
+    /// The next peer whose first flight authenticated; `None` when the wire is closed.
+    pub(crate) async fn accept(&self) -> Option<Incoming> {
+        loop {
+            let incoming = self.endpoint.accept().await?;
+            let started = Instant::now();
+            let config = server_config(&self.server, self.timing, incoming.remote_address());
+            match incoming.accept_with(Arc::new(config)) {
+                Ok(connecting) => {
+                    let accepting = Arc::clone(&self.accepting);
+                    return Some(Incoming { connecting, accepting, started });
+                }
+                Err(_) => count(&self.shared.counters.dropped_tampered),
+            }
+        }
+    }
+
+    /// What was sent, received, and dropped since the start.
+    pub(crate) fn stats(&self) -> WireStats {
+        self.shared.counters.snapshot()
+    }
+
+    /// Ends every session with this code and reason, and waits a moment for the peers to hear it.
+    pub(crate) async fn shutdown(&self, code: u32, reason: &[u8]) {
+        self.endpoint.set_server_config(None);
+        self.endpoint.close(VarInt::from_u32(code), reason);
+        // Peers that are gone don't answer; they time out by themselves.
+        let _ = tokio::time::timeout(DRAIN, self.endpoint.wait_idle()).await;
+    }
+}
+
+/// Both ciphers, the faster one on this machine first.
+fn suites() -> Vec<Suite> {
+    match Suite::preferred() {
+        Suite::Aes256Gcm => vec![Suite::Aes256Gcm, Suite::ChaCha20Poly1305],
+        _ => vec![Suite::ChaCha20Poly1305, Suite::Aes256Gcm],
+    }
+}
+
+fn server_config(server: &Arc<Acceptor>, timing: Timing, peer: SocketAddr) -> ServerConfig {
+    let mut tokens = ValidationTokenConfig::default();
+    tokens.sent(0);
+    let crypto: Arc<Acceptor> = Arc::clone(server);
+    let mut config = ServerConfig::new(crypto, Arc::new(NoTokens));
+    config
+        .transport_config(Arc::new(transport::config(timing, peer.ip())))
+        .validation_token_config(tokens)
+        .migration(false)
+        .max_incoming(MAX_INCOMING)
+        .incoming_buffer_size(INCOMING_BYTES.0)
+        .incoming_buffer_size_total(INCOMING_BYTES.1);
+    config
+}
+
+fn udp_socket(address: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // Not possible everywhere, and IPv6 alone is better than nothing.
+        let _ = socket.set_only_v6(false);
+    }
+    // The system may grant less; then it is slower, not wrong.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}

@@ -1,0 +1,151 @@
+//! The last step of a handshake on either side, and what it yields.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use quinn::{Connecting, Connection, VarInt};
+use stc::{Key, aead::Suite, kdf};
+use subtle::ConstantTimeEq;
+
+use super::{adapter::PeerInfo, error::WireError, handshake::HandshakeError, window};
+use crate::{NodeId, Refusal, SessionId};
+
+/// Bytes of the FINAL record.
+const FINAL_LEN: usize = 32;
+
+/// A session whose two sides have both proved themselves and know it.
+#[derive(Clone, Debug)]
+pub(crate) struct Established {
+    /// The engine's connection. Its first stream from the responder is used up already.
+    pub(crate) connection: Connection,
+    /// Who the peer proved to be.
+    pub(crate) peer: NodeId,
+    /// Equal on both sides, and unknown to everyone else.
+    pub(crate) session_id: SessionId,
+    /// Keys for applications.
+    pub(crate) exporter: Exporter,
+    /// Whether this side knocked.
+    pub(crate) initiator: bool,
+    /// The cipher of its packets.
+    pub(crate) suite: Suite,
+    /// From the first datagram to FINAL.
+    pub(crate) handshake_time: Duration,
+    /// Where the peer can be reached, as it says: only a responder is told.
+    pub(crate) peer_listens: Vec<SocketAddr>,
+}
+
+/// Derives keys that both sides of a session share and nobody else has.
+#[derive(Clone)]
+pub(crate) struct Exporter(Key);
+
+impl Exporter {
+    /// The key that belongs to `label` and `context`. Labels keep applications apart.
+    pub(crate) fn derive(&self, label: &str, context: &[u8]) -> Key {
+        kdf::derive(&self.0, "stt/1 export", &[label.as_bytes(), context])
+    }
+}
+
+impl fmt::Debug for Exporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Exporter(..)")
+    }
+}
+
+/// A peer whose first flight authenticated: it holds the seed, and isn't known by name yet.
+pub(crate) struct Incoming {
+    pub(super) connecting: Connecting,
+    pub(super) accepting: Arc<AtomicBool>,
+    pub(super) started: Instant,
+}
+
+impl Incoming {
+    /// Where it knocks from.
+    pub(crate) fn remote_address(&self) -> SocketAddr {
+        self.connecting.remote_address()
+    }
+
+    /// Waits for the peer's proof, asks `admit` about it, and confirms the session.
+    ///
+    /// `admit` is not asked while the wire isn't accepting. A refused peer is told why.
+    pub(crate) async fn finish(
+        self,
+        admit: impl FnOnce(NodeId) -> Result<(), Refusal>,
+    ) -> Result<Established, WireError> {
+        let address = self.remote_address();
+        let lost = |error| WireError::connection(address, &error);
+        let connection = self.connecting.await.map_err(lost)?;
+        let peer = peer_info(&connection)?;
+        let admitted = if self.accepting.load(Relaxed) {
+            admit(peer.node_id)
+        } else {
+            Err(Refusal::NotAccepting)
+        };
+        if let Err(refusal) = admitted {
+            connection.close(VarInt::from_u32(refusal.wire_code()), b"");
+            return Err(WireError::Refused(refusal));
+        }
+        let mut stream = connection.open_uni().await.map_err(lost)?;
+        let sent = async {
+            stream.write_all(peer.final_confirm.as_bytes()).await.is_ok() && stream.finish().is_ok()
+        };
+        if !sent.await {
+            let error = connection.close_reason();
+            return Err(error.map_or(WireError::Closed, lost));
+        }
+        Ok(established(connection, peer, false, self.started))
+    }
+}
+
+/// Waits for the responder's FINAL.
+pub(super) async fn confirm(
+    connecting: Connecting,
+    started: Instant,
+) -> Result<Established, WireError> {
+    let address = connecting.remote_address();
+    let lost = |error| WireError::connection(address, &error);
+    let connection = connecting.await.map_err(lost)?;
+    let peer = peer_info(&connection)?;
+    let mut stream = connection.accept_uni().await.map_err(lost)?;
+    let read = stream.read_to_end(FINAL_LEN).await;
+    if let Some(error) = connection.close_reason() {
+        return Err(lost(error));
+    }
+    if !read.is_ok_and(|record| bool::from(record.ct_eq(peer.final_confirm.as_bytes()))) {
+        let error = HandshakeError::Tampered;
+        connection.close(VarInt::from_u32(0), b"");
+        return Err(WireError::Handshake(error));
+    }
+    Ok(established(connection, peer, true, started))
+}
+
+fn peer_info(connection: &Connection) -> Result<PeerInfo, WireError> {
+    let info = connection.peer_identity().and_then(|info| info.downcast::<PeerInfo>().ok());
+    info.map(|info| *info).ok_or(WireError::Keys)
+}
+
+fn established(
+    connection: Connection,
+    peer: PeerInfo,
+    initiator: bool,
+    started: Instant,
+) -> Established {
+    tokio::spawn(window::grow(connection.clone(), peer.meter));
+    let [a, b, c, d, e, f, g, h, ..] = *peer.session_id.as_bytes();
+    Established {
+        connection,
+        peer: peer.node_id,
+        session_id: SessionId::from_bytes([a, b, c, d, e, f, g, h]),
+        exporter: Exporter(peer.exporter),
+        initiator,
+        suite: peer.suite,
+        handshake_time: started.elapsed(),
+        peer_listens: peer.listens,
+    }
+}

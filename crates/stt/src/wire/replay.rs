@@ -1,0 +1,142 @@
+//! Which knocks were used already (docs/protocol.md, KNOCK-4 to KNOCK-6).
+//!
+//! Bounded: when the table is full, its floor rises, and what lies below the floor is refused.
+//! Nothing is evicted in a way that would let it be used again.
+
+use std::collections::BTreeSet;
+
+use super::knock::KNOCK_LEN;
+
+/// A knock that was made by a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Seen {
+    /// Its time, in seconds since 1970. First, because the table is ordered by it.
+    pub(crate) time: u32,
+    pub(crate) knock: [u8; KNOCK_LEN],
+}
+
+/// Why a genuine knock is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// Its time is further from ours than the window.
+    Stale,
+    /// It was used already, or may have been.
+    Replayed,
+}
+
+/// The knocks of the window.
+pub(crate) struct ReplayTable {
+    seen: BTreeSet<Seen>,
+    /// Knocks of this time and before are refused.
+    floor: u32,
+    window: u32,
+    capacity: usize,
+}
+
+impl ReplayTable {
+    /// Knocks remembered by default: 64 a second for the default window.
+    pub(crate) const CAPACITY: usize = 1 << 14;
+
+    /// Remembers the knocks of `window` seconds before and after now. Those of `floor` and before
+    /// are refused.
+    pub(crate) const fn new(window: u32, capacity: usize, floor: u32) -> Self {
+        Self { seen: BTreeSet::new(), floor, window, capacity }
+    }
+
+    /// Whether the knock may be let in at `now`.
+    pub(crate) fn check(&self, knock: &Seen, now: u32) -> Result<(), Unfit> {
+        if knock.time.abs_diff(now) > self.window {
+            return Err(Unfit::Stale);
+        }
+        if knock.time <= self.floor || self.seen.contains(knock) {
+            return Err(Unfit::Replayed);
+        }
+        Ok(())
+    }
+
+    /// Remembers a knock whose Initial packet authenticated.
+    pub(crate) fn remember(&mut self, knock: Seen, now: u32) {
+        self.raise_floor(now.saturating_sub(self.window).saturating_sub(1));
+        self.seen.insert(knock);
+        while self.seen.len() > self.capacity {
+            if let Some(oldest) = self.seen.first() {
+                self.raise_floor(oldest.time);
+            }
+        }
+    }
+
+    /// Refuses everything up to `floor` from now on, and forgets it.
+    fn raise_floor(&mut self, floor: u32) {
+        if floor <= self.floor {
+            return;
+        }
+        self.floor = floor;
+        match floor.checked_add(1) {
+            Some(time) => self.seen = self.seen.split_off(&Seen { time, knock: [0; KNOCK_LEN] }),
+            None => self.seen.clear(),
+        }
+    }
+
+    /// What has to survive a restart.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Seen> {
+        self.seen.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn knock(time: u32, id: u8) -> Seen {
+        Seen { time, knock: [id; KNOCK_LEN] }
+    }
+
+    #[test]
+    fn a_knock_is_let_in_once_and_only_within_the_window() {
+        let mut table = ReplayTable::new(120, 10, 0);
+        let first = knock(1000, 1);
+        assert_eq!(table.check(&first, 1000), Ok(()));
+        table.remember(first, 1000);
+        assert_eq!(table.check(&first, 1000), Err(Unfit::Replayed));
+        assert_eq!(table.check(&first, 1121), Err(Unfit::Stale));
+        for (time, expected) in
+            [(879, Err(Unfit::Stale)), (880, Ok(())), (1120, Ok(())), (1121, Err(Unfit::Stale))]
+        {
+            assert_eq!(table.check(&knock(time, 2), 1000), expected, "{time}");
+        }
+    }
+
+    #[test]
+    fn a_full_table_refuses_the_oldest_rather_than_forget_them() {
+        let mut table = ReplayTable::new(120, 3, 0);
+        for (time, id) in [(1000, 1), (1001, 2), (1002, 3), (1003, 4)] {
+            table.remember(knock(time, id), 1003);
+        }
+        assert_eq!(table.entries().count(), 3);
+        assert_eq!(table.check(&knock(1000, 1), 1003), Err(Unfit::Replayed));
+        assert_eq!(table.check(&knock(1000, 9), 1003), Err(Unfit::Replayed));
+        assert_eq!(table.check(&knock(1001, 9), 1003), Ok(()));
+    }
+
+    proptest! {
+        /// The law that matters: whatever happens in between, nothing is let in twice.
+        #[test]
+        fn nothing_is_let_in_twice(
+            steps in prop::collection::vec((0u32..400, 0u8..4, 0u32..3), 1..300)
+        ) {
+            let mut table = ReplayTable::new(50, 8, 0);
+            let mut let_in = BTreeSet::new();
+            let mut now = 500;
+            for (time, id, pause) in steps {
+                now += pause;
+                let knock = knock(time + 400, id);
+                if table.check(&knock, now).is_ok() {
+                    prop_assert!(let_in.insert(knock));
+                    table.remember(knock, now);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The primitives that snow computes with: X25519 and ChaCha20-Poly1305 by aws-lc-rs.
+
+use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
+use snow::{
+    Error,
+    params::{CipherChoice, DHChoice, HashChoice},
+    resolvers::{CryptoResolver, DefaultResolver},
+    types::{Cipher, Dh, Hash, Random},
+};
+use stc::{Key, random};
+use subtle::ConstantTimeEq;
+
+use crate::identity::x25519_public;
+
+/// Randomness of the operating system and X25519 by aws-lc-rs, the rest by snow's own.
+pub(super) struct Resolver;
+
+impl CryptoResolver for Resolver {
+    fn resolve_rng(&self) -> Option<Box<dyn Random>> {
+        Some(Box::new(OsRandom))
+    }
+
+    fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
+        match choice {
+            DHChoice::Curve25519 => {
+                Some(Box::new(KeyPair { secret: Key::from_bytes([0; 32]), public: [0; 32] }))
+            }
+            _ => None,
+        }
+    }
+
+    fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
+        DefaultResolver.resolve_hash(choice)
+    }
+
+    fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
+        DefaultResolver.resolve_cipher(choice)
+    }
+}
+
+struct OsRandom;
+
+impl Random for OsRandom {
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Error> {
+        random::fill(out).map_err(|_| Error::Rng)
+    }
+}
+
+struct KeyPair {
+    secret: Key,
+    public: [u8; 32],
+}
+
+impl KeyPair {
+    /// A secret that the library refuses gives a public key of zeroes, with which every agreement
+    /// fails.
+    fn set_secret(&mut self, secret: Key) {
+        self.public = x25519_public(secret.as_bytes()).unwrap_or_default();
+        self.secret = secret;
+    }
+}
+
+impl Dh for KeyPair {
+    fn name(&self) -> &'static str {
+        "25519"
+    }
+
+    fn pub_len(&self) -> usize {
+        32
+    }
+
+    fn priv_len(&self) -> usize {
+        32
+    }
+
+    fn set(&mut self, secret: &[u8]) {
+        self.set_secret(Key::from_bytes(secret.try_into().unwrap_or_default()));
+    }
+
+    fn generate(&mut self, rng: &mut dyn Random) -> Result<(), Error> {
+        let mut secret = [0; 32];
+        rng.try_fill_bytes(&mut secret)?;
+        self.set_secret(Key::from_bytes(secret));
+        Ok(())
+    }
+
+    fn pubkey(&self) -> &[u8] {
+        &self.public
+    }
+
+    fn privkey(&self) -> &[u8] {
+        self.secret.as_bytes()
+    }
+
+    /// Refuses a result of zeroes, which a peer can force with a key of low order (RFC 7748,
+    /// section 6.1). aws-lc checks it too; a change there must not go unnoticed.
+    fn dh(&self, public: &[u8], out: &mut [u8]) -> Result<(), Error> {
+        // snow passes its buffer of the longest key there is.
+        let public = public.get(..32).ok_or(Error::Dh)?;
+        let secret =
+            PrivateKey::from_private_key(&X25519, self.secret.as_bytes()).map_err(|_| Error::Dh)?;
+        let out = out.get_mut(..32).ok_or(Error::Dh)?;
+        agree(&secret, UnparsedPublicKey::new(&X25519, public), Error::Dh, |shared| {
+            if shared.len() != 32 || bool::from(shared.ct_eq(&[0; 32])) {
+                return Err(Error::Dh);
+            }
+            out.copy_from_slice(shared);
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_sides_agree_and_low_order_keys_are_refused() {
+        let pair = |secret| {
+            let mut pair = KeyPair { secret: Key::from_bytes([0; 32]), public: [0; 32] };
+            pair.set(&[secret; 32]);
+            pair
+        };
+        let (alice, bob) = (pair(1), pair(2));
+        let shared = |own: &KeyPair, other: &[u8]| {
+            let mut out = [0; 32];
+            own.dh(other, &mut out).map(|()| out)
+        };
+        assert_eq!(shared(&alice, bob.pubkey()).unwrap(), shared(&bob, alice.pubkey()).unwrap());
+        let mut one = [0; 32];
+        one[0] = 1;
+        for low_order in [[0; 32], one] {
+            assert_eq!(shared(&alice, &low_order), Err(Error::Dh));
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What the wire counts.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Defines the counters and their snapshot alike.
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Counters that everything on the wire adds to.
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters {
+            $($(#[$doc])* pub(crate) $name: AtomicU64,)*
+        }
+
+        /// The counters at one moment.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct WireStats {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Counters {
+            pub(crate) fn snapshot(&self) -> WireStats {
+                WireStats { $($name: self.$name.load(Relaxed),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Bytes of datagrams sent, without IP and UDP headers.
+    bytes_sent,
+    /// Datagrams sent.
+    datagrams_sent,
+    /// Bytes of datagrams received, those of strangers included.
+    bytes_received,
+    /// Datagrams received, those of strangers included.
+    datagrams_received,
+    /// Sends that the system refused. The packets count as lost and are sent again.
+    send_errors,
+    /// Receives that failed.
+    receive_errors,
+    /// Answers that the engine wanted to give outside of a session, and that were not sent.
+    answers_withheld,
+    /// Datagrams dropped because no seed of the keyring fits: strangers, or a wrong seed.
+    dropped_unknown,
+    /// Knocks of members dropped because their time is too far from ours: a wrong clock.
+    dropped_stale,
+    /// Knocks of members dropped because they were used before.
+    dropped_replayed,
+    /// First flights of members dropped because they did not verify.
+    dropped_tampered,
+    /// Handshakes that failed after a genuine knock.
+    handshakes_failed,
+}
+
+/// Adds one.
+pub(crate) fn count(counter: &AtomicU64) {
+    add(counter, 1);
+}
+
+/// Adds `amount`.
+pub(crate) fn add(counter: &AtomicU64, amount: usize) {
+    counter.fetch_add(u64::try_from(amount).unwrap_or(u64::MAX), Relaxed);
+}

@@ -1,0 +1,83 @@
+//! Two wires over 127.0.0.1.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use stc::Key;
+
+use super::*;
+use crate::{NodeId, Refusal, SharedSeed, identity::Identity, keyring::Keyring};
+
+fn seed(byte: u8) -> SharedSeed {
+    SharedSeed::from_key(Key::from_bytes([byte; 32]))
+}
+
+fn wire(seed: SharedSeed) -> (Wire, NodeId) {
+    let identity = Arc::new(Identity::ephemeral().unwrap());
+    let node_id = identity.node_id();
+    let config = WireConfig {
+        bind: SocketAddr::from(([127, 0, 0, 1], 0)),
+        identity,
+        keyring: Arc::new(Keyring::from(seed)),
+        accepting: true,
+        heartbeat: Duration::from_secs(30),
+        idle_timeout: Duration::from_secs(60),
+        clock_window: Duration::from_secs(120),
+        knock_log: None,
+        listens: vec!["10.1.2.3:4".parse().unwrap()],
+    };
+    (Wire::bind(config).unwrap(), node_id)
+}
+
+async fn accept_one(
+    wire: &Wire,
+    admit: impl FnOnce(NodeId) -> Result<(), Refusal>,
+) -> Result<Established, WireError> {
+    wire.accept().await.unwrap().finish(admit).await
+}
+
+#[tokio::test]
+async fn two_members_get_a_session_that_both_know_alike() {
+    let ((alice, alice_id), (bob, bob_id)) = (wire(seed(1)), wire(seed(1)));
+    let (there, here) =
+        tokio::join!(alice.connect(bob.local_addr(), Some(bob_id)), accept_one(&bob, |_| Ok(())));
+    let (there, here) = (there.unwrap(), here.unwrap());
+    assert_eq!((there.peer, here.peer), (bob_id, alice_id));
+    assert_eq!(there.session_id, here.session_id);
+    assert!(there.exporter.derive("x", b"y") == here.exporter.derive("x", b"y"));
+    assert!(there.exporter.derive("x", b"y") != here.exporter.derive("x", b"z"));
+    assert!(there.initiator && !here.initiator);
+    assert_eq!(here.peer_listens, ["10.1.2.3:4".parse().unwrap()]);
+
+    let mut out = there.connection.open_uni().await.unwrap();
+    out.write_all(b"hello").await.unwrap();
+    out.finish().unwrap();
+    let mut into = here.connection.accept_uni().await.unwrap();
+    assert_eq!(into.read_to_end(10).await.unwrap(), b"hello");
+
+    let mut back = here.connection.open_uni().await.unwrap();
+    back.write_all(b"hi").await.unwrap();
+    back.finish().unwrap();
+    let mut into = there.connection.accept_uni().await.unwrap();
+    assert_eq!(into.read_to_end(10).await.unwrap(), b"hi");
+
+    bob.shutdown(7, b"bye").await;
+    let quinn::ConnectionError::ApplicationClosed(close) = there.connection.closed().await else {
+        panic!("closed by the peer")
+    };
+    assert_eq!((close.error_code.into_inner(), &close.reason[..]), (7, b"bye".as_slice()));
+    assert!(bob.accept().await.is_none());
+}
+
+#[tokio::test]
+async fn a_refusal_reaches_the_initiator() {
+    let ((alice, _), (bob, bob_id)) = (wire(seed(1)), wire(seed(1)));
+    for (accepting, refusal) in [(true, Refusal::Full), (false, Refusal::NotAccepting)] {
+        bob.set_accepting(accepting);
+        let (there, here) = tokio::join!(
+            alice.connect(bob.local_addr(), Some(bob_id)),
+            accept_one(&bob, |_| Err(Refusal::Full))
+        );
+        assert_eq!(there.unwrap_err(), WireError::Refused(refusal));
+        assert_eq!(here.unwrap_err(), WireError::Refused(refusal));
+    }
+}

@@ -1,0 +1,57 @@
+//! Settings of the engine, each with its reason.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt, congestion};
+
+/// Credit of one stream and memory for what was sent and not acknowledged: 64 MiB fill a path of 5
+/// Gbit/s at 100 ms. A stream's credit is never the limit; that of the connection is, and it grows.
+const STREAM_WINDOW: u32 = 64 << 20;
+/// Credit of a connection at its start.
+pub(crate) const FIRST_WINDOW: u32 = 2 << 20;
+/// Credit of a connection at most.
+pub(crate) const MAX_WINDOW: u32 = 64 << 20;
+/// Streams that a peer may have open towards us.
+const STREAMS: u32 = 1024;
+/// Datagrams of an application that wait to be read or sent.
+const DATAGRAM_BUFFER: usize = 4 << 20;
+/// What Ethernet carries with IPv6 and some tunnel around it (the engine's own default).
+const ETHERNET_MTU: u16 = 1452;
+/// What a loopback interface of 65,536 bytes carries over IPv4 (limited by IP) and over IPv6.
+const LOOPBACK_MTU: (u16, u16) = (65_507, 65_488);
+/// Largest datagram that we are ready to receive.
+pub(crate) const MAX_PAYLOAD: u16 = 65_527;
+
+/// What of the transport a user decides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    pub(crate) heartbeat: Duration,
+    pub(crate) idle_timeout: Duration,
+}
+
+/// The settings of one connection to `peer`.
+pub(crate) fn config(timing: Timing, peer: IpAddr) -> TransportConfig {
+    let mut mtu = MtuDiscoveryConfig::default();
+    mtu.upper_bound(match peer.to_canonical() {
+        IpAddr::V4(ip) if ip.is_loopback() => LOOPBACK_MTU.0,
+        IpAddr::V6(ip) if ip.is_loopback() => LOOPBACK_MTU.1,
+        _ => ETHERNET_MTU,
+    });
+    let idle_timeout = IdleTimeout::try_from(timing.idle_timeout).ok();
+    let mut config = TransportConfig::default();
+    config
+        .max_concurrent_bidi_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(STREAMS))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .receive_window(VarInt::from_u32(FIRST_WINDOW))
+        .send_window(STREAM_WINDOW.into())
+        .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER))
+        .datagram_send_buffer_size(DATAGRAM_BUFFER)
+        .mtu_discovery_config(Some(mtu))
+        .keep_alive_interval(Some(timing.heartbeat))
+        .max_idle_timeout(idle_timeout)
+        // A bit that shows the round trip to the path, and needs a header that the path can read.
+        .allow_spin(false)
+        .congestion_controller_factory(Arc::new(congestion::CubicConfig::default()));
+    config
+}
