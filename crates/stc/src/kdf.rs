@@ -5,9 +5,8 @@
 
 use crate::Key;
 
-/// A hasher keyed by `root` that has absorbed `label` and every part.
-fn absorb(root: &Key, label: &str, parts: &[&[u8]]) -> blake3::Hasher {
-    let mut hasher = blake3::Hasher::new_keyed(root.as_bytes());
+/// `hasher` after it has absorbed `label` and every part.
+fn absorb(mut hasher: blake3::Hasher, label: &str, parts: &[&[u8]]) -> blake3::Hasher {
     for part in std::iter::once(label.as_bytes()).chain(parts.iter().copied()) {
         let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
         hasher.update(&length.to_le_bytes());
@@ -19,12 +18,20 @@ fn absorb(root: &Key, label: &str, parts: &[&[u8]]) -> blake3::Hasher {
 /// The 32-byte key that belongs to `label` and `parts` under `root`.
 #[must_use]
 pub fn derive(root: &Key, label: &str, parts: &[&[u8]]) -> Key {
-    Key::from_bytes(*absorb(root, label, parts).finalize().as_bytes())
+    let hasher = blake3::Hasher::new_keyed(root.as_bytes());
+    Key::from_bytes(*absorb(hasher, label, parts).finalize().as_bytes())
 }
 
 /// As [`derive`], with an output of any length.
 pub fn derive_into(root: &Key, label: &str, parts: &[&[u8]], out: &mut [u8]) {
-    absorb(root, label, parts).finalize_xof().fill(out);
+    let hasher = blake3::Hasher::new_keyed(root.as_bytes());
+    absorb(hasher, label, parts).finalize_xof().fill(out);
+}
+
+/// The unkeyed hash of `label` and `parts`, for what is not secret.
+#[must_use]
+pub fn digest(label: &str, parts: &[&[u8]]) -> [u8; 32] {
+    *absorb(blake3::Hasher::new(), label, parts).finalize().as_bytes()
 }
 
 #[cfg(test)]

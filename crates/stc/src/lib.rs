@@ -2,6 +2,10 @@
 //!
 //! | look for | in |
 //! |---|---|
+//! | messages, files, hashes under one seed | [`Context`] |
+//! | what a context is made from | [`Seed`] |
+//! | what a ciphertext is bound to | [`ContextData`] |
+//! | the format of messages and files | [`envelope`] |
 //! | a 32-byte secret, its printable form | [`Key`] |
 //! | deriving one key from another | [`kdf`] |
 //! | authenticated encryption in place | [`aead`] |
@@ -10,10 +14,21 @@
 
 pub mod aead;
 mod coded;
+mod context;
+mod context_data;
+pub mod envelope;
 pub mod kdf;
 mod key;
 pub mod random;
+mod seed;
 pub mod stretch;
 
 pub use coded::Coded;
+pub use context::{
+    Builder, Content, Context, ContextError, FileOptions, FileReport, FoundSlot, Hash, OpenOptions,
+    Plaintext, SealOptions, content_hash,
+};
+pub use context_data::{ContextData, Integer, MAX_DEPTH, Value};
+pub use envelope::{EnvelopeError, Header, OpenError, SealError};
 pub use key::{Key, KeyParseError};
+pub use seed::{Seed, SeedError};
