@@ -1,6 +1,7 @@
 //! STT: private byte streams between machines that share a seed.
 
 pub mod affinity;
+pub mod delivery;
 pub mod dispatch;
 pub mod events;
 mod id;
@@ -17,6 +18,7 @@ mod value;
 mod wire;
 
 pub use affinity::AffinityPool;
+pub use delivery::Delivery;
 pub use dispatch::FrameDispatcher;
 pub use events::{Event, EventEmitter, EventKind};
 pub use id::{IdParseError, NodeId, SessionId};
