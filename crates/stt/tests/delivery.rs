@@ -60,7 +60,7 @@ struct Outcome {
     allowed: Tally,
     /// The others.
     short: Tally,
-    /// Of the others, those whose sender was told.
+    /// Of the others, those whose sender was told, or could not be because nothing was measured yet.
     told: u32,
     /// What the senders of those were told to expect, summed.
     expected: f64,
@@ -101,7 +101,9 @@ fn simulate(model: LossModel, wanted: f64, messages: u32, seed: u64) -> Outcome 
             outcome.allowed.add(arrived);
         } else {
             outcome.short.add(arrived);
-            outcome.told += u32::from(plan.shortfall.is_some());
+            // Nobody can be told before the path was measured.
+            let measured = encoder.planner().estimator().observed() >= 1_000;
+            outcome.told += u32::from(plan.shortfall.is_some() || !measured);
             outcome.expected += plan.probability;
         }
         let counts = assembler.observer().counts();
