@@ -1,4 +1,16 @@
 //! STT: private byte streams between machines that share a seed.
+//!
+//! | look for | in |
+//! |---|---|
+//! | starting, connecting, messages from anybody | [`Node`], [`NodeBuilder`] |
+//! | one peer | [`Session`] |
+//! | numbered two-way streams | [`Stream`], [`RawStream`] |
+//! | what members share | [`SharedSeed`], [`Keyring`] |
+//! | what happened | [`events`] |
+//! | why something ended or failed | [`CloseReason`], [`ConnectError`], [`StartError`], [`StreamError`] |
+//!
+//! The bytes on the wire are specified in `docs/protocol.md`; `docs/ARCHITECTURE.md` shows how a
+//! message travels through these modules.
 
 pub mod affinity;
 pub mod delivery;
@@ -7,14 +19,15 @@ pub mod events;
 mod id;
 mod identity;
 mod keyring;
+mod node;
 pub mod priority;
 mod reason;
 mod recent;
 mod seed;
+mod session;
+mod stream;
 mod unwind;
 mod value;
-// The node takes all of it up.
-#[allow(dead_code, unused_imports)]
 mod wire;
 
 pub use affinity::AffinityPool;
@@ -24,9 +37,15 @@ pub use events::{Event, EventEmitter, EventKind};
 pub use id::{IdParseError, NodeId, SessionId};
 pub use identity::{Identity, IdentityError};
 pub use keyring::{Keyring, KeyringError, SeedId};
+pub use node::{
+    ConnectError, Mode, Node, NodeBuilder, NodeStats, Packet, SendReport, SessionCounts,
+    StartError, TransportStats,
+};
 pub use priority::Priority;
 pub use reason::{CloseReason, Refusal};
 pub use seed::{SeedError, SeedWarning, SharedSeed};
+pub use session::{Session, SessionStats};
 pub use stc::Coded;
+pub use stream::{RawStream, Stream, StreamError, StreamOptions, StreamStats};
 pub use value::{Fields, Value};
-pub use wire::{HandshakeError, WireError, WireStats};
+pub use wire::{HandshakeError, WireError};

@@ -4,8 +4,9 @@ use std::fmt;
 
 /// Why a session ended.
 ///
-/// The first four travel as the application error code of QUIC's CONNECTION_CLOSE, so the peer sees
-/// them too.
+/// It travels as the application error code of QUIC's CONNECTION_CLOSE (docs/protocol.md, "Close
+/// codes"), so the peer sees it too. The texts of a peer are its own words: clean them before they
+/// reach a terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseReason {
@@ -49,6 +50,37 @@ pub enum Refusal {
 impl CloseReason {
     /// Longest text that travels with a close, in bytes.
     pub const MAX_TEXT: usize = 256;
+
+    /// The application error code and the text that travel with it.
+    pub(crate) fn to_wire(&self) -> (u32, &str) {
+        match self {
+            Self::Closed { text, .. } => (0x00, cut(text, Self::MAX_TEXT)),
+            Self::Shutdown { .. } => (0x01, ""),
+            Self::Protocol { rule } => (0x02, cut(rule, Self::MAX_TEXT)),
+            Self::AuthFailure => (0x03, ""),
+            Self::Refused(refusal) => (refusal.wire_code(), ""),
+            Self::Timeout => (0x04, ""),
+        }
+    }
+
+    /// What the peer said with an application error code and a text.
+    pub(crate) fn from_wire(code: u64, text: &[u8]) -> Self {
+        let text = || {
+            let text = String::from_utf8_lossy(text);
+            cut(&text, Self::MAX_TEXT).to_owned()
+        };
+        match code {
+            0x00 => Self::Closed { by_peer: true, text: text() },
+            0x01 => Self::Shutdown { by_peer: true },
+            0x02 => Self::Protocol { rule: format!("the peer says: {}", text()) },
+            0x03 => Self::AuthFailure,
+            0x04 => Self::Timeout,
+            code => match Refusal::from_wire_code(code) {
+                Some(refusal) => Self::Refused(refusal),
+                None => Self::Protocol { rule: format!("the peer closed with unknown code {code}") },
+            },
+        }
+    }
 
     /// The stable word for it: `closed`, `shutdown`, `refused`, `auth_failure`, `timeout`,
     /// `protocol`.
@@ -112,5 +144,42 @@ impl fmt::Display for Refusal {
             Self::Denied => "the peer does not allow this node",
             Self::Full => "the peer has as many sessions as it may",
         })
+    }
+}
+
+/// At most `max` bytes of `text`, whole characters only.
+fn cut(text: &str, max: usize) -> &str {
+    text.get(..text.floor_char_boundary(max)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peer_sees_the_reason_from_its_own_side() {
+        let closed = CloseReason::Closed { by_peer: false, text: "done".into() };
+        let (code, text) = closed.to_wire();
+        assert_eq!(
+            CloseReason::from_wire(code.into(), text.as_bytes()),
+            CloseReason::Closed { by_peer: true, text: "done".into() }
+        );
+        for refusal in [Refusal::NotAccepting, Refusal::Denied, Refusal::Full] {
+            let (code, text) = CloseReason::Refused(refusal).to_wire();
+            let seen = CloseReason::from_wire(code.into(), text.as_bytes());
+            assert_eq!(seen, CloseReason::Refused(refusal));
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        let text = "ä".repeat(CloseReason::MAX_TEXT);
+        let closed = CloseReason::Closed { by_peer: false, text };
+        assert_eq!(closed.to_wire().1.len(), CloseReason::MAX_TEXT);
+        let hostile = [0xff; 1_000];
+        let CloseReason::Closed { text, .. } = CloseReason::from_wire(0, &hostile) else {
+            panic!()
+        };
+        assert!(text.len() <= CloseReason::MAX_TEXT);
     }
 }

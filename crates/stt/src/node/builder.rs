@@ -1,0 +1,234 @@
+//! Settings of a node, each with its default and range.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use zeroize::Zeroizing;
+
+use super::{Hub, Node, StartError};
+use crate::{
+    Event, EventEmitter, Stream,
+    identity::Identity,
+    keyring::Keyring,
+    seed::SharedSeed,
+    wire::{Wire, WireConfig},
+};
+
+/// Whether peers may connect to this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Peers that hold the seed get a session.
+    Server,
+    /// Only this node connects; peers that try are told that it is not accepting.
+    Client,
+}
+
+/// Bounds of one node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) max_sessions: usize,
+    pub(crate) max_streams: usize,
+    pub(crate) max_frame_size: u64,
+    /// Bytes that may wait unread in all streams of one session before windows stop growing.
+    pub(crate) max_session_buffer: u64,
+}
+
+/// Settings of a [`Node`].
+#[derive(Clone, Debug)]
+pub struct NodeBuilder {
+    seed: SharedSeed,
+    node_seed: Option<Zeroizing<Vec<u8>>>,
+    persistent_identity: bool,
+    host: String,
+    port: u16,
+    heartbeat: Duration,
+    idle_timeout: Duration,
+    clock_window: Duration,
+    strict_seed: bool,
+    limits: Limits,
+    events: Option<EventEmitter>,
+}
+
+impl NodeBuilder {
+    /// Most sessions at once, unless set otherwise.
+    pub const DEFAULT_MAX_SESSIONS: usize = 16_384;
+    /// Most streams of one session at once, unless set otherwise.
+    pub const DEFAULT_MAX_STREAMS: usize = 256;
+    /// Longest silence before a sign of life is sent, unless set otherwise.
+    pub const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(30);
+    /// Longest silence before a session is given up, unless set otherwise.
+    pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+    /// How far the clocks of two members may be apart, unless set otherwise.
+    pub const DEFAULT_CLOCK_WINDOW: Duration = Duration::from_secs(120);
+
+    pub(super) fn new(seed: SharedSeed) -> Self {
+        Self {
+            seed,
+            node_seed: None,
+            persistent_identity: false,
+            host: "0.0.0.0".into(),
+            port: 0,
+            heartbeat: Self::DEFAULT_HEARTBEAT,
+            idle_timeout: Self::DEFAULT_IDLE_TIMEOUT,
+            clock_window: Self::DEFAULT_CLOCK_WINDOW,
+            strict_seed: false,
+            events: None,
+            limits: Limits {
+                max_sessions: Self::DEFAULT_MAX_SESSIONS,
+                max_streams: Self::DEFAULT_MAX_STREAMS,
+                max_frame_size: Stream::DEFAULT_MAX_FRAME_SIZE,
+                max_session_buffer: 256 << 20,
+            },
+        }
+    }
+
+    /// The node's own secret. Used only together with
+    /// [`persistent_identity`](Self::persistent_identity); without it the node is somebody new at
+    /// every start.
+    #[must_use]
+    pub fn node_seed(mut self, seed: impl AsRef<[u8]>) -> Self {
+        self.node_seed = Some(Zeroizing::new(seed.as_ref().to_vec()));
+        self
+    }
+
+    /// Whether the node id follows from the node seed, so that it stays the same over restarts.
+    /// Default: false, a new id at every start.
+    #[must_use]
+    pub const fn persistent_identity(mut self, persistent: bool) -> Self {
+        self.persistent_identity = persistent;
+        self
+    }
+
+    /// Address or name of the interface to listen on. Default: `0.0.0.0`, all of IPv4; `::` is all
+    /// of IPv6.
+    #[must_use]
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.host = host.into();
+        self
+    }
+
+    /// UDP port. Default: 0, a random free one.
+    #[must_use]
+    pub const fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Longest silence before a sign of life is sent. 100 ms to one hour; default
+    /// [`Self::DEFAULT_HEARTBEAT`].
+    ///
+    /// # Errors
+    /// [`StartError::OutOfRange`].
+    pub fn heartbeat(mut self, heartbeat: Duration) -> Result<Self, StartError> {
+        self.heartbeat = in_range("heartbeat", heartbeat, 100, 3_600_000)?;
+        Ok(self)
+    }
+
+    /// Longest silence before a session is given up; the smaller of both sides' counts. 1 s to one
+    /// day; default [`Self::DEFAULT_IDLE_TIMEOUT`], three heartbeats.
+    ///
+    /// # Errors
+    /// [`StartError::OutOfRange`].
+    pub fn idle_timeout(mut self, timeout: Duration) -> Result<Self, StartError> {
+        self.idle_timeout = in_range("idle_timeout", timeout, 1_000, 86_400_000)?;
+        Ok(self)
+    }
+
+    /// How far a peer's clock may be from this one's. 1 s to one day; default
+    /// [`Self::DEFAULT_CLOCK_WINDOW`]. A larger one needs more memory against replays.
+    ///
+    /// # Errors
+    /// [`StartError::OutOfRange`].
+    pub fn clock_window(mut self, window: Duration) -> Result<Self, StartError> {
+        self.clock_window = in_range("clock_window", window, 1_000, 86_400_000)?;
+        Ok(self)
+    }
+
+    /// Whether a seed that can be guessed is refused instead of warned about. Default: false.
+    #[must_use]
+    pub const fn strict_seed(mut self, strict: bool) -> Self {
+        self.strict_seed = strict;
+        self
+    }
+
+    /// Most sessions at once. At least 1; default [`Self::DEFAULT_MAX_SESSIONS`].
+    #[must_use]
+    pub const fn max_sessions(mut self, max: usize) -> Self {
+        self.limits.max_sessions = if max == 0 { 1 } else { max };
+        self
+    }
+
+    /// Longest message in bytes on streams that set no limit of their own. Default:
+    /// [`Stream::DEFAULT_MAX_FRAME_SIZE`].
+    #[must_use]
+    pub const fn max_frame_size(mut self, bytes: u64) -> Self {
+        self.limits.max_frame_size = bytes;
+        self
+    }
+
+    /// The emitter of the node's events, so that handlers are there before the first event. Default:
+    /// a new one, [`Node::events`].
+    #[must_use]
+    pub fn events(mut self, events: EventEmitter) -> Self {
+        self.events = Some(events);
+        self
+    }
+
+    /// Starts the node. Call it inside a tokio runtime; the node's tasks run there.
+    ///
+    /// # Errors
+    /// [`StartError`]: the seed is refused, the host is unknown, the port is in use, or the
+    /// operating system has no socket or no random bytes.
+    pub async fn start(self, mode: Mode) -> Result<Node, StartError> {
+        let warning = self.seed.is_guessable();
+        if let (true, Some(warning)) = (self.strict_seed, &warning) {
+            return Err(StartError::GuessableSeed(*warning));
+        }
+        let identity = match (&self.node_seed, self.persistent_identity) {
+            (Some(seed), true) => Identity::persistent(seed)?,
+            (None, true) => return Err(StartError::NoNodeSeed),
+            (_, false) => Identity::ephemeral()?,
+        };
+        let identity = Arc::new(identity);
+        let bind = self.local_address().await?;
+        let wire = Wire::bind(WireConfig {
+            bind,
+            identity: Arc::clone(&identity),
+            keyring: Arc::new(Keyring::from(&self.seed)),
+            accepting: mode == Mode::Server,
+            heartbeat: self.heartbeat,
+            idle_timeout: self.idle_timeout,
+            clock_window: self.clock_window,
+            knock_log: None,
+        })?;
+        let events = self.events.unwrap_or_default();
+        let (hub, packets) = Hub::new(self.limits, mode == Mode::Server, events);
+        if let Some(warning) = warning {
+            let details = warning.to_string();
+            hub.events().emit(Event::Warning { code: "seed.guessable", details });
+        }
+        Ok(Node::run(identity.node_id(), mode, wire, hub, packets, warning))
+    }
+
+    async fn local_address(&self) -> Result<SocketAddr, StartError> {
+        let not_found = |cause| StartError::HostNotFound { host: self.host.clone(), cause };
+        tokio::net::lookup_host((self.host.as_str(), self.port))
+            .await
+            .map_err(|error| not_found(error.to_string()))?
+            .next()
+            .ok_or_else(|| not_found("the name has no address".into()))
+    }
+}
+
+fn in_range(
+    name: &'static str,
+    value: Duration,
+    min_ms: u64,
+    max_ms: u64,
+) -> Result<Duration, StartError> {
+    let (min, max) = (Duration::from_millis(min_ms), Duration::from_millis(max_ms));
+    if (min..=max).contains(&value) {
+        Ok(value)
+    } else {
+        Err(StartError::OutOfRange { name, value, min, max })
+    }
+}

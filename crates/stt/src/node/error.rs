@@ -1,0 +1,220 @@
+//! Why a node did not start, or a peer was not reached.
+
+use std::{net::SocketAddr, time::Duration};
+
+use stc::{Coded, random::RandomError};
+
+use crate::{Refusal, seed::SeedWarning, wire::WireError};
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Strict mode, and the seed can be guessed.
+    #[error("the shared seed can be guessed: {0}")]
+    GuessableSeed(SeedWarning),
+    /// A persistent identity was asked for without a node seed.
+    #[error("a persistent identity needs a node seed")]
+    NoNodeSeed,
+    /// A setting lies outside its range.
+    #[error("{name} is {value:?}; allowed are {min:?} to {max:?}")]
+    OutOfRange {
+        /// Which.
+        name: &'static str,
+        /// The value.
+        value: Duration,
+        /// The least allowed.
+        min: Duration,
+        /// The most allowed.
+        max: Duration,
+    },
+    /// The host to listen on has no address.
+    #[error("the host {host} to listen on was not found: {cause}")]
+    HostNotFound {
+        /// The name.
+        host: String,
+        /// What the operating system said.
+        cause: String,
+    },
+    /// Another program has the port.
+    #[error("port {} on {} is in use", address.port(), address.ip())]
+    PortInUse {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// No random bytes.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+    /// The socket or the keys failed in another way.
+    #[error(transparent)]
+    Wire(WireError),
+}
+
+impl From<WireError> for StartError {
+    fn from(error: WireError) -> Self {
+        match error {
+            WireError::PortInUse { address } => Self::PortInUse { address },
+            other => Self::Wire(other),
+        }
+    }
+}
+
+impl StartError {
+    /// Codes of the variants that are this type's own, as `docs/errors.md` lists them.
+    pub const CODES: &'static [&'static str] = &[
+        "seed.guessable",
+        "node.no_node_seed",
+        "node.out_of_range",
+        "node.host_not_found",
+        "node.port_in_use",
+    ];
+}
+
+impl Coded for StartError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::GuessableSeed(_) => "seed.guessable",
+            Self::NoNodeSeed => "node.no_node_seed",
+            Self::OutOfRange { .. } => "node.out_of_range",
+            Self::HostNotFound { .. } => "node.host_not_found",
+            Self::PortInUse { .. } => "node.port_in_use",
+            Self::Random(error) => error.code(),
+            Self::Wire(error) => error.code(),
+        }
+    }
+
+    fn retry_helps(&self) -> bool {
+        match self {
+            Self::PortInUse { .. } => true,
+            Self::Random(error) => error.retry_helps(),
+            Self::Wire(error) => error.retry_helps(),
+            _ => false,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::GuessableSeed(_) => Some("make a strong one with `stt seed new`"),
+            Self::PortInUse { .. } => Some("choose another port, or 0 for a random free one"),
+            Self::Wire(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// Why a peer was not reached.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The text is no `HOST:PORT`.
+    #[error("`{address}` is not an address of the form HOST:PORT")]
+    Malformed {
+        /// The text.
+        address: String,
+    },
+    /// The name has no address.
+    #[error("the host {host} was not found: {cause}")]
+    HostNotFound {
+        /// The name.
+        host: String,
+        /// What the operating system said.
+        cause: String,
+    },
+    /// The name has only addresses of a family that this node's socket cannot reach.
+    #[error("{host} has only addresses of another family than this node's {local}")]
+    Family {
+        /// The name.
+        host: String,
+        /// Where this node listens.
+        local: SocketAddr,
+    },
+    /// Nobody answered in time.
+    #[error("nobody answered at {address} within {} s", .within.as_secs_f32())]
+    NoAnswer {
+        /// What was dialled.
+        address: String,
+        /// How long was waited.
+        within: Duration,
+    },
+    /// A member answered and refused.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// The node has been stopped.
+    #[error("this node has been stopped")]
+    Stopped,
+    /// This node has as many sessions as it may.
+    #[error("this node has {max} sessions, which is the most it may have")]
+    Full {
+        /// The limit.
+        max: usize,
+    },
+    /// The handshake failed.
+    #[error(transparent)]
+    Wire(WireError),
+}
+
+impl From<WireError> for ConnectError {
+    fn from(error: WireError) -> Self {
+        match error {
+            WireError::Refused(refusal) => Self::Refused(refusal),
+            other => Self::Wire(other),
+        }
+    }
+}
+
+impl ConnectError {
+    /// Codes of the variants that are this type's own, as `docs/errors.md` lists them.
+    pub const CODES: &'static [&'static str] = &[
+        "connect.malformed",
+        "connect.host_not_found",
+        "connect.family",
+        "connect.no_answer",
+        "connect.not_accepting",
+        "connect.denied",
+        "connect.full",
+        "connect.stopped",
+        "connect.full_here",
+    ];
+}
+
+impl Coded for ConnectError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed { .. } => "connect.malformed",
+            Self::HostNotFound { .. } => "connect.host_not_found",
+            Self::Family { .. } => "connect.family",
+            Self::NoAnswer { .. } => "connect.no_answer",
+            Self::Refused(Refusal::NotAccepting) => "connect.not_accepting",
+            Self::Refused(Refusal::Denied) => "connect.denied",
+            Self::Refused(Refusal::Full) => "connect.full",
+            Self::Stopped => "connect.stopped",
+            Self::Full { .. } => "connect.full_here",
+            Self::Wire(error) => error.code(),
+        }
+    }
+
+    fn retry_helps(&self) -> bool {
+        match self {
+            Self::HostNotFound { .. } | Self::NoAnswer { .. } | Self::Full { .. } => true,
+            Self::Refused(refusal) => *refusal != Refusal::Denied,
+            Self::Wire(error) => error.retry_helps(),
+            Self::Malformed { .. } | Self::Family { .. } | Self::Stopped => false,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoAnswer { .. } => Some(
+                "from here a wrong seed, a firewall, a wrong clock and a peer that is not there \
+                 look the same: compare the seeds, the clocks and the address, and see what the \
+                 other side counts as dropped",
+            ),
+            Self::Family { .. } => Some("start the node on host `::` for IPv6, `0.0.0.0` for IPv4"),
+            Self::Refused(Refusal::NotAccepting) => {
+                Some("start the peer in server mode, or let it accept sessions again")
+            }
+            Self::Wire(error) => error.hint(),
+            _ => None,
+        }
+    }
+}

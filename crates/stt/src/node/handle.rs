@@ -1,0 +1,418 @@
+//! The handle of a node that an application holds.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use stc::Coded;
+use tokio::{
+    sync::{Mutex, mpsc, watch},
+    task::JoinSet,
+};
+
+use super::{ConnectError, Hub, Mode, NodeBuilder, NodeStats, Packet, SessionCounts, connect};
+use crate::{
+    CloseReason, Event, EventEmitter, EventKind, NodeId, Session, SessionId, StreamError,
+    events::{EventError, HandlerId},
+    seed::{SeedWarning, SharedSeed},
+    session::{SessionShared, SessionStart},
+    stream::StreamShared,
+    wire::{Established, Incoming, Wire},
+};
+
+/// A running node: one UDP port, one identity, any number of sessions. Clones are the same node.
+///
+/// It runs until [`stop`](Self::stop); dropping the last handle stops it without ceremony.
+#[derive(Clone)]
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    node_id: NodeId,
+    mode: Mode,
+    wire: Wire,
+    hub: Arc<Hub>,
+    packets: Mutex<mpsc::Receiver<Packet>>,
+    running: AtomicBool,
+    stopped: watch::Sender<bool>,
+    seed_warning: Option<SeedWarning>,
+    accepting: tokio::task::AbortHandle,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        for session in self.hub.all_sessions() {
+            session.abort(CloseReason::Shutdown { by_peer: false });
+        }
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("node_id", &self.inner.node_id).finish_non_exhaustive()
+    }
+}
+
+/// What became of a message to several sessions.
+#[derive(Debug, Default)]
+#[must_use = "some sessions may not have taken the message"]
+pub struct SendReport {
+    /// Sessions whose queue took it.
+    pub sent: usize,
+    /// Sessions that did not, and why.
+    pub failed: Vec<(SessionId, StreamError)>,
+}
+
+impl Node {
+    /// How long `connect` waits for an answer unless told otherwise.
+    pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// Settings of a node whose peers share `seed`.
+    #[must_use]
+    pub fn builder(seed: SharedSeed) -> NodeBuilder {
+        NodeBuilder::new(seed)
+    }
+
+    pub(super) fn run(
+        node_id: NodeId,
+        mode: Mode,
+        wire: Wire,
+        hub: Arc<Hub>,
+        packets: mpsc::Receiver<Packet>,
+        seed_warning: Option<SeedWarning>,
+    ) -> Self {
+        let accepting = tokio::spawn(accept(wire.clone(), Arc::clone(&hub))).abort_handle();
+        Self {
+            inner: Arc::new(Inner {
+                node_id,
+                mode,
+                wire,
+                hub,
+                packets: Mutex::new(packets),
+                running: AtomicBool::new(true),
+                stopped: watch::Sender::new(false),
+                seed_warning,
+                accepting,
+            }),
+        }
+    }
+
+    /// Who this node is.
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        self.inner.node_id
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> std::net::SocketAddr {
+        self.inner.wire.local_addr()
+    }
+
+    /// Why its seed should be replaced, if it can be guessed.
+    #[must_use]
+    pub fn seed_warning(&self) -> Option<SeedWarning> {
+        self.inner.seed_warning
+    }
+
+    /// Lets peers that hold the seed have sessions, or refuses them from now on. Sessions that exist
+    /// go on.
+    pub fn set_accepting(&self, accepting: bool) {
+        self.inner.hub.set_accepting(accepting);
+        self.inner.wire.set_accepting(accepting);
+    }
+
+    // --- sessions ---
+
+    /// Connects over UDP to `host`, a name or an address, and waits up to
+    /// [`Self::DEFAULT_CONNECT_TIMEOUT`].
+    ///
+    /// Any member of the seed may answer; to reach one node and no other use
+    /// [`connect_to`](Self::connect_to).
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect_udp(&self, host: &str, port: u16) -> Result<Session, ConnectError> {
+        self.dial(host, port, None, Self::DEFAULT_CONNECT_TIMEOUT).await
+    }
+
+    /// As [`connect_udp`](Self::connect_udp), with `HOST:PORT` as one text.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect(&self, address: &str) -> Result<Session, ConnectError> {
+        self.connect_to(address, None, Self::DEFAULT_CONNECT_TIMEOUT).await
+    }
+
+    /// Connects to `HOST:PORT`. With `expect`, only the node that proves to have this id gets to
+    /// know who is calling. Waits up to `timeout`.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect_to(
+        &self,
+        address: &str,
+        expect: Option<NodeId>,
+        timeout: Duration,
+    ) -> Result<Session, ConnectError> {
+        let (host, port) = connect::split(address)?;
+        self.dial(host, port, expect, timeout).await
+    }
+
+    async fn dial(
+        &self,
+        host: &str,
+        port: u16,
+        expect: Option<NodeId>,
+        timeout: Duration,
+    ) -> Result<Session, ConnectError> {
+        if !self.is_running() {
+            return Err(ConnectError::Stopped);
+        }
+        let max = self.inner.hub.limits().max_sessions;
+        if self.inner.hub.counts().0 >= max {
+            return Err(ConnectError::Full { max });
+        }
+        let attempt = async {
+            let addresses = connect::resolve(host, port, self.local_addr()).await?;
+            Ok(connect::dial(&self.inner.wire, addresses, expect).await?)
+        };
+        match tokio::time::timeout(timeout, attempt).await {
+            Ok(established) => self.adopt(established?),
+            Err(_) => {
+                let address = if host.contains(':') {
+                    format!("[{host}]:{port}")
+                } else {
+                    format!("{host}:{port}")
+                };
+                Err(ConnectError::NoAnswer { address, within: timeout })
+            }
+        }
+    }
+
+    fn adopt(&self, established: Established) -> Result<Session, ConnectError> {
+        adopt(&self.inner.hub, established).map(Session::from_shared).ok_or(ConnectError::Stopped)
+    }
+
+    /// The live session with this id.
+    #[must_use]
+    pub fn session(&self, id: SessionId) -> Option<Session> {
+        self.inner.hub.session(id).map(Session::from_shared)
+    }
+
+    /// All live sessions, in no particular order.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<Session> {
+        self.inner.hub.all_sessions().into_iter().map(Session::from_shared).collect()
+    }
+
+    /// The live sessions with this peer.
+    #[must_use]
+    pub fn sessions_with(&self, peer: NodeId) -> Vec<Session> {
+        let mut sessions = self.sessions();
+        sessions.retain(|session| session.peer_node_id() == peer);
+        sessions
+    }
+
+    // --- messages ---
+
+    /// Sends `message` on stream `stream_id` of every session. Nothing is copied for it.
+    ///
+    /// Every session is tried at once; the call returns when the queues of all have taken it or
+    /// failed, so a peer that does not read delays the caller, but no other peer. Nobody being there
+    /// is a [`Event::Warning`] with code `send.nobody`, not an error.
+    pub async fn send_to_all(&self, message: impl Into<Bytes>, stream_id: u32) -> SendReport {
+        let sessions = self.inner.hub.all_sessions();
+        self.fan_out(sessions, message.into(), stream_id).await
+    }
+
+    /// As [`send_to_all`](Self::send_to_all), to the sessions with these ids. Ids of sessions that
+    /// are over are reported as failed.
+    pub async fn send_to_sessions(
+        &self,
+        ids: &[SessionId],
+        message: impl Into<Bytes>,
+        stream_id: u32,
+    ) -> SendReport {
+        let (mut sessions, mut gone) = (Vec::with_capacity(ids.len()), Vec::new());
+        for id in ids {
+            match self.inner.hub.session(*id) {
+                Some(session) => sessions.push(session),
+                None => gone.push(*id),
+            }
+        }
+        let mut report = self.fan_out(sessions, message.into(), stream_id).await;
+        let over = StreamError::SessionEnded(CloseReason::Closed {
+            by_peer: false,
+            text: "no live session has this id".into(),
+        });
+        report.failed.extend(gone.into_iter().map(|id| (id, over.clone())));
+        report
+    }
+
+    async fn fan_out(
+        &self,
+        sessions: Vec<Arc<SessionShared>>,
+        message: Bytes,
+        stream_id: u32,
+    ) -> SendReport {
+        let mut report = SendReport::default();
+        if sessions.is_empty() {
+            self.inner.hub.events().emit(Event::Warning {
+                code: "send.nobody",
+                details: "a message was sent to nobody: there are no such sessions".into(),
+            });
+        }
+        let mut waiting: JoinSet<(SessionId, Result<(), StreamError>)> = JoinSet::new();
+        for session in sessions {
+            match try_one(&session, &message, stream_id) {
+                Ok(None) => report.sent += 1,
+                Ok(Some(stream)) => {
+                    let message = message.clone();
+                    waiting.spawn(async move {
+                        let attempt = || stream.outbound.push_message_bytes(&message);
+                        (session.id, stream.outbound.wait_for_space(attempt).await)
+                    });
+                }
+                Err(error) => report.failed.push((session.id, error)),
+            }
+        }
+        while let Some(done) = waiting.join_next().await {
+            match done {
+                Ok((_, Ok(()))) => report.sent += 1,
+                Ok((id, Err(error))) => report.failed.push((id, error)),
+                Err(_) => {}
+            }
+        }
+        report
+    }
+
+    /// The next message from any session, on any stream that was not claimed with
+    /// [`Session::get_stream`] or its like. `None` once the node stopped.
+    ///
+    /// # Cancel safety
+    /// A dropped future has taken nothing.
+    pub async fn receive(&self) -> Option<Packet> {
+        self.inner.hub.start_receiving();
+        let mut stopped = self.inner.stopped.subscribe();
+        let next = async { self.inner.packets.lock().await.recv().await };
+        tokio::select! {
+            biased;
+            packet = next => packet,
+            _ = stopped.wait_for(|stopped| *stopped) => None,
+        }
+    }
+
+    // --- events, figures, the end ---
+
+    /// Where this node's events are listened to.
+    #[must_use]
+    pub fn events(&self) -> &EventEmitter {
+        self.inner.hub.events()
+    }
+
+    /// Calls `handler` with every session that ends, and why.
+    ///
+    /// # Errors
+    /// [`EventError`] when there are too many handlers.
+    pub fn on_session_closed(
+        &self,
+        handler: impl Fn(SessionId, &CloseReason) + Send + Sync + 'static,
+    ) -> Result<HandlerId, EventError> {
+        let name = EventKind::SessionClosed.name().unwrap_or_default();
+        self.events().on(name, move |event| {
+            if let Event::SessionClosed { session_id, reason, .. } = &*event {
+                handler(*session_id, reason);
+            }
+            std::future::ready(())
+        })
+    }
+
+    /// Figures from the start until now.
+    #[must_use]
+    pub fn stats(&self) -> NodeStats {
+        let (active, total) = self.inner.hub.counts();
+        NodeStats {
+            node_id: self.inner.node_id,
+            running: self.is_running(),
+            server_mode: self.inner.mode == Mode::Server,
+            accepting_connections: self.is_running() && self.inner.hub.is_accepting(),
+            udp_transport: self.inner.wire.stats(),
+            sessions: SessionCounts { total, active },
+            websocket_connections: 0,
+        }
+    }
+
+    /// Whether [`stop`](Self::stop) was not called yet.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.inner.running.load(Ordering::Acquire)
+    }
+
+    /// Stops the node: no more sessions are taken, what was sent is delivered for at most `patience`,
+    /// then every session is closed with [`CloseReason::Shutdown`], and `receive` gives `None`.
+    pub async fn stop(&self, patience: Duration) {
+        if !self.inner.running.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        self.set_accepting(false);
+        let mut closing = JoinSet::new();
+        for session in self.inner.hub.all_sessions() {
+            closing.spawn(async move {
+                session.close(CloseReason::Shutdown { by_peer: false }, patience).await;
+            });
+        }
+        while closing.join_next().await.is_some() {}
+        self.inner.stopped.send_replace(true);
+        self.inner.accepting.abort();
+        let (code, text) = CloseReason::Shutdown { by_peer: false }.to_wire();
+        self.inner.wire.shutdown(code, text.as_bytes()).await;
+    }
+}
+
+/// Queues the message, or gives back the stream whose queue is full.
+fn try_one(
+    session: &Arc<SessionShared>,
+    message: &Bytes,
+    stream_id: u32,
+) -> Result<Option<Arc<StreamShared>>, StreamError> {
+    let stream = session.sending(stream_id)?;
+    let queued = session.try_send(&stream, message)?;
+    Ok((!queued).then_some(stream))
+}
+
+/// Makes a session of what the handshake gave. `None` if its id is taken.
+fn adopt(hub: &Arc<Hub>, established: Established) -> Option<Arc<SessionShared>> {
+    let session = SessionShared::start(SessionStart { established, hub: Arc::clone(hub) });
+    if hub.session_started(&session) {
+        return Some(session);
+    }
+    session.abort(CloseReason::Protocol { rule: "the session id is taken".into() });
+    None
+}
+
+/// Takes in peers until the wire is closed.
+async fn accept(wire: Wire, hub: Arc<Hub>) {
+    while let Some(incoming) = wire.accept().await {
+        tokio::spawn(welcome(incoming, Arc::clone(&hub)));
+    }
+}
+
+async fn welcome(incoming: Incoming, hub: Arc<Hub>) {
+    match incoming.finish(|peer| hub.admit(peer)).await {
+        Ok(established) => {
+            adopt(&hub, established);
+        }
+        Err(error) => {
+            let details = error.to_string();
+            hub.events().emit(Event::Error { code: error.code(), details });
+        }
+    }
+}

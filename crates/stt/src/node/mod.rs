@@ -1,0 +1,35 @@
+//! Nodes: the entry to everything.
+//!
+//! | look for | in |
+//! |---|---|
+//! | what the application holds | [`Node`] (`handle`) |
+//! | settings and defaults | [`NodeBuilder`] (`builder`) |
+//! | finding and dialling an address | `connect` |
+//! | what sessions report to their node | `hub` |
+//! | figures | `stats` |
+
+mod builder;
+mod connect;
+mod error;
+mod handle;
+mod hub;
+mod stats;
+
+pub use builder::{Mode, NodeBuilder};
+pub use error::{ConnectError, StartError};
+pub use handle::{Node, SendReport};
+pub(crate) use hub::Hub;
+pub use stats::{NodeStats, SessionCounts, TransportStats};
+
+use crate::SessionId;
+
+/// A message that arrived on a stream which nobody claimed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// The session that brought it.
+    pub session_id: SessionId,
+    /// The stream's number.
+    pub stream_id: u32,
+    /// The message.
+    pub data: bytes::Bytes,
+}

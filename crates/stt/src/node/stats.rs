@@ -1,0 +1,34 @@
+//! Figures of a node.
+
+use crate::NodeId;
+pub use crate::wire::WireStats as TransportStats;
+
+/// Sessions of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionCounts {
+    /// Since the node started.
+    pub total: u64,
+    /// Alive now.
+    pub active: usize,
+}
+
+/// Figures of a node, from its start until now.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NodeStats {
+    /// Who it is.
+    pub node_id: NodeId,
+    /// Whether it has not been stopped.
+    pub running: bool,
+    /// Whether it was started in server mode.
+    pub server_mode: bool,
+    /// Whether peers get sessions at the moment.
+    pub accepting_connections: bool,
+    /// What went over UDP, and what was dropped and why.
+    pub udp_transport: TransportStats,
+    /// Sessions.
+    pub sessions: SessionCounts,
+    /// Sessions that go over a WebSocket. This version has no such route, so it is 0.
+    pub websocket_connections: usize,
+}

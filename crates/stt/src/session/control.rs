@@ -1,0 +1,227 @@
+//! Records between the two ends of a session (docs/protocol.md, "Control records").
+//!
+//! Each direction has one stream for them, opened when there is something to say; most sessions
+//! never need it. A record is a type, a length and its body, so that an end can skip types that it
+//! does not know.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use quinn::RecvStream;
+use tokio::sync::Notify;
+
+use super::SessionShared;
+use crate::{
+    CloseReason,
+    stream::{StreamShared, header::Header, reassembly::Reassembly, varint},
+};
+
+/// The peer may write up to an offset: QUIC stream, offset after the header.
+const CREDIT: u64 = 1;
+/// Longest body of a record.
+const MAX_BODY: u64 = 1_024;
+
+/// What is to be said, and who is to hear what the peer says.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    /// Limits to be sent, by QUIC stream; a newer one replaces an older one.
+    raises: Mutex<HashMap<u64, u64>>,
+    /// Sending directions, by QUIC stream.
+    senders: Mutex<HashMap<u64, Arc<StreamShared>>>,
+    work: Notify,
+    writing: AtomicBool,
+}
+
+impl Control {
+    fn raises(&self) -> MutexGuard<'_, HashMap<u64, u64>> {
+        self.raises.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn senders(&self) -> MutexGuard<'_, HashMap<u64, Arc<StreamShared>>> {
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add_sender(&self, quic: u64, stream: &Arc<StreamShared>) {
+        self.senders().insert(quic, Arc::clone(stream));
+    }
+
+    pub(super) fn remove_sender(&self, quic: u64) {
+        self.senders().remove(&quic);
+    }
+
+    /// Says that the peer may write up to `limit` on its stream `quic`.
+    pub(super) fn raise(&self, session: &Arc<SessionShared>, quic: u64, limit: u64) {
+        self.raises().insert(quic, limit);
+        self.work.notify_one();
+        if !self.writing.swap(true, Ordering::AcqRel) {
+            tokio::spawn(write(Arc::clone(session)));
+        }
+    }
+
+    /// Everything to be said, as records.
+    fn take_records(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        for (quic, limit) in self.raises().drain() {
+            varint::put(&mut out, CREDIT);
+            let body = varint::len(quic) + varint::len(limit);
+            varint::put(&mut out, u64::try_from(body).unwrap_or(0));
+            varint::put(&mut out, quic);
+            varint::put(&mut out, limit);
+        }
+        out.freeze()
+    }
+
+    /// Does what one record says.
+    fn apply(&self, kind: u64, mut body: Bytes) -> Result<(), &'static str> {
+        match kind {
+            CREDIT => {
+                let quic = varint::take(&mut body).ok_or("credit record is cut")?;
+                let limit = varint::take(&mut body).ok_or("credit record is cut")?;
+                // A stream that is over needs no credit.
+                let stream = self.senders().get(&quic).cloned();
+                if let Some(stream) = stream {
+                    stream.outbound.raise(limit);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Writes records until the session ends.
+async fn write(session: Arc<SessionShared>) {
+    let Ok(mut quic) = session.connection.open_uni().await else { return };
+    // Credit that waits behind data may never get through: the data may wait for this credit.
+    let _ = quic.set_priority(i32::MAX);
+    let mut header = BytesMut::new();
+    Header::Control.put(&mut header);
+    if quic.write_chunk(header.freeze()).await.is_err() {
+        return;
+    }
+    loop {
+        let records = session.control.take_records();
+        if records.is_empty() {
+            tokio::select! {
+                () = session.control.work.notified() => continue,
+                _ = session.closed() => return,
+            }
+        }
+        if quic.write_chunk(records).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads the peer's records until its stream ends.
+pub(super) async fn read(
+    session: &SessionShared,
+    mut quic: RecvStream,
+    header_len: u64,
+    early: Vec<(u64, Bytes)>,
+) {
+    let mut bytes = Reassembly::default();
+    for (offset, piece) in early {
+        bytes.insert(offset, piece);
+    }
+    bytes.ready().advance(usize::try_from(header_len).unwrap_or(usize::MAX));
+    let mut parser = Parser::default();
+    loop {
+        loop {
+            let applied = match parser.next(&mut bytes) {
+                Ok(Some((kind, body))) => session.control.apply(kind, body),
+                Ok(None) => break,
+                Err(rule) => Err(rule),
+            };
+            if let Err(rule) = applied {
+                session.abort(CloseReason::Protocol { rule: rule.into() });
+                return;
+            }
+        }
+        match quic.read_chunk(usize::MAX, false).await {
+            Ok(Some(chunk)) => bytes.insert(chunk.offset, chunk.bytes),
+            Ok(None) | Err(_) => return,
+        }
+    }
+}
+
+/// Cuts bytes into records.
+#[derive(Debug, Default)]
+struct Parser {
+    kind: Option<u64>,
+    length: Option<u64>,
+}
+
+impl Parser {
+    fn next(&mut self, bytes: &mut Reassembly) -> Result<Option<(u64, Bytes)>, &'static str> {
+        if self.kind.is_none() {
+            self.kind = varint::take(&mut bytes.ready());
+        }
+        let Some(kind) = self.kind else { return Ok(None) };
+        if self.length.is_none() {
+            self.length = varint::take(&mut bytes.ready());
+        }
+        let Some(length) = self.length else { return Ok(None) };
+        if length > MAX_BODY {
+            return Err("a control record is too long");
+        }
+        let length = usize::try_from(length).map_err(|_| "a control record is too long")?;
+        let Some(body) = bytes.take_exact(length) else { return Ok(None) };
+        *self = Self::default();
+        Ok(Some((kind, body)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records(wire: &[u8], cut: usize) -> Result<Vec<(u64, Bytes)>, &'static str> {
+        let (mut parser, mut bytes, mut out) = (Parser::default(), Reassembly::default(), vec![]);
+        for (at, piece) in wire.chunks(cut).enumerate() {
+            bytes.insert((at * cut) as u64, Bytes::copy_from_slice(piece));
+            while let Some(record) = parser.next(&mut bytes)? {
+                out.push(record);
+            }
+        }
+        Ok(out)
+    }
+
+    #[test]
+    fn records_survive_any_cut_and_only_the_newest_limit_is_said() {
+        let control = Control::default();
+        control.raises().insert(6, 70_000);
+        control.raises().insert(6, 1 << 40);
+        let wire = control.take_records();
+        for cut in 1..=wire.len() {
+            let got = records(&wire, cut).unwrap();
+            assert_eq!(got.len(), 1);
+            let (kind, mut body) = got[0].clone();
+            assert_eq!(kind, CREDIT);
+            assert_eq!(varint::take(&mut body), Some(6));
+            assert_eq!(varint::take(&mut body), Some(1 << 40));
+        }
+        assert!(control.take_records().is_empty());
+    }
+
+    #[test]
+    fn a_record_that_would_need_much_memory_is_refused_by_its_length() {
+        let mut wire = BytesMut::new();
+        varint::put(&mut wire, 9);
+        varint::put(&mut wire, MAX_BODY + 1);
+        assert!(records(&wire, 1).is_err());
+    }
+
+    #[test]
+    fn unknown_records_are_skipped_and_cut_ones_refused() {
+        let control = Control::default();
+        assert_eq!(control.apply(77, Bytes::from_static(b"later version")), Ok(()));
+        assert!(control.apply(CREDIT, Bytes::from_static(&[1])).is_err());
+    }
+}

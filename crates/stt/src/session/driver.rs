@@ -1,0 +1,82 @@
+//! The task of a whole session: takes in the peer's streams and notices the end.
+
+use std::sync::Arc;
+
+use quinn::{ConnectionError, VarInt};
+
+use super::{SessionShared, inbound};
+use crate::{CloseReason, stream::inbound::End};
+
+/// Runs until the session ended.
+pub(super) async fn run(session: Arc<SessionShared>) {
+    let error = loop {
+        match session.connection.accept_uni().await {
+            Ok(stream) => {
+                tokio::spawn(inbound::run(Arc::clone(&session), stream));
+            }
+            Err(error) => break error,
+        }
+    };
+    let reason = reason(&session, &error);
+    session.finish(&reason);
+    session.hub.session_ended(&session, &reason);
+}
+
+/// What QUIC's word for the end means here.
+fn reason(session: &SessionShared, error: &ConnectionError) -> CloseReason {
+    match error {
+        ConnectionError::ApplicationClosed(close) => {
+            CloseReason::from_wire(close.error_code.into_inner(), &close.reason)
+        }
+        ConnectionError::LocallyClosed => session.said().unwrap_or(CloseReason::Shutdown { by_peer: false }),
+        ConnectionError::TimedOut | ConnectionError::Reset => CloseReason::Timeout,
+        ConnectionError::TransportError(error) => CloseReason::Protocol { rule: error.to_string() },
+        ConnectionError::ConnectionClosed(close) => {
+            CloseReason::Protocol { rule: format!("the peer says: {close}") }
+        }
+        ConnectionError::VersionMismatch | ConnectionError::CidsExhausted => {
+            CloseReason::Protocol { rule: error.to_string() }
+        }
+    }
+}
+
+/// How a read that failed ends a receiving direction.
+pub(super) fn read_end(session: &SessionShared, id: u32, error: quinn::ReadError) -> End {
+    use quinn::ReadError;
+
+    use crate::StreamError;
+    End::Failed(match error {
+        ReadError::Reset(code) => StreamError::Reset { id, code: code.into_inner() },
+        ReadError::ConnectionLost(error) => StreamError::SessionEnded(reason(session, &error)),
+        ReadError::ClosedStream | ReadError::IllegalOrderedRead | ReadError::ZeroRttRejected => {
+            StreamError::Protocol { id, rule: "the stream was read after its end" }
+        }
+    })
+}
+
+/// How a write that failed ends a sending direction.
+pub(super) fn write_error(
+    session: &SessionShared,
+    id: u32,
+    error: quinn::WriteError,
+) -> crate::StreamError {
+    use quinn::WriteError;
+
+    use crate::StreamError;
+    match error {
+        WriteError::Stopped(code) => StreamError::Reset { id, code: code.into_inner() },
+        WriteError::ConnectionLost(error) => StreamError::SessionEnded(reason(session, &error)),
+        WriteError::ClosedStream | WriteError::ZeroRttRejected => StreamError::Closed { id },
+    }
+}
+
+/// Codes that a direction of a stream is stopped or reset with by the transport itself
+/// (docs/protocol.md, "Stream codes"). Applications have the numbers from 0x100 on.
+pub(super) mod code {
+    use super::VarInt;
+
+    /// The header is malformed.
+    pub(in super::super) const HEADER: VarInt = VarInt::from_u32(0x01);
+    /// There are too many streams.
+    pub(in super::super) const TOO_MANY: VarInt = VarInt::from_u32(0x02);
+}

@@ -1,0 +1,144 @@
+//! The handle of a session that an application holds.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use super::{SessionShared, SessionStats};
+use crate::{CloseReason, NodeId, SessionId, Stream, StreamError, StreamOptions};
+
+/// A sealed session with one peer. Clones are the same session.
+///
+/// It lives until one side closes it, its node stops, or nothing arrives for the idle timeout.
+/// Dropping the handle closes nothing: the node keeps it.
+#[derive(Clone, Debug)]
+pub struct Session {
+    shared: Arc<SessionShared>,
+}
+
+impl Session {
+    /// How long [`close`](Self::close) waits for what was sent to arrive.
+    pub const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+
+    pub(crate) const fn from_shared(shared: Arc<SessionShared>) -> Self {
+        Self { shared }
+    }
+
+    pub(crate) const fn shared(&self) -> &Arc<SessionShared> {
+        &self.shared
+    }
+
+    /// Its id: 8 bytes that both sides derived and nobody sent.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.shared.id
+    }
+
+    /// Who the peer proved to be.
+    #[must_use]
+    pub fn peer_node_id(&self) -> NodeId {
+        self.shared.peer
+    }
+
+    /// Whether this side connected.
+    #[must_use]
+    pub fn is_initiator(&self) -> bool {
+        self.shared.initiator
+    }
+
+    /// Where the peer's datagrams come from.
+    #[must_use]
+    pub fn remote_address(&self) -> SocketAddr {
+        self.shared.connection.remote_address()
+    }
+
+    /// Addresses at which the peer says it listens. Claims, not facts.
+    #[must_use]
+    pub fn peer_listens(&self) -> &[SocketAddr] {
+        &self.shared.peer_listens
+    }
+
+    /// The cipher that seals it.
+    #[must_use]
+    pub fn suite(&self) -> stc::aead::Suite {
+        self.shared.suite
+    }
+
+    /// 32 bytes that only the two ends of this session know, for `label`; equal on both sides.
+    /// An application binds its own proofs to the session with them.
+    #[must_use]
+    pub fn export(&self, label: &str) -> stc::Key {
+        self.shared.exporter.export(label)
+    }
+
+    /// Opens a stream with the next free number: odd on the side that connected, beginning with 1,
+    /// even on the other. The peer meets it with [`get_stream`](Self::get_stream) or
+    /// [`accept_stream`](Self::accept_stream).
+    ///
+    /// # Errors
+    /// [`StreamError::TooMany`] or [`StreamError::SessionEnded`].
+    pub fn open_stream(&self) -> Result<Stream, StreamError> {
+        self.open_stream_with(&StreamOptions::new())
+    }
+
+    /// As [`open_stream`](Self::open_stream), with a number or limits of one's own.
+    ///
+    /// # Errors
+    /// As [`open_stream`](Self::open_stream).
+    pub fn open_stream_with(&self, options: &StreamOptions) -> Result<Stream, StreamError> {
+        self.shared.open(options).map(|stream| self.handle(stream))
+    }
+
+    /// The stream with this number, whichever side used it first, or neither yet.
+    ///
+    /// From then on its messages are received from the handle and no longer flow into
+    /// [`Node::receive`](crate::Node::receive).
+    ///
+    /// # Errors
+    /// As [`open_stream`](Self::open_stream).
+    pub fn get_stream(&self, id: u32) -> Result<Stream, StreamError> {
+        self.open_stream_with(&StreamOptions::new().id(id))
+    }
+
+    /// The next stream on which the peer sent something and that nobody asked for by number.
+    ///
+    /// # Cancel safety
+    /// A dropped future has taken no stream.
+    ///
+    /// # Errors
+    /// [`StreamError::SessionEnded`].
+    pub async fn accept_stream(&self) -> Result<Stream, StreamError> {
+        self.shared.accept().await.map(|stream| self.handle(stream))
+    }
+
+    fn handle(&self, shared: Arc<crate::stream::StreamShared>) -> Stream {
+        Stream { shared, session: Arc::clone(&self.shared) }
+    }
+
+    /// Figures of this session.
+    #[must_use]
+    pub fn stats(&self) -> SessionStats {
+        SessionStats::of(&self.shared)
+    }
+
+    /// Why it ended, or `None` while it lives.
+    #[must_use]
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.shared.end_reason()
+    }
+
+    /// Waits until the session has ended and says why.
+    pub async fn closed(&self) -> CloseReason {
+        self.shared.closed().await
+    }
+
+    /// Closes the session. What was sent on its streams is delivered first, for at most
+    /// [`Self::CLOSE_PATIENCE`]; the peer sees `reason`, cut to [`CloseReason::MAX_TEXT`] bytes.
+    pub async fn close(&self, reason: &str) {
+        let reason = CloseReason::Closed { by_peer: false, text: reason.into() };
+        self.shared.close(reason, Self::CLOSE_PATIENCE).await;
+    }
+
+    /// Closes the session at once: what has not arrived is lost.
+    pub fn abort(&self, reason: &str) {
+        self.shared.abort(CloseReason::Closed { by_peer: false, text: reason.into() });
+    }
+}

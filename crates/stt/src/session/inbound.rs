@@ -1,0 +1,185 @@
+//! The task of one receiving direction: reads from QUIC as fast as bytes come.
+//!
+//! Reads are unordered, so QUIC itself never holds many holes; see `stream::reassembly`.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use bytes::Bytes;
+use quinn::RecvStream;
+
+use super::{
+    SessionShared, control,
+    driver::{code, read_end},
+};
+use crate::{
+    CloseReason, Packet, StreamError,
+    stream::{
+        Stream, StreamShared,
+        header::Header,
+        inbound::{End, Taken},
+        reassembly::Reassembly,
+    },
+};
+
+/// Longest piece taken from QUIC at once; pieces are never longer than what one datagram carried
+/// or QUIC put together.
+const MAX_PIECE: usize = usize::MAX;
+
+/// Pieces that came before the header was complete. The header is at most nine bytes, so a peer
+/// that sends more pieces than this before it is not one of ours.
+const MAX_EARLY: usize = 4_096;
+
+/// Runs until the direction ended.
+pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream) {
+    let Some((header, header_len, early)) = read_header(&mut quic).await else {
+        let _ = quic.stop(code::HEADER);
+        return;
+    };
+    match header {
+        Header::Control => control::read(&session, quic, header_len, early).await,
+        Header::Stream { raw, id } => {
+            let stream = match attach(&session, id, &quic).await {
+                Ok(stream) => stream,
+                Err(_) => {
+                    let _ = quic.stop(code::TOO_MANY);
+                    return;
+                }
+            };
+            stream.inbound.start(raw);
+            if !raw && !stream.is_claimed() {
+                tokio::spawn(forward(Arc::clone(&session), Arc::clone(&stream)));
+            }
+            session.stream_arrived();
+            let end = feed(&session, &stream, quic, header_len, early).await;
+            stream.inbound.end(end);
+        }
+    }
+}
+
+type Piece = (u64, Bytes);
+
+/// Reads until the header is complete; gives back all pieces read so far.
+async fn read_header(quic: &mut RecvStream) -> Option<(Header, u64, Vec<Piece>)> {
+    let mut front = Reassembly::default();
+    let mut early = Vec::new();
+    while early.len() < MAX_EARLY {
+        let chunk = quic.read_chunk(MAX_PIECE, false).await.ok()??;
+        early.push((chunk.offset, chunk.bytes.clone()));
+        front.insert(chunk.offset, chunk.bytes);
+        let mut head = [0; Header::MAX_LEN];
+        let len = front.peek(&mut head);
+        if let Some((header, len)) = Header::parse(head.get(..len)?).ok()? {
+            return Some((header, u64::try_from(len).ok()?, early));
+        }
+    }
+    None
+}
+
+/// Finds the stream, waiting for the end of an earlier use of its number.
+async fn attach(
+    session: &SessionShared,
+    id: u32,
+    quic: &RecvStream,
+) -> Result<Arc<StreamShared>, StreamError> {
+    loop {
+        let busy = {
+            let mut table = session.table();
+            match table.receive_into(id)? {
+                Some(stream) => {
+                    let index = quinn::VarInt::from(quic.id()).into_inner();
+                    stream.inbound_quic.store(index, Ordering::Release);
+                    return Ok(stream);
+                }
+                None => table.get_or_make(id)?,
+            }
+        };
+        busy.inbound
+            .wait_for(|| if busy.inbound.is_done() { Taken::Got(()) } else { Taken::Wait })
+            .await;
+    }
+}
+
+/// Moves bytes from QUIC into the stream until either ends.
+async fn feed(
+    session: &SessionShared,
+    stream: &StreamShared,
+    mut quic: RecvStream,
+    header_len: u64,
+    early: Vec<Piece>,
+) -> End {
+    for (offset, bytes) in early {
+        if let Err(error) = put(stream, header_len, offset, bytes) {
+            return violated(session, error);
+        }
+    }
+    loop {
+        match quic.read_chunk(MAX_PIECE, false).await {
+            Ok(Some(chunk)) => {
+                if let Err(error) = put(stream, header_len, chunk.offset, chunk.bytes) {
+                    return violated(session, error);
+                }
+            }
+            Ok(None) => return End::Finished,
+            Err(error) => return read_end(session, stream.id, error),
+        }
+    }
+}
+
+/// Hands over a piece, less what belongs to the header.
+fn put(
+    stream: &StreamShared,
+    header_len: u64,
+    offset: u64,
+    mut bytes: Bytes,
+) -> Result<(), StreamError> {
+    let skip = usize::try_from(header_len.saturating_sub(offset)).unwrap_or(usize::MAX);
+    let _ = bytes.split_to(skip.min(bytes.len()));
+    stream.inbound.feed(offset.saturating_sub(header_len), bytes)
+}
+
+/// A peer that takes more than its credit has no claim to this session's memory.
+fn violated(session: &SessionShared, error: StreamError) -> End {
+    session.abort(CloseReason::Protocol { rule: error.to_string() });
+    End::Failed(error)
+}
+
+/// Hands the messages of a stream that nobody claimed to the node's `receive`, once that is called.
+async fn forward(session: Arc<SessionShared>, stream: Arc<StreamShared>) {
+    let hub = Arc::clone(&session.hub);
+    tokio::select! {
+        biased;
+        () = stream.claimed() => return,
+        () = hub.receiving() => {}
+    }
+    let handle = Stream { shared: Arc::clone(&stream), session: Arc::clone(&session) };
+    loop {
+        let permit = tokio::select! {
+            biased;
+            () = stream.claimed() => return,
+            permit = hub.packet_permit() => match permit {
+                Some(permit) => permit,
+                None => return,
+            },
+        };
+        let message = match handle.take_message() {
+            Taken::Got(message) => message,
+            Taken::Finished | Taken::Failed(_) => return,
+            Taken::Wait => {
+                // Idle streams must not hold places in the node's queue.
+                drop(permit);
+                let known = stream.inbound.ready_len();
+                tokio::select! {
+                    biased;
+                    () = stream.claimed() => return,
+                    ready = stream.inbound.wait_for(|| stream.inbound.changed_from(known)) => match ready {
+                        Taken::Got(()) => continue,
+                        _ => return,
+                    },
+                }
+            }
+        };
+        let packet = Packet { session_id: session.id, stream_id: stream.id, data: message };
+        hub.data_received(&packet);
+        permit.send(packet);
+    }
+}

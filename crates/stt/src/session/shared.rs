@@ -1,0 +1,237 @@
+//! What the tasks of one session share.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, watch};
+
+use super::{control::Control, driver, outbound, table::Table};
+use crate::{
+    CloseReason, NodeId, SessionId, StreamError, StreamOptions,
+    node::Hub,
+    stream::{StreamShared, inbound::End, outbound::Pushed},
+    wire::{Established, Exporter},
+};
+
+/// What a session is made from.
+pub(crate) struct SessionStart {
+    pub(crate) established: Established,
+    pub(crate) hub: Arc<Hub>,
+}
+
+/// One session, as its tasks and handles see it.
+pub(crate) struct SessionShared {
+    pub(crate) id: SessionId,
+    pub(crate) peer: NodeId,
+    pub(crate) initiator: bool,
+    pub(crate) connection: quinn::Connection,
+    pub(crate) exporter: Exporter,
+    pub(crate) suite: stc::aead::Suite,
+    pub(crate) handshake_time: Duration,
+    pub(crate) peer_listens: Vec<SocketAddr>,
+    pub(crate) since: Instant,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) control: Control,
+    table: Mutex<Table>,
+    /// A stream of the peer that nobody has claimed came in.
+    arrived: Notify,
+    /// Why it ended; `None` while it lives.
+    ended: watch::Sender<Option<CloseReason>>,
+    /// What this side said when it closed, since QUIC only says that it did.
+    closing: Mutex<Option<CloseReason>>,
+}
+
+impl std::fmt::Debug for SessionShared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("id", &self.id).field("peer", &self.peer).finish()
+    }
+}
+
+impl SessionShared {
+    /// Makes the session and starts its driver.
+    pub(crate) fn start(start: SessionStart) -> Arc<Self> {
+        let SessionStart { established, hub } = start;
+        let limits = hub.limits();
+        let session = Arc::new(Self {
+            id: established.session_id,
+            peer: established.peer,
+            initiator: established.initiator,
+            exporter: established.exporter,
+            suite: established.suite,
+            handshake_time: established.handshake_time,
+            peer_listens: established.peer_listens,
+            since: Instant::now(),
+            control: Control::default(),
+            table: Mutex::new(Table::new(
+                established.initiator,
+                limits.max_streams,
+                limits.max_frame_size,
+            )),
+            arrived: Notify::new(),
+            ended: watch::Sender::new(None),
+            closing: Mutex::new(None),
+            connection: established.connection,
+            hub,
+        });
+        tokio::spawn(driver::run(Arc::clone(&session)));
+        session
+    }
+
+    pub(super) fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // --- streams ---
+
+    /// Opens or meets a stream and claims it.
+    pub(crate) fn open(&self, options: &StreamOptions) -> Result<Arc<StreamShared>, StreamError> {
+        if let Some(reason) = self.end_reason() {
+            return Err(StreamError::SessionEnded(reason));
+        }
+        let stream = match options.id {
+            Some(id) => self.table().get_or_make(id)?,
+            None => self.table().make()?,
+        };
+        if let Some(max) = options.max_frame_size {
+            stream.inbound.set_max_frame_size(max);
+            stream.outbound.set_max_frame_size(max);
+        }
+        stream.claim();
+        Ok(stream)
+    }
+
+    /// The stream for the node's `send_to_…`, which claims nothing.
+    pub(crate) fn sending(&self, id: u32) -> Result<Arc<StreamShared>, StreamError> {
+        if let Some(reason) = self.end_reason() {
+            return Err(StreamError::SessionEnded(reason));
+        }
+        self.table().get_or_make(id)
+    }
+
+    /// Queues a message without waiting; false when the queue is full.
+    pub(crate) fn try_send(
+        self: &Arc<Self>,
+        stream: &Arc<StreamShared>,
+        message: &Bytes,
+    ) -> Result<bool, StreamError> {
+        let pushed = stream.outbound.push_message_bytes(message)?;
+        self.ensure_writer(stream);
+        Ok(pushed == Pushed::Queued)
+    }
+
+    /// The next stream that the peer opened and nobody claimed, claimed for the caller.
+    pub(crate) async fn accept(&self) -> Result<Arc<StreamShared>, StreamError> {
+        let mut ended = self.ended.subscribe();
+        loop {
+            let arrived = self.arrived.notified();
+            let mut arrived = std::pin::pin!(arrived);
+            arrived.as_mut().enable();
+            let next = self
+                .table()
+                .all()
+                .into_iter()
+                .filter(|stream| stream.has_started_receiving() && !stream.is_claimed())
+                .min_by_key(|stream| stream.inbound_quic.load(Ordering::Acquire));
+            if let Some(stream) = next {
+                if stream.claim() {
+                    return Ok(stream);
+                }
+                continue;
+            }
+            let ended_now = ended.borrow_and_update().clone();
+            if let Some(reason) = ended_now {
+                return Err(StreamError::SessionEnded(reason));
+            }
+            tokio::select! {
+                () = arrived => {}
+                _ = ended.changed() => {}
+            }
+        }
+    }
+
+    pub(super) fn stream_arrived(&self) {
+        self.arrived.notify_waiters();
+    }
+
+    /// Starts the task that writes this stream's sending direction, once.
+    pub(crate) fn ensure_writer(self: &Arc<Self>, stream: &Arc<StreamShared>) {
+        if !stream.is_writing() && stream.start_writing() {
+            tokio::spawn(outbound::run(Arc::clone(self), Arc::clone(stream)));
+        }
+    }
+
+    /// Tells the peer how far it may go on this stream now.
+    pub(crate) fn raise_credit(self: &Arc<Self>, stream: &StreamShared) {
+        let budget = self.hub.limits().max_session_buffer;
+        let spare = budget.saturating_sub(self.table().windows());
+        if let Some(raise) = stream.inbound.raise(self.connection.rtt(), spare) {
+            let quic = stream.inbound_quic.load(Ordering::Acquire);
+            self.control.raise(self, quic, raise.limit);
+        }
+    }
+
+    // --- the end ---
+
+    /// Why it ended, or `None` while it lives.
+    pub(crate) fn end_reason(&self) -> Option<CloseReason> {
+        self.ended.borrow().clone()
+    }
+
+    /// Waits for the end.
+    pub(crate) async fn closed(&self) -> CloseReason {
+        let mut ended = self.ended.subscribe();
+        match ended.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or(CloseReason::Timeout),
+            Err(_) => CloseReason::Timeout,
+        }
+    }
+
+    /// Ends it now: the peer is told `reason`; what was not delivered may be lost.
+    pub(crate) fn abort(&self, reason: CloseReason) {
+        let (code, text) = reason.to_wire();
+        {
+            let mut closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
+            closing.get_or_insert(reason);
+        }
+        self.connection.close(code.into(), text.as_bytes());
+    }
+
+    /// Ends it after what was sent has arrived, or after `patience`.
+    pub(crate) async fn close(self: &Arc<Self>, reason: CloseReason, patience: Duration) {
+        let streams = self.table().all();
+        for stream in &streams {
+            if stream.outbound.close() {
+                self.ensure_writer(stream);
+            }
+        }
+        let delivered = async {
+            for stream in streams.iter().filter(|stream| stream.is_writing()) {
+                // A stream that failed has nothing left to deliver.
+                let _ = stream.outbound.wait_closed().await;
+            }
+        };
+        let _ = tokio::time::timeout(patience, delivered).await;
+        self.abort(reason);
+        self.closed().await;
+    }
+
+    /// What this side said when it closed.
+    pub(super) fn said(&self) -> Option<CloseReason> {
+        self.closing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells every stream and everybody who waits.
+    pub(super) fn finish(&self, reason: &CloseReason) {
+        let streams = self.table().all();
+        for stream in streams {
+            let error = StreamError::SessionEnded(reason.clone());
+            stream.outbound.fail(error.clone());
+            stream.inbound.end(End::Failed(error));
+        }
+        self.ended.send_replace(Some(reason.clone()));
+    }
+}

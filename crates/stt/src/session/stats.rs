@@ -1,0 +1,52 @@
+//! Figures of one session.
+
+use std::time::Duration;
+
+use super::SessionShared;
+
+/// Figures of one session, from its start until now.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct SessionStats {
+    /// Time since the handshake completed.
+    pub age: Duration,
+    /// Time that the handshake took, from the first datagram to the confirmation.
+    pub handshake_time: Duration,
+    /// Smoothed round-trip time.
+    pub round_trip: Duration,
+    /// Bytes of all datagrams sent.
+    pub bytes_sent: u64,
+    /// Bytes of all datagrams received.
+    pub bytes_received: u64,
+    /// Datagrams sent.
+    pub datagrams_sent: u64,
+    /// Datagrams received.
+    pub datagrams_received: u64,
+    /// Packets sent that were found lost, MTU probes not counted.
+    pub packets_lost: u64,
+    /// Largest datagram that the path is known to carry, in bytes.
+    pub path_mtu: u16,
+    /// Bytes that may be under way at once.
+    pub congestion_window: u64,
+    /// Streams in which something may still happen.
+    pub active_streams: usize,
+}
+
+impl SessionStats {
+    pub(super) fn of(session: &SessionShared) -> Self {
+        let quic = session.connection.stats();
+        Self {
+            age: session.since.elapsed(),
+            handshake_time: session.handshake_time,
+            round_trip: quic.path.rtt,
+            bytes_sent: quic.udp_tx.bytes,
+            bytes_received: quic.udp_rx.bytes,
+            datagrams_sent: quic.udp_tx.datagrams,
+            datagrams_received: quic.udp_rx.datagrams,
+            packets_lost: quic.path.lost_packets,
+            path_mtu: quic.path.current_mtu,
+            congestion_window: quic.path.cwnd,
+            active_streams: session.table().active(),
+        }
+    }
+}

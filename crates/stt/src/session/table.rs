@@ -1,0 +1,146 @@
+//! Which numbers the streams of a session have.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{StreamError, stream::StreamShared};
+
+/// The streams of one session, by number. Bounded.
+#[derive(Debug)]
+pub(super) struct Table {
+    streams: HashMap<u32, Arc<StreamShared>>,
+    /// The next number that this side picks by itself.
+    next: u32,
+    max: usize,
+    max_frame_size: u64,
+}
+
+impl Table {
+    /// `initiator` is the side that connected: it picks odd numbers, the other even ones.
+    pub(super) fn new(initiator: bool, max: usize, max_frame_size: u64) -> Self {
+        Self {
+            streams: HashMap::new(),
+            next: if initiator { 1 } else { 2 },
+            max,
+            max_frame_size,
+        }
+    }
+
+    /// The stream with this number, made when it is new or when both directions of the old one are
+    /// over.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub(super) fn get_or_make(&mut self, id: u32) -> Result<Arc<StreamShared>, StreamError> {
+        if let Some(stream) = self.streams.get(&id) {
+            let used_up = stream.is_over() && stream.outbound.is_closed();
+            if !used_up {
+                return Ok(Arc::clone(stream));
+            }
+        }
+        self.insert(StreamShared::new(id, self.max_frame_size))
+    }
+
+    /// A stream with the next free number of this side.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub(super) fn make(&mut self) -> Result<Arc<StreamShared>, StreamError> {
+        while self.streams.contains_key(&self.next) {
+            self.next = self.next.checked_add(2).unwrap_or(self.next % 2 + 2);
+        }
+        let id = self.next;
+        self.next = self.next.checked_add(2).unwrap_or(self.next % 2 + 2);
+        self.insert(StreamShared::new(id, self.max_frame_size))
+    }
+
+    /// The stream whose receiving direction the peer opened just now. `None` while the direction's
+    /// former use is not over yet.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub(super) fn receive_into(
+        &mut self,
+        id: u32,
+    ) -> Result<Option<Arc<StreamShared>>, StreamError> {
+        let Some(stream) = self.streams.get(&id) else {
+            return self.insert(StreamShared::new(id, self.max_frame_size)).map(Some);
+        };
+        if !stream.has_started_receiving() {
+            return Ok(Some(Arc::clone(stream)));
+        }
+        if !stream.inbound.is_done() {
+            return Ok(None);
+        }
+        // The peer begins anew; what this side still sends goes on.
+        let fresh = StreamShared::new(id, stream.inbound.max_frame_size());
+        let stream = if stream.outbound.is_over() {
+            fresh
+        } else {
+            StreamShared::from_halves(
+                id,
+                Arc::clone(&fresh.inbound),
+                Arc::clone(&stream.outbound),
+                stream.is_writing(),
+            )
+        };
+        self.insert(stream).map(Some)
+    }
+
+    fn insert(&mut self, stream: StreamShared) -> Result<Arc<StreamShared>, StreamError> {
+        if self.streams.len() >= self.max {
+            self.streams.retain(|_, stream| !stream.is_over());
+            if self.streams.len() >= self.max {
+                return Err(StreamError::TooMany { max: self.max });
+            }
+        }
+        let stream = Arc::new(stream);
+        self.streams.insert(stream.id, Arc::clone(&stream));
+        Ok(stream)
+    }
+
+    /// All streams.
+    pub(super) fn all(&self) -> Vec<Arc<StreamShared>> {
+        self.streams.values().cloned().collect()
+    }
+
+    /// The windows of all receiving directions, in bytes.
+    pub(super) fn windows(&self) -> u64 {
+        self.streams.values().map(|stream| stream.inbound.window()).sum()
+    }
+
+    /// Streams in which something may still happen.
+    pub(super) fn active(&self) -> usize {
+        self.streams.values().filter(|stream| !stream.is_over()).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_side_that_connected_takes_odd_numbers_and_the_other_even_ones() {
+        let mut here = Table::new(true, 10, 100);
+        let mut there = Table::new(false, 10, 100);
+        assert_eq!([here.make().unwrap().id, here.make().unwrap().id], [1, 3]);
+        assert_eq!([there.make().unwrap().id, there.make().unwrap().id], [2, 4]);
+    }
+
+    #[test]
+    fn a_number_in_use_is_skipped() {
+        let mut table = Table::new(true, 10, 100);
+        table.get_or_make(1).unwrap();
+        assert_eq!(table.make().unwrap().id, 3);
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_streams_that_are_over_make_room() {
+        let mut table = Table::new(true, 2, 100);
+        let first = table.make().unwrap();
+        first.claim();
+        table.make().unwrap().claim();
+        assert_eq!(table.make().unwrap_err(), StreamError::TooMany { max: 2 });
+        first.inbound.end(crate::stream::inbound::End::Finished);
+        assert!(table.make().is_ok());
+    }
+}

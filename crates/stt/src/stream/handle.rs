@@ -1,0 +1,325 @@
+//! The handle of a stream that an application holds.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::{
+    RawStream, StreamError,
+    inbound::{Inbound, Taken},
+    outbound::{Outbound, Pushed},
+};
+use crate::session::SessionShared;
+
+/// How to open a stream.
+#[derive(Clone, Debug, Default)]
+pub struct StreamOptions {
+    pub(crate) id: Option<u32>,
+    pub(crate) max_frame_size: Option<u64>,
+}
+
+impl StreamOptions {
+    /// All defaults: the next free number of this side, messages of up to
+    /// [`Stream::DEFAULT_MAX_FRAME_SIZE`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The number, shared with the peer. Default: the next free one, odd for the side that
+    /// connected and even for the other.
+    #[must_use]
+    pub const fn id(mut self, id: u32) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// The longest message in bytes, sent or received, on this side. Default:
+    /// [`Stream::DEFAULT_MAX_FRAME_SIZE`].
+    #[must_use]
+    pub const fn max_frame_size(mut self, bytes: u64) -> Self {
+        self.max_frame_size = Some(bytes);
+        self
+    }
+}
+
+/// What went through a stream, as its application saw it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamStats {
+    /// Messages queued for the peer.
+    pub messages_sent: u64,
+    /// Bytes of them, or raw bytes.
+    pub bytes_sent: u64,
+    /// Messages taken by `receive`.
+    pub messages_received: u64,
+    /// Bytes of them, or raw bytes.
+    pub bytes_received: u64,
+}
+
+/// What a session keeps of a stream.
+#[derive(Debug)]
+pub(crate) struct StreamShared {
+    pub(crate) id: u32,
+    pub(crate) inbound: Arc<Inbound>,
+    pub(crate) outbound: Arc<Outbound>,
+    /// The application took it, so its messages do not flow into the node's `receive`.
+    claimed: AtomicBool,
+    claim: Notify,
+    /// The QUIC stream of the receiving direction, for credit; `u64::MAX` until there is one.
+    pub(crate) inbound_quic: AtomicU64,
+    /// A task writes the sending direction.
+    writing: AtomicBool,
+}
+
+impl StreamShared {
+    pub(crate) fn new(id: u32, max_frame_size: u64) -> Self {
+        Self::from_halves(
+            id,
+            Arc::new(Inbound::new(id, max_frame_size)),
+            Arc::new(Outbound::new(id, max_frame_size)),
+            false,
+        )
+    }
+
+    pub(crate) fn from_halves(
+        id: u32,
+        inbound: Arc<Inbound>,
+        outbound: Arc<Outbound>,
+        writing: bool,
+    ) -> Self {
+        Self {
+            id,
+            inbound,
+            outbound,
+            claimed: AtomicBool::new(false),
+            claim: Notify::new(),
+            inbound_quic: AtomicU64::new(u64::MAX),
+            writing: AtomicBool::new(writing),
+        }
+    }
+
+    /// Takes it for an application. True for the first one.
+    pub(crate) fn claim(&self) -> bool {
+        let first = !self.claimed.swap(true, Ordering::AcqRel);
+        if first {
+            self.claim.notify_waiters();
+        }
+        first
+    }
+
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.claimed.load(Ordering::Acquire)
+    }
+
+    /// Ready once it is claimed.
+    pub(crate) async fn claimed(&self) {
+        let claim = self.claim.notified();
+        let mut claim = std::pin::pin!(claim);
+        claim.as_mut().enable();
+        if !self.is_claimed() {
+            claim.await;
+        }
+    }
+
+    pub(crate) fn has_started_receiving(&self) -> bool {
+        self.inbound_quic.load(Ordering::Acquire) != u64::MAX
+    }
+
+    pub(crate) fn is_writing(&self) -> bool {
+        self.writing.load(Ordering::Acquire)
+    }
+
+    /// True for the first caller, who has to start the writing task.
+    pub(crate) fn start_writing(&self) -> bool {
+        !self.writing.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether neither direction has anything left to do.
+    pub(crate) fn is_over(&self) -> bool {
+        self.outbound.is_over()
+            && (self.inbound.is_done() || (!self.has_started_receiving() && !self.is_claimed()))
+    }
+}
+
+/// One of the numbered streams of a session. Clones are the same stream.
+///
+/// Sending and receiving are independent: each direction is closed by the side that sends in it.
+/// Dropping the handle closes nothing.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    pub(crate) shared: Arc<StreamShared>,
+    pub(crate) session: Arc<SessionShared>,
+}
+
+impl Stream {
+    /// Longest message unless the stream was opened with another limit: 16 MiB.
+    pub const DEFAULT_MAX_FRAME_SIZE: u64 = 16 << 20;
+
+    /// The number that both sides use for it.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.shared.id
+    }
+
+    /// Queues `message` for the peer, as one message.
+    ///
+    /// Returns once the message is in this stream's queue (at most 1 MiB and one message beyond),
+    /// from where it goes out by itself; waits while the queue is full, because the peer does not
+    /// read or the path is slow. To know that the peer's machine has it, [`close`](Self::close) the
+    /// stream; to know that its application has it, let that answer.
+    ///
+    /// # Cancel safety
+    /// A dropped future has queued all of the message or nothing.
+    ///
+    /// # Errors
+    /// [`StreamError::FrameTooLarge`], [`StreamError::Closed`], [`StreamError::Kind`] after raw
+    /// bytes, [`StreamError::Reset`] when the peer gave the stream up, or
+    /// [`StreamError::SessionEnded`].
+    pub async fn send(&self, message: &[u8]) -> Result<(), StreamError> {
+        let attempt = || self.shared.outbound.push_message(message);
+        self.queue(attempt).await
+    }
+
+    /// As [`send`](Self::send), without copying a long message.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_bytes(&self, message: Bytes) -> Result<(), StreamError> {
+        let attempt = || self.shared.outbound.push_message_bytes(&message);
+        self.queue(attempt).await
+    }
+
+    /// As [`send_bytes`](Self::send_bytes), but never waits: false when the queue is full.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn try_send(&self, message: &Bytes) -> Result<bool, StreamError> {
+        let pushed = self.shared.outbound.push_message_bytes(message)?;
+        self.session.ensure_writer(&self.shared);
+        Ok(pushed == Pushed::Queued)
+    }
+
+    async fn queue(
+        &self,
+        attempt: impl Fn() -> Result<Pushed, StreamError>,
+    ) -> Result<(), StreamError> {
+        let pushed = attempt()?;
+        self.session.ensure_writer(&self.shared);
+        match pushed {
+            Pushed::Queued => Ok(()),
+            Pushed::Full => self.shared.outbound.wait_for_space(attempt).await,
+        }
+    }
+
+    /// Waits until everything sent so far was handed to the transport.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn flush(&self) -> Result<(), StreamError> {
+        self.shared.outbound.wait_flushed().await
+    }
+
+    /// The next message, or `None` once the peer closed its direction and all was received.
+    ///
+    /// # Cancel safety
+    /// A dropped future has taken nothing.
+    ///
+    /// # Errors
+    /// [`StreamError::FrameTooLarge`] when the peer sent more than this side's `max_frame_size`,
+    /// [`StreamError::Kind`] when it sends raw bytes, [`StreamError::Reset`],
+    /// [`StreamError::Protocol`], or [`StreamError::SessionEnded`]; messages that arrived before are
+    /// still received first.
+    pub async fn receive(&self) -> Result<Option<Bytes>, StreamError> {
+        match self.take_message() {
+            Taken::Wait => {}
+            taken => return into_result(taken),
+        }
+        into_result(self.shared.inbound.wait_for(|| self.take_message()).await)
+    }
+
+    /// One attempt to take a message, raising the peer's credit when it is time.
+    pub(crate) fn take_message(&self) -> Taken<Bytes> {
+        let (taken, due) = self.shared.inbound.take_message();
+        if due {
+            self.session.raise_credit(&self.shared);
+        }
+        taken
+    }
+
+    /// Turns the stream into raw bytes, for bulk: `AsyncRead` and `AsyncWrite`.
+    ///
+    /// A direction carries messages or raw bytes, whichever came first; both sides have to mean the
+    /// same.
+    #[must_use]
+    pub fn into_raw(self) -> RawStream {
+        RawStream::new(self)
+    }
+
+    /// Closes this side's direction: what is queued still goes out, then the peer's `receive` gives
+    /// `None`. Returns once the peer's machine has all of it; receiving goes on.
+    ///
+    /// # Errors
+    /// [`StreamError::Reset`] or [`StreamError::SessionEnded`] when that did not happen.
+    pub async fn close(&self) -> Result<(), StreamError> {
+        self.start_close();
+        self.shared.outbound.wait_closed().await
+    }
+
+    pub(crate) fn start_close(&self) {
+        self.shared.outbound.close();
+        self.session.ensure_writer(&self.shared);
+    }
+
+    /// Gives this side's direction up: what is queued or under way may be lost, and the peer's
+    /// `receive` fails with [`StreamError::Reset`] and `code`.
+    pub fn reset(&self, code: u32) {
+        self.shared.outbound.reset(code);
+        self.session.ensure_writer(&self.shared);
+    }
+
+    /// Whether this side can send no more, because it closed the stream or the session ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.outbound.is_closed()
+    }
+
+    /// The longest message in bytes that this side sends or receives on it.
+    #[must_use]
+    pub fn max_frame_size(&self) -> u64 {
+        self.shared.outbound.max_frame_size()
+    }
+
+    /// How urgent this side's direction is against the other streams of the session: of two that
+    /// have bytes to send, the higher number goes first. Default: 0.
+    pub fn set_priority(&self, priority: i32) {
+        self.shared.outbound.set_priority(priority);
+    }
+
+    /// What went through it.
+    #[must_use]
+    pub fn stats(&self) -> StreamStats {
+        let (messages_sent, bytes_sent) = self.shared.outbound.counts();
+        let (messages_received, bytes_received) = self.shared.inbound.counts();
+        StreamStats { messages_sent, bytes_sent, messages_received, bytes_received }
+    }
+
+    /// The session it belongs to.
+    #[must_use]
+    pub fn session(&self) -> crate::Session {
+        crate::Session::from_shared(Arc::clone(&self.session))
+    }
+}
+
+/// What [`Stream::receive`] says.
+pub(crate) fn into_result(taken: Taken<Bytes>) -> Result<Option<Bytes>, StreamError> {
+    match taken {
+        Taken::Got(message) => Ok(Some(message)),
+        Taken::Failed(error) => Err(error),
+        Taken::Finished | Taken::Wait => Ok(None),
+    }
+}

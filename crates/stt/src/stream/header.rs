@@ -1,0 +1,95 @@
+//! The first bytes of each unidirectional QUIC stream (docs/protocol.md, "Streams").
+//!
+//! A stream of STT is a number that both sides share. Each of its directions is a QUIC stream of
+//! its own, opened on first use, so there is nothing for the two sides to agree on.
+
+use bytes::BufMut;
+
+use super::varint;
+
+/// The header of a QUIC stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Header {
+    /// Records of the session.
+    Control,
+    /// One direction of the stream with this number.
+    Stream {
+        /// Messages or raw bytes.
+        raw: bool,
+        /// Its number.
+        id: u32,
+    },
+}
+
+/// The bytes are no header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
+impl Header {
+    /// Most bytes of a header.
+    pub(crate) const MAX_LEN: usize = 1 + varint::MAX_LEN;
+
+    /// Appends it.
+    pub(crate) fn put(self, out: &mut impl BufMut) {
+        match self {
+            Self::Control => varint::put(out, 0),
+            Self::Stream { raw, id } => {
+                varint::put(out, if raw { 2 } else { 1 });
+                varint::put(out, u64::from(id));
+            }
+        }
+    }
+
+    /// Reads one from the first bytes of a stream: the header and its length, or `None` when more
+    /// bytes are needed.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, Malformed> {
+        let mut rest = bytes;
+        let Some(kind) = varint::take(&mut rest) else { return Ok(None) };
+        let header = match kind {
+            0 => Self::Control,
+            1 | 2 => match varint::take(&mut rest) {
+                Some(id) => {
+                    let id = u32::try_from(id).map_err(|_| Malformed)?;
+                    Self::Stream { raw: kind == 2, id }
+                }
+                None => return Ok(None),
+            },
+            _ => return Err(Malformed),
+        };
+        Ok(Some((header, bytes.len() - rest.len())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_header_comes_back(raw: bool, id: u32) {
+            for header in [Header::Control, Header::Stream { raw, id }] {
+                let mut bytes = Vec::new();
+                header.put(&mut bytes);
+                for cut in 0..bytes.len() {
+                    prop_assert_eq!(Header::parse(&bytes[..cut]), Ok(None));
+                }
+                let len = bytes.len();
+                bytes.push(7);
+                prop_assert_eq!(Header::parse(&bytes), Ok(Some((header, len))));
+            }
+        }
+
+        #[test]
+        fn any_bytes_give_a_header_or_an_error(bytes: [u8; 12]) {
+            let _ = Header::parse(&bytes);
+        }
+    }
+
+    #[test]
+    fn an_unknown_kind_and_a_number_beyond_32_bits_are_malformed() {
+        assert_eq!(Header::parse(&[3, 0]), Err(Malformed));
+        assert_eq!(Header::parse(&[1, 0xc0, 0, 0, 1, 0, 0, 0, 0]), Err(Malformed));
+    }
+}

@@ -1,0 +1,407 @@
+//! The receiving direction of one stream: what arrived, and who waits for it.
+//!
+//! A task (`session::inbound`) feeds it from QUIC as fast as bytes arrive; the application takes
+//! messages or raw bytes out. What bounds the bytes in between is the credit.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::{StreamError, credit::ReceiveCredit, reassembly::Reassembly, varint};
+
+/// How a direction came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The peer closed it after its last byte.
+    Finished,
+    /// It broke.
+    Failed(StreamError),
+}
+
+/// What the application's side of it looks like at one moment.
+pub(crate) enum Taken<T> {
+    Got(T),
+    Finished,
+    Failed(StreamError),
+    Wait,
+}
+
+#[derive(Debug)]
+struct State {
+    assembly: Reassembly,
+    credit: ReceiveCredit,
+    /// The direction carries raw bytes; unknown until its header arrived.
+    raw: Option<bool>,
+    end: Option<End>,
+    /// Length of the message whose bytes are being collected.
+    length: Option<usize>,
+    /// Its bytes so far, when it is longer than what was there at once.
+    partial: Vec<u8>,
+    max_frame_size: u64,
+    messages: u64,
+    bytes: u64,
+    /// A poll-based reader that waits.
+    waker: Option<Waker>,
+}
+
+/// Raising the limit of a stream: called with the new limit when it is time.
+pub(crate) struct Raise {
+    pub(crate) limit: u64,
+}
+
+/// The receiving direction of one stream.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    id: u32,
+    state: Mutex<State>,
+    readable: Notify,
+}
+
+impl Inbound {
+    pub(crate) fn new(id: u32, max_frame_size: u64) -> Self {
+        Self {
+            id,
+            state: Mutex::new(State {
+                assembly: Reassembly::default(),
+                credit: ReceiveCredit::default(),
+                raw: None,
+                end: None,
+                length: None,
+                partial: Vec::new(),
+                max_frame_size,
+                messages: 0,
+                bytes: 0,
+                waker: None,
+            }),
+            readable: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self, state: MutexGuard<'_, State>) {
+        let waker = { state }.waker.take();
+        self.readable.notify_waiters();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    // --- the feeding side ---
+
+    /// The header arrived.
+    pub(crate) fn start(&self, raw: bool) {
+        let mut state = self.lock();
+        state.raw = Some(raw);
+        self.wake(state);
+    }
+
+    /// Bytes after the header, at their offset after it.
+    ///
+    /// # Errors
+    /// The peer went beyond the limit it was given.
+    pub(crate) fn feed(&self, offset: u64, bytes: Bytes) -> Result<(), StreamError> {
+        let mut state = self.lock();
+        let end = offset.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        if end > state.credit.limit() {
+            return Err(StreamError::Protocol { id: self.id, rule: "more bytes than credit" });
+        }
+        state.assembly.insert(offset, bytes);
+        if state.assembly.ready_len() > 0 {
+            self.wake(state);
+        }
+        Ok(())
+    }
+
+    /// No more bytes will come. The first reason stays.
+    pub(crate) fn end(&self, end: End) {
+        let mut state = self.lock();
+        if state.end.is_none() {
+            state.end = Some(end);
+        }
+        self.wake(state);
+    }
+
+    // --- the application's side ---
+
+    pub(crate) fn set_max_frame_size(&self, max: u64) {
+        self.lock().max_frame_size = max;
+    }
+
+    pub(crate) fn max_frame_size(&self) -> u64 {
+        self.lock().max_frame_size
+    }
+
+    /// Whether nothing more can be taken.
+    pub(crate) fn is_done(&self) -> bool {
+        let state = self.lock();
+        state.end.is_some() && state.assembly.ready_len() == 0 && state.partial.is_empty()
+    }
+
+    /// Whether it is known to carry raw bytes.
+    pub(crate) fn is_raw(&self) -> Option<bool> {
+        self.lock().raw
+    }
+
+    /// Messages and bytes that the application took.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.messages, state.bytes)
+    }
+
+    /// The window this direction may fill, for the session's budget.
+    pub(crate) fn window(&self) -> u64 {
+        self.lock().credit.window()
+    }
+
+    /// Raises the limit if half the window was used up.
+    pub(crate) fn raise(&self, round_trip: Duration, spare: u64) -> Option<Raise> {
+        let mut state = self.lock();
+        (state.end.is_none() && state.credit.consume(0))
+            .then(|| Raise { limit: state.credit.raise(Instant::now(), round_trip, spare) })
+    }
+
+    /// Waits until [`Self::take_message`] or [`Self::take_raw`] may say something new.
+    ///
+    /// `take` is asked again after the waiter was registered, so no wake is missed.
+    pub(crate) async fn wait_for<T>(&self, mut take: impl FnMut() -> Taken<T>) -> Taken<T> {
+        loop {
+            let notified = self.readable.notified();
+            let mut notified = std::pin::pin!(notified);
+            notified.as_mut().enable();
+            match take() {
+                Taken::Wait => notified.await,
+                taken => return taken,
+            }
+        }
+    }
+
+    /// Bytes in order that nobody took.
+    pub(crate) fn ready_len(&self) -> usize {
+        self.lock().assembly.ready_len()
+    }
+
+    /// Whether more than `known` bytes are in order now, or nothing will come any more.
+    pub(crate) fn changed_from(&self, known: usize) -> Taken<()> {
+        let state = self.lock();
+        if state.assembly.ready_len() == known { state.at_end(self.id) } else { Taken::Got(()) }
+    }
+
+    /// The next message, and whether it is time to raise the limit.
+    pub(crate) fn take_message(&self) -> (Taken<Bytes>, bool) {
+        let mut state = self.lock();
+        let before = state.assembly.ready_len();
+        let taken = state.take_message(self.id);
+        let used = before - state.assembly.ready_len();
+        let due = used > 0 && state.credit.consume(used);
+        (taken, due && state.end.is_none())
+    }
+
+    /// The next raw bytes, at most `max`, and whether it is time to raise the limit.
+    pub(crate) fn take_raw(&self, max: usize) -> (Taken<Bytes>, bool) {
+        let mut state = self.lock();
+        let taken = state.take_raw(self.id, max);
+        let due = match &taken {
+            Taken::Got(bytes) => {
+                let used = bytes.len();
+                state.credit.consume(used)
+            }
+            _ => false,
+        };
+        (taken, due && state.end.is_none())
+    }
+
+    /// As [`Self::take_raw`], for readers that poll.
+    pub(crate) fn poll_raw(&self, cx: &Context<'_>, max: usize) -> Poll<(Taken<Bytes>, bool)> {
+        let got = self.take_raw(max);
+        if !matches!(got.0, Taken::Wait) {
+            return Poll::Ready(got);
+        }
+        self.lock().waker = Some(cx.waker().clone());
+        // Bytes may have come between the two locks.
+        match self.take_raw(max) {
+            (Taken::Wait, _) => Poll::Pending,
+            got => Poll::Ready(got),
+        }
+    }
+}
+
+impl State {
+    /// What there is to say when no bytes are left.
+    fn at_end<T>(&self, id: u32) -> Taken<T> {
+        match &self.end {
+            None => Taken::Wait,
+            Some(End::Failed(error)) => Taken::Failed(error.clone()),
+            Some(End::Finished) if self.length.is_some() => Taken::Failed(StreamError::Protocol {
+                id,
+                rule: "the stream ended inside a message",
+            }),
+            Some(End::Finished) => Taken::Finished,
+        }
+    }
+
+    fn take_message(&mut self, id: u32) -> Taken<Bytes> {
+        match self.raw {
+            Some(true) => return Taken::Failed(StreamError::Kind { id, raw: true }),
+            None => return self.at_end(id),
+            Some(false) => {}
+        }
+        let length = match self.length {
+            Some(length) => length,
+            None => {
+                let Some(length) = varint::take(&mut self.assembly.ready()) else {
+                    return self.at_end(id);
+                };
+                if length > self.max_frame_size {
+                    let error = StreamError::FrameTooLarge { len: length, max: self.max_frame_size };
+                    self.end = Some(End::Failed(error.clone()));
+                    return Taken::Failed(error);
+                }
+                *self.length.insert(usize::try_from(length).unwrap_or(usize::MAX))
+            }
+        };
+        let message = if self.partial.is_empty() {
+            self.assembly.take_exact(length)
+        } else {
+            None
+        };
+        let message = match message {
+            Some(message) => message,
+            // Collected piece by piece, so that a message longer than the window gets through.
+            None => {
+                while self.partial.len() < length {
+                    match self.assembly.take_piece(length - self.partial.len()) {
+                        Some(piece) => self.partial.extend_from_slice(&piece),
+                        None => return self.at_end(id),
+                    }
+                }
+                std::mem::take(&mut self.partial).into()
+            }
+        };
+        self.length = None;
+        self.messages += 1;
+        self.bytes += u64::try_from(message.len()).unwrap_or(u64::MAX);
+        Taken::Got(message)
+    }
+
+    fn take_raw(&mut self, id: u32, max: usize) -> Taken<Bytes> {
+        match self.raw {
+            Some(false) => return Taken::Failed(StreamError::Kind { id, raw: false }),
+            None => return self.at_end(id),
+            Some(true) => {}
+        }
+        match self.assembly.take_piece(max) {
+            Some(piece) => {
+                self.bytes += u64::try_from(piece.len()).unwrap_or(u64::MAX);
+                Taken::Got(piece)
+            }
+            None => self.at_end(id),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(inbound: &Inbound) -> Option<Bytes> {
+        match inbound.take_message().0 {
+            Taken::Got(message) => Some(message),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn messages_keep_their_boundaries_whatever_the_cuts() {
+        let mut wire = Vec::new();
+        for len in [0usize, 1, 63, 64, 5_000] {
+            varint::put(&mut wire, len as u64);
+            wire.extend(vec![7; len]);
+        }
+        for cut in 1..=64 {
+            let inbound = Inbound::new(1, 10_000);
+            inbound.start(false);
+            let mut got = Vec::new();
+            for (at, piece) in wire.chunks(cut).enumerate() {
+                inbound.feed((at * cut) as u64, Bytes::copy_from_slice(piece)).unwrap();
+                while let Some(message) = message(&inbound) {
+                    got.push(message.len());
+                }
+            }
+            inbound.end(End::Finished);
+            assert_eq!(got, [0, 1, 63, 64, 5_000]);
+            assert!(matches!(inbound.take_message().0, Taken::Finished));
+            assert!(inbound.is_done());
+        }
+    }
+
+    #[test]
+    fn a_message_longer_than_allowed_is_refused_by_its_length_alone() {
+        let inbound = Inbound::new(1, 100);
+        inbound.start(false);
+        let mut wire = Vec::new();
+        varint::put(&mut wire, 101);
+        inbound.feed(0, wire.into()).unwrap();
+        let error = StreamError::FrameTooLarge { len: 101, max: 100 };
+        assert!(matches!(inbound.take_message().0, Taken::Failed(found) if found == error));
+    }
+
+    #[test]
+    fn a_message_longer_than_the_window_gets_through_when_somebody_reads() {
+        let window = super::super::credit::INITIAL_WINDOW as usize;
+        let inbound = Inbound::new(1, u64::MAX);
+        inbound.start(false);
+        let mut wire = Vec::new();
+        varint::put(&mut wire, 3 * window as u64);
+        let head = wire.len();
+        wire.resize(head + 3 * window, 9);
+        let (mut sent, mut limit) = (0, window);
+        let got = loop {
+            let end = limit.min(wire.len());
+            inbound.feed(sent as u64, Bytes::copy_from_slice(&wire[sent..end])).unwrap();
+            sent = end;
+            if let Some(message) = message(&inbound) {
+                break message;
+            }
+            limit = usize::try_from(inbound.raise(Duration::ZERO, 0).unwrap().limit).unwrap();
+        };
+        assert_eq!(got.len(), 3 * window);
+    }
+
+    #[test]
+    fn bytes_beyond_the_credit_are_refused() {
+        let inbound = Inbound::new(4, 100);
+        inbound.start(true);
+        let error = inbound.feed(super::super::credit::INITIAL_WINDOW, Bytes::from_static(b"x"));
+        assert_eq!(error, Err(StreamError::Protocol { id: 4, rule: "more bytes than credit" }));
+    }
+
+    #[test]
+    fn a_stream_that_ends_inside_a_message_says_so() {
+        let inbound = Inbound::new(1, 100);
+        inbound.start(false);
+        inbound.feed(0, Bytes::from_static(&[5, 1, 2])).unwrap();
+        inbound.end(End::Finished);
+        assert!(matches!(
+            inbound.take_message().0,
+            Taken::Failed(StreamError::Protocol { rule: "the stream ended inside a message", .. })
+        ));
+    }
+
+    #[test]
+    fn messages_are_not_read_as_raw_bytes_nor_the_other_way_round() {
+        let inbound = Inbound::new(1, 100);
+        inbound.start(false);
+        assert!(matches!(
+            inbound.take_raw(1).0,
+            Taken::Failed(StreamError::Kind { id: 1, raw: false })
+        ));
+    }
+}

@@ -1,0 +1,26 @@
+//! Streams: numbered, two-way, with message boundaries or as raw bytes.
+//!
+//! | look for | in |
+//! |---|---|
+//! | what the application holds | [`Stream`] (`handle`), [`RawStream`] (`raw`) |
+//! | the queue towards QUIC | `outbound` |
+//! | what arrived, in order | `inbound`, `reassembly` |
+//! | how far a sender may go | `credit` |
+//! | bytes on the wire | `header`, `varint` |
+//!
+//! Everything here is a rule without a socket; the tasks that move bytes are in `session`.
+
+pub(crate) mod credit;
+mod error;
+mod handle;
+pub(crate) mod header;
+pub(crate) mod inbound;
+pub(crate) mod outbound;
+mod raw;
+pub(crate) mod reassembly;
+pub(crate) mod varint;
+
+pub use error::StreamError;
+pub use handle::{Stream, StreamOptions, StreamStats};
+pub(crate) use handle::StreamShared;
+pub use raw::RawStream;
