@@ -165,9 +165,9 @@ mod tests {
             CloseReason::Closed { by_peer: true, text: "done".into() }
         );
         for refusal in [Refusal::NotAccepting, Refusal::Denied, Refusal::Full] {
-            let (code, text) = CloseReason::Refused(refusal).to_wire();
-            let seen = CloseReason::from_wire(code.into(), text.as_bytes());
-            assert_eq!(seen, CloseReason::Refused(refusal));
+            let refused = CloseReason::Refused(refusal);
+            let (code, text) = refused.to_wire();
+            assert_eq!(CloseReason::from_wire(code.into(), text.as_bytes()), refused);
         }
     }
 

@@ -193,12 +193,13 @@ impl NodeBuilder {
         let wire = Wire::bind(WireConfig {
             bind,
             identity: Arc::clone(&identity),
-            keyring: Arc::new(Keyring::from(&self.seed)),
+            keyring: Arc::new(Keyring::from(self.seed)),
             accepting: mode == Mode::Server,
             heartbeat: self.heartbeat,
             idle_timeout: self.idle_timeout,
             clock_window: self.clock_window,
             knock_log: None,
+            listens: Vec::new(),
         })?;
         let events = self.events.unwrap_or_default();
         let (hub, packets) = Hub::new(self.limits, mode == Mode::Server, events);

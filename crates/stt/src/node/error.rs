@@ -2,9 +2,9 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use stc::{Coded, random::RandomError};
+use stc::Coded;
 
-use crate::{Refusal, seed::SeedWarning, wire::WireError};
+use crate::{Refusal, identity::IdentityError, seed::SeedWarning, wire::WireError};
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -42,9 +42,9 @@ pub enum StartError {
         /// Where.
         address: SocketAddr,
     },
-    /// No random bytes.
+    /// There is no identity.
     #[error(transparent)]
-    Random(#[from] RandomError),
+    Identity(#[from] IdentityError),
     /// The socket or the keys failed in another way.
     #[error(transparent)]
     Wire(WireError),
@@ -78,7 +78,7 @@ impl Coded for StartError {
             Self::OutOfRange { .. } => "node.out_of_range",
             Self::HostNotFound { .. } => "node.host_not_found",
             Self::PortInUse { .. } => "node.port_in_use",
-            Self::Random(error) => error.code(),
+            Self::Identity(error) => error.code(),
             Self::Wire(error) => error.code(),
         }
     }
@@ -86,7 +86,7 @@ impl Coded for StartError {
     fn retry_helps(&self) -> bool {
         match self {
             Self::PortInUse { .. } => true,
-            Self::Random(error) => error.retry_helps(),
+            Self::Identity(error) => error.retry_helps(),
             Self::Wire(error) => error.retry_helps(),
             _ => false,
         }
@@ -157,6 +157,7 @@ impl From<WireError> for ConnectError {
     fn from(error: WireError) -> Self {
         match error {
             WireError::Refused(refusal) => Self::Refused(refusal),
+            WireError::Closed => Self::Stopped,
             other => Self::Wire(other),
         }
     }

@@ -182,7 +182,7 @@ impl Node {
         }
         let attempt = async {
             let addresses = connect::resolve(host, port, self.local_addr()).await?;
-            Ok(connect::dial(&self.inner.wire, addresses, expect).await?)
+            connect::dial(&self.inner.wire, addresses, expect).await.map_err(ConnectError::from)
         };
         match tokio::time::timeout(timeout, attempt).await {
             Ok(established) => self.adopt(established?),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quinn::{ConnectionError, VarInt};
+use quinn::{ConnectionError, TransportErrorCode, VarInt};
 
 use super::{SessionShared, inbound};
 use crate::{CloseReason, stream::inbound::End};
@@ -30,7 +30,11 @@ fn reason(session: &SessionShared, error: &ConnectionError) -> CloseReason {
         }
         ConnectionError::LocallyClosed => session.said().unwrap_or(CloseReason::Shutdown { by_peer: false }),
         ConnectionError::TimedOut | ConnectionError::Reset => CloseReason::Timeout,
+        ConnectionError::TransportError(error) if is_proof(error.code) => CloseReason::AuthFailure,
         ConnectionError::TransportError(error) => CloseReason::Protocol { rule: error.to_string() },
+        ConnectionError::ConnectionClosed(close) if is_proof(close.error_code) => {
+            CloseReason::AuthFailure
+        }
         ConnectionError::ConnectionClosed(close) => {
             CloseReason::Protocol { rule: format!("the peer says: {close}") }
         }
@@ -38,6 +42,12 @@ fn reason(session: &SessionShared, error: &ConnectionError) -> CloseReason {
             CloseReason::Protocol { rule: error.to_string() }
         }
     }
+}
+
+/// Whether the code says that a proof did not verify: CRYPTO_ERROR, KEY_UPDATE_ERROR or
+/// AEAD_LIMIT_REACHED (RFC 9000, section 20.1).
+fn is_proof(code: TransportErrorCode) -> bool {
+    matches!(u64::from(code), 0x0e | 0x0f | 0x0100..=0x01ff)
 }
 
 /// How a read that failed ends a receiving direction.

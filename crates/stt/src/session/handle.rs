@@ -66,7 +66,7 @@ impl Session {
     /// An application binds its own proofs to the session with them.
     #[must_use]
     pub fn export(&self, label: &str) -> stc::Key {
-        self.shared.exporter.export(label)
+        self.shared.exporter.derive(label, &[])
     }
 
     /// Opens a stream with the next free number: odd on the side that connected, beginning with 1,

@@ -192,11 +192,8 @@ impl SessionShared {
 
     /// Ends it now: the peer is told `reason`; what was not delivered may be lost.
     pub(crate) fn abort(&self, reason: CloseReason) {
-        let (code, text) = reason.to_wire();
-        {
-            let mut closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
-            closing.get_or_insert(reason);
-        }
+        let mut closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (code, text) = closing.get_or_insert(reason).to_wire();
         self.connection.close(code.into(), text.as_bytes());
     }
 

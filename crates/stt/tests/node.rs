@@ -1,0 +1,241 @@
+//! Nodes over real sockets: starting, connecting, refusing, stopping.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking")]
+
+mod common;
+
+use std::{net::UdpSocket, time::Duration};
+
+use common::{builder, connect, nodes, other_end, seed, session};
+use stt::{CloseReason, Coded, ConnectError, Event, EventEmitter, Mode, Node, NodeId, SharedSeed, StartError};
+use tokio::sync::mpsc;
+
+const SOON: Duration = Duration::from_millis(300);
+
+#[tokio::test]
+async fn both_ends_know_the_session_by_the_same_id_and_each_other_by_name() {
+    let (server, client, theirs, ours) = session().await;
+    assert_eq!(ours.id(), theirs.id());
+    assert_eq!(ours.peer_node_id(), server.node_id());
+    assert_eq!(theirs.peer_node_id(), client.node_id());
+    assert!(ours.is_initiator() && !theirs.is_initiator());
+    assert!(ours.export("app") == theirs.export("app"));
+    assert!(ours.export("app") != ours.export("other"));
+    assert_eq!(server.stats().sessions.active, 1);
+    assert_eq!(client.stats().sessions.total, 1);
+    assert_eq!(client.sessions_with(server.node_id()).len(), 1);
+}
+
+#[tokio::test]
+async fn messages_to_nobody_in_particular_arrive_at_receive() {
+    let (server, client, _, ours) = session().await;
+    let report = client.send_to_sessions(&[ours.id()], &b"hello"[..], 0).await;
+    assert_eq!((report.sent, report.failed.len()), (1, 0));
+    let packet = server.receive().await.unwrap();
+    assert_eq!((packet.session_id, packet.stream_id), (ours.id(), 0));
+    assert_eq!(packet.data, &b"hello"[..]);
+
+    let report = server.send_to_all(&b"to all"[..], 7).await;
+    assert_eq!(report.sent, 1);
+    let packet = client.receive().await.unwrap();
+    assert_eq!((packet.stream_id, &packet.data[..]), (7, &b"to all"[..]));
+}
+
+#[tokio::test]
+async fn a_wrong_seed_is_answered_with_nothing() {
+    let server = builder(&seed()).start(Mode::Server).await.unwrap();
+    let client = builder(&seed()).start(Mode::Client).await.unwrap();
+    let address = server.local_addr().to_string();
+    let error = client.connect_to(&address, None, SOON).await.unwrap_err();
+    assert!(matches!(error, ConnectError::NoAnswer { .. }), "{error:?}");
+    assert_eq!(error.code(), "connect.no_answer");
+    assert!(error.hint().unwrap().contains("wrong seed"));
+    assert_eq!(client.stats().udp_transport.bytes_received, 0);
+    assert_eq!(server.stats().udp_transport.bytes_sent, 0);
+}
+
+#[tokio::test]
+async fn the_pinned_node_and_no_other_gets_a_session() {
+    let (server, client) = nodes().await;
+    let address = server.local_addr().to_string();
+    let right = client.connect_to(&address, Some(server.node_id()), Duration::from_secs(10)).await;
+    assert_eq!(right.unwrap().peer_node_id(), server.node_id());
+
+    let wrong = NodeId::from_bytes([7; 32]);
+    let error = client.connect_to(&address, Some(wrong), SOON).await.unwrap_err();
+    assert!(!matches!(error, ConnectError::Refused(_)), "{error:?}");
+    assert_eq!(server.stats().sessions.total, 1);
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_accept_says_so_to_members_and_may_change_its_mind() {
+    let (server, client) = nodes().await;
+    server.set_accepting(false);
+    assert!(!server.stats().accepting_connections);
+    let error = client.connect(&server.local_addr().to_string()).await.unwrap_err();
+    assert_eq!(error.code(), "connect.not_accepting");
+    server.set_accepting(true);
+    connect(&client, &server).await;
+
+    // A client node refuses too, until told otherwise.
+    let error = server.connect(&client.local_addr().to_string()).await.unwrap_err();
+    assert_eq!(error.code(), "connect.not_accepting");
+}
+
+#[tokio::test]
+async fn a_full_node_says_so() {
+    let seed = seed();
+    let server = builder(&seed).max_sessions(1).start(Mode::Server).await.unwrap();
+    let client = builder(&seed).start(Mode::Client).await.unwrap();
+    connect(&client, &server).await;
+    let error = client.connect(&server.local_addr().to_string()).await.unwrap_err();
+    assert_eq!(error.code(), "connect.full");
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_a_clear_error() {
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let error = builder(&seed()).port(port).start(Mode::Server).await.unwrap_err();
+    assert!(matches!(error, StartError::PortInUse { address } if address.port() == port));
+    assert!(error.retry_helps());
+}
+
+#[tokio::test]
+async fn hosts_and_addresses_that_are_none_are_clear_errors() {
+    let client = builder(&seed()).start(Mode::Client).await.unwrap();
+    let error = client.connect("no colon").await.unwrap_err();
+    assert_eq!(error.code(), "connect.malformed");
+    let error = client.connect_udp("no-such-host.invalid", 1).await.unwrap_err();
+    assert_eq!(error.code(), "connect.host_not_found");
+    let error = client.connect("[::1]:9").await.unwrap_err();
+    assert_eq!(error.code(), "connect.family");
+    let error = builder(&seed()).host("no-such-host.invalid").start(Mode::Server).await;
+    assert_eq!(error.unwrap_err().code(), "node.host_not_found");
+}
+
+#[tokio::test]
+async fn a_guessable_seed_is_warned_about_and_refused_by_strict_nodes() {
+    let phrase = SharedSeed::with_cost(b"password", None, stc::stretch::Cost::new(16, 1).unwrap());
+    let phrase = phrase.unwrap();
+    let node = builder(&phrase).start(Mode::Client).await.unwrap();
+    assert!(node.seed_warning().is_some());
+    let error = builder(&phrase).strict_seed(true).start(Mode::Client).await.unwrap_err();
+    assert_eq!(error.code(), "seed.guessable");
+    assert!(builder(&seed()).strict_seed(true).start(Mode::Client).await.is_ok());
+}
+
+#[tokio::test]
+async fn node_ids_are_new_at_every_start_unless_asked_to_stay() {
+    let seed = seed();
+    let start = |persistent| {
+        builder(&seed).node_seed([9; 32]).persistent_identity(persistent).start(Mode::Client)
+    };
+    let (a, b) = (start(false).await.unwrap(), start(false).await.unwrap());
+    assert_ne!(a.node_id(), b.node_id());
+    let (a, b) = (start(true).await.unwrap(), start(true).await.unwrap());
+    assert_eq!(a.node_id(), b.node_id());
+    let none = builder(&seed).persistent_identity(true).start(Mode::Client).await;
+    assert_eq!(none.unwrap_err().code(), "node.no_node_seed");
+}
+
+#[tokio::test]
+async fn the_peer_sees_why_a_session_was_closed() {
+    let (server, _client, theirs, ours) = session().await;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    server
+        .on_session_closed(move |id, reason| {
+            let _ = tell.send((id, reason.clone()));
+        })
+        .unwrap();
+    ours.close("done for today").await;
+    let reason = CloseReason::Closed { by_peer: true, text: "done for today".into() };
+    assert_eq!(theirs.closed().await, reason);
+    assert_eq!(told.recv().await.unwrap(), (ours.id(), reason));
+    let CloseReason::Closed { by_peer: false, .. } = ours.close_reason().unwrap() else { panic!() };
+    assert!(ours.open_stream().is_err());
+}
+
+#[tokio::test]
+async fn stopping_delivers_what_was_sent_and_ends_receive() {
+    let (server, client, theirs, ours) = session().await;
+    for _ in 0..100 {
+        let report = client.send_to_sessions(&[ours.id()], vec![1; 10_000], 0).await;
+        assert!(report.failed.is_empty());
+    }
+    client.stop(Duration::from_secs(5)).await;
+    assert!(!client.is_running() && client.receive().await.is_none());
+    assert_eq!(theirs.closed().await, CloseReason::Shutdown { by_peer: true });
+    for _ in 0..100 {
+        assert_eq!(server.receive().await.unwrap().data.len(), 10_000);
+    }
+    assert_eq!(client.connect("127.0.0.1:9").await.unwrap_err().code(), "connect.stopped");
+}
+
+#[tokio::test]
+async fn a_peer_that_vanishes_is_noticed_by_its_silence() {
+    let seed = seed();
+    let quick = |mode| {
+        builder(&seed)
+            .heartbeat(Duration::from_millis(200))
+            .unwrap()
+            .idle_timeout(Duration::from_secs(1))
+            .unwrap()
+            .start(mode)
+    };
+    let server = quick(Mode::Server).await.unwrap();
+    // The client lives on a runtime of its own, which is thrown away in the middle of a session.
+    let address = server.local_addr().to_string();
+    let builder = builder(&seed);
+    let id = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (node, session) = runtime.block_on(async {
+            let node = builder.start(Mode::Client).await.unwrap();
+            let session = node.connect(&address).await.unwrap();
+            (node, session.id())
+        });
+        std::mem::forget(node);
+        runtime.shutdown_background();
+        session
+    })
+    .await
+    .unwrap();
+    let session = server.session(id).unwrap();
+    assert_eq!(session.closed().await, CloseReason::Timeout);
+}
+
+#[tokio::test]
+async fn events_come_in_order() {
+    let seed = seed();
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let events = EventEmitter::new();
+    events
+        .on(EventEmitter::ANY, move |event: std::sync::Arc<Event>| {
+            let _ = tell.send(event.name().to_owned());
+            std::future::ready(())
+        })
+        .unwrap();
+    let server = builder(&seed).events(events).start(Mode::Server).await.unwrap();
+    let client = builder(&seed).start(Mode::Client).await.unwrap();
+    let ours = connect(&client, &server).await;
+    other_end(&server, &ours).await;
+    ours.close("").await;
+    for name in ["peer_connected", "session_created", "session_closed", "peer_disconnected"] {
+        assert_eq!(told.recv().await.unwrap(), name);
+    }
+    // Nobody is there any more.
+    assert_eq!(server.send_to_all(&b"x"[..], 0).await.sent, 0);
+    assert_eq!(told.recv().await.unwrap(), "warning");
+}
+
+#[tokio::test]
+async fn nodes_of_one_process_are_strangers_without_the_seed() {
+    let (server, client, ..) = session().await;
+    let stats: [_; 2] = [server.stats(), client.stats()];
+    for stats in stats {
+        assert!(stats.running);
+        assert!(stats.udp_transport.bytes_sent > 0 && stats.udp_transport.bytes_received > 0);
+        assert_eq!(stats.websocket_connections, 0);
+    }
+    let stranger: Node = builder(&seed()).start(Mode::Client).await.unwrap();
+    assert_eq!(stranger.stats().udp_transport.bytes_received, 0);
+}
