@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example two_nodes`
 
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+
 use std::{error::Error, time::Duration};
 
 use stt::{Mode, Node, SharedSeed};
@@ -29,7 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// Echoes until the node stops.
 async fn run_server(server: Node) {
     while let Some(packet) = server.receive().await {
-        println!("Server received: {:?}", packet.data);
+        println!("Server received: b'{}'", packet.data.escape_ascii());
         let answer = [b"ECHO: ", &packet.data[..]].concat();
         let report = server.send_to_sessions(&[packet.session_id], answer, 0).await;
         for (session, error) in report.failed {
@@ -53,7 +55,7 @@ async fn run_client(port: u16) -> Result<(), Box<dyn Error>> {
         return Err(error.into());
     }
     if let Some(packet) = client.receive().await {
-        println!("Client received: {:?}", packet.data);
+        println!("Client received: b'{}'", packet.data.escape_ascii());
     }
     client.stop(Duration::from_secs(1)).await;
     Ok(())

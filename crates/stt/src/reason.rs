@@ -77,7 +77,9 @@ impl CloseReason {
             0x04 => Self::Timeout,
             code => match Refusal::from_wire_code(code) {
                 Some(refusal) => Self::Refused(refusal),
-                None => Self::Protocol { rule: format!("the peer closed with unknown code {code}") },
+                None => {
+                    Self::Protocol { rule: format!("the peer closed with unknown code {code}") }
+                }
             },
         }
     }

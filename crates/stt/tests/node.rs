@@ -6,7 +6,10 @@ mod common;
 use std::{net::UdpSocket, time::Duration};
 
 use common::{builder, connect, nodes, other_end, seed, session};
-use stt::{CloseReason, Coded, ConnectError, Event, EventEmitter, Mode, Node, NodeId, SharedSeed, StartError};
+use stt::{
+    CloseReason, Coded, ConnectError, Event, EventEmitter, Mode, Node, NodeId, SharedSeed,
+    StartError,
+};
 use tokio::sync::mpsc;
 
 const SOON: Duration = Duration::from_millis(300);

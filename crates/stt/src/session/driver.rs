@@ -28,7 +28,9 @@ fn reason(session: &SessionShared, error: &ConnectionError) -> CloseReason {
         ConnectionError::ApplicationClosed(close) => {
             CloseReason::from_wire(close.error_code.into_inner(), &close.reason)
         }
-        ConnectionError::LocallyClosed => session.said().unwrap_or(CloseReason::Shutdown { by_peer: false }),
+        ConnectionError::LocallyClosed => {
+            session.said().unwrap_or(CloseReason::Shutdown { by_peer: false })
+        }
         ConnectionError::TimedOut | ConnectionError::Reset => CloseReason::Timeout,
         ConnectionError::TransportError(error) if is_proof(error.code) => CloseReason::AuthFailure,
         ConnectionError::TransportError(error) => CloseReason::Protocol { rule: error.to_string() },

@@ -22,10 +22,6 @@ impl Session {
         Self { shared }
     }
 
-    pub(crate) const fn shared(&self) -> &Arc<SessionShared> {
-        &self.shared
-    }
-
     /// Its id: 8 bytes that both sides derived and nobody sent.
     #[must_use]
     pub fn id(&self) -> SessionId {

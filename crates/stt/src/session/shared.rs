@@ -14,7 +14,7 @@ use crate::{
     CloseReason, NodeId, SessionId, StreamError, StreamOptions,
     node::Hub,
     stream::{StreamShared, inbound::End, outbound::Pushed},
-    wire::{Established, Exporter},
+    wire::{CloseLatch, Established, Exporter},
 };
 
 /// What a session is made from.
@@ -36,6 +36,7 @@ pub(crate) struct SessionShared {
     pub(crate) since: Instant,
     pub(crate) hub: Arc<Hub>,
     pub(crate) control: Control,
+    latch: CloseLatch,
     table: Mutex<Table>,
     /// A stream of the peer that nobody has claimed came in.
     arrived: Notify,
@@ -66,6 +67,7 @@ impl SessionShared {
             peer_listens: established.peer_listens,
             since: Instant::now(),
             control: Control::default(),
+            latch: established.latch,
             table: Mutex::new(Table::new(
                 established.initiator,
                 limits.max_streams,
@@ -194,6 +196,7 @@ impl SessionShared {
     pub(crate) fn abort(&self, reason: CloseReason) {
         let mut closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
         let (code, text) = closing.get_or_insert(reason).to_wire();
+        self.latch.close();
         self.connection.close(code.into(), text.as_bytes());
     }
 

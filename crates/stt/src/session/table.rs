@@ -17,12 +17,7 @@ pub(super) struct Table {
 impl Table {
     /// `initiator` is the side that connected: it picks odd numbers, the other even ones.
     pub(super) fn new(initiator: bool, max: usize, max_frame_size: u64) -> Self {
-        Self {
-            streams: HashMap::new(),
-            next: if initiator { 1 } else { 2 },
-            max,
-            max_frame_size,
-        }
+        Self { streams: HashMap::new(), next: if initiator { 1 } else { 2 }, max, max_frame_size }
     }
 
     /// The stream with this number, made when it is new or when both directions of the old one are

@@ -102,7 +102,7 @@ mod tests {
     fn a_reader_that_stops_stops_the_sender_after_one_window() {
         let mut sender = SendCredit::default();
         assert_eq!(sender.available() as u64, INITIAL_WINDOW);
-        sender.spend(INITIAL_WINDOW as usize);
+        sender.spend(usize::try_from(INITIAL_WINDOW).unwrap());
         assert_eq!(sender.available(), 0);
         sender.raise(INITIAL_WINDOW + 5);
         assert_eq!(sender.available(), 5);

@@ -88,9 +88,9 @@ impl stc::Coded for StreamError {
 
     fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::FrameTooLarge { .. } => {
-                Some("split the message, or open the stream with a larger max_frame_size on both sides")
-            }
+            Self::FrameTooLarge { .. } => Some(
+                "split the message, or open the stream with a larger max_frame_size on both sides",
+            ),
             Self::TooMany { .. } => Some("close streams that are done"),
             Self::SessionEnded(_) => Some("connect again"),
             _ => None,

@@ -145,11 +145,6 @@ impl Inbound {
         state.end.is_some() && state.assembly.ready_len() == 0 && state.partial.is_empty()
     }
 
-    /// Whether it is known to carry raw bytes.
-    pub(crate) fn is_raw(&self) -> Option<bool> {
-        self.lock().raw
-    }
-
     /// Messages and bytes that the application took.
     pub(crate) fn counts(&self) -> (u64, u64) {
         let state = self.lock();
@@ -260,18 +255,15 @@ impl State {
                     return self.at_end(id);
                 };
                 if length > self.max_frame_size {
-                    let error = StreamError::FrameTooLarge { len: length, max: self.max_frame_size };
+                    let error =
+                        StreamError::FrameTooLarge { len: length, max: self.max_frame_size };
                     self.end = Some(End::Failed(error.clone()));
                     return Taken::Failed(error);
                 }
                 *self.length.insert(usize::try_from(length).unwrap_or(usize::MAX))
             }
         };
-        let message = if self.partial.is_empty() {
-            self.assembly.take_exact(length)
-        } else {
-            None
-        };
+        let message = if self.partial.is_empty() { self.assembly.take_exact(length) } else { None };
         let message = match message {
             Some(message) => message,
             // Collected piece by piece, so that a message longer than the window gets through.
@@ -355,7 +347,7 @@ mod tests {
 
     #[test]
     fn a_message_longer_than_the_window_gets_through_when_somebody_reads() {
-        let window = super::super::credit::INITIAL_WINDOW as usize;
+        let window = usize::try_from(super::super::credit::INITIAL_WINDOW).unwrap();
         let inbound = Inbound::new(1, u64::MAX);
         inbound.start(false);
         let mut wire = Vec::new();

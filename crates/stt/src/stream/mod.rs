@@ -21,6 +21,6 @@ pub(crate) mod reassembly;
 pub(crate) mod varint;
 
 pub use error::StreamError;
-pub use handle::{Stream, StreamOptions, StreamStats};
 pub(crate) use handle::StreamShared;
+pub use handle::{Stream, StreamOptions, StreamStats};
 pub use raw::RawStream;

@@ -499,7 +499,7 @@ mod tests {
     #[test]
     fn nothing_is_written_beyond_the_credit() {
         let outbound = Outbound::new(1, u64::MAX);
-        let window = INITIAL_WINDOW as usize;
+        let window = usize::try_from(INITIAL_WINDOW).unwrap();
         outbound.push_raw(&Bytes::from(vec![0; window + 10])).unwrap();
         assert_eq!(written(&outbound).len(), window);
         assert_eq!(outbound.next(), Next::Wait);

@@ -46,8 +46,11 @@ impl Reassembly {
             skip_to(&mut offset, &mut bytes, end);
         }
         while !bytes.is_empty() {
-            let next_piece =
-                self.waiting.range(offset..).next().map(|(start, piece)| (*start, end_of(*start, piece)));
+            let next_piece = self
+                .waiting
+                .range(offset..)
+                .next()
+                .map(|(start, piece)| (*start, end_of(*start, piece)));
             let Some((start, end)) = next_piece else {
                 self.waiting.insert(offset, bytes);
                 return;
@@ -74,11 +77,6 @@ impl Reassembly {
         self.ready_len
     }
 
-    /// Whether pieces wait behind a hole.
-    pub(crate) fn has_holes(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
     /// Copies the first bytes that can be taken, without taking them, and returns how many.
     pub(crate) fn peek(&self, out: &mut [u8]) -> usize {
         let mut room = out.iter_mut();
@@ -94,11 +92,7 @@ impl Reassembly {
     /// Takes the next piece as it arrived, at most `max` bytes.
     pub(crate) fn take_piece(&mut self, max: usize) -> Option<Bytes> {
         let first = self.ready.front_mut()?;
-        let piece = if first.len() <= max {
-            self.ready.pop_front()?
-        } else {
-            first.split_to(max)
-        };
+        let piece = if first.len() <= max { self.ready.pop_front()? } else { first.split_to(max) };
         self.ready_len -= piece.len();
         Some(piece)
     }
@@ -182,7 +176,7 @@ mod tests {
         for at in (0..10_000).step_by(2) {
             reassembly.insert(at as u64, Bytes::copy_from_slice(&data[at..=at]));
         }
-        assert!(!reassembly.has_holes());
+        assert!(reassembly.waiting.is_empty());
         assert_eq!(drain(&mut reassembly), data);
     }
 
@@ -209,7 +203,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(got, data);
-            prop_assert!(!reassembly.has_holes());
+            prop_assert!(reassembly.waiting.is_empty());
         }
     }
 }

@@ -27,6 +27,7 @@ use super::{
     socket::SilentSocket,
     stats::{Counters, WireStats, count},
     transport::{self, MAX_PAYLOAD, Timing},
+    urgency::CloseLatch,
 };
 use crate::{NodeId, identity::Identity, keyring::Keyring};
 
@@ -106,7 +107,7 @@ impl Wire {
 
         let timing = Timing { heartbeat: config.heartbeat, idle_timeout: config.idle_timeout };
         let server = Arc::new(Acceptor(Arc::clone(&shared)));
-        let first = server_config(&server, timing, config.bind);
+        let first = server_config(&server, timing, config.bind, &CloseLatch::default());
         let endpoint =
             quinn::Endpoint::new_with_abstract_socket(endpoint, Some(first), socket, runtime)
                 .map_err(failed)?;
@@ -146,17 +147,18 @@ impl Wire {
         let knock = KnockKey::new(&seed.knock, expect).knock(nonce, unix_time());
         let knock = ConnectionId::new(&knock);
         let attempt = Attempt { endpoint: Arc::clone(&self.shared), seed, knock, expect };
+        let latch = CloseLatch::default();
         let mut config = ClientConfig::new(Arc::new(attempt));
         config
             .version(QUIC_VERSION)
             .initial_dst_cid_provider(Arc::new(move || knock))
             .token_store(Arc::new(NoneTokenStore))
-            .transport_config(Arc::new(transport::config(self.timing, to.ip())));
+            .transport_config(Arc::new(transport::config(self.timing, to.ip(), &latch)));
         let connecting = self
             .endpoint
             .connect_with(config, to, "stt")
             .map_err(|error| WireError::connect(to, &error))?;
-        confirm(connecting, started).await
+        confirm(connecting, started, latch).await
     }
 
     /// The next peer whose first flight authenticated; `None` when the wire is closed.
@@ -164,11 +166,13 @@ impl Wire {
         loop {
             let incoming = self.endpoint.accept().await?;
             let started = Instant::now();
-            let config = server_config(&self.server, self.timing, incoming.remote_address());
+            let latch = CloseLatch::default();
+            let peer = incoming.remote_address();
+            let config = server_config(&self.server, self.timing, peer, &latch);
             match incoming.accept_with(Arc::new(config)) {
                 Ok(connecting) => {
                     let accepting = Arc::clone(&self.accepting);
-                    return Some(Incoming { connecting, accepting, started });
+                    return Some(Incoming { connecting, accepting, started, latch });
                 }
                 Err(_) => count(&self.shared.counters.dropped_tampered),
             }
@@ -197,13 +201,18 @@ fn suites() -> Vec<Suite> {
     }
 }
 
-fn server_config(server: &Arc<Acceptor>, timing: Timing, peer: SocketAddr) -> ServerConfig {
+fn server_config(
+    server: &Arc<Acceptor>,
+    timing: Timing,
+    peer: SocketAddr,
+    latch: &CloseLatch,
+) -> ServerConfig {
     let mut tokens = ValidationTokenConfig::default();
     tokens.sent(0);
     let crypto: Arc<Acceptor> = Arc::clone(server);
     let mut config = ServerConfig::new(crypto, Arc::new(NoTokens));
     config
-        .transport_config(Arc::new(transport::config(timing, peer.ip())))
+        .transport_config(Arc::new(transport::config(timing, peer.ip(), latch)))
         .validation_token_config(tokens)
         .migration(false)
         .max_incoming(MAX_INCOMING)

@@ -14,7 +14,9 @@ use quinn::{Connecting, Connection, VarInt};
 use stc::{Key, aead::Suite, kdf};
 use subtle::ConstantTimeEq;
 
-use super::{adapter::PeerInfo, error::WireError, handshake::HandshakeError, window};
+use super::{
+    adapter::PeerInfo, error::WireError, handshake::HandshakeError, urgency::CloseLatch, window,
+};
 use crate::{NodeId, Refusal, SessionId};
 
 /// Bytes of the FINAL record.
@@ -39,6 +41,8 @@ pub(crate) struct Established {
     pub(crate) handshake_time: Duration,
     /// Where the peer can be reached, as it says: only a responder is told.
     pub(crate) peer_listens: Vec<SocketAddr>,
+    /// To be closed just before the connection is.
+    pub(crate) latch: CloseLatch,
 }
 
 /// Derives keys that both sides of a session share and nobody else has.
@@ -63,6 +67,7 @@ pub(crate) struct Incoming {
     pub(super) connecting: Connecting,
     pub(super) accepting: Arc<AtomicBool>,
     pub(super) started: Instant,
+    pub(super) latch: CloseLatch,
 }
 
 impl Incoming {
@@ -88,6 +93,7 @@ impl Incoming {
             Err(Refusal::NotAccepting)
         };
         if let Err(refusal) = admitted {
+            self.latch.close();
             connection.close(VarInt::from_u32(refusal.wire_code()), b"");
             return Err(WireError::Refused(refusal));
         }
@@ -99,7 +105,7 @@ impl Incoming {
             let error = connection.close_reason();
             return Err(error.map_or(WireError::Closed, lost));
         }
-        Ok(established(connection, peer, false, self.started))
+        Ok(established(connection, peer, false, self.started, self.latch))
     }
 }
 
@@ -107,6 +113,7 @@ impl Incoming {
 pub(super) async fn confirm(
     connecting: Connecting,
     started: Instant,
+    latch: CloseLatch,
 ) -> Result<Established, WireError> {
     let address = connecting.remote_address();
     let lost = |error| WireError::connection(address, &error);
@@ -119,10 +126,11 @@ pub(super) async fn confirm(
     }
     if !read.is_ok_and(|record| bool::from(record.ct_eq(peer.final_confirm.as_bytes()))) {
         let error = HandshakeError::Tampered;
+        latch.close();
         connection.close(VarInt::from_u32(0), b"");
         return Err(WireError::Handshake(error));
     }
-    Ok(established(connection, peer, true, started))
+    Ok(established(connection, peer, true, started, latch))
 }
 
 fn peer_info(connection: &Connection) -> Result<PeerInfo, WireError> {
@@ -135,6 +143,7 @@ fn established(
     peer: PeerInfo,
     initiator: bool,
     started: Instant,
+    latch: CloseLatch,
 ) -> Established {
     tokio::spawn(window::grow(connection.clone(), peer.meter));
     let [a, b, c, d, e, f, g, h, ..] = *peer.session_id.as_bytes();
@@ -147,5 +156,6 @@ fn established(
         suite: peer.suite,
         handshake_time: started.elapsed(),
         peer_listens: peer.listens,
+        latch,
     }
 }

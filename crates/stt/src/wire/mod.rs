@@ -8,7 +8,7 @@
 //! | who is let in | `knock`, `replay`, `gate` |
 //! | what the engine sees of it | `adapter` |
 //! | what the network sees of it | `socket`, `runtime` |
-//! | settings and their growth | `transport`, `window`, `meter` |
+//! | settings and their growth | `transport`, `window`, `meter`, `urgency` |
 
 mod adapter;
 mod endpoint;
@@ -29,6 +29,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod urgency;
 mod window;
 
 pub(crate) use endpoint::{Wire, WireConfig};
@@ -36,3 +37,4 @@ pub use error::WireError;
 pub(crate) use established::{Established, Exporter, Incoming};
 pub use handshake::HandshakeError;
 pub use stats::WireStats;
+pub(crate) use urgency::CloseLatch;

@@ -4,6 +4,8 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt, congestion};
 
+use super::urgency::{CloseLatch, Urgent};
+
 /// Credit of one stream and memory for what was sent and not acknowledged: 64 MiB fill a path of 5
 /// Gbit/s at 100 ms. A stream's credit is never the limit; that of the connection is, and it grows.
 const STREAM_WINDOW: u32 = 64 << 20;
@@ -29,8 +31,8 @@ pub(crate) struct Timing {
     pub(crate) idle_timeout: Duration,
 }
 
-/// The settings of one connection to `peer`.
-pub(crate) fn config(timing: Timing, peer: IpAddr) -> TransportConfig {
+/// The settings of one connection to `peer`, which is closed through `latch`.
+pub(crate) fn config(timing: Timing, peer: IpAddr, latch: &CloseLatch) -> TransportConfig {
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(match peer.to_canonical() {
         IpAddr::V4(ip) if ip.is_loopback() => LOOPBACK_MTU.0,
@@ -52,6 +54,9 @@ pub(crate) fn config(timing: Timing, peer: IpAddr) -> TransportConfig {
         .max_idle_timeout(idle_timeout)
         // A bit that shows the round trip to the path, and needs a header that the path can read.
         .allow_spin(false)
-        .congestion_controller_factory(Arc::new(congestion::CubicConfig::default()));
+        .congestion_controller_factory(Arc::new(Urgent {
+            inner: Arc::new(congestion::CubicConfig::default()),
+            latch: latch.clone(),
+        }));
     config
 }
