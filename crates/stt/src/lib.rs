@@ -15,6 +15,7 @@
 pub mod affinity;
 pub mod delivery;
 pub mod dispatch;
+pub mod endpoints;
 pub mod events;
 mod id;
 mod identity;
@@ -34,6 +35,7 @@ mod wire;
 pub use affinity::AffinityPool;
 pub use delivery::Delivery;
 pub use dispatch::FrameDispatcher;
+pub use endpoints::EndpointManager;
 pub use events::{Event, EventEmitter, EventKind};
 pub use id::{IdParseError, NodeId, SessionId};
 pub use identity::{Identity, IdentityError};

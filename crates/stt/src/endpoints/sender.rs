@@ -1,0 +1,53 @@
+//! What carries bytes to endpoints.
+
+use std::{error::Error, pin::Pin};
+
+use bytes::Bytes;
+
+use super::{EndpointAddress, EndpointId};
+
+/// What is to be sent, and to whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// To whom.
+    pub id: EndpointId,
+    /// Where that is, as it was said when the endpoint was added.
+    pub address: EndpointAddress,
+    /// What, shared and not copied.
+    pub data: Bytes,
+}
+
+/// Why bytes were not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendFailure {
+    /// Whether the same call may succeed later.
+    pub retry_helps: bool,
+    /// What happened, in words.
+    pub details: String,
+}
+
+impl<E: Error> From<E> for SendFailure {
+    /// An error that says nothing about retries: a retry may help.
+    fn from(error: E) -> Self {
+        Self { retry_helps: true, details: error.to_string() }
+    }
+}
+
+/// What [`EndpointSender::send`] returns.
+pub type SendFuture = Pin<Box<dyn Future<Output = Result<(), SendFailure>> + Send>>;
+
+/// Something that carries bytes to endpoints. Every `Fn(Outgoing) -> impl Future` is one.
+pub trait EndpointSender: Send + Sync + 'static {
+    /// Sends, and is ready when the bytes were taken.
+    fn send(&self, outgoing: Outgoing) -> SendFuture;
+}
+
+impl<F, Fut> EndpointSender for F
+where
+    F: Fn(Outgoing) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), SendFailure>> + Send + 'static,
+{
+    fn send(&self, outgoing: Outgoing) -> SendFuture {
+        Box::pin(self(outgoing))
+    }
+}
