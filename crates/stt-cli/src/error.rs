@@ -13,12 +13,20 @@ pub(crate) struct CliError {
     retry_helps: bool,
     causes: Vec<String>,
     hint: Option<String>,
+    exit: u8,
 }
 
 impl CliError {
     /// A failure that the command line itself found.
     pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { message: message.into(), code, retry_helps: false, causes: Vec::new(), hint: None }
+        Self {
+            message: message.into(),
+            code,
+            retry_helps: false,
+            causes: Vec::new(),
+            hint: None,
+            exit: 1,
+        }
     }
 
     /// What was being done when `error` happened.
@@ -36,6 +44,7 @@ impl CliError {
             retry_helps: error.retry_helps(),
             causes,
             hint: error.hint().map(str::to_owned),
+            exit: 1,
         }
     }
 
@@ -59,6 +68,17 @@ impl CliError {
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// Ends the process with this code instead of 1. 2 is taken: the command line was wrong.
+    pub(crate) const fn with_exit(mut self, exit: u8) -> Self {
+        self.exit = exit;
+        self
+    }
+
+    /// The code that the process ends with.
+    pub(crate) const fn exit(&self) -> u8 {
+        self.exit
     }
 
     /// The same for machines.

@@ -6,7 +6,9 @@
 mod commands;
 mod error;
 mod output;
+mod password;
 mod private_file;
+mod sealed_file;
 
 use std::process::ExitCode;
 
@@ -33,7 +35,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output.error(&error);
-            ExitCode::from(1)
+            ExitCode::from(error.exit())
         }
     }
 }

@@ -128,15 +128,30 @@ impl Context {
         input: &'a Path,
         output: &Path,
         options: &SealOptions<'a>,
-        file_options: &FileOptions<'_>,
+        file_options: &FileOptions<'a>,
     ) -> Result<FileReport, SealError> {
         let file = File::open(input).map_err(sealing_io("open the input"))?;
         let metadata = file.metadata().map_err(sealing_io("open the input"))?;
         let len = metadata.is_file().then_some(metadata.len());
+        self.encrypt_into(file, len, output, options, file_options)
+    }
+
+    /// As [`Self::encrypt_file`], from a reader.
+    ///
+    /// # Errors
+    /// As [`Self::encrypt_file`].
+    pub fn encrypt_into<'a>(
+        &self,
+        reader: impl Read + Send + 'a,
+        len: Option<u64>,
+        output: &Path,
+        options: &SealOptions<'a>,
+        file_options: &FileOptions<'a>,
+    ) -> Result<FileReport, SealError> {
         let pending =
             Pending::new(output, false, file_options).map_err(sealing_io("create the output"))?;
-        let report =
-            self.encrypt_stream(file, len, pending.file.as_file(), options, file_options)?;
+        let writer = pending.file.as_file();
+        let report = self.encrypt_stream(reader, len, writer, options, file_options)?;
         pending.finish().map_err(sealing_io("complete the output"))?;
         Ok(report)
     }
@@ -194,10 +209,25 @@ impl Context {
     ) -> Result<FileReport, OpenError> {
         let file = File::open(input).map_err(opening_io("open the input"))?;
         let len = file.metadata().map_err(opening_io("open the input"))?.len();
+        self.decrypt_into(file, Some(len), output, options, file_options)
+    }
+
+    /// As [`Self::decrypt_file`], from a reader.
+    ///
+    /// # Errors
+    /// As [`Self::decrypt_file`].
+    pub fn decrypt_into(
+        &self,
+        reader: impl Read + Send,
+        len: Option<u64>,
+        output: &Path,
+        options: &OpenOptions<'_>,
+        file_options: &FileOptions<'_>,
+    ) -> Result<FileReport, OpenError> {
         let pending =
             Pending::new(output, true, file_options).map_err(opening_io("create the output"))?;
-        let report =
-            self.decrypt_stream(file, Some(len), pending.file.as_file(), options, file_options)?;
+        let writer = pending.file.as_file();
+        let report = self.decrypt_stream(reader, len, writer, options, file_options)?;
         pending.finish().map_err(opening_io("complete the output"))?;
         Ok(report)
     }

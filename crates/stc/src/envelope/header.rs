@@ -58,6 +58,9 @@ impl Fields<'_> {
 }
 
 impl Header {
+    /// Most bytes that a header has.
+    pub const MAX_LEN: u64 = (FIXED_LEN + MAX_SLOTS as usize * SLOT_LEN) as u64;
+
     /// The cipher.
     #[must_use]
     pub const fn suite(&self) -> Suite {
@@ -108,6 +111,15 @@ impl Header {
             let slots = self.slots.len() as u64;
             self.encoded_len() as u64 + slots * self.region_len + self.trailers_len() as u64
         })
+    }
+
+    /// Bytes of content in an envelope of `envelope_len` bytes with one slot. `None` when that
+    /// cannot be known: with more slots, or when no envelope has that length.
+    #[must_use]
+    pub fn content_len(&self, envelope_len: Option<u64>) -> Option<u64> {
+        let besides = self.encoded_len() as u64 + self.trailers_len() as u64;
+        let region = envelope_len?.checked_sub(besides).filter(|_| self.region_len == 0)?;
+        Geometry::of_ciphertext(self.chunk_len, region).map(Geometry::plaintext)
     }
 
     /// Bytes after the last region: one trailer per slot, and the seal.

@@ -1,0 +1,104 @@
+//! `stt decrypt`: what `stt encrypt` made, back again.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+use stc::{FileOptions, OpenOptions};
+
+use crate::{
+    error::CliError,
+    output::Output,
+    password,
+    sealed_file::{bar, context, input, is_pipe, not_decrypted, pipe_out},
+};
+
+#[derive(Args)]
+pub(crate) struct DecryptCommand {
+    /// What to decrypt; - for standard input.
+    #[arg(value_name = "FILE")]
+    input: PathBuf,
+    /// Where to; - for standard output. [default: FILE without .stc]
+    #[arg(short, long, value_name = "OUT")]
+    output: Option<PathBuf>,
+    /// Read the password from this file instead of asking. STT_PASSWORD works too.
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// The seed that it was encrypted with.
+    #[arg(long, value_name = "FILE")]
+    seed_file: Option<PathBuf>,
+    /// Replace the result if it exists.
+    #[arg(long)]
+    force: bool,
+}
+
+impl DecryptCommand {
+    pub(crate) fn run(self, output: &Output) -> Result<(), CliError> {
+        let target = self.target()?;
+        if !is_pipe(&target) && !self.force && target.symlink_metadata().is_ok() {
+            let exists = std::io::ErrorKind::AlreadyExists.into();
+            return Err(CliError::file("could not write", &target, &exists)
+                .with_hint("choose another name with -o, or replace it with --force"));
+        }
+        let (reader, len) = input(&self.input)?;
+        let password = match password::given(self.password_file.as_deref())? {
+            None if self.seed_file.is_none() => Some(password::ask("Password", false)?),
+            given => given,
+        };
+        let context = context(self.seed_file.as_deref())?;
+        let mut options = OpenOptions::new();
+        if let Some(password) = &password {
+            options = options.password(password.as_slice());
+        }
+        let bar = bar(output, len);
+        let progress = |done, _| bar.set_position(done);
+        let files = FileOptions::new().overwrite(self.force).progress(&progress);
+        let opened = if is_pipe(&target) {
+            let writer = pipe_out(output, self.output.is_some())?;
+            context.decrypt_stream(reader, len, writer, &options, &files)
+        } else {
+            context.decrypt_into(reader, len, &target, &options, &files)
+        };
+        bar.finish_and_clear();
+        let opened = opened.map_err(|error| not_decrypted(&self.input, &target, &error))?;
+        if is_pipe(&target) {
+            return Ok(());
+        }
+        output.note(&format!(
+            "Decrypted into {} ({} bytes, {:.0} MB/s).",
+            target.display(),
+            opened.bytes,
+            opened.throughput_mbps()
+        ));
+        output.json_line(&json!({
+            "file": target,
+            "bytes": opened.bytes,
+            "chunks": opened.chunks,
+            "slot": opened.slot.map(|slot| slot.index),
+            "slots": opened.metadata.slot_count(),
+            "slot_found_seconds": opened.slot.map(|slot| slot.elapsed.as_secs_f64()),
+            "seconds": opened.elapsed.as_secs_f64(),
+            "throughput_mbps": opened.throughput_mbps(),
+            "buffer_bytes": opened.peak_memory,
+        }));
+        Ok(())
+    }
+
+    fn target(&self) -> Result<PathBuf, CliError> {
+        match &self.output {
+            Some(path) => Ok(path.clone()),
+            None if is_pipe(&self.input) => Ok("-".into()),
+            None => without_suffix(&self.input).ok_or_else(|| {
+                CliError::new(
+                    "usage.output",
+                    format!("{} does not end in .stc", self.input.display()),
+                )
+                .with_hint("say where to with -o")
+            }),
+        }
+    }
+}
+
+fn without_suffix(path: &Path) -> Option<PathBuf> {
+    (path.extension()? == "stc").then(|| path.with_extension(""))
+}

@@ -1,0 +1,126 @@
+//! What `encrypt`, `decrypt` and `inspect` share: ends of pipes, contexts, bars, exit codes.
+
+use std::{
+    fs::File,
+    io::{self, IsTerminal, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use stc::{Coded, Context, OpenError, SealError};
+
+use crate::{error::CliError, output::Output, password};
+
+/// Exit code: no password, seed or context data fitted.
+const EXIT_NOTHING_OPENS: u8 = 3;
+/// Exit code: the data is no envelope, damaged, or cut off.
+const EXIT_DAMAGED: u8 = 4;
+
+/// The name that stands for standard input or output.
+pub(crate) fn is_pipe(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Where data comes from, and how much of it there is if that is known.
+pub(crate) fn input(path: &Path) -> Result<(Box<dyn Read + Send>, Option<u64>), CliError> {
+    if is_pipe(path) {
+        return Ok((Box::new(io::stdin()), None));
+    }
+    let open = || {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        Ok((file, metadata.is_file().then_some(metadata.len())))
+    };
+    let (file, len) = open().map_err(|error| CliError::file("could not read", path, &error))?;
+    Ok((Box::new(file), len))
+}
+
+/// Standard output, for bytes. A person's terminal gets none of them unasked.
+pub(crate) fn pipe_out(output: &Output, asked: bool) -> Result<impl Write + Send, CliError> {
+    if output.is_json() {
+        return Err(CliError::new(
+            "usage.json_pipe",
+            "the result and the JSON report cannot both go to standard output",
+        )
+        .with_hint("write to a file with -o FILE"));
+    }
+    if !asked && io::stdout().is_terminal() {
+        return Err(CliError::new("usage.terminal", "the result would go to the terminal")
+            .with_hint("redirect it, name a file with -o FILE, or insist with -o -"));
+    }
+    Ok(io::stdout())
+}
+
+/// A context from a seed file, or one whose only secret is the password.
+pub(crate) fn context(seed: Option<&Path>) -> Result<Context, CliError> {
+    let made = match seed {
+        Some(path) => Context::new(password::seed(path)?),
+        None => Context::seedless().build(),
+    };
+    made.map_err(|error| CliError::doing("no context was made", &error))
+}
+
+/// A bar for a person who watches.
+pub(crate) fn bar(output: &Output, len: Option<u64>) -> ProgressBar {
+    if !output.is_interactive() {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match len {
+        Some(len) => (
+            ProgressBar::new(len),
+            "{bar:32} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left",
+        ),
+        None => (ProgressBar::no_length(), "{spinner} {binary_bytes}, {binary_bytes_per_sec}"),
+    };
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// A file operation inside of `error`, told with the file's name.
+fn file_error(what: &str, output: &Path, source: &io::Error) -> Option<CliError> {
+    (what.contains("output") && !is_pipe(output))
+        .then(|| CliError::file("could not write", output, source))
+}
+
+/// `input` was not encrypted.
+pub(crate) fn not_encrypted(input: &Path, output: &Path, error: &SealError) -> CliError {
+    if let SealError::Io { what, source } = error
+        && let Some(told) = file_error(what, output, source)
+    {
+        return told;
+    }
+    CliError::doing(format!("{} was not encrypted", input.display()), error)
+}
+
+/// `input` was not decrypted.
+pub(crate) fn not_decrypted(input: &Path, output: &Path, error: &OpenError) -> CliError {
+    if let OpenError::Io { what, source } = error
+        && let Some(told) = file_error(what, output, source)
+    {
+        return told;
+    }
+    let told = CliError::doing(format!("{} was not decrypted", input.display()), error);
+    match error {
+        OpenError::NothingOpens => told.with_exit(EXIT_NOTHING_OPENS),
+        OpenError::Io { .. } | OpenError::Stretch(_) | OpenError::TooDear { .. } => told,
+        _ => told.with_exit(EXIT_DAMAGED),
+    }
+}
+
+/// `input` is not an envelope.
+pub(crate) fn not_an_envelope(input: &Path, error: &impl Coded) -> CliError {
+    CliError::doing(format!("{} cannot be inspected", input.display()), error)
+        .with_exit(EXIT_DAMAGED)
+}
+
+/// `path` with `.stc` at its end.
+pub(crate) fn sealed_name(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".stc");
+    name.into()
+}
