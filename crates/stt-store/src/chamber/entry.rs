@@ -1,0 +1,213 @@
+//! Entries: names that a person chose, each pointing to a content.
+
+use tokio::sync::MutexGuard;
+
+use super::{Chamber, NAME_LOCKS, content_item, keys, page};
+use crate::{
+    BlobName, ContentId, Op, StoreError,
+    seal::{open_small, seal_small},
+};
+
+/// Longest name of an entry, in bytes of UTF-8.
+const NAME_MAX: usize = 1024;
+
+/// A name and what it points to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedEntry {
+    /// The name.
+    pub name: String,
+    /// What it points to.
+    pub id: ContentId,
+}
+
+impl NamedEntry {
+    fn encode(&self) -> Vec<u8> {
+        [self.id.as_bytes(), self.name.as_bytes()].concat()
+    }
+
+    fn decode(plain: &[u8]) -> Option<Self> {
+        let (id, name) = plain.split_first_chunk::<32>()?;
+        let name = std::str::from_utf8(name).ok()?;
+        check_name(name).ok()?;
+        Some(Self { name: name.to_owned(), id: ContentId::from_bytes(*id) })
+    }
+}
+
+fn check_name(name: &str) -> Result<(), StoreError> {
+    if (1..=NAME_MAX).contains(&name.len()) {
+        Ok(())
+    } else {
+        Err(StoreError::EntryName { len: name.len(), limit: NAME_MAX })
+    }
+}
+
+fn entry_item(name: &str) -> String {
+    format!("the entry {name:?}")
+}
+
+impl Chamber {
+    /// Lets `name` point to a content that is here, which keeps it. What it pointed to before is
+    /// kept no longer by this name.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the content is not here; [`StoreError::EntryName`] unless the
+    /// name has 1 to 1,024 bytes; errors of writing as for [`Self::put`].
+    pub async fn set_name(&self, name: &str, id: &ContentId) -> Result<(), StoreError> {
+        check_name(name)?;
+        let content = self.shared.keys.content_name(id)?;
+        let _entered = self.shared.guard.enter(content).await;
+        if !self.provider().exists(content).await? {
+            return Err(StoreError::NotFound { item: content_item(id) });
+        }
+        let (_lock, ops) = self.entry_ops(name, *id, content).await?;
+        self.provider().apply(ops).await.map_err(|error| error.about(&entry_item(name)))
+    }
+
+    /// What `name` points to.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; [`StoreError::Damaged`]; errors of reading.
+    pub async fn resolve(&self, name: &str) -> Result<ContentId, StoreError> {
+        check_name(name)?;
+        let found = self.read_entry(self.shared.keys.entry_name(name)?).await;
+        match found.map_err(|error| error.about(&entry_item(name)))? {
+            Some(entry) if entry.name == name => Ok(entry.id),
+            Some(_) => Err(StoreError::damaged(entry_item(name), "it belongs to another name")),
+            None => Err(StoreError::NotFound { item: entry_item(name) }),
+        }
+    }
+
+    /// The value that `name` points to, which must fit into memory.
+    ///
+    /// # Errors
+    /// As for [`Self::resolve`] and [`Self::get`].
+    pub async fn get_named(&self, name: &str) -> Result<Vec<u8>, StoreError> {
+        let id = self.resolve(name).await?;
+        self.get(&id).await
+    }
+
+    /// Removes `name`, and says whether it was there. The content stays until it is collected,
+    /// unless something else keeps it.
+    ///
+    /// # Errors
+    /// Errors of reading and writing. A damaged entry is removed as well.
+    pub async fn remove_name(&self, name: &str) -> Result<bool, StoreError> {
+        check_name(name)?;
+        let at = self.shared.keys.entry_name(name)?;
+        let _lock = self.lock_name(&at).await;
+        let mut ops = vec![Op::Delete { name: at }];
+        match self.read_entry(at).await {
+            Ok(None) => return Ok(false),
+            Ok(Some(entry)) => {
+                let content = self.shared.keys.content_name(&entry.id)?;
+                ops.push(Op::Delete { name: keys::entry_root(&content, &at)? });
+            }
+            // Its root stays behind, and `verify` reports it.
+            Err(StoreError::Damaged { .. }) => {}
+            Err(error) => return Err(error.about(&entry_item(name))),
+        }
+        let removed = self.provider().apply(ops).await;
+        removed.map_err(|error| error.about(&entry_item(name)))?;
+        Ok(true)
+    }
+
+    /// All names, in no particular order, a page at a time: `visit` gets each, and an error instead
+    /// of a damaged one; it returns whether to go on.
+    ///
+    /// # Errors
+    /// Errors of reading that are not about a single entry.
+    pub async fn names(
+        &self,
+        mut visit: impl FnMut(Result<NamedEntry, StoreError>) -> bool,
+    ) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let rows = page(self.provider(), &[keys::ENTRY], &mut after).await?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            for (at, _) in rows {
+                let entry = match self.read_entry(at).await {
+                    Ok(Some(entry)) => Ok(entry),
+                    Ok(None) => continue,
+                    Err(error) => Err(error),
+                };
+                if !visit(entry) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// The entry at `at`, if there is one.
+    pub(super) async fn read_entry(&self, at: BlobName) -> Result<Option<NamedEntry>, StoreError> {
+        let item = || format!("the entry in blob {at}");
+        let blob = match self.provider().retrieve(at).await {
+            Ok(blob) => blob,
+            Err(StoreError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.about(&item())),
+        };
+        let opened = open_small(&self.shared.keys.entries, blob.to_vec());
+        let (_, plain) = opened.map_err(|what| StoreError::damaged(item(), what))?;
+        let entry = NamedEntry::decode(&plain)
+            .ok_or_else(|| StoreError::damaged(item(), "it makes no sense"))?;
+        if self.shared.keys.entry_name(&entry.name)? != at {
+            return Err(StoreError::damaged(item(), "it belongs to another name"));
+        }
+        Ok(Some(entry))
+    }
+
+    /// The changes that let `name` point to `content`, and the lock under which to make them.
+    ///
+    /// In this order: on a backend without transactions, whatever prefix of them is done, what an
+    /// entry points to has a root.
+    pub(super) async fn entry_ops(
+        &self,
+        name: &str,
+        id: ContentId,
+        content: BlobName,
+    ) -> Result<(MutexGuard<'_, ()>, Vec<Op>), StoreError> {
+        check_name(name)?;
+        let at = self.shared.keys.entry_name(name)?;
+        let lock = self.lock_name(&at).await;
+        let plain = NamedEntry { name: name.to_owned(), id }.encode();
+        let data = seal_small(&self.shared.keys.entries, ContentId::of(&plain), &plain)?;
+        let root = keys::entry_root(&content, &at)?;
+        let mut ops = vec![
+            Op::Put { name: root, data: bytes::Bytes::new() },
+            Op::Put { name: at, data: data.into() },
+        ];
+        match self.read_entry(at).await {
+            Ok(Some(old)) if old.id != id => {
+                let old = self.shared.keys.content_name(&old.id)?;
+                ops.push(Op::Delete { name: keys::entry_root(&old, &at)? });
+            }
+            // A damaged entry is replaced; `verify` reports the root that stays behind.
+            Ok(_) | Err(StoreError::Damaged { .. }) => {}
+            Err(error) => return Err(error.about(&entry_item(name))),
+        }
+        Ok((lock, ops))
+    }
+
+    async fn lock_name(&self, at: &BlobName) -> MutexGuard<'_, ()> {
+        let last = at.as_bytes().last().copied().unwrap_or_default();
+        let lock = self.shared.names.get(usize::from(last) % NAME_LOCKS);
+        lock.unwrap_or(&self.shared.collecting).lock().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_entry_comes_back_and_nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            if let Some(entry) = NamedEntry::decode(&bytes) {
+                prop_assert_eq!(entry.encode(), bytes);
+            }
+        }
+    }
+}

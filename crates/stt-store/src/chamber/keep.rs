@@ -1,0 +1,153 @@
+//! What is kept, and removing it.
+
+use super::{Chamber, content_item, guard::Protection, keys, page};
+use crate::{BlobName, BlobStat, ContentId, Op, StoreError};
+
+/// Names that are reported of one content.
+const NAMES_MAX: usize = 64;
+
+/// A value, as a listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContentInfo {
+    /// Its id.
+    pub id: ContentId,
+    /// Its length in bytes.
+    pub len: u64,
+    /// Bytes it takes, encrypted and padded.
+    pub stored: u64,
+    /// Whether it is pinned.
+    pub pinned: bool,
+    /// Names that point to it, 64 at most.
+    pub names: Vec<String>,
+}
+
+impl Chamber {
+    /// Keeps a content that is here until it is unpinned or removed.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when it is not here; errors of writing.
+    pub async fn pin(&self, id: &ContentId) -> Result<(), StoreError> {
+        let content = self.shared.keys.content_name(id)?;
+        let _entered = self.shared.guard.enter(content).await;
+        let pin = async {
+            if !self.provider().exists(content).await? {
+                return Err(StoreError::NotFound { item: content_item(id) });
+            }
+            self.provider().store(keys::pin_root(&content)?, bytes::Bytes::new()).await
+        };
+        pin.await.map_err(|error| error.about(&content_item(id)))
+    }
+
+    /// Takes the pin away. The content stays until it is collected, unless a name keeps it. It is
+    /// no error if there was no pin.
+    ///
+    /// # Errors
+    /// Errors of writing.
+    pub async fn unpin(&self, id: &ContentId) -> Result<(), StoreError> {
+        let content = self.shared.keys.content_name(id)?;
+        let removed = self.provider().delete(keys::pin_root(&content)?).await;
+        removed.map_err(|error| error.about(&content_item(id)))
+    }
+
+    /// Keeps a content from being collected as long as the result lives, whether it is here already
+    /// or comes later. Nothing of this is stored.
+    ///
+    /// # Errors
+    /// None at present.
+    pub async fn protect(&self, id: &ContentId) -> Result<Protection, StoreError> {
+        let content = self.shared.keys.content_name(id)?;
+        Ok(self.shared.guard.protect(content).await)
+    }
+
+    /// Removes a content and its pin, damaged or not. Readers that are open may go on or fail.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; [`StoreError::StillNamed`] when a name points to it; errors of
+    /// writing.
+    pub async fn remove(&self, id: &ContentId) -> Result<(), StoreError> {
+        let content = self.shared.keys.content_name(id)?;
+        let _condemned = self.shared.guard.condemn(content).await;
+        let remove = async {
+            if !self.provider().exists(content).await? {
+                return Err(StoreError::NotFound { item: content_item(id) });
+            }
+            let mut ops = vec![Op::Delete { name: content }];
+            for (root, entry) in self.roots(&content).await? {
+                if let Some(Ok(Some(entry))) = entry
+                    && entry.id == *id
+                {
+                    let (item, name) = (content_item(id), entry.name);
+                    return Err(StoreError::StillNamed { item, name });
+                }
+                ops.push(Op::Delete { name: root });
+            }
+            self.provider().apply(ops).await
+        };
+        remove.await.map_err(|error| error.about(&content_item(id)))
+    }
+
+    /// All values, in no particular order: `visit` gets each, and an error instead of one that
+    /// cannot be opened; it returns whether to go on.
+    ///
+    /// # Errors
+    /// Errors of reading that are not about a single value.
+    pub async fn contents(
+        &self,
+        mut visit: impl FnMut(Result<ContentInfo, StoreError>) -> bool,
+    ) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let rows = page(self.provider(), &[keys::CONTENT], &mut after).await?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            for (content, stat) in rows {
+                let info = match self.info(content, stat).await {
+                    // Removed since the page was read.
+                    Err(StoreError::NotFound { .. }) => continue,
+                    info => info,
+                };
+                if !visit(info) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn info(&self, content: BlobName, stat: BlobStat) -> Result<ContentInfo, StoreError> {
+        let item = format!("the content in blob {content}");
+        let reader = self.open_content(content, &item).await?;
+        let mut info = ContentInfo {
+            id: reader.id(),
+            len: reader.len(),
+            stored: stat.len,
+            pinned: false,
+            names: Vec::new(),
+        };
+        for (_, entry) in self.roots(&content).await? {
+            match entry {
+                None => info.pinned = true,
+                Some(Ok(Some(entry))) if entry.id == info.id => info.names.push(entry.name),
+                Some(_) => {}
+            }
+        }
+        Ok(info)
+    }
+
+    /// The roots of `content`, each with the entry that it belongs to; `None` for a pin.
+    async fn roots(&self, content: &BlobName) -> Result<Vec<Root>, StoreError> {
+        let prefix = keys::root_prefix(content)?;
+        let rows = self.provider().list(prefix.as_bytes(), None, NAMES_MAX + 1).await?;
+        let mut roots = Vec::with_capacity(rows.len());
+        for (root, _) in rows {
+            let entry = match keys::parse_root(&root) {
+                Some((_, Some(entry))) => Some(self.read_entry(entry).await),
+                Some((_, None)) | None => None,
+            };
+            roots.push((root, entry));
+        }
+        Ok(roots)
+    }
+}
+
+type Root = (BlobName, Option<Result<Option<super::NamedEntry>, StoreError>>);

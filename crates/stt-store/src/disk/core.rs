@@ -1,0 +1,265 @@
+//! The directory of a store, and the files in it. Everything here blocks.
+
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+
+use super::{
+    fs::{Fs, RawFile},
+    holder::Lock,
+    index::{Index, Unused},
+    location::Location,
+};
+use crate::{BlobName, StoreError, Swept, blob::hex};
+
+/// Paths being written, which a sweep must leave alone.
+type InFlight = Mutex<HashSet<PathBuf>>;
+
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) index: Arc<Index>,
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    in_flight: Arc<InFlight>,
+    _lock: Lock,
+}
+
+/// Where the bytes of a blob turned out to be.
+pub(super) enum Found {
+    Bytes(Bytes),
+    File(Arc<dyn RawFile>, u64),
+}
+
+impl Core {
+    pub(super) fn open(fs: Arc<dyn Fs>, dir: &Path) -> Result<Self, StoreError> {
+        let place = dir.display().to_string();
+        let failed =
+            |error: std::io::Error| StoreError::io(format!("the store in {place}"), &error);
+        let (index_path, format_path) = (dir.join("index.redb"), dir.join("format"));
+        for part in ["tmp", "files"] {
+            fs.create_dirs(&dir.join(part)).map_err(failed)?;
+        }
+        let lock = Lock::take(&fs, dir)?;
+        for leftover in fs.list(&dir.join("tmp")).map_err(failed)? {
+            fs.remove(&leftover).map_err(failed)?;
+        }
+        let has_format = fs.exists(&format_path).map_err(failed)?;
+        if !fs.exists(&index_path).map_err(failed)? {
+            // The format file is written last: if it is there, so was the index.
+            if has_format {
+                return Err(StoreError::damaged(format!("the index of {place}"), "it is missing"));
+            }
+            let new = dir.join("tmp").join("index.redb");
+            Index::create(&fs, &new)?;
+            fs.rename(&new, &index_path).map_err(failed)?;
+        }
+        if !has_format {
+            let new = dir.join("tmp").join("format");
+            let file = fs.create_new(&new).map_err(failed)?;
+            file.write_at(0, b"stt-store 1\n").and_then(|()| file.sync()).map_err(failed)?;
+            fs.rename(&new, &format_path).map_err(failed)?;
+            fs.sync_dir(dir).map_err(failed)?;
+            if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                fs.sync_dir(parent).map_err(failed)?;
+            }
+        }
+        let index = Arc::new(Index::open(fs.clone(), index_path, &place)?);
+        Ok(Self { index, fs, dir: dir.to_owned(), in_flight: Arc::default(), _lock: lock })
+    }
+
+    pub(super) fn place(&self) -> String {
+        self.dir.display().to_string()
+    }
+
+    /// Finds the bytes of `name`.
+    pub(super) fn find(&self, name: &BlobName) -> Result<Found, StoreError> {
+        let item = || format!("blob {name}");
+        let mut seen = None;
+        loop {
+            let found = self.index.fetch(name)?;
+            let (location, bytes) = found.ok_or_else(|| StoreError::NotFound { item: item() })?;
+            let Location::File { len, tail } = location else {
+                let bytes = bytes.filter(|bytes| bytes.len() as u64 == location.len());
+                return bytes
+                    .map(Found::Bytes)
+                    .ok_or_else(|| StoreError::damaged(item(), "its bytes are not in the index"));
+            };
+            match self.fs.open(&self.file_path(name, tail), false) {
+                Ok(file) => {
+                    let have = file.len().map_err(|error| StoreError::io(item(), &error))?;
+                    if have != len {
+                        let what = format!("its file has {have} bytes instead of {len}");
+                        return Err(StoreError::damaged(item(), what));
+                    }
+                    return Ok(Found::File(file, len));
+                }
+                // It may have been replaced since the index was read.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    if seen == Some(location) {
+                        return Err(StoreError::damaged(item(), "its file is missing"));
+                    }
+                    seen = Some(location);
+                }
+                Err(error) => return Err(StoreError::io(item(), &error)),
+            }
+        }
+    }
+
+    /// Begins a file.
+    pub(super) fn create(&self) -> Result<FileWriter, StoreError> {
+        let name = hex(&stc::random::bytes::<16>()?);
+        let path = self.dir.join("tmp").join(name);
+        let pending = PendingFile::register(self, path);
+        let file = self.fs.create_new(&pending.path);
+        let file = file.map_err(|error| StoreError::io("a new file", &error))?;
+        Ok(FileWriter { file, len: 0, pending })
+    }
+
+    /// Makes what was written durable under its final name. The index does not point to it yet.
+    pub(super) fn finish(
+        &self,
+        writer: FileWriter,
+        name: &BlobName,
+    ) -> Result<(PendingFile, u64, [u8; 4]), StoreError> {
+        let item = || format!("blob {name}");
+        let failed = |error: std::io::Error| StoreError::io(item(), &error);
+        let FileWriter { file, len, pending } = writer;
+        file.sync().map_err(failed)?;
+        drop(file);
+        let tail = stc::random::bytes()?;
+        let path = self.file_path(name, tail);
+        let shard = path.parent().unwrap_or(&self.dir).to_owned();
+        let mut moved = PendingFile::register(self, path);
+        moved.row = Some((*name, Location::File { len, tail }));
+        if let Err(error) = self.fs.rename(&pending.path, &moved.path) {
+            // The first file of its directory.
+            if error.kind() != std::io::ErrorKind::NotFound {
+                return Err(failed(error));
+            }
+            self.fs.create_dirs(&shard).map_err(failed)?;
+            self.fs.sync_dir(&self.dir.join("files")).map_err(failed)?;
+            self.fs.rename(&pending.path, &moved.path).map_err(failed)?;
+        }
+        self.fs.sync_dir(&shard).map_err(failed)?;
+        Ok((moved, len, tail))
+    }
+
+    /// Removes files that no row points to. A failure leaves them to the next sweep.
+    pub(super) fn remove_unused(&self, unused: Vec<Unused>) {
+        for (name, tail) in unused {
+            let _ = self.fs.remove(&self.file_path(&name, tail));
+        }
+    }
+
+    pub(super) fn sweep(&self, dry_run: bool) -> Result<Swept, StoreError> {
+        let failed = |error: std::io::Error| {
+            StoreError::io(format!("the store in {}", self.place()), &error)
+        };
+        let mut swept = Swept::default();
+        let mut leftovers = self.fs.list(&self.dir.join("tmp")).map_err(failed)?;
+        leftovers.retain(|path| !lock(&self.in_flight).contains(path));
+        for shard in self.fs.list(&self.dir.join("files")).map_err(failed)? {
+            for path in self.fs.list(&shard).map_err(failed)? {
+                // In this order: a path leaves the set only after its row is in the index.
+                if !lock(&self.in_flight).contains(&path) && !self.is_used(&path)? {
+                    leftovers.push(path);
+                }
+            }
+        }
+        for path in leftovers {
+            let len = self.fs.open(&path, false).and_then(|file| file.len());
+            if !dry_run {
+                self.fs.remove(&path).map_err(failed)?;
+            }
+            swept.files += 1;
+            swept.bytes += len.unwrap_or(0);
+        }
+        Ok(swept)
+    }
+
+    /// Whether a row of the index points to `path`. Files with other names than ours count as
+    /// used: somebody put them there.
+    fn is_used(&self, path: &Path) -> Result<bool, StoreError> {
+        let parts = path.file_name().and_then(|name| name.to_str()?.split_once('.'));
+        let Some((name, tail)) = parts else { return Ok(true) };
+        let Some(name) = BlobName::from_hex(name) else { return Ok(true) };
+        Ok(match self.index.get(&name)? {
+            Some(Location::File { tail: used, .. }) => hex(&used) == tail,
+            Some(Location::Inline { .. }) | None => tail.len() != 8,
+        })
+    }
+
+    fn file_path(&self, name: &BlobName, tail: [u8; 4]) -> PathBuf {
+        // The first byte is the kind; the second is as good as random.
+        let shard = name.as_bytes().get(1).copied().unwrap_or_default();
+        let file = format!("{name}.{}", hex(&tail));
+        self.dir.join("files").join(hex(&[shard])).join(file)
+    }
+}
+
+fn lock(in_flight: &InFlight) -> MutexGuard<'_, HashSet<PathBuf>> {
+    in_flight.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A file being written.
+#[derive(Debug)]
+pub(super) struct FileWriter {
+    file: Arc<dyn RawFile>,
+    len: u64,
+    pending: PendingFile,
+}
+
+impl FileWriter {
+    pub(super) fn write(&mut self, data: &[u8]) -> Result<(), StoreError> {
+        let written = self.file.write_at(self.len, data);
+        written.map_err(|error| StoreError::io("a new file", &error))?;
+        self.len += data.len() as u64;
+        Ok(())
+    }
+}
+
+/// A file to which the index does not point yet: removed when dropped, unless it is kept.
+#[derive(Debug)]
+pub(super) struct PendingFile {
+    fs: Arc<dyn Fs>,
+    in_flight: Arc<InFlight>,
+    path: PathBuf,
+    row: Option<(BlobName, Location)>,
+    keep: bool,
+}
+
+impl PendingFile {
+    fn register(core: &Core, path: PathBuf) -> Self {
+        lock(&core.in_flight).insert(path.clone());
+        let (fs, in_flight) = (core.fs.clone(), core.in_flight.clone());
+        Self { fs, in_flight, path, row: None, keep: false }
+    }
+
+    /// The index points to it.
+    pub(super) fn keep(mut self) {
+        self.keep = true;
+    }
+
+    /// The commit reported a failure. It may have taken effect all the same, so the index decides;
+    /// if that cannot be read, a later sweep will.
+    pub(super) fn settle(mut self, index: &Index) {
+        self.keep = match &self.row {
+            Some((name, location)) => index.get(name).map_or(true, |row| row == Some(*location)),
+            None => false,
+        };
+    }
+}
+
+impl Drop for PendingFile {
+    fn drop(&mut self) {
+        if !self.keep {
+            // Mostly it is not there any more, because it was renamed.
+            let _ = self.fs.remove(&self.path);
+        }
+        lock(&self.in_flight).remove(&self.path);
+    }
+}

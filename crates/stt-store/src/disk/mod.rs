@@ -1,0 +1,14 @@
+//! The disk backend: an index with the small blobs, and a file for each large one
+//! (`docs/storage.md`, "On disk").
+
+mod committer;
+mod core;
+mod fs;
+mod holder;
+mod index;
+mod index_file;
+mod location;
+mod provider;
+
+pub(crate) use provider::blocking;
+pub use provider::{DiskOptions, DiskProvider};

@@ -1,0 +1,291 @@
+//! The asynchronous face of the disk backend.
+
+use std::{path::Path, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{
+    committer::Committer,
+    core::{Core, FileWriter, Found, PendingFile},
+    fs::{Fs, RawFile, RealFs},
+    index::Change,
+};
+use crate::{
+    BlobName, BlobReader, BlobStat, BlobWriter, BoxFuture, Op, StorageProvider, StoreError, Swept,
+    Usage, memory::BytesReader, provider::checked_range,
+};
+
+/// Settings of a [`DiskProvider`].
+#[derive(Clone, Copy, Debug)]
+pub struct DiskOptions {
+    small_max: usize,
+}
+
+impl DiskOptions {
+    /// Below this a blob costs less time in the index than in a file of its own (measured by
+    /// `benches/store.rs`; the page that holds it may take up to twice its size).
+    pub const DEFAULT_SMALL_MAX: usize = 40 << 10;
+    /// Highest value of [`Self::with_small_max`].
+    pub const SMALL_MAX_LIMIT: usize = 1 << 20;
+
+    /// Longest blob, in bytes, that is kept in the index; longer ones get a file. Default:
+    /// [`Self::DEFAULT_SMALL_MAX`]. A store can be opened with another value later.
+    ///
+    /// # Errors
+    /// [`StoreError::Setting`] above [`Self::SMALL_MAX_LIMIT`].
+    pub fn with_small_max(mut self, bytes: usize) -> Result<Self, StoreError> {
+        if bytes > Self::SMALL_MAX_LIMIT {
+            let what = format!("small_max is {bytes}; 0 to {} are allowed", Self::SMALL_MAX_LIMIT);
+            return Err(StoreError::Setting { what });
+        }
+        self.small_max = bytes;
+        Ok(self)
+    }
+}
+
+impl Default for DiskOptions {
+    fn default() -> Self {
+        Self { small_max: Self::DEFAULT_SMALL_MAX }
+    }
+}
+
+/// Blobs in a directory: the index and small blobs in one redb file, large blobs in files.
+///
+/// `apply` is one transaction. A change is durable when the call returns: the file is synced, then
+/// its directory, then the index. Calls that run at the same time share a sync.
+///
+/// One process has a store open at a time. Clones share it; it is closed with the last clone.
+#[derive(Clone, Debug)]
+pub struct DiskProvider {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    // In this order: the thread ends before the lock is given back.
+    committer: Committer,
+    core: Arc<Core>,
+    options: DiskOptions,
+}
+
+impl DiskProvider {
+    /// Opens the store in `dir`, and makes it if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] names who has it open; [`StoreError::Version`] when it was written by
+    /// a later program; [`StoreError::Damaged`] when its index is missing or cannot be read;
+    /// [`StoreError::Permission`], [`StoreError::ReadOnly`], [`StoreError::DiskFull`],
+    /// [`StoreError::Io`].
+    pub async fn open(dir: impl AsRef<Path>, options: DiskOptions) -> Result<Self, StoreError> {
+        Self::open_on(Arc::new(RealFs), dir.as_ref(), options).await
+    }
+
+    pub(crate) async fn open_on(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        options: DiskOptions,
+    ) -> Result<Self, StoreError> {
+        let dir = dir.to_owned();
+        blocking("the store", move || Self::open_blocking(fs, &dir, options)).await
+    }
+
+    fn open_blocking(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        options: DiskOptions,
+    ) -> Result<Self, StoreError> {
+        let core = Arc::new(Core::open(fs, dir)?);
+        let remover = Arc::downgrade(&core);
+        let remove = move |unused| {
+            if let Some(core) = remover.upgrade() {
+                core.remove_unused(unused);
+            }
+        };
+        let committer = Committer::start(core.index.clone(), Arc::new(remove))?;
+        Ok(Self { shared: Arc::new(Shared { committer, core, options }) })
+    }
+
+    /// Runs `work` on a thread that may block.
+    async fn with_core<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Core) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let core = self.shared.core.clone();
+        blocking("the store", move || work(&core)).await
+    }
+
+    /// Writes what is too large for the index, and returns the changes of the index.
+    async fn prepare(&self, ops: Vec<Op>) -> Result<(Vec<Change>, Vec<PendingFile>), StoreError> {
+        let mut changes = Vec::with_capacity(ops.len());
+        let mut files = Vec::new();
+        for op in ops {
+            changes.push(match op {
+                Op::Delete { name } => Change::Delete { name },
+                Op::Put { name, data } if data.len() <= self.shared.options.small_max => {
+                    Change::PutSmall { name, data }
+                }
+                Op::Put { name, data } => {
+                    let written = self.with_core(move |core| {
+                        let mut writer = core.create()?;
+                        writer.write(&data)?;
+                        core.finish(writer, &name)
+                    });
+                    let (file, len, tail) = written.await?;
+                    files.push(file);
+                    Change::PutFile { name, len, tail }
+                }
+            });
+        }
+        Ok((changes, files))
+    }
+}
+
+/// Runs `work` on one of the runtime's threads for blocking calls.
+pub(crate) async fn blocking<T: Send + 'static>(
+    item: &str,
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => {
+            Err(StoreError::damaged(item, "its structure makes no sense"))
+        }
+        Err(_) => Err(StoreError::Closed { item: item.to_owned() }),
+    }
+}
+
+impl StorageProvider for DiskProvider {
+    fn apply(&self, ops: Vec<Op>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let (changes, files) = self.prepare(ops).await?;
+            self.shared.committer.commit(changes, files).await
+        })
+    }
+
+    fn writer(&self) -> BoxFuture<'_, Result<Box<dyn BlobWriter>, StoreError>> {
+        Box::pin(async move {
+            let writer = self.with_core(Core::create).await?;
+            let writer = Writer { provider: self.clone(), writer: Some(writer) };
+            Ok(Box::new(writer) as Box<dyn BlobWriter>)
+        })
+    }
+
+    fn reader(&self, name: BlobName) -> BoxFuture<'_, Result<Box<dyn BlobReader>, StoreError>> {
+        Box::pin(async move {
+            let reader: Box<dyn BlobReader> =
+                match self.with_core(move |core| core.find(&name)).await? {
+                    Found::Bytes(data) => Box::new(BytesReader { name, data }),
+                    Found::File(file, len) => Box::new(FileReader { name, file, len }),
+                };
+            Ok(reader)
+        })
+    }
+
+    fn stat(&self, name: BlobName) -> BoxFuture<'_, Result<Option<BlobStat>, StoreError>> {
+        Box::pin(
+            self.with_core(move |core| {
+                Ok(core.index.get(&name)?.map(super::location::Location::stat))
+            }),
+        )
+    }
+
+    fn list<'a>(
+        &'a self,
+        prefix: &'a [u8],
+        after: Option<BlobName>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(BlobName, BlobStat)>, StoreError>> {
+        let prefix = prefix.to_owned();
+        Box::pin(self.with_core(move |core| core.index.list(&prefix, after.as_ref(), limit)))
+    }
+
+    fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>> {
+        Box::pin(self.with_core(|core| {
+            let totals = core.index.totals()?;
+            let index = core.index.file_len()?;
+            let mut usage = Usage { kinds: totals.kinds, places: Vec::new() };
+            usage.places.push(("files of large blobs", usage.bytes() - totals.small_bytes));
+            usage.places.push(("index file", index));
+            usage.places.push(("small blobs inside the index file", totals.small_bytes));
+            Ok(usage)
+        }))
+    }
+
+    fn sweep(&self, dry_run: bool) -> BoxFuture<'_, Result<Swept, StoreError>> {
+        Box::pin(self.with_core(move |core| core.sweep(dry_run)))
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<Vec<StoreError>, StoreError>> {
+        Box::pin(self.with_core(|core| Ok(core.index.check()?.into_iter().collect())))
+    }
+
+    fn place(&self) -> String {
+        self.shared.core.place()
+    }
+}
+
+struct Writer {
+    provider: DiskProvider,
+    writer: Option<FileWriter>,
+}
+
+impl BlobWriter for Writer {
+    fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let taken = self.writer.take();
+            let mut writer =
+                taken.ok_or_else(|| StoreError::Closed { item: "a new file".to_owned() })?;
+            let written = blocking("a new file", move || {
+                writer.write(&data)?;
+                Ok(writer)
+            });
+            self.writer = Some(written.await?);
+            Ok(())
+        })
+    }
+
+    fn commit(
+        self: Box<Self>,
+        name: BlobName,
+        also: Vec<Op>,
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
+        Box::pin(async move {
+            let Self { provider, writer } = *self;
+            let writer =
+                writer.ok_or_else(|| StoreError::Closed { item: "a new file".to_owned() })?;
+            let done = provider.with_core(move |core| core.finish(writer, &name));
+            let (file, len, tail) = done.await?;
+            let mut changes = vec![Change::PutFile { name, len, tail }];
+            let (more, mut files) = provider.prepare(also).await?;
+            changes.extend(more);
+            files.push(file);
+            provider.shared.committer.commit(changes, files).await
+        })
+    }
+}
+
+struct FileReader {
+    name: BlobName,
+    file: Arc<dyn RawFile>,
+    len: u64,
+}
+
+impl BlobReader for FileReader {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, offset: u64, len: usize) -> BoxFuture<'_, Result<Vec<u8>, StoreError>> {
+        Box::pin(async move {
+            checked_range(&self.name, self.len, offset, len)?;
+            let (file, name) = (self.file.clone(), self.name);
+            let read = blocking("a file", move || {
+                let mut out = vec![0; len];
+                let read = file.read_at(offset, &mut out);
+                read.map_err(|error| StoreError::io(format!("blob {name}"), &error))?;
+                Ok(out)
+            });
+            read.await
+        })
+    }
+}

@@ -1,0 +1,328 @@
+//! Why something could not be stored or read.
+
+use std::{fmt, io};
+
+/// Why a storage operation failed.
+///
+/// An operation that returned an error left every other item as it was. `item` names what it was
+/// about: a content id, an entry, a file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// There is nothing of that name or id.
+    #[error("{item} is not in the store")]
+    NotFound {
+        /// What was asked for.
+        item: String,
+    },
+    /// The store was made with another seed; nothing in it can be read with this one.
+    #[error("the store in {place} belongs to another seed")]
+    WrongSeed {
+        /// Where the store is.
+        place: String,
+    },
+    /// Another process, or another part of this one, has the store open.
+    #[error("the store in {place} is in use by {holder}")]
+    InUse {
+        /// Where the store is.
+        place: String,
+        /// Who has it.
+        holder: Holder,
+    },
+    /// The bytes are not those that were stored.
+    #[error("{item} is damaged: {what}")]
+    Damaged {
+        /// What is damaged.
+        item: String,
+        /// How.
+        what: String,
+    },
+    /// The disk, or the share of it that this user may fill, is full.
+    #[error("{item} was not stored: the disk is full")]
+    DiskFull {
+        /// What was being written.
+        item: String,
+    },
+    /// The file system takes no writes.
+    #[error("{item} was not stored: the disk is read-only")]
+    ReadOnly {
+        /// What was being written.
+        item: String,
+    },
+    /// The operating system refused access.
+    #[error("{item} may not be accessed")]
+    Permission {
+        /// What was refused.
+        item: String,
+    },
+    /// Any other failure of the operating system.
+    #[error("{item}: {what}")]
+    Io {
+        /// What it was about.
+        item: String,
+        /// What the system said.
+        what: String,
+    },
+    /// An earlier write could not be made durable, so nothing more is written until the store is
+    /// opened anew. What was acknowledged before stays readable.
+    #[error("{item} was not stored: the disk failed to make an earlier write durable")]
+    SyncFailed {
+        /// What was being written.
+        item: String,
+    },
+    /// The limit on stored bytes is reached.
+    #[error("{item} needs {needed} bytes, but {used} of {limit} are used")]
+    Quota {
+        /// What was being stored.
+        item: String,
+        /// Bytes it takes, encrypted and padded.
+        needed: u64,
+        /// Bytes used, those being written included.
+        used: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A range reaches beyond the value.
+    #[error("bytes {start} to {end} were asked for, but {item} has {len}")]
+    Range {
+        /// What was to be read.
+        item: String,
+        /// First byte asked for.
+        start: u64,
+        /// First byte not asked for.
+        end: u64,
+        /// Bytes there are.
+        len: u64,
+    },
+    /// The value is longer than the format, or the memory, can take.
+    #[error("{item} has more than {limit} bytes")]
+    TooLarge {
+        /// What was being stored.
+        item: String,
+        /// Most bytes.
+        limit: u64,
+    },
+    /// A name for an entry is empty or too long.
+    #[error("a name has 1 to {limit} bytes of UTF-8, not {len}")]
+    EntryName {
+        /// Bytes given.
+        len: usize,
+        /// Most bytes.
+        limit: usize,
+    },
+    /// Content was to be removed to which a name still points.
+    #[error("{item} is kept by the name {name:?}")]
+    StillNamed {
+        /// The content.
+        item: String,
+        /// One of the names.
+        name: String,
+    },
+    /// The store was written by a later version of this program.
+    #[error("the store in {place} has format {found}; this program reads {known} at most")]
+    Version {
+        /// Where the store is.
+        place: String,
+        /// Format found.
+        found: u32,
+        /// Latest known format.
+        known: u32,
+    },
+    /// The source of a streamed value failed.
+    #[error("the source of the value could not be read: {what}")]
+    Source {
+        /// What it said.
+        what: String,
+    },
+    /// The service behind a remote backend failed or could not be reached.
+    #[error("{item}: the storage service said: {what}")]
+    Service {
+        /// What it was about.
+        item: String,
+        /// What the service, or the way to it, said.
+        what: String,
+    },
+    /// A setting is out of range, or there is no place to put the store.
+    #[error("{what}")]
+    Setting {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The runtime or the store was being shut down.
+    #[error("{item}: the store was being closed")]
+    Closed {
+        /// What it was about.
+        item: String,
+    },
+    /// No random bytes.
+    #[error(transparent)]
+    Random(#[from] stc::random::RandomError),
+    /// The seed could not be stretched.
+    #[error(transparent)]
+    Stretch(#[from] stc::stretch::StretchError),
+}
+
+/// Who has a store open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process id, when it said so.
+    pub pid: Option<u32>,
+    /// Since when, in seconds since 1970, when it said so.
+    pub since: Option<u64>,
+    /// The name of its program, when it said so.
+    pub program: Option<String>,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pid {
+            Some(pid) if pid == std::process::id() => write!(f, "this process ({pid})")?,
+            Some(pid) => write!(f, "process {pid}")?,
+            None => f.write_str("another process")?,
+        }
+        if let Some(program) = &self.program {
+            write!(f, " ({program})")?;
+        }
+        if let Some(since) = self.since {
+            write!(f, " since {}", utc(since))?;
+        }
+        Ok(())
+    }
+}
+
+/// `seconds` since 1970 as a date in UTC, without leap seconds (days from civil, H. Hinnant's
+/// public-domain description of the proleptic Gregorian calendar).
+fn utc(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let of_era = shifted % 146_097;
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
+impl StoreError {
+    /// An error of the operating system about `item`.
+    pub(crate) fn io(item: impl Into<String>, error: &io::Error) -> Self {
+        use io::ErrorKind;
+        let item = item.into();
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::DiskFull { item },
+            ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { item },
+            ErrorKind::PermissionDenied => Self::Permission { item },
+            ErrorKind::NotFound => Self::NotFound { item },
+            ErrorKind::UnexpectedEof => {
+                Self::Damaged { item, what: "it is shorter than it should be".to_owned() }
+            }
+            _ => Self::Io { item, what: error.to_string() },
+        }
+    }
+
+    pub(crate) fn damaged(item: impl Into<String>, what: impl Into<String>) -> Self {
+        Self::Damaged { item: item.into(), what: what.into() }
+    }
+
+    /// The same error, said about `name`: a backend knows blobs, a person knows what is in them.
+    #[must_use]
+    pub(crate) fn about(mut self, name: &str) -> Self {
+        match &mut self {
+            Self::NotFound { item }
+            | Self::Damaged { item, .. }
+            | Self::DiskFull { item }
+            | Self::ReadOnly { item }
+            | Self::Permission { item }
+            | Self::Io { item, .. }
+            | Self::SyncFailed { item }
+            | Self::Quota { item, .. }
+            | Self::Range { item, .. }
+            | Self::TooLarge { item, .. }
+            | Self::Service { item, .. }
+            | Self::Closed { item } => name.clone_into(item),
+            _ => {}
+        }
+        self
+    }
+}
+
+impl stc::Coded for StoreError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "store.not_found",
+            Self::WrongSeed { .. } => "store.wrong_seed",
+            Self::InUse { .. } => "store.in_use",
+            Self::Damaged { .. } => "store.damaged",
+            Self::DiskFull { .. } => "store.disk_full",
+            Self::ReadOnly { .. } => "store.read_only",
+            Self::Permission { .. } => "store.permission",
+            Self::Io { .. } => "store.io",
+            Self::SyncFailed { .. } => "store.sync_failed",
+            Self::Quota { .. } => "store.quota",
+            Self::Range { .. } => "store.range",
+            Self::TooLarge { .. } => "store.too_large",
+            Self::EntryName { .. } => "store.entry_name",
+            Self::StillNamed { .. } => "store.still_named",
+            Self::Version { .. } => "store.version",
+            Self::Source { .. } => "store.source",
+            Self::Service { .. } => "store.service",
+            Self::Setting { .. } => "store.setting",
+            Self::Closed { .. } => "store.closed",
+            Self::Random(error) => error.code(),
+            Self::Stretch(error) => error.code(),
+        }
+    }
+
+    fn retry_helps(&self) -> bool {
+        match self {
+            Self::InUse { .. } | Self::Service { .. } => true,
+            Self::Random(error) => error.retry_helps(),
+            Self::Stretch(error) => error.retry_helps(),
+            _ => false,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::WrongSeed { .. } => Some("use the seed it was made with, or another directory"),
+            Self::InUse { .. } => Some("stop the other process, or use another directory"),
+            Self::Damaged { .. } => {
+                Some("`stt store verify` lists all damage; remove the item and put it again")
+            }
+            Self::DiskFull { .. } => Some("free some space; `stt store gc` may help"),
+            Self::SyncFailed { .. } => Some("check the disk, start again, run `stt store verify`"),
+            Self::Quota { .. } => Some("remove something, run `stt store gc`, or raise the quota"),
+            Self::StillNamed { .. } => Some("remove the name first"),
+            Self::Version { .. } => Some("use a newer version of this program"),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_right_at_the_edges() {
+        assert_eq!(utc(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(utc(951_782_399), "2000-02-28 23:59:59 UTC");
+        assert_eq!(utc(951_782_400), "2000-02-29 00:00:00 UTC");
+        assert_eq!(utc(1_735_689_599), "2024-12-31 23:59:59 UTC");
+        assert_eq!(utc(4_107_542_400), "2100-03-01 00:00:00 UTC");
+    }
+
+    #[test]
+    fn the_holder_is_named() {
+        let holder = Holder { pid: Some(1), since: Some(0), program: Some("stt".to_owned()) };
+        let error = StoreError::InUse { place: "/x".to_owned(), holder };
+        assert_eq!(
+            error.to_string(),
+            "the store in /x is in use by process 1 (stt) since 1970-01-01 00:00:00 UTC"
+        );
+    }
+}

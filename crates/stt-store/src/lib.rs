@@ -1,0 +1,38 @@
+//! Encrypted storage addressed by hash, on backends that can be exchanged.
+//!
+//! | look for | in |
+//! |---|---|
+//! | storing values by hash or by name, pins, garbage collection | [`Chamber`] |
+//! | the same with two calls, `store` and `retrieve` | [`BinaryStorage`] |
+//! | what a backend must do | [`StorageProvider`] |
+//! | the backends | [`MemoryProvider`], [`DiskProvider`] |
+//! | why something failed | [`StoreError`] |
+//!
+//! The bytes on disk, and what they reveal, are specified in `docs/storage.md`.
+//!
+//! Every asynchronous call wants a Tokio runtime, because files are read and written on its
+//! blocking threads.
+
+mod binary_storage;
+mod blob;
+mod chamber;
+mod content_id;
+mod disk;
+mod error;
+mod memory;
+mod provider;
+mod seal;
+
+pub use binary_storage::BinaryStorage;
+pub use blob::{BlobName, BlobNameError, BlobStat};
+pub use chamber::{
+    Chamber, ChamberKey, ChamberOptions, ChamberStats, Collected, ContentInfo, ContentReader, Keep,
+    NamedEntry, Problem, Protection, VerifyReport,
+};
+pub use content_id::{ContentId, ContentIdError};
+pub use disk::{DiskOptions, DiskProvider};
+pub use error::{Holder, StoreError};
+pub use memory::MemoryProvider;
+pub use provider::{
+    BlobReader, BlobWriter, BoxFuture, KindUsage, Op, StorageProvider, Swept, Usage,
+};

@@ -1,0 +1,97 @@
+//! From a sealed blob to its value.
+
+use std::ops::Range;
+
+use stc::{
+    Key,
+    aead::{AeadKey, TAG_LEN},
+};
+
+use super::{FOOTER_LEN, Layout, Role, footer, nonce};
+use crate::ContentId;
+
+/// A blob whose footer was verified: any part of it can be read.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    key: AeadKey,
+    layout: Layout,
+    len: u64,
+    id: ContentId,
+}
+
+impl Opened {
+    /// Reads the footer, the last [`FOOTER_LEN`] of the blob's `blob_len` bytes.
+    ///
+    /// The error says what is wrong, as the end of a sentence.
+    pub(crate) fn new(root: &Key, footer: &[u8], blob_len: u64) -> Result<Self, &'static str> {
+        let (clear, sealed) = footer::parse(footer)?;
+        let key = clear.key(root).ok_or("its cipher refused the key")?;
+        let (inner, layout) = footer::unseal(&clear, &key, sealed, blob_len)?;
+        Ok(Self { key, layout, len: inner.len, id: inner.id })
+    }
+
+    /// Bytes of the value.
+    pub(crate) const fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// What the value's hash was when it was stored.
+    pub(crate) const fn id(&self) -> ContentId {
+        self.id
+    }
+
+    /// Bytes of a whole chunk's plaintext.
+    pub(crate) const fn chunk_len(&self) -> u64 {
+        self.layout.chunk_len()
+    }
+
+    /// The chunks that hold the plaintext `range`, which lies inside the padded value.
+    pub(crate) const fn chunks_of(&self, range: &Range<u64>) -> Range<u64> {
+        let chunk = self.chunk_len();
+        range.start / chunk..range.end.div_ceil(chunk)
+    }
+
+    /// Where `chunks` lie in the blob.
+    pub(crate) fn blob_range(&self, chunks: &Range<u64>) -> Range<u64> {
+        let stride = self.chunk_len() + TAG_LEN as u64;
+        let end = self.layout.sealed_len() - FOOTER_LEN as u64;
+        (chunks.start * stride).min(end)..(chunks.end * stride).min(end)
+    }
+
+    /// All chunks, those of padding included.
+    pub(crate) const fn all_chunks(&self) -> Range<u64> {
+        0..self.layout.chunks()
+    }
+
+    /// Opens consecutive chunks that begin with number `first`, and appends the plaintext, padding
+    /// included, to `out`.
+    ///
+    /// The error is the number of the chunk that did not verify; `out` then ends before it.
+    pub(crate) fn open_chunks(
+        &self,
+        first: u64,
+        sealed: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), u64> {
+        let stride = usize::try_from(self.chunk_len()).unwrap_or(usize::MAX - TAG_LEN) + TAG_LEN;
+        for (index, chunk) in (first..).zip(sealed.chunks_mut(stride)) {
+            let plain = self.key.open(nonce(Role::Chunk, index), &[], chunk).map_err(|_| index)?;
+            out.extend_from_slice(plain);
+        }
+        Ok(())
+    }
+}
+
+/// Opens a whole blob that is in memory.
+pub(crate) fn open_small(
+    root: &Key,
+    mut blob: Vec<u8>,
+) -> Result<(ContentId, Vec<u8>), &'static str> {
+    let at = blob.len().checked_sub(FOOTER_LEN).ok_or("it is too short")?;
+    let footer = blob.split_off(at);
+    let opened = Opened::new(root, &footer, (at + FOOTER_LEN) as u64)?;
+    let mut plain = Vec::with_capacity(blob.len());
+    opened.open_chunks(0, &mut blob, &mut plain).map_err(|_| "it does not verify")?;
+    plain.truncate(usize::try_from(opened.len()).unwrap_or(usize::MAX));
+    Ok((opened.id(), plain))
+}
