@@ -13,6 +13,7 @@
 //! message travels through these modules.
 
 pub mod affinity;
+pub mod codec;
 pub mod delivery;
 pub mod dispatch;
 pub mod endpoints;
@@ -33,6 +34,7 @@ mod value;
 mod wire;
 
 pub use affinity::AffinityPool;
+pub use codec::{BinaryStreamDecoder, BinaryStreamEncoder, StreamDecoder, StreamEncoder};
 pub use delivery::Delivery;
 pub use dispatch::FrameDispatcher;
 pub use endpoints::EndpointManager;
