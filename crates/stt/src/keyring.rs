@@ -2,18 +2,25 @@
 
 use std::{
     fmt,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, Weak},
 };
 
 use stc::{Coded, Key, kdf};
 
-use crate::SharedSeed;
+use crate::{SharedSeed, wire::Masks};
 
 /// The seeds by which a node knows its peers, shared and changed while it runs.
 ///
 /// The first is used to connect; all of them are accepted from others.
 pub struct Keyring {
-    entries: RwLock<Arc<Entries>>,
+    ring: RwLock<Ring>,
+}
+
+struct Ring {
+    entries: Arc<Entries>,
+    /// Seeds that sessions still use after they were retired.
+    retired: Vec<Weak<SeedKeys>>,
+    next_slot: u8,
 }
 
 /// Names a seed without telling anything about it to those who don't hold it.
@@ -58,24 +65,30 @@ pub(crate) type Entries = Vec<Arc<SeedKeys>>;
 /// What follows from one seed (docs/protocol.md, KEY-1).
 pub(crate) struct SeedKeys {
     pub(crate) id: SeedId,
+    /// Its number within this keyring, never on the wire.
+    pub(crate) slot: u8,
     /// Pre-shared key of the Noise handshake.
     pub(crate) psk: Key,
     /// Root of the keys of Initial packets.
     pub(crate) initial: Key,
     /// Root of the keys of knocks.
     pub(crate) knock: Key,
+    /// What hides headers.
+    pub(crate) masks: Masks,
 }
 
 impl SeedKeys {
-    fn new(seed: &SharedSeed) -> Self {
+    fn new(seed: &SharedSeed, slot: u8) -> Self {
         let root = seed.root();
         let derive = |label| kdf::derive(root, label, &[]);
         let [a, b, c, d, e, f, g, h, ..] = *derive("stt/1 seed id").as_bytes();
         Self {
             id: SeedId([a, b, c, d, e, f, g, h]),
+            slot,
             psk: derive("stt/1 noise psk"),
             initial: derive("stt/1 initial"),
             knock: derive("stt/1 knock"),
+            masks: Masks::new(root),
         }
     }
 }
@@ -90,16 +103,17 @@ impl Keyring {
     /// # Errors
     /// [`KeyringError::Full`].
     pub fn add(&self, seed: &SharedSeed) -> Result<SeedId, KeyringError> {
-        let keys = SeedKeys::new(seed);
-        let id = keys.id;
-        self.change(|entries| {
-            if entries.iter().any(|entry| entry.id == id) {
+        self.change(|ring| {
+            let keys = SeedKeys::new(seed, ring.next_slot);
+            let id = keys.id;
+            if ring.entries.iter().any(|entry| entry.id == id) {
                 return Ok(id);
             }
-            if entries.len() >= Self::MAX {
+            if ring.entries.len() >= Self::MAX {
                 return Err(KeyringError::Full { max: Self::MAX });
             }
-            entries.push(Arc::new(keys));
+            ring.next_slot = ring.next_slot.wrapping_add(1);
+            Arc::make_mut(&mut ring.entries).push(Arc::new(keys));
             Ok(id)
         })
     }
@@ -109,7 +123,8 @@ impl Keyring {
     /// # Errors
     /// [`KeyringError::Unknown`].
     pub fn make_current(&self, id: SeedId) -> Result<(), KeyringError> {
-        self.change(|entries| {
+        self.change(|ring| {
+            let entries = Arc::make_mut(&mut ring.entries);
             let at = entries.iter().position(|entry| entry.id == id);
             let entry = entries.remove(at.ok_or(KeyringError::Unknown)?);
             entries.insert(0, entry);
@@ -122,13 +137,16 @@ impl Keyring {
     /// # Errors
     /// [`KeyringError::Unknown`] and [`KeyringError::Last`].
     pub fn retire(&self, id: SeedId) -> Result<(), KeyringError> {
-        self.change(|entries| {
+        self.change(|ring| {
+            let entries = Arc::make_mut(&mut ring.entries);
             let at = entries.iter().position(|entry| entry.id == id);
             let at = at.ok_or(KeyringError::Unknown)?;
             if entries.len() == 1 {
                 return Err(KeyringError::Last);
             }
-            entries.remove(at);
+            let entry = entries.remove(at);
+            ring.retired.retain(|seed| seed.strong_count() > 0);
+            ring.retired.push(Arc::downgrade(&entry));
             Ok(())
         })
     }
@@ -140,24 +158,28 @@ impl Keyring {
     }
 
     pub(crate) fn entries(&self) -> Arc<Entries> {
-        Arc::clone(&self.entries.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner).entries)
+    }
+
+    /// The accepted seeds, and the retired ones that sessions still use.
+    pub(crate) fn in_use(&self) -> Entries {
+        let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
+        let retired = ring.retired.iter().filter_map(Weak::upgrade);
+        ring.entries.iter().cloned().chain(retired).collect()
     }
 
     fn change<T>(
         &self,
-        edit: impl FnOnce(&mut Entries) -> Result<T, KeyringError>,
+        edit: impl FnOnce(&mut Ring) -> Result<T, KeyringError>,
     ) -> Result<T, KeyringError> {
-        let mut current = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        let mut entries = current.as_ref().clone();
-        let result = edit(&mut entries)?;
-        *current = Arc::new(entries);
-        Ok(result)
+        edit(&mut self.ring.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl From<SharedSeed> for Keyring {
     fn from(seed: SharedSeed) -> Self {
-        Self { entries: RwLock::new(Arc::new(vec![Arc::new(SeedKeys::new(&seed))])) }
+        let entries = Arc::new(vec![Arc::new(SeedKeys::new(&seed, 0))]);
+        Self { ring: RwLock::new(Ring { entries, retired: Vec::new(), next_slot: 1 }) }
     }
 }
 
@@ -199,6 +221,17 @@ mod tests {
         keyring.retire(first).unwrap();
         assert_eq!(keyring.retire(first), Err(KeyringError::Unknown));
         assert_eq!(keyring.retire(second), Err(KeyringError::Last));
+    }
+
+    #[test]
+    fn a_retired_seed_stays_in_use_as_long_as_a_session_holds_it() {
+        let keyring = Keyring::from(seed(1));
+        keyring.add(&seed(2)).unwrap();
+        let session = Arc::clone(&keyring.entries()[0]);
+        keyring.retire(session.id).unwrap();
+        assert_eq!(keyring.in_use().len(), 2);
+        drop(session);
+        assert_eq!(keyring.in_use().len(), 1);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::{
     identity::Identity,
     keyring::Keyring,
     seed::SharedSeed,
-    wire::{Wire, WireConfig},
+    wire::{Clock, Wire, WireConfig},
 };
 
 /// Whether peers may connect to this node.
@@ -199,6 +199,8 @@ impl NodeBuilder {
             idle_timeout: self.idle_timeout,
             clock_window: self.clock_window,
             knock_log: None,
+            clock: Clock::System,
+            timeless_knocks: 0,
             listens: Vec::new(),
         })?;
         let events = self.events.unwrap_or_default();

@@ -7,6 +7,7 @@ use std::{
     any::Any,
     net::SocketAddr,
     sync::{Arc, OnceLock},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use bytes::BytesMut;
@@ -21,17 +22,19 @@ use quinn_proto::{InvalidCid, TransportError, transport_parameters::TransportPar
 use stc::{Key, aead::Suite, aead::TAG_LEN, kdf, random};
 
 use super::{
+    clock::Clock,
     gate::Gate,
     handshake::{Handshake, HandshakeError, Local, Output},
     meter::Meter,
+    opaque::{IdMark, stamp},
     protection::{HeaderCipher, PacketCipher, SAMPLE_LEN},
     schedule::{LevelSecrets, SessionSecrets},
     stats::{Counters, count},
 };
 use crate::{NodeId, identity::Identity, keyring::SeedKeys};
 
-/// What stands in the version field of our long headers: "STT", then a zero.
-pub(crate) const QUIC_VERSION: u32 = 0x5354_5400;
+/// What stands in the version field of our long headers: "STT", then the version of the wire.
+pub(crate) const QUIC_VERSION: u32 = 0x5354_5401;
 /// Bytes of the connection ids that we give out.
 pub(crate) const CONNECTION_ID_LEN: usize = 8;
 
@@ -41,6 +44,7 @@ pub(crate) struct Endpoint {
     pub(crate) gate: Gate,
     pub(crate) suites: Vec<Suite>,
     pub(crate) listens: Vec<SocketAddr>,
+    pub(crate) clock: Arc<Clock>,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -53,6 +57,8 @@ pub(crate) struct PeerInfo {
     pub(crate) exporter: Key,
     pub(crate) final_confirm: Key,
     pub(crate) listens: Vec<SocketAddr>,
+    /// The responder's time; `None` on its own side.
+    pub(crate) time: Option<u32>,
     pub(crate) meter: Arc<Meter>,
 }
 
@@ -88,6 +94,7 @@ impl Endpoint {
             suites: self.suites.clone(),
             parameters,
             listens: self.listens.clone(),
+            time: self.clock.now(),
         }
     }
 }
@@ -126,7 +133,8 @@ impl quinn::crypto::ServerConfig for Acceptor {
     ) -> Result<Keys, UnsupportedVersion> {
         // The engine drops such a packet without an answer.
         let seed = self.0.gate.admit(connection_id).ok_or(UnsupportedVersion)?;
-        Ok(keys(LevelSecrets::initial(&seed.initial, connection_id), Side::Server, None))
+        let secrets = LevelSecrets::initial(&seed.initial, connection_id);
+        Ok(early_keys(&secrets, Side::Server, seed.slot))
     }
 
     fn retry_tag(&self, _: u32, _: &ConnectionId, _: &[u8]) -> [u8; 16] {
@@ -162,7 +170,19 @@ impl NoiseSession {
         self.handshake.as_mut().ok_or(HandshakeError::Internal)
     }
 
+    fn install(&mut self, secrets: Output) -> Option<Keys> {
+        match secrets {
+            Output::Handshake(secrets) => {
+                let (seed, _) = self.called.get()?;
+                Some(early_keys(&secrets, self.side, seed.slot))
+            }
+            Output::Session(secrets) => self.complete(*secrets),
+            Output::Record(_) => None,
+        }
+    }
+
     fn complete(&mut self, secrets: SessionSecrets) -> Option<Keys> {
+        let (seed, _) = self.called.get()?;
         let handshake = self.handshake.as_ref()?;
         self.peer = Some(PeerInfo {
             node_id: handshake.peer()?,
@@ -171,11 +191,19 @@ impl NoiseSession {
             exporter: secrets.exporter,
             final_confirm: secrets.final_confirm,
             listens: handshake.peer_listens().to_vec(),
+            time: handshake.peer_time(),
             meter: Arc::clone(&self.meter),
         });
-        let following = secrets.packets.next();
-        self.packets = Some(following);
-        Some(keys(secrets.packets, self.side, Some(&self.meter)))
+        let (local, remote) = sides(&secrets.packets, self.side);
+        let cipher = |secret| HeaderCipher::new(secrets.packets.suite, secret);
+        let headers = KeyPair {
+            local: Box::new(ShortHeaders { cipher: cipher(local), seed: Arc::clone(seed) })
+                as Box<dyn HeaderKey>,
+            remote: Box::new(Headers { cipher: cipher(remote), slot: seed.slot }),
+        };
+        let packets = packet_keys(&secrets.packets, self.side, Some(&self.meter));
+        self.packets = Some(secrets.packets.next());
+        Some(Keys { header: headers, packet: packets })
     }
 }
 
@@ -190,10 +218,11 @@ impl Session for NoiseSession {
         }
         match self.called.get() {
             Some((seed, _)) => {
-                keys(LevelSecrets::initial(&seed.initial, connection_id), side, None)
+                let secrets = LevelSecrets::initial(&seed.initial, connection_id);
+                early_keys(&secrets, side, seed.slot)
             }
             // The seed was retired between two calls. Nothing can be said to such a peer.
-            None => Keys { header: dead_headers(), packet: dead_packets() },
+            None => dead_keys(),
         }
     }
 
@@ -241,14 +270,10 @@ impl Session for NoiseSession {
                 out.extend(record);
                 // A record and the keys that follow it leave in one call, or the engine would ask
                 // for them only after the next packet.
-                match self.handshake.as_mut()?.take_secrets()? {
-                    Output::Handshake(secrets) => Some(keys(secrets, self.side, None)),
-                    Output::Session(secrets) => self.complete(*secrets),
-                    Output::Record(_) => None,
-                }
+                let secrets = self.handshake.as_mut()?.take_secrets()?;
+                self.install(secrets)
             }
-            Output::Handshake(secrets) => Some(keys(secrets, self.side, None)),
-            Output::Session(secrets) => self.complete(*secrets),
+            secrets => self.install(secrets),
         }
     }
 
@@ -290,14 +315,15 @@ fn sides(secrets: &LevelSecrets, side: Side) -> (&Key, &Key) {
     }
 }
 
-fn keys(secrets: LevelSecrets, side: Side, meter: Option<&Arc<Meter>>) -> Keys {
-    let (local, remote) = sides(&secrets, side);
+/// Keys of Initial or Handshake packets.
+fn early_keys(secrets: &LevelSecrets, side: Side, slot: u8) -> Keys {
+    let (local, remote) = sides(secrets, side);
     let header = |secret| -> Box<dyn HeaderKey> {
-        Box::new(Headers(HeaderCipher::new(secrets.suite, secret)))
+        Box::new(Headers { cipher: HeaderCipher::new(secrets.suite, secret), slot })
     };
     Keys {
         header: KeyPair { local: header(local), remote: header(remote) },
-        packet: packet_keys(&secrets, side, meter),
+        packet: packet_keys(secrets, side, None),
     }
 }
 
@@ -314,28 +340,60 @@ fn packet_keys(
     KeyPair { local: packet(local), remote: packet(remote) }
 }
 
-fn dead_headers() -> KeyPair<Box<dyn HeaderKey>> {
-    KeyPair { local: Box::new(Headers(None)), remote: Box::new(Headers(None)) }
+/// Keys with which nothing is ever sent or read.
+fn dead_keys() -> Keys {
+    let header = || Box::new(Headers { cipher: None, slot: 0 });
+    let packet = || Box::new(Packets { cipher: None, meter: None });
+    Keys {
+        header: KeyPair { local: header(), remote: header() },
+        packet: KeyPair { local: packet(), remote: packet() },
+    }
 }
 
-fn dead_packets() -> KeyPair<Box<dyn PacketKey>> {
-    let dead = || Box::new(Packets { cipher: None, meter: None });
-    KeyPair { local: dead(), remote: dead() }
+/// Header protection whose masks are put on and taken off by the socket. Without a cipher, when the
+/// library refused the key, nothing can be sent or read with it.
+struct Headers {
+    cipher: Option<HeaderCipher>,
+    slot: u8,
 }
-
-/// `None` when the library refused the key: then nothing is ever sent or read with it.
-struct Headers(Option<HeaderCipher>);
 
 impl HeaderKey for Headers {
     fn decrypt(&self, number_at: usize, packet: &mut [u8]) {
-        if let Some(cipher) = &self.0 {
+        if let Some(cipher) = &self.cipher {
             cipher.apply(number_at, packet, true);
         }
     }
 
     fn encrypt(&self, number_at: usize, packet: &mut [u8]) {
-        if let Some(cipher) = &self.0 {
+        if let Some(cipher) = &self.cipher {
             cipher.apply(number_at, packet, false);
+        }
+        stamp(self.slot, packet);
+    }
+
+    fn sample_size(&self) -> usize {
+        SAMPLE_LEN
+    }
+}
+
+/// Header protection of packets that we send in a session. The mask goes on here, where the packet
+/// is written anyway, so that the socket need not copy it.
+struct ShortHeaders {
+    cipher: Option<HeaderCipher>,
+    seed: Arc<SeedKeys>,
+}
+
+impl HeaderKey for ShortHeaders {
+    /// Never called: this is the sending direction.
+    fn decrypt(&self, _: usize, _: &mut [u8]) {}
+
+    fn encrypt(&self, number_at: usize, packet: &mut [u8]) {
+        let protected = self.cipher.as_ref().is_some_and(|cipher| {
+            cipher.apply(number_at, packet, false);
+            self.seed.masks.short(packet)
+        });
+        if !protected {
+            packet.fill(0);
         }
     }
 
@@ -397,17 +455,16 @@ impl PacketKey for Packets {
     }
 }
 
-/// Random connection ids. None is ever recognised, so that the engine never answers a stranger's
-/// packet with a stateless reset.
-pub(crate) struct ConnectionIds;
+/// Random connection ids, marked for the socket. The engine is told that it knows none of them, so
+/// that it never answers a stranger's packet with a stateless reset.
+pub(crate) struct ConnectionIds(pub(crate) IdMark);
 
 impl ConnectionIdGenerator for ConnectionIds {
     fn generate_cid(&mut self) -> ConnectionId {
-        let mut id = [0; CONNECTION_ID_LEN];
-        // Without randomness the first id repeats and the engine asks again; by then a key has
-        // failed to be made.
-        let _ = random::fill(&mut id);
-        ConnectionId::new(&id)
+        // The engine asks again when an id is taken already. Without randomness it would ask for
+        // ever, so then time has to do: an id is not a secret.
+        let random = random::bytes().unwrap_or_else(|_| nanoseconds().to_be_bytes());
+        ConnectionId::new(&self.0.id(random))
     }
 
     fn validate(&self, _: &ConnectionId) -> Result<(), InvalidCid> {
@@ -421,6 +478,10 @@ impl ConnectionIdGenerator for ConnectionIds {
     fn cid_lifetime(&self) -> Option<std::time::Duration> {
         None
     }
+}
+
+fn nanoseconds() -> u32 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos()
 }
 
 /// Key of the stateless reset tokens that the engine puts into its transport parameters.

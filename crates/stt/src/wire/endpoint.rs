@@ -19,10 +19,12 @@ use stc::{Key, aead::Suite, random};
 
 use super::{
     adapter::{self, Acceptor, Attempt, ConnectionIds, NoTokens, QUIC_VERSION, ResetKey},
+    clock::Clock,
     error::WireError,
     established::{Established, Incoming, confirm},
-    gate::{Gate, unix_time},
+    gate::{Gate, GateConfig},
     knock::KnockKey,
+    opaque::{IdMark, Opaque},
     runtime::ScopedRuntime,
     socket::SilentSocket,
     stats::{Counters, WireStats, count},
@@ -58,6 +60,10 @@ pub(crate) struct WireConfig {
     pub(crate) clock_window: Duration,
     /// Where used knocks are kept over a restart.
     pub(crate) knock_log: Option<PathBuf>,
+    /// Where this node's time comes from.
+    pub(crate) clock: Clock,
+    /// Knocks of devices without a clock that are let in, ever. More than 0 needs a knock log.
+    pub(crate) timeless_knocks: usize,
     /// Addresses at which this node can be reached, told to those it connects to.
     pub(crate) listens: Vec<SocketAddr>,
 }
@@ -79,30 +85,36 @@ impl Wire {
     pub(crate) fn bind(config: WireConfig) -> Result<Self, WireError> {
         let failed = |error| WireError::bind(config.bind, &error);
         let counters = Arc::new(Counters::default());
-        let gate = Gate::new(
-            config.identity.node_id(),
-            Arc::clone(&config.keyring),
-            config.clock_window,
-            Arc::clone(&counters),
-        );
+        let clock = Arc::new(config.clock);
+        let gate = GateConfig {
+            clock: Arc::clone(&clock),
+            window: config.clock_window,
+            log: config.knock_log,
+            timeless: config.timeless_knocks,
+        };
+        let node_id = config.identity.node_id();
+        let gate = Gate::new(node_id, Arc::clone(&config.keyring), gate, Arc::clone(&counters))?;
         let shared = Arc::new(adapter::Endpoint {
             identity: config.identity,
             gate,
             suites: suites(),
             listens: config.listens,
+            clock,
             counters: Arc::clone(&counters),
         });
 
         let runtime = Arc::new(ScopedRuntime::default());
         let udp =
             runtime.wrap_udp_socket(udp_socket(config.bind).map_err(failed)?).map_err(failed)?;
-        let socket = Arc::new(SilentSocket::new(udp, counters));
+        let ids = IdMark::new(random::bytes().map_err(|_| WireError::Keys)?);
+        let opaque = Opaque::new(Arc::clone(&config.keyring), ids);
+        let socket = Arc::new(SilentSocket::new(udp, opaque, counters));
         let reset = Key::generate().map_err(|_| WireError::Keys)?;
         let mut endpoint = EndpointConfig::new(Arc::new(ResetKey(reset)));
         endpoint
             .supported_versions(vec![QUIC_VERSION])
             .grease_quic_bit(false)
-            .cid_generator(|| Box::new(ConnectionIds));
+            .cid_generator(move || Box::new(ConnectionIds(ids)));
         endpoint.max_udp_payload_size(MAX_PAYLOAD).map_err(|_| WireError::Keys)?;
 
         let timing = Timing { heartbeat: config.heartbeat, idle_timeout: config.idle_timeout };
@@ -144,7 +156,7 @@ impl Wire {
         let entries = self.keyring.entries();
         let seed = Arc::clone(entries.first().ok_or(WireError::Keys)?);
         let nonce = random::bytes().map_err(|_| WireError::Keys)?;
-        let knock = KnockKey::new(&seed.knock, expect).knock(nonce, unix_time());
+        let knock = KnockKey::new(&seed.knock, expect).knock(nonce, self.shared.clock.now());
         let knock = ConnectionId::new(&knock);
         let attempt = Attempt { endpoint: Arc::clone(&self.shared), seed, knock, expect };
         let latch = CloseLatch::default();
@@ -158,7 +170,7 @@ impl Wire {
             .endpoint
             .connect_with(config, to, "stt")
             .map_err(|error| WireError::connect(to, &error))?;
-        confirm(connecting, started, latch).await
+        confirm(connecting, started, latch, &self.shared.clock).await
     }
 
     /// The next peer whose first flight authenticated; `None` when the wire is closed.

@@ -1,6 +1,6 @@
 //! Why there is no session.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 use quinn::{ConnectError, ConnectionError};
 use stc::Coded;
@@ -26,6 +26,17 @@ pub enum WireError {
         /// The system's words.
         reason: String,
     },
+    /// The log of used knocks cannot be read or written.
+    #[error("the log of knocks {} cannot be used: {reason}", path.display())]
+    KnockLog {
+        /// Where it is.
+        path: PathBuf,
+        /// The system's words.
+        reason: String,
+    },
+    /// Devices without a clock were to be let in without a log of knocks.
+    #[error("letting devices without a clock in needs a log of knocks")]
+    NeedsKnockLog,
     /// Nothing can be sent to such an address.
     #[error("{address} is no address that can be connected to")]
     Address {
@@ -72,6 +83,8 @@ impl Coded for WireError {
         match self {
             Self::PortInUse { .. } => "wire.port_in_use",
             Self::Bind { .. } => "wire.bind",
+            Self::KnockLog { .. } => "wire.knock_log",
+            Self::NeedsKnockLog => "wire.needs_knock_log",
             Self::Address { .. } => "wire.address",
             Self::Handshake(error) => handshake_code(*error),
             Self::PeerHandshake(_) => "wire.peer_handshake",

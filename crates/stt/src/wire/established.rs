@@ -15,7 +15,8 @@ use stc::{Key, aead::Suite, kdf};
 use subtle::ConstantTimeEq;
 
 use super::{
-    adapter::PeerInfo, error::WireError, handshake::HandshakeError, urgency::CloseLatch, window,
+    adapter::PeerInfo, clock::Clock, error::WireError, handshake::HandshakeError,
+    urgency::CloseLatch, window,
 };
 use crate::{NodeId, Refusal, SessionId};
 
@@ -114,6 +115,7 @@ pub(super) async fn confirm(
     connecting: Connecting,
     started: Instant,
     latch: CloseLatch,
+    clock: &Clock,
 ) -> Result<Established, WireError> {
     let address = connecting.remote_address();
     let lost = |error| WireError::connection(address, &error);
@@ -129,6 +131,9 @@ pub(super) async fn confirm(
         latch.close();
         connection.close(VarInt::from_u32(0), b"");
         return Err(WireError::Handshake(error));
+    }
+    if let Some(time) = peer.time {
+        clock.learn(time);
     }
     Ok(established(connection, peer, true, started, latch))
 }

@@ -1,12 +1,16 @@
 //! Who is let in: knocks checked against the keyring, the clock and the memory of used ones.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use super::{
+    clock::{Clock, boot_time},
+    error::WireError,
     knock::{KNOCK_LEN, KnockKey},
+    knock_log::{KnockLog, Opened},
     replay::{ReplayTable, Seen, Unfit},
     stats::{Counters, count},
 };
@@ -15,10 +19,15 @@ use crate::{
     keyring::{Entries, Keyring, SeedKeys},
 };
 
-/// Seconds since 1970, as far as this machine knows.
-pub(crate) fn unix_time() -> u32 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+/// What decides over knocks, beside the keyring.
+pub(crate) struct GateConfig {
+    pub(crate) clock: Arc<Clock>,
+    /// How far a knock's time may be from ours.
+    pub(crate) window: Duration,
+    /// Where used knocks are kept over a restart.
+    pub(crate) log: Option<PathBuf>,
+    /// Knocks without a time that are let in, ever. Needs a log.
+    pub(crate) timeless: usize,
 }
 
 /// The check of every first packet.
@@ -26,8 +35,14 @@ pub(crate) struct Gate {
     node_id: NodeId,
     keyring: Arc<Keyring>,
     derived: Mutex<Derived>,
-    table: Mutex<ReplayTable>,
+    clock: Arc<Clock>,
+    memory: Mutex<Memory>,
     counters: Arc<Counters>,
+}
+
+struct Memory {
+    table: ReplayTable,
+    log: Option<KnockLog>,
 }
 
 /// The knock keys of one version of the keyring.
@@ -46,21 +61,47 @@ impl Gate {
     pub(crate) fn new(
         node_id: NodeId,
         keyring: Arc<Keyring>,
-        window: Duration,
+        config: GateConfig,
         counters: Arc<Counters>,
-    ) -> Self {
+    ) -> Result<Self, WireError> {
+        let GateConfig { clock, window, log, timeless } = config;
+        if timeless > 0 && log.is_none() {
+            return Err(WireError::NeedsKnockLog);
+        }
         let entries = keyring.entries();
         let keys = Arc::new(derive(&entries, node_id));
+        let opened = log.map(|path| {
+            KnockLog::open(&path)
+                .map_err(|error| WireError::KnockLog { path, reason: error.to_string() })
+        });
+        let opened = opened.transpose()?;
+        let now = clock.now();
+        // Without a memory of the time before, nothing from that time is let in. A machine that
+        // went down may have lost the end of its log.
+        let remembered_since = match &opened {
+            Some(Opened { existed: true, .. }) => boot_time().unwrap_or(now),
+            _ => now,
+        };
         let window = u32::try_from(window.as_secs()).unwrap_or(u32::MAX);
-        // Without a memory of the time before the start, nothing from that time is let in.
-        let table = ReplayTable::new(window, ReplayTable::CAPACITY, unix_time().saturating_sub(1));
-        Self {
+        let floor = remembered_since.saturating_sub(1);
+        let table = ReplayTable::new(window, ReplayTable::CAPACITY, timeless, floor);
+        let gate = Self {
             node_id,
             keyring,
             derived: Mutex::new(Derived { entries, keys }),
-            table: Mutex::new(table),
+            clock,
+            memory: Mutex::new(Memory { table, log: None }),
             counters,
+        };
+        if let Some(Opened { log, knocks, .. }) = opened {
+            let seen: Vec<_> = knocks.iter().filter_map(|knock| gate.identify(knock)).collect();
+            let mut memory = gate.memory.lock().unwrap_or_else(PoisonError::into_inner);
+            for (_, seen) in seen {
+                memory.table.remember(seen, now);
+            }
+            memory.log = Some(log);
         }
+        Ok(gate)
     }
 
     /// The seed that `knock` was made with, whenever that was.
@@ -74,28 +115,37 @@ impl Gate {
 
     /// The seed of a knock that may be let in now. Counts what may not.
     pub(crate) fn admit(&self, knock: &[u8]) -> Option<Arc<SeedKeys>> {
+        // Its mask was that of a seed that we hold, so it was made for another node.
         let Some((seed, seen)) = self.identify(knock) else {
-            count(&self.counters.dropped_unknown);
+            count(&self.counters.dropped_other_node);
             return None;
         };
-        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        match table.check(&seen, unix_time()) {
-            Ok(()) => Some(seed),
-            Err(Unfit::Stale) => {
-                count(&self.counters.dropped_stale);
-                None
-            }
-            Err(Unfit::Replayed) => {
-                count(&self.counters.dropped_replayed);
-                None
-            }
-        }
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let counter = match memory.table.check(&seen, self.clock.now()) {
+            Ok(()) => return Some(seed),
+            Err(Unfit::Stale) => &self.counters.dropped_stale,
+            Err(Unfit::Replayed) => &self.counters.dropped_replayed,
+            Err(Unfit::Timeless) => &self.counters.dropped_timeless,
+        };
+        count(counter);
+        None
     }
 
     /// Remembers a knock as used, once its Initial packet authenticated.
     pub(crate) fn remember(&self, seen: Seen) {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.remember(seen, unix_time());
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let Memory { table, log } = &mut *memory;
+        table.remember(seen, self.clock.now());
+        let Some(log) = log else { return };
+        let mut written = log.append(&seen.knock, seen.time == 0);
+        if log.records() > 2 * ReplayTable::CAPACITY {
+            let needed: Vec<_> = table.entries().map(|seen| seen.knock).collect();
+            written = written.and(log.compact(&needed));
+        }
+        if let Err(error) = written {
+            count(&self.counters.knock_log_errors);
+            tracing::warn!(%error, "a used knock was not logged: a restart may let it in again");
+        }
     }
 
     fn keys(&self) -> Arc<Vec<SeedKnocks>> {

@@ -122,6 +122,8 @@ pub(crate) struct Local {
     pub(crate) parameters: Vec<u8>,
     /// Addresses at which this node can be reached, told to the responder.
     pub(crate) listens: Vec<SocketAddr>,
+    /// This side's time, told to the initiator.
+    pub(crate) time: u32,
 }
 
 /// Bytes and keys, in the order in which the engine has to take them.
@@ -159,6 +161,7 @@ pub(crate) struct Handshake {
     peer: Option<NodeId>,
     peer_parameters: Option<Vec<u8>>,
     peer_listens: Vec<SocketAddr>,
+    peer_time: Option<u32>,
 }
 
 impl Handshake {
@@ -197,6 +200,7 @@ impl Handshake {
             peer: None,
             peer_parameters: None,
             peer_listens: Vec::new(),
+            peer_time: None,
         }
     }
 
@@ -247,6 +251,11 @@ impl Handshake {
     /// Where the initiator can be reached, as it says; empty on the initiator's side.
     pub(crate) fn peer_listens(&self) -> &[SocketAddr] {
         &self.peer_listens
+    }
+
+    /// The responder's time when it answered; the initiator is not asked for its own.
+    pub(crate) const fn peer_time(&self) -> Option<u32> {
+        self.peer_time
     }
 
     /// The cipher of the session, once there is a choice.
@@ -300,6 +309,7 @@ impl Handshake {
         let response = Response {
             version: VERSION,
             suite: self.suite,
+            time: self.local.time,
             proof: self.local.identity.proof(Role::Responder),
             parameters: std::mem::take(&mut self.local.parameters),
         };
@@ -324,6 +334,7 @@ impl Handshake {
         }
         self.peer = Some(peer);
         self.suite = response.suite;
+        self.peer_time = Some(response.time);
         self.peer_parameters = Some(response.parameters);
         let (secrets, confirm) = self.transcript()?.handshake(self.suite);
         self.output.push_back(Output::Handshake(secrets));

@@ -34,6 +34,8 @@ pub(crate) struct Hello {
 pub(crate) struct Response {
     pub(crate) version: u8,
     pub(crate) suite: Suite,
+    /// The responder's time, in seconds since 1970.
+    pub(crate) time: u32,
     pub(crate) proof: Proof,
     pub(crate) parameters: Vec<u8>,
 }
@@ -128,6 +130,7 @@ impl Hello {
 impl Response {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = vec![self.version, self.suite.id()];
+        out.extend(self.time.to_be_bytes());
         put_proof(&mut out, &self.proof);
         put_list(&mut out, &self.parameters);
         out
@@ -138,6 +141,7 @@ impl Response {
         Ok(Self {
             version: reader.byte()?,
             suite: Suite::from_id(reader.byte()?).ok_or(Malformed)?,
+            time: u32::from_be_bytes(reader.array()?),
             proof: reader.proof()?,
             parameters: reader.list()?,
         })
@@ -198,6 +202,7 @@ mod tests {
         let response = Response {
             version: 1,
             suite: Suite::Aes256Gcm,
+            time: 1_800_000_000,
             proof: proof(),
             parameters: vec![1, 2, 3],
         };

@@ -5,20 +5,24 @@
 //! | binding, connecting, accepting | `endpoint`, `established` |
 //! | the handshake and its messages | `handshake`, `messages`, `resolver` |
 //! | keys of packets | `schedule`, `protection` |
-//! | who is let in | `knock`, `replay`, `gate` |
+//! | who is let in | `knock`, `clock`, `replay`, `knock_log`, `gate` |
 //! | what the engine sees of it | `adapter` |
-//! | what the network sees of it | `socket`, `runtime` |
+//! | what the network sees of it | `socket`, `opaque`, `mask`, `runtime` |
 //! | settings and their growth | `transport`, `window`, `meter`, `urgency` |
 
 mod adapter;
+mod clock;
 mod endpoint;
 mod error;
 mod established;
 mod gate;
 mod handshake;
 mod knock;
+mod knock_log;
+mod mask;
 mod messages;
 mod meter;
+mod opaque;
 mod protection;
 mod replay;
 mod resolver;
@@ -32,9 +36,11 @@ mod transport;
 mod urgency;
 mod window;
 
+pub(crate) use clock::Clock;
 pub(crate) use endpoint::{Wire, WireConfig};
 pub use error::WireError;
 pub(crate) use established::{Established, Exporter, Incoming};
 pub use handshake::HandshakeError;
+pub(crate) use mask::Masks;
 pub use stats::WireStats;
 pub(crate) use urgency::CloseLatch;

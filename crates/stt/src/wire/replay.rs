@@ -22,11 +22,16 @@ pub(crate) enum Unfit {
     Stale,
     /// It was used already, or may have been.
     Replayed,
+    /// It carries no time, and no more of those are let in.
+    Timeless,
 }
 
 /// The knocks of the window.
 pub(crate) struct ReplayTable {
     seen: BTreeSet<Seen>,
+    /// Those without a time. They never become stale, so they are kept for ever.
+    timeless: BTreeSet<Seen>,
+    timeless_capacity: usize,
     /// Knocks of this time and before are refused.
     floor: u32,
     window: u32,
@@ -38,13 +43,29 @@ impl ReplayTable {
     pub(crate) const CAPACITY: usize = 1 << 14;
 
     /// Remembers the knocks of `window` seconds before and after now. Those of `floor` and before
-    /// are refused.
-    pub(crate) const fn new(window: u32, capacity: usize, floor: u32) -> Self {
-        Self { seen: BTreeSet::new(), floor, window, capacity }
+    /// are refused. `timeless` knocks of devices without a clock are let in, and then no more.
+    pub(crate) const fn new(window: u32, capacity: usize, timeless: usize, floor: u32) -> Self {
+        Self {
+            seen: BTreeSet::new(),
+            timeless: BTreeSet::new(),
+            timeless_capacity: timeless,
+            floor,
+            window,
+            capacity,
+        }
     }
 
     /// Whether the knock may be let in at `now`.
     pub(crate) fn check(&self, knock: &Seen, now: u32) -> Result<(), Unfit> {
+        if knock.time == 0 {
+            return if self.timeless.contains(knock) {
+                Err(Unfit::Replayed)
+            } else if self.timeless.len() >= self.timeless_capacity {
+                Err(Unfit::Timeless)
+            } else {
+                Ok(())
+            };
+        }
         if knock.time.abs_diff(now) > self.window {
             return Err(Unfit::Stale);
         }
@@ -56,6 +77,10 @@ impl ReplayTable {
 
     /// Remembers a knock whose Initial packet authenticated.
     pub(crate) fn remember(&mut self, knock: Seen, now: u32) {
+        if knock.time == 0 {
+            self.timeless.insert(knock);
+            return;
+        }
         self.raise_floor(now.saturating_sub(self.window).saturating_sub(1));
         self.seen.insert(knock);
         while self.seen.len() > self.capacity {
@@ -79,7 +104,7 @@ impl ReplayTable {
 
     /// What has to survive a restart.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Seen> {
-        self.seen.iter()
+        self.timeless.iter().chain(&self.seen)
     }
 }
 
@@ -95,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_knock_is_let_in_once_and_only_within_the_window() {
-        let mut table = ReplayTable::new(120, 10, 0);
+        let mut table = ReplayTable::new(120, 10, 0, 0);
         let first = knock(1000, 1);
         assert_eq!(table.check(&first, 1000), Ok(()));
         table.remember(first, 1000);
@@ -110,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_full_table_refuses_the_oldest_rather_than_forget_them() {
-        let mut table = ReplayTable::new(120, 3, 0);
+        let mut table = ReplayTable::new(120, 3, 0, 0);
         for (time, id) in [(1000, 1), (1001, 2), (1002, 3), (1003, 4)] {
             table.remember(knock(time, id), 1003);
         }
@@ -120,13 +145,26 @@ mod tests {
         assert_eq!(table.check(&knock(1001, 9), 1003), Ok(()));
     }
 
+    #[test]
+    fn knocks_without_a_time_are_let_in_once_each_and_only_so_many() {
+        let mut table = ReplayTable::new(120, 10, 2, 500);
+        for (id, expected) in [(1, Ok(())), (1, Err(Unfit::Replayed)), (2, Ok(()))] {
+            assert_eq!(table.check(&knock(0, id), 1000), expected);
+            table.remember(knock(0, id), 1000);
+        }
+        table.remember(knock(1000, 9), 1000);
+        assert_eq!(table.check(&knock(0, 3), 9000), Err(Unfit::Timeless));
+        assert_eq!(table.check(&knock(0, 1), 9000), Err(Unfit::Replayed));
+        assert_eq!(ReplayTable::new(120, 10, 0, 0).check(&knock(0, 1), 7), Err(Unfit::Timeless));
+    }
+
     proptest! {
         /// The law that matters: whatever happens in between, nothing is let in twice.
         #[test]
         fn nothing_is_let_in_twice(
             steps in prop::collection::vec((0u32..400, 0u8..4, 0u32..3), 1..300)
         ) {
-            let mut table = ReplayTable::new(50, 8, 0);
+            let mut table = ReplayTable::new(50, 8, 0, 0);
             let mut let_in = BTreeSet::new();
             let mut now = 500;
             for (time, id, pause) in steps {

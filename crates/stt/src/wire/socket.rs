@@ -1,10 +1,12 @@
 //! The socket between the engine and the system.
 
 use std::{
+    collections::VecDeque,
+    fmt,
     io::{self, IoSliceMut},
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
 };
 
@@ -12,23 +14,166 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 use quinn_udp::{RecvMeta, Transmit};
 
 use super::{
+    opaque::{Inbound, Opaque},
     runtime::{Role, Scope},
     stats::{Counters, add, count},
 };
 
+/// A datagram of this size or more shows what a connection sends when it has much to send.
+const MIN_FULL: usize = 1200;
 /// Longest payload of a UDP datagram over IPv4.
 pub(crate) const MAX_DATAGRAM: usize = 65_507;
 
-/// Sends only for connections, and lets only possible members in.
-#[derive(Debug)]
+/// Datagrams that wait because the engine's buffers cannot hold unequal ones together.
+const MAX_ASIDE: usize = 256;
+
+/// Sends only for connections, lets only members in, and shows the network nothing but noise.
 pub(crate) struct SilentSocket {
     udp: Arc<dyn AsyncUdpSocket>,
+    opaque: Opaque,
     counters: Arc<Counters>,
+    aside: Mutex<VecDeque<(RecvMeta, Vec<u8>)>>,
+}
+
+impl fmt::Debug for SilentSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SilentSocket").field("udp", &self.udp).finish_non_exhaustive()
+    }
 }
 
 impl SilentSocket {
-    pub(crate) fn new(udp: Arc<dyn AsyncUdpSocket>, counters: Arc<Counters>) -> Self {
-        Self { udp, counters }
+    pub(crate) fn new(
+        udp: Arc<dyn AsyncUdpSocket>,
+        opaque: Opaque,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self { udp, opaque, counters, aside: Mutex::default() }
+    }
+
+    /// Sends one call's worth of datagrams, and counts it. Only "would block" is an error: any
+    /// other would end the connection, where a lost packet is enough.
+    fn send(&self, call: &Transmit<'_>) -> io::Result<()> {
+        let datagram = call.segment_size.unwrap_or(call.contents.len()).max(1);
+        match self.udp.try_send(call) {
+            Ok(()) => {
+                add(&self.counters.bytes_sent, call.contents.len());
+                add(&self.counters.datagrams_sent, call.contents.len().div_ceil(datagram));
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+            Err(_) => {
+                count(&self.counters.send_errors);
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends datagrams of which some have long headers. They are few, so each is copied and masked
+    /// as a whole.
+    fn send_long(&self, scope: &mut Scope, transmit: &Transmit<'_>, size: usize) -> io::Result<()> {
+        let rest = transmit.contents.get(scope.taken..).unwrap_or_default();
+        let mut masked = Vec::new();
+        for datagram in rest.chunks(size) {
+            let contents = match Opaque::stamped(datagram) {
+                None => Some(datagram),
+                Some(slot) => self
+                    .opaque
+                    .outbound(slot, &mut datagram.to_vec(), &mut masked)
+                    .then_some(masked.as_slice()),
+            };
+            if let Some(contents) = contents {
+                self.send(&Transmit {
+                    destination: transmit.destination,
+                    ecn: transmit.ecn,
+                    contents,
+                    segment_size: None,
+                    src_ip: transmit.src_ip,
+                })?;
+            }
+            scope.taken = scope.taken.saturating_add(datagram.len());
+        }
+        Ok(())
+    }
+
+    /// Sends datagrams that are masked already, as many in one call as the system takes: 64 KiB.
+    fn send_short(
+        &self,
+        scope: &mut Scope,
+        transmit: &Transmit<'_>,
+        size: usize,
+    ) -> io::Result<()> {
+        let gathered = (MAX_DATAGRAM / size).clamp(1, self.udp.max_transmit_segments().max(1));
+        let rest = transmit.contents.get(scope.taken..).unwrap_or_default();
+        for contents in rest.chunks(gathered.saturating_mul(size)) {
+            self.send(&Transmit {
+                destination: transmit.destination,
+                ecn: transmit.ecn,
+                contents,
+                segment_size: (contents.len() > size).then_some(size),
+                src_ip: transmit.src_ip,
+            })?;
+            scope.taken = scope.taken.saturating_add(contents.len());
+        }
+        Ok(())
+    }
+
+    /// Unmasks what was received into one buffer, and drops what is from strangers.
+    ///
+    /// The system may have gathered several datagrams of equal size. Those with long headers shrink,
+    /// and go aside unless they are alone.
+    fn unmask(&self, buffer: &mut [u8], meta: &mut RecvMeta) {
+        let stride = meta.stride.max(1);
+        let received = buffer.get_mut(..meta.len).unwrap_or_default();
+        add(&self.counters.bytes_received, received.len());
+        add(&self.counters.datagrams_received, received.len().div_ceil(stride));
+        let alone = received.len() <= stride;
+        let seeds = self.opaque.seeds();
+        let (mut from, mut kept) = (0, 0);
+        while from < received.len() {
+            let until = from.saturating_add(stride).min(received.len());
+            let datagram = received.get_mut(from..until).unwrap_or_default();
+            match self.opaque.inbound(&seeds, datagram) {
+                Inbound::Short => {
+                    received.copy_within(from..until, kept);
+                    kept += until - from;
+                }
+                Inbound::Long(length) if alone => {
+                    kept = length;
+                    meta.stride = length;
+                }
+                Inbound::Long(length) => {
+                    self.put_aside(*meta, datagram.get(..length).unwrap_or_default());
+                }
+                Inbound::OtherVersion => count(&self.counters.dropped_other_version),
+                Inbound::Unknown => count(&self.counters.dropped_unknown),
+            }
+            from = until;
+        }
+        meta.len = kept;
+    }
+
+    fn put_aside(&self, mut meta: RecvMeta, datagram: &[u8]) {
+        let mut aside = self.aside.lock().unwrap_or_else(PoisonError::into_inner);
+        // One too many is lost like any other datagram, and sent again.
+        if aside.len() < MAX_ASIDE {
+            meta.len = datagram.len();
+            meta.stride = datagram.len();
+            aside.push_back((meta, datagram.to_vec()));
+        }
+    }
+
+    /// Moves what waits aside into the engine's buffers, and returns how many were filled.
+    fn take_aside(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> usize {
+        let mut aside = self.aside.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut filled = 0;
+        for (buffer, slot) in buffers.iter_mut().zip(metas) {
+            let Some((meta, datagram)) = aside.pop_front() else { break };
+            let Some(room) = buffer.get_mut(..datagram.len()) else { continue };
+            room.copy_from_slice(&datagram);
+            *slot = meta;
+            filled += 1;
+        }
+        filled
     }
 
     /// Whether an error says that one datagram went wrong and the next may be fine. Every other one
@@ -65,37 +210,21 @@ impl AsyncUdpSocket for SilentSocket {
             count(&self.counters.answers_withheld);
             return Ok(());
         }
-        let datagram = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
-        if datagram >= 1200 {
-            scope.datagram = datagram;
+        let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
+        if size >= MIN_FULL {
+            scope.datagram = size;
         }
-        let gathered = (MAX_DATAGRAM / datagram).clamp(1, self.udp.max_transmit_segments().max(1));
-        let rest = transmit.contents.get(scope.taken..).unwrap_or_default();
-        for call in rest.chunks(gathered.saturating_mul(datagram)) {
-            let part = Transmit {
-                destination: transmit.destination,
-                ecn: transmit.ecn,
-                contents: call,
-                segment_size: (call.len() > datagram).then_some(datagram),
-                src_ip: transmit.src_ip,
-            };
-            match self.udp.try_send(&part) {
-                Ok(()) => {
-                    add(&self.counters.bytes_sent, call.len());
-                    add(&self.counters.datagrams_sent, call.len().div_ceil(datagram));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    scope.store();
-                    return Err(error);
-                }
-                // An error here would end the connection, where a lost packet is enough.
-                Err(_) => count(&self.counters.send_errors),
-            }
-            scope.taken = scope.taken.saturating_add(call.len());
+        let has_long = transmit.contents.chunks(size).any(|one| Opaque::stamped(one).is_some());
+        let sent = if has_long {
+            self.send_long(&mut scope, transmit, size)
+        } else {
+            self.send_short(&mut scope, transmit, size)
+        };
+        if sent.is_ok() {
+            scope.taken = 0;
         }
-        scope.taken = 0;
         scope.store();
-        Ok(())
+        sent
     }
 
     fn poll_recv(
@@ -104,15 +233,15 @@ impl AsyncUdpSocket for SilentSocket {
         buffers: &mut [IoSliceMut<'_>],
         metas: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        let filled = self.take_aside(buffers, metas);
+        if filled > 0 {
+            return Poll::Ready(Ok(filled));
+        }
         loop {
             match ready!(self.udp.poll_recv(cx, buffers, metas)) {
                 Ok(received) => {
-                    for meta in metas.iter().take(received) {
-                        add(&self.counters.bytes_received, meta.len);
-                        add(
-                            &self.counters.datagrams_received,
-                            meta.len.div_ceil(meta.stride.max(1)),
-                        );
+                    for (buffer, meta) in buffers.iter_mut().zip(metas.iter_mut()).take(received) {
+                        self.unmask(buffer, meta);
                     }
                     return Poll::Ready(Ok(received));
                 }

@@ -41,14 +41,22 @@ counters! {
     receive_errors,
     /// Answers that the engine wanted to give outside of a session, and that were not sent.
     answers_withheld,
+    /// Datagrams dropped because a member sent them that speaks another version of the wire.
+    dropped_other_version,
+    /// Knocks of members dropped because they expect another node here.
+    dropped_other_node,
     /// Datagrams dropped because no seed of the keyring fits: strangers, or a wrong seed.
     dropped_unknown,
     /// Knocks of members dropped because their time is too far from ours: a wrong clock.
     dropped_stale,
     /// Knocks of members dropped because they were used before.
     dropped_replayed,
+    /// Knocks of members dropped because they carry no time, and no more of those are let in.
+    dropped_timeless,
     /// First flights of members dropped because they did not verify.
     dropped_tampered,
+    /// Used knocks that could not be written to their log.
+    knock_log_errors,
     /// Handshakes that failed after a genuine knock.
     handshakes_failed,
 }

@@ -23,6 +23,8 @@ fn wire(seed: SharedSeed) -> (Wire, NodeId) {
         idle_timeout: Duration::from_secs(60),
         clock_window: Duration::from_secs(120),
         knock_log: None,
+        clock: Clock::System,
+        timeless_knocks: 0,
         listens: vec!["10.1.2.3:4".parse().unwrap()],
     };
     (Wire::bind(config).unwrap(), node_id)
