@@ -105,6 +105,30 @@ impl AeadKey {
         <[u8; TAG_LEN]>::try_from(tag.as_ref()).map_err(|_| Forged)
     }
 
+    /// Decrypts `sealed`, which ends with the tag, into `out`, which is as long as the plaintext.
+    ///
+    /// # Errors
+    /// [`Forged`] when the tag does not verify or the lengths do not fit; `out` then holds nothing
+    /// that may be used.
+    pub fn open_to(
+        &self,
+        nonce: [u8; NONCE_LEN],
+        associated: &[u8],
+        sealed: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), Forged> {
+        let (ciphertext, tag) = sealed.split_last_chunk::<TAG_LEN>().ok_or(Forged)?;
+        self.key
+            .open_separate_gather(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(associated),
+                ciphertext,
+                tag,
+                out,
+            )
+            .map_err(|_| Forged)
+    }
+
     /// Decrypts `data`, which ends with the tag, in place, and returns the plaintext's part of it.
     ///
     /// # Errors

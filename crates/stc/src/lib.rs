@@ -3,6 +3,7 @@
 //! | look for | in |
 //! |---|---|
 //! | messages, files, hashes under one seed | [`Context`] |
+//! | live streams of chunks | [`StreamingContext`] |
 //! | what a context is made from | [`Seed`] |
 //! | what a ciphertext is bound to | [`ContextData`] |
 //! | the format of messages and files | [`envelope`] |
@@ -20,7 +21,9 @@ pub mod envelope;
 pub mod kdf;
 mod key;
 pub mod random;
+mod record;
 mod seed;
+pub mod streaming;
 pub mod stretch;
 
 pub use coded::Coded;
@@ -31,4 +34,6 @@ pub use context::{
 pub use context_data::{ContextData, Integer, MAX_DEPTH, Value};
 pub use envelope::{EnvelopeError, Header, OpenError, SealError};
 pub use key::{Key, KeyParseError};
+pub use record::RecordError;
 pub use seed::{Seed, SeedError};
+pub use streaming::{ChunkHeader, StreamConfig, StreamError, StreamingContext};

@@ -1,0 +1,415 @@
+//! Streams of chunks that may be lost, doubled or come out of order: live video, sensors, games.
+//!
+//! | look for | in |
+//! |---|---|
+//! | sealing and opening chunks | [`StreamingContext`] |
+//! | the 16 bytes before a chunk | [`ChunkHeader`] |
+//! | settings | [`StreamConfig`], [`Role`] |
+//! | what a receiver remembers, and for how long | `epochs` |
+//! | figures | [`PerformanceStats`] |
+//!
+//! The bytes are specified in `docs/formats.md`, "Stream".
+
+mod config;
+mod epochs;
+mod error;
+mod header;
+mod sender;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+
+use zeroize::Zeroize;
+
+pub use config::{Role, StreamConfig};
+use epochs::{Epochs, Known};
+pub use error::StreamError;
+pub use header::{ChunkHeader, HEADER_LEN, MAX_CHUNK};
+use sender::Sender;
+use stats::Meter;
+pub use stats::PerformanceStats;
+
+use crate::{
+    Key, RecordError, Seed,
+    aead::{AeadKey, Suite},
+    kdf, record,
+};
+
+/// Bytes of [`StreamMetadata`].
+pub const METADATA_LEN: usize = 9;
+/// First bytes of saved marks.
+const MARKS: [u8; 4] = *b"STCM";
+
+/// The key of a chunk's epoch.
+fn epoch_key(
+    root: &Key,
+    suite: Suite,
+    nonce: u64,
+    role: Option<Role>,
+    sequence: u32,
+) -> Result<AeadKey, StreamError> {
+    let [high, low, _, _] = sequence.to_be_bytes();
+    let key = kdf::derive(
+        root,
+        "stc v1 stream",
+        &[&[suite.id()], &nonce.to_be_bytes(), &[Role::number(role)], &[high, low]],
+    );
+    AeadKey::new(suite, &key).ok_or(StreamError::Forged)
+}
+
+/// Sequence (4 bytes), then the index of the sub-chunk (8 bytes): unique under the epoch's key.
+fn chunk_nonce(sequence: u32, index: u32) -> [u8; 12] {
+    let [a, b, c, d] = sequence.to_be_bytes();
+    let [e, f, g, h] = index.to_be_bytes();
+    [a, b, c, d, 0, 0, 0, 0, e, f, g, h]
+}
+
+/// What a sender may tell a receiver beforehand: 9 bytes, no secret, not authenticated. A lie in it
+/// makes the receiver refuse the sender, or spend a stretch of at most its own `max_depth`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StreamMetadata {
+    /// Layers of the sender's stretch, 1 to 15.
+    pub depth: u8,
+    /// The sender's nonce.
+    pub nonce: u64,
+}
+
+impl StreamMetadata {
+    const VERSION: u8 = 1;
+
+    /// Version and depth in one byte, then the nonce, big-endian.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; METADATA_LEN] {
+        let [a, b, c, d, e, f, g, h] = self.nonce.to_be_bytes();
+        [(Self::VERSION << 4) | (self.depth & 0xf), a, b, c, d, e, f, g, h]
+    }
+
+    /// Reads what [`Self::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// [`StreamError::Metadata`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, StreamError> {
+        let bytes = <&[u8; METADATA_LEN]>::try_from(bytes).map_err(|_| StreamError::Metadata)?;
+        let [first, nonce @ ..] = *bytes;
+        let depth = first & 0xf;
+        if first >> 4 != Self::VERSION || depth == 0 {
+            return Err(StreamError::Metadata);
+        }
+        Ok(Self { depth, nonce: u64::from_be_bytes(nonce) })
+    }
+}
+
+/// Seals chunks and opens those of everybody with the same seed.
+///
+/// Chunks may be lost and may come in any order; each opens once. What a receiver refuses as
+/// [`StreamError::TooOld`], and what it cannot refuse any more, is in `docs/security.md`.
+pub struct StreamingContext {
+    root: Key,
+    config: StreamConfig,
+    depth: u8,
+    sender: Sender,
+    epochs: Epochs,
+    /// Senders that are listened to; empty: all.
+    only: HashSet<u64>,
+    sealing: Meter,
+    opening: Meter,
+    forged: u64,
+    replayed: u64,
+    too_old: u64,
+}
+
+impl StreamingContext {
+    /// A stream with the default settings.
+    ///
+    /// # Errors
+    /// [`StreamError`]: no seed, no randomness.
+    pub fn new(seed: impl Into<Seed>) -> Result<Self, StreamError> {
+        Self::with_config(seed, StreamConfig::default())
+    }
+
+    /// A stream with settings of one's own.
+    ///
+    /// # Errors
+    /// [`StreamError`]: no seed, no randomness, or `initial_depth` above `max_depth`.
+    pub fn with_config(seed: impl Into<Seed>, config: StreamConfig) -> Result<Self, StreamError> {
+        let depth = config.initial_depth;
+        Self::at_depth(&seed.into(), config, depth)
+    }
+
+    /// A receiver that takes the depth from a sender's metadata and listens to that sender only.
+    ///
+    /// # Errors
+    /// [`StreamError::OutOfRange`] when the metadata asks for more than `max_depth`.
+    pub fn join(
+        seed: impl Into<Seed>,
+        metadata: &StreamMetadata,
+        config: StreamConfig,
+    ) -> Result<Self, StreamError> {
+        let mut joined = Self::at_depth(&seed.into(), config, metadata.depth)?;
+        joined.listen_to(metadata.nonce);
+        Ok(joined)
+    }
+
+    fn at_depth(seed: &Seed, config: StreamConfig, depth: u8) -> Result<Self, StreamError> {
+        let root = seed.root(&config.realm, config.cost(depth)?)?;
+        Ok(Self {
+            sender: Sender::new(&root, &config)?,
+            epochs: Epochs::new(config.key_schedule_size),
+            root,
+            config,
+            depth,
+            only: HashSet::new(),
+            sealing: Meter::default(),
+            opening: Meter::default(),
+            forged: 0,
+            replayed: 0,
+            too_old: 0,
+        })
+    }
+
+    /// Listens to this sender, and to nobody that was not named so. A sender that starts again, or
+    /// comes to the end of its sequence, has another nonce.
+    pub fn listen_to(&mut self, nonce: u64) {
+        self.only.insert(nonce);
+    }
+
+    /// What a receiver may be told beforehand.
+    #[must_use]
+    pub fn stream_metadata(&self) -> StreamMetadata {
+        StreamMetadata { depth: self.depth, nonce: self.sender.nonce() }
+    }
+
+    /// The next chunk gets a new key, whatever was sealed under the present one.
+    pub fn rotate_key(&mut self) {
+        self.sender.rotate();
+    }
+
+    /// Seals `data`, 0 to 16 MiB - 1 bytes.
+    ///
+    /// # Errors
+    /// [`StreamError::TooLarge`]; [`StreamError::Random`] when a new nonce was due and there is no
+    /// randomness. No number is used twice after an error.
+    pub fn encrypt_chunk(&mut self, data: &[u8]) -> Result<(ChunkHeader, Vec<u8>), StreamError> {
+        let mut out = Vec::new();
+        let header = self.encrypt_into(data, &mut out)?;
+        Ok((header, out))
+    }
+
+    /// As [`Self::encrypt_chunk`]; the ciphertext is appended to `out`.
+    ///
+    /// # Errors
+    /// As [`Self::encrypt_chunk`].
+    pub fn encrypt_into(
+        &mut self,
+        data: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<ChunkHeader, StreamError> {
+        let started = self.sealing.start();
+        let header = self.sender.begin(&self.root, &self.config, data.len())?;
+        out.reserve(header.sealed_len());
+        let size = header.sub_chunk_len().map_or(data.len().max(1), |size| size as usize);
+        let nothing: &[u8] = &[];
+        let empty = data.is_empty().then_some(nothing);
+        for (piece, index) in data.chunks(size).chain(empty).zip(0_u32..) {
+            let at = out.len();
+            out.extend_from_slice(piece);
+            let sealed = out.get_mut(at..).unwrap_or_default();
+            let tag = self.sender.seal(&header, index, sealed)?;
+            out.extend_from_slice(&tag);
+        }
+        self.sealing.stop(started, data.len());
+        Ok(header)
+    }
+
+    /// Seals `data` where it stands and appends the tag: no copy, unless the chunk is split.
+    ///
+    /// # Errors
+    /// As [`Self::encrypt_chunk`]; `data` is then as it was.
+    pub fn encrypt_in_place(&mut self, data: &mut Vec<u8>) -> Result<ChunkHeader, StreamError> {
+        if self.config.adaptive && data.len() > 1 << self.config.sub_chunk_log2 {
+            let mut out = Vec::new();
+            let header = self.encrypt_into(data, &mut out)?;
+            data.zeroize();
+            *data = out;
+            return Ok(header);
+        }
+        let started = self.sealing.start();
+        let len = data.len();
+        let header = self.sender.begin(&self.root, &self.config, len)?;
+        let tag = self.sender.seal(&header, 0, data)?;
+        data.extend_from_slice(&tag);
+        self.sealing.stop(started, len);
+        Ok(header)
+    }
+
+    /// Opens a chunk.
+    ///
+    /// Nothing that the receiver remembers changes before the chunk verified, and a forged chunk
+    /// costs at most one key derivation and the check of one tag.
+    ///
+    /// # Errors
+    /// [`StreamError`]; nothing of the plaintext is released.
+    pub fn decrypt_chunk(
+        &mut self,
+        header: &ChunkHeader,
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, StreamError> {
+        let mut out = Vec::new();
+        self.decrypt_into(header, sealed, &mut out)?;
+        Ok(out)
+    }
+
+    /// As [`Self::decrypt_chunk`]; the plaintext is appended to `out`, which is as it was after an
+    /// error.
+    ///
+    /// # Errors
+    /// As [`Self::decrypt_chunk`].
+    pub fn decrypt_into(
+        &mut self,
+        header: &ChunkHeader,
+        sealed: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), StreamError> {
+        let started = self.opening.start();
+        let before = out.len();
+        let outcome = self.open(header, sealed, out);
+        match outcome {
+            Ok(()) => self.opening.stop(started, out.len() - before),
+            Err(error) => {
+                if let Some(partial) = out.get_mut(before..) {
+                    partial.zeroize();
+                }
+                out.truncate(before);
+                match error {
+                    StreamError::Replayed { .. } => self.replayed += 1,
+                    StreamError::TooOld { .. } => self.too_old += 1,
+                    _ => self.forged += 1,
+                }
+            }
+        }
+        outcome
+    }
+
+    fn open(
+        &mut self,
+        header: &ChunkHeader,
+        sealed: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), StreamError> {
+        let ChunkHeader { sequence, nonce, .. } = *header;
+        header.check()?;
+        if sealed.len() != header.sealed_len() {
+            return Err(StreamError::Length { expected: header.sealed_len(), got: sealed.len() });
+        }
+        if !self.only.is_empty() && !self.only.contains(&nonce) {
+            return Err(StreamError::OtherSender);
+        }
+        match self.epochs.known(nonce, sequence) {
+            Known::Seen => Err(StreamError::Replayed { sequence }),
+            Known::TooOld => Err(StreamError::TooOld { sequence }),
+            Known::Fresh(place) if place.key().suite() == header.suite() => {
+                open_pieces(place.key(), header, sealed, out)?;
+                place.accept();
+                Ok(())
+            }
+            // A sender has one suite.
+            Known::Fresh(_) => Err(StreamError::Forged),
+            Known::NewEpoch => {
+                let role = Role::opposite(self.config.role);
+                let key = epoch_key(&self.root, header.suite(), nonce, role, sequence)?;
+                open_pieces(&key, header, sealed, out)?;
+                self.epochs.accept_new(nonce, sequence, key);
+                Ok(())
+            }
+        }
+    }
+
+    /// Figures so far.
+    #[must_use]
+    pub fn performance_stats(&self) -> PerformanceStats {
+        let (encrypt_throughput_mbps, avg_encrypt_ms) = self.sealing.rates();
+        let (decrypt_throughput_mbps, avg_decrypt_ms) = self.opening.rates();
+        PerformanceStats {
+            chunks_encrypted: self.sealing.chunks,
+            chunks_decrypted: self.opening.chunks,
+            bytes_encrypted: self.sealing.bytes,
+            bytes_decrypted: self.opening.bytes,
+            encrypt_throughput_mbps,
+            decrypt_throughput_mbps,
+            avg_encrypt_ms,
+            avg_decrypt_ms,
+            subchunks_created: self.sender.sub_chunks,
+            key_rotations: self.sender.rotations,
+            epochs_remembered: self.epochs.len(),
+            forged: self.forged,
+            replayed: self.replayed,
+            too_old: self.too_old,
+            cel_depth: self.depth,
+        }
+    }
+
+    /// The highest chunk that was opened of each sender, sealed under the seed: at most 16.1 KiB.
+    ///
+    /// # Errors
+    /// [`StreamError::Marks`] when there is no randomness.
+    pub fn save_marks(&self) -> Result<Vec<u8>, StreamError> {
+        let mut content = vec![Role::number(Role::opposite(self.config.role))];
+        for (nonce, next) in self.epochs.marks() {
+            content.extend(nonce.to_be_bytes());
+            content.extend(next.to_be_bytes());
+        }
+        record::seal(&self.root, MARKS, &content).map_err(StreamError::Marks)
+    }
+
+    /// Takes marks that an earlier receiver saved: what is not newer is refused as
+    /// [`StreamError::TooOld`] or [`StreamError::Replayed`], also if it was never opened.
+    ///
+    /// # Errors
+    /// [`StreamError::Marks`] when they are of another seed or role, or changed.
+    pub fn load_marks(&mut self, saved: &[u8]) -> Result<(), StreamError> {
+        let content = record::open(&self.root, MARKS, saved).map_err(StreamError::Marks)?;
+        let bad = StreamError::Marks(RecordError::Content);
+        let (role, marks) = content.split_first().ok_or(bad)?;
+        let (marks, rest) = marks.as_chunks::<16>();
+        if *role != Role::number(Role::opposite(self.config.role))
+            || !rest.is_empty()
+            || marks.len() > epochs::MAX_SENDERS
+        {
+            return Err(bad);
+        }
+        for mark in marks {
+            let (nonce, next) = mark.split_first_chunk::<8>().ok_or(bad)?;
+            let next = next.first_chunk::<8>().map(|next| u64::from_be_bytes(*next)).ok_or(bad)?;
+            self.epochs.raise(u64::from_be_bytes(*nonce), next);
+        }
+        Ok(())
+    }
+}
+
+/// Opens the pieces of a chunk one after the other, stopping at the first that does not verify.
+fn open_pieces(
+    key: &AeadKey,
+    header: &ChunkHeader,
+    sealed: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), StreamError> {
+    let associated = header.to_bytes();
+    let size = header.sub_chunk_len().map_or(sealed.len(), |size| size as usize + 16);
+    // Zeroing a megabyte for a forgery would be work; each piece makes room for itself.
+    for (piece, index) in sealed.chunks(size).zip(0_u32..) {
+        let at = out.len();
+        out.resize(at + piece.len().saturating_sub(16), 0);
+        let space = out.get_mut(at..).unwrap_or_default();
+        key.open_to(chunk_nonce(header.sequence, index), &associated, piece, space)
+            .map_err(|_| StreamError::Forged)?;
+    }
+    Ok(())
+}
+
+impl std::fmt::Debug for StreamingContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StreamingContext").field("depth", &self.depth).finish_non_exhaustive()
+    }
+}
