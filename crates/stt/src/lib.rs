@@ -6,6 +6,7 @@
 //! | one peer | [`Session`] |
 //! | numbered two-way streams | [`Stream`], [`RawStream`] |
 //! | what members share | [`SharedSeed`], [`Keyring`] |
+//! | files | [`transfer`] |
 //! | what happened | [`events`] |
 //! | why something ended or failed | [`CloseReason`], [`ConnectError`], [`StartError`], [`StreamError`] |
 //!
@@ -28,6 +29,7 @@ mod recent;
 mod seed;
 mod session;
 mod stream;
+pub mod transfer;
 mod unwind;
 mod value;
 #[allow(dead_code, reason = "the log of knocks is written and not yet joined")]

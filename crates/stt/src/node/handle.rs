@@ -201,6 +201,20 @@ impl Node {
         adopt(&self.inner.hub, established).map(Session::from_shared).ok_or(ConnectError::Stopped)
     }
 
+    /// The next session that a peer began, in the order of their handshakes; each is given out once.
+    /// `None` once the node stopped.
+    ///
+    /// # Cancel safety
+    /// A dropped future has taken no session.
+    pub async fn accept(&self) -> Option<Session> {
+        let mut stopped = self.inner.stopped.subscribe();
+        tokio::select! {
+            biased;
+            session = self.inner.hub.accept() => Some(Session::from_shared(session)),
+            _ = stopped.wait_for(|stopped| *stopped) => None,
+        }
+    }
+
     /// The live session with this id.
     #[must_use]
     pub fn session(&self, id: SessionId) -> Option<Session> {

@@ -1,7 +1,7 @@
 //! What a node's sessions report to it: the place where they meet.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -21,6 +21,9 @@ const PACKET_QUEUE: usize = 1_024;
 pub(crate) struct Hub {
     limits: Limits,
     sessions: Mutex<HashMap<SessionId, Arc<SessionShared>>>,
+    /// Sessions that peers began and [`Self::accept`] has not given out.
+    begun: Mutex<VecDeque<SessionId>>,
+    begun_one: Notify,
     total: AtomicU64,
     accepting: AtomicBool,
     packets: mpsc::Sender<Packet>,
@@ -40,6 +43,8 @@ impl Hub {
         let hub = Self {
             limits,
             sessions: Mutex::default(),
+            begun: Mutex::default(),
+            begun_one: Notify::new(),
             total: AtomicU64::new(0),
             accepting: AtomicBool::new(accepting),
             packets,
@@ -95,7 +100,35 @@ impl Hub {
             self.events.emit(Event::PeerConnected { peer });
         }
         self.events.emit(Event::SessionCreated { session_id: session.id, peer });
+        drop(sessions);
+        if !session.initiator {
+            self.begun().push_back(session.id);
+            self.begun_one.notify_waiters();
+        }
         true
+    }
+
+    fn begun(&self) -> MutexGuard<'_, VecDeque<SessionId>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next session that a peer began, each given out once.
+    pub(super) async fn accept(&self) -> Arc<SessionShared> {
+        loop {
+            let begun = self.begun_one.notified();
+            let mut begun = std::pin::pin!(begun);
+            begun.as_mut().enable();
+            let next = self.begun().pop_front();
+            match next {
+                // One that ended meanwhile is nobody's business any more.
+                Some(id) => {
+                    if let Some(session) = self.session(id) {
+                        return session;
+                    }
+                }
+                None => begun.await,
+            }
+        }
     }
 
     pub(crate) fn session_ended(&self, session: &Arc<SessionShared>, reason: &CloseReason) {
@@ -105,6 +138,9 @@ impl Hub {
             Some(known) if Arc::ptr_eq(known, session) => sessions.remove(&session.id),
             _ => return,
         };
+        if !session.initiator {
+            self.begun().retain(|id| *id != session.id);
+        }
         let peer = session.peer;
         let was_last = !sessions.values().any(|other| other.peer == peer);
         let reason = reason.clone();

@@ -8,13 +8,13 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use bytes::{Buf, Bytes, BytesMut};
 use quinn::RecvStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::SessionShared;
 use crate::{
@@ -24,6 +24,14 @@ use crate::{
 
 /// The peer may write up to an offset: QUIC stream, offset after the header.
 const CREDIT: u64 = 1;
+/// Asks the peer for a [`PONG`] with the same number.
+const PING: u64 = 2;
+/// Answers a [`PING`].
+const PONG: u64 = 3;
+/// Answers that may wait to be sent; a peer that asks more often than it reads gets fewer.
+const MAX_PONGS: usize = 64;
+/// Pings of this side that may wait for their answers.
+const MAX_PINGS: usize = 64;
 /// Longest body of a record.
 const MAX_BODY: u64 = 1_024;
 
@@ -34,6 +42,13 @@ pub(crate) struct Control {
     raises: Mutex<HashMap<u64, u64>>,
     /// Sending directions, by QUIC stream.
     senders: Mutex<HashMap<u64, Arc<StreamShared>>>,
+    /// Numbers that the peer asked to have back.
+    pongs: Mutex<Vec<u64>>,
+    /// Who waits for the answer with a number.
+    pings: Mutex<HashMap<u64, oneshot::Sender<()>>>,
+    /// Numbers of pings to be sent.
+    asks: Mutex<Vec<u64>>,
+    next_ping: AtomicU64,
     work: Notify,
     writing: AtomicBool,
 }
@@ -58,40 +73,95 @@ impl Control {
     /// Says that the peer may write up to `limit` on its stream `quic`.
     pub(super) fn raise(&self, session: &Arc<SessionShared>, quic: u64, limit: u64) {
         self.raises().insert(quic, limit);
+        self.start_writing(session);
+    }
+
+    fn start_writing(&self, session: &Arc<SessionShared>) {
         self.work.notify_one();
         if !self.writing.swap(true, Ordering::AcqRel) {
             tokio::spawn(write(Arc::clone(session)));
         }
     }
 
+    fn pings(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<()>>> {
+        self.pings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pongs(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.pongs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the peer for a sign of life; the receiver hears of it. `None` when too many wait.
+    pub(super) fn ping(&self, session: &Arc<SessionShared>) -> Option<oneshot::Receiver<()>> {
+        let (answered, answer) = oneshot::channel();
+        let number = self.next_ping.fetch_add(1, Ordering::Relaxed);
+        {
+            let mut pings = self.pings();
+            pings.retain(|_, waiting| !waiting.is_closed());
+            if pings.len() >= MAX_PINGS {
+                return None;
+            }
+            pings.insert(number, answered);
+        }
+        self.asks.lock().unwrap_or_else(PoisonError::into_inner).push(number);
+        self.start_writing(session);
+        Some(answer)
+    }
+
     /// Everything to be said, as records.
     fn take_records(&self) -> Bytes {
         let mut out = BytesMut::new();
         for (quic, limit) in self.raises().drain() {
-            varint::put(&mut out, CREDIT);
-            let body = varint::len(quic) + varint::len(limit);
-            varint::put(&mut out, u64::try_from(body).unwrap_or(0));
-            varint::put(&mut out, quic);
-            varint::put(&mut out, limit);
+            put_record(&mut out, CREDIT, &[quic, limit]);
+        }
+        let asks = std::mem::take(&mut *self.asks.lock().unwrap_or_else(PoisonError::into_inner));
+        for number in asks {
+            put_record(&mut out, PING, &[number]);
+        }
+        for number in self.pongs().drain(..) {
+            put_record(&mut out, PONG, &[number]);
         }
         out.freeze()
     }
 
-    /// Does what one record says.
-    fn apply(&self, kind: u64, mut body: Bytes) -> Result<(), &'static str> {
+    /// Does what one record says. True when there is an answer to be written.
+    fn apply(&self, kind: u64, mut body: Bytes) -> Result<bool, &'static str> {
+        let mut number = || varint::take(&mut body).ok_or("a control record is cut");
         match kind {
             CREDIT => {
-                let quic = varint::take(&mut body).ok_or("credit record is cut")?;
-                let limit = varint::take(&mut body).ok_or("credit record is cut")?;
+                let (quic, limit) = (number()?, number()?);
                 // A stream that is over needs no credit.
                 let stream = self.senders().get(&quic).cloned();
                 if let Some(stream) = stream {
                     stream.outbound.raise(limit);
                 }
-                Ok(())
+                Ok(false)
             }
-            _ => Ok(()),
+            PING => {
+                let mut pongs = self.pongs();
+                if pongs.len() < MAX_PONGS {
+                    pongs.push(number()?);
+                }
+                Ok(true)
+            }
+            PONG => {
+                if let Some(waiting) = self.pings().remove(&number()?) {
+                    // Who asked may have stopped waiting.
+                    let _ = waiting.send(());
+                }
+                Ok(false)
+            }
+            _ => Ok(false),
         }
+    }
+}
+
+fn put_record(out: &mut BytesMut, kind: u64, numbers: &[u64]) {
+    varint::put(out, kind);
+    let body: usize = numbers.iter().map(|number| varint::len(*number)).sum();
+    varint::put(out, u64::try_from(body).unwrap_or(0));
+    for number in numbers {
+        varint::put(out, *number);
     }
 }
 
@@ -121,7 +191,7 @@ async fn write(session: Arc<SessionShared>) {
 
 /// Reads the peer's records until its stream ends.
 pub(super) async fn read(
-    session: &SessionShared,
+    session: &Arc<SessionShared>,
     mut quic: RecvStream,
     header_len: u64,
     early: Vec<(u64, Bytes)>,
@@ -139,9 +209,13 @@ pub(super) async fn read(
                 Ok(None) => break,
                 Err(rule) => Err(rule),
             };
-            if let Err(rule) = applied {
-                session.abort(CloseReason::Protocol { rule: rule.into() });
-                return;
+            match applied {
+                Ok(true) => session.control.start_writing(session),
+                Ok(false) => {}
+                Err(rule) => {
+                    session.abort(CloseReason::Protocol { rule: rule.into() });
+                    return;
+                }
             }
         }
         match quic.read_chunk(usize::MAX, false).await {
@@ -219,9 +293,21 @@ mod tests {
     }
 
     #[test]
+    fn a_ping_is_answered_and_floods_are_cut() {
+        let control = Control::default();
+        for number in 0..1_000u32 {
+            let body = BytesMut::from(&[u8::try_from(number % 64).unwrap()][..]).freeze();
+            assert_eq!(control.apply(PING, body), Ok(true));
+        }
+        let answers = records(&control.take_records(), 3).unwrap();
+        assert_eq!(answers.len(), MAX_PONGS);
+        assert!(answers.iter().all(|(kind, _)| *kind == PONG));
+    }
+
+    #[test]
     fn unknown_records_are_skipped_and_cut_ones_refused() {
         let control = Control::default();
-        assert_eq!(control.apply(77, Bytes::from_static(b"later version")), Ok(()));
+        assert_eq!(control.apply(77, Bytes::from_static(b"later version")), Ok(false));
         assert!(control.apply(CREDIT, Bytes::from_static(&[1])).is_err());
     }
 }

@@ -1,6 +1,10 @@
 //! The handle of a session that an application holds.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{SessionShared, SessionStats};
 use crate::{CloseReason, NodeId, SessionId, Stream, StreamError, StreamOptions};
@@ -107,6 +111,22 @@ impl Session {
 
     fn handle(&self, shared: Arc<crate::stream::StreamShared>) -> Stream {
         Stream { shared, session: Arc::clone(&self.shared) }
+    }
+
+    /// Asks the peer for a sign of life and returns how long that took, queues of both sides
+    /// included. Every node answers by itself.
+    ///
+    /// # Errors
+    /// [`StreamError::SessionEnded`], or [`StreamError::TooMany`] while 64 others wait.
+    pub async fn ping(&self) -> Result<Duration, StreamError> {
+        let started = Instant::now();
+        let too_many = StreamError::TooMany { max: 64 };
+        let answer = self.shared.control.ping(&self.shared).ok_or(too_many)?;
+        tokio::select! {
+            biased;
+            Ok(()) = answer => Ok(started.elapsed()),
+            reason = self.shared.closed() => Err(StreamError::SessionEnded(reason)),
+        }
     }
 
     /// Figures of this session.

@@ -227,6 +227,19 @@ impl Outbound {
         Poll::Pending
     }
 
+    /// Ready once the peer's transport acknowledged everything after [`Self::close`].
+    pub(crate) fn poll_closed(&self, cx: &Context<'_>) -> Poll<Result<(), StreamError>> {
+        let mut state = self.lock();
+        if state.life == Life::Closed {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(error) = &state.error {
+            return Poll::Ready(Err(error.clone()));
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
     /// No more will be sent; what is queued still goes out. False if nothing was ever sent, so that
     /// there is no QUIC stream to close.
     pub(crate) fn close(&self) -> bool {

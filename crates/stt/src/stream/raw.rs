@@ -23,20 +23,11 @@ pub struct RawStream {
     stream: Stream,
     /// Took from the stream, not yet read.
     left: Bytes,
-    closing: Option<Closing>,
-}
-
-struct Closing(Pin<Box<dyn Future<Output = Result<(), StreamError>> + Send>>);
-
-impl std::fmt::Debug for Closing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Closing")
-    }
 }
 
 impl RawStream {
     pub(crate) fn new(stream: Stream) -> Self {
-        Self { stream, left: Bytes::new(), closing: None }
+        Self { stream, left: Bytes::new() }
     }
 
     /// The number that both sides use for it.
@@ -150,13 +141,9 @@ impl AsyncWrite for RawStream {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let stream = self.stream.clone();
-        let closing = self
-            .closing
-            .get_or_insert_with(|| Closing(Box::pin(async move { stream.close().await })));
-        ready!(closing.0.as_mut().poll(cx))?;
-        self.closing = None;
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.start_close();
+        ready!(self.stream.shared.outbound.poll_closed(cx))?;
         Poll::Ready(Ok(()))
     }
 }

@@ -1,0 +1,246 @@
+//! An unfinished file: under a name of its own, locked, resumable.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use super::{BLOCK, TransferError, record::Offer};
+
+/// A file that is being received.
+#[derive(Debug)]
+pub(super) struct Partial {
+    file: File,
+    path: PathBuf,
+    target: PathBuf,
+    name: String,
+    overwrite: bool,
+    written: u64,
+    hasher: blake3::Hasher,
+}
+
+impl Partial {
+    /// Opens what an earlier attempt left of the same file, or begins.
+    ///
+    /// # Errors
+    /// The target exists, another transfer has the file, or the operating system refuses.
+    pub(super) fn open(
+        dir: &Path,
+        name: &str,
+        offer: &Offer,
+        overwrite: bool,
+    ) -> Result<Self, TransferError> {
+        let target = dir.join(name);
+        if !overwrite && fs::symlink_metadata(&target).is_ok() {
+            return Err(TransferError::Exists { path: target });
+        }
+        let path = dir.join(temporary_name(offer));
+        let failed = |error| TransferError::file("open", &path, error);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        no_follow(&mut options);
+        let file = options.open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(TransferError::Busy { name: name.to_owned() });
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        let written = file.metadata().map_err(failed)?.len();
+        let name = name.to_owned();
+        let hasher = blake3::Hasher::new();
+        Ok(Self { file, path, target, name, overwrite, written, hasher })
+    }
+
+    /// Bytes that are there.
+    pub(super) const fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Hashes what is there, telling `progress` how far it is, and returns the hash.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn check(
+        &mut self,
+        mut progress: impl FnMut(u64),
+    ) -> Result<[u8; 32], TransferError> {
+        let failed = |error| TransferError::file("read", &self.path, error);
+        self.file.seek(SeekFrom::Start(0)).map_err(failed)?;
+        let mut block = vec![0; BLOCK];
+        let mut done = 0;
+        while done < self.written {
+            let read = self.file.read(&mut block).map_err(failed)?;
+            if read == 0 {
+                break;
+            }
+            self.hasher.update(block.get(..read).unwrap_or_default());
+            done = done.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+            progress(done);
+        }
+        self.written = done;
+        Ok(*self.hasher.finalize().as_bytes())
+    }
+
+    /// Throws away what is there.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub(super) fn restart(&mut self) -> Result<(), TransferError> {
+        let failed = |error| TransferError::file("empty", &self.path, error);
+        self.file.set_len(0).map_err(failed)?;
+        self.file.seek(SeekFrom::Start(0)).map_err(failed)?;
+        self.hasher.reset();
+        self.written = 0;
+        Ok(())
+    }
+
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// The operating system refuses; what was written before stays.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), TransferError> {
+        self.file
+            .write_all(bytes)
+            .map_err(|error| TransferError::file("write", &self.path, error))?;
+        self.hasher.update(bytes);
+        self.written = self.written.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        Ok(())
+    }
+
+    /// Compares with the hash of the whole file and gives it its name.
+    ///
+    /// # Errors
+    /// The hashes differ (what arrived is thrown away), the name is taken by now, or the operating
+    /// system refuses.
+    pub(super) fn finish(mut self, expected: [u8; 32]) -> Result<PathBuf, TransferError> {
+        if self.hasher.finalize() != blake3::Hash::from_bytes(expected) {
+            self.restart()?;
+            let _ = fs::remove_file(&self.path);
+            return Err(TransferError::Corrupt { name: self.name });
+        }
+        let failed = |error| TransferError::file("write", &self.path, error);
+        self.file.sync_all().map_err(failed)?;
+        let named = if self.overwrite {
+            fs::rename(&self.path, &self.target)
+        } else {
+            name_new(&self.path, &self.target)
+        };
+        named.map_err(|error| TransferError::file("name", &self.target, error))?;
+        sync_dir(&self.target);
+        Ok(self.target)
+    }
+}
+
+/// Hidden, and the same for the same offer only.
+fn temporary_name(offer: &Offer) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&offer.size.to_le_bytes());
+    hasher.update(&offer.modified.to_le_bytes());
+    hasher.update(offer.name.as_bytes());
+    let hash = hasher.finalize().to_hex();
+    format!(".stt-{}.part", hash.as_str().get(..32).unwrap_or_default())
+}
+
+/// Does not open a link that somebody else put there.
+fn no_follow(options: &mut OpenOptions) {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options, libc::O_NOFOLLOW);
+    #[cfg(not(unix))]
+    let _ = options;
+}
+
+/// Gives a file a name that must not exist yet.
+fn name_new(path: &Path, target: &Path) -> io::Result<()> {
+    // A link refuses an existing name, which a rename does not.
+    match fs::hard_link(path, target) {
+        Ok(()) => fs::remove_file(path),
+        // Some file systems have no links; there the look before the rename has to do.
+        Err(error)
+            if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied)
+                && fs::symlink_metadata(target).is_err() =>
+        {
+            fs::rename(path, target)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the new name survive a power cut, where directories can be synced.
+fn sync_dir(target: &Path) {
+    if let Some(dir) = target.parent().and_then(|dir| File::open(dir).ok()) {
+        let _ = dir.sync_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offer() -> Offer {
+        Offer { name: "a.bin".into(), size: 6, modified: 1 }
+    }
+
+    #[test]
+    fn the_name_is_given_only_when_the_hash_fits() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut partial = Partial::open(dir.path(), "a.bin", &offer(), false).unwrap();
+        partial.append(b"abcdef").unwrap();
+        assert!(!dir.path().join("a.bin").exists());
+        let target = partial.finish(*blake3::hash(b"abcdef").as_bytes()).unwrap();
+        assert_eq!(fs::read(target).unwrap(), b"abcdef");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_wrong_hash_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut partial = Partial::open(dir.path(), "a.bin", &offer(), false).unwrap();
+        partial.append(b"abcdeX").unwrap();
+        let error = partial.finish(*blake3::hash(b"abcdef").as_bytes()).unwrap_err();
+        assert!(matches!(error, TransferError::Corrupt { .. }));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_an_earlier_attempt_left_is_found_and_hashed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut partial = Partial::open(dir.path(), "a.bin", &offer(), false).unwrap();
+        partial.append(b"abc").unwrap();
+        drop(partial);
+        let mut partial = Partial::open(dir.path(), "a.bin", &offer(), false).unwrap();
+        assert_eq!(partial.written(), 3);
+        assert_eq!(partial.check(|_| {}).unwrap(), *blake3::hash(b"abc").as_bytes());
+        partial.append(b"def").unwrap();
+        assert!(partial.finish(*blake3::hash(b"abcdef").as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn an_existing_file_is_refused_at_the_start_and_at_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut late = Partial::open(dir.path(), "a.bin", &offer(), false).unwrap();
+        late.append(b"new").unwrap();
+        fs::write(dir.path().join("a.bin"), b"old").unwrap();
+        let error = Partial::open(dir.path(), "a.bin", &offer(), false).unwrap_err();
+        assert!(matches!(error, TransferError::Exists { .. }));
+        let error = late.finish(*blake3::hash(b"new").as_bytes()).unwrap_err();
+        assert!(matches!(error, TransferError::Exists { .. }));
+        assert_eq!(fs::read(dir.path().join("a.bin")).unwrap(), b"old");
+
+        let mut asked = Partial::open(dir.path(), "a.bin", &offer(), true).unwrap();
+        asked.restart().unwrap();
+        asked.append(b"new").unwrap();
+        asked.finish(*blake3::hash(b"new").as_bytes()).unwrap();
+        assert_eq!(fs::read(dir.path().join("a.bin")).unwrap(), b"new");
+    }
+
+    #[test]
+    fn two_transfers_of_one_file_do_not_mix() {
+        let dir = tempfile::tempdir().unwrap();
+        let _first = Partial::open(dir.path(), "a.bin", &offer(), false).unwrap();
+        let error = Partial::open(dir.path(), "a.bin", &offer(), false).unwrap_err();
+        assert!(matches!(error, TransferError::Busy { .. }));
+    }
+}

@@ -1,0 +1,185 @@
+//! Receiving a file.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::{
+    BLOCKS_AHEAD, Phase, Progress, ProgressHandler, TransferError,
+    name::safe_name,
+    partial::Partial,
+    record::{self, HASH_LEN, Offer, Record},
+    send::blocking,
+};
+use crate::{RawStream, Stream};
+
+/// Bytes taken from the stream at once.
+const PIECE: usize = 1 << 20;
+
+/// How to receive.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct ReceiveOptions {
+    /// Whether a file that has the name is replaced. Default: false, the offer is declined.
+    pub overwrite: bool,
+    /// Called with every step.
+    pub progress: Option<ProgressHandler>,
+}
+
+/// A file that arrived.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Received {
+    /// Where it is now.
+    pub path: PathBuf,
+    /// Its name here, made safe.
+    pub name: String,
+    /// Bytes of the file.
+    pub size: u64,
+    /// Bytes that were there from an earlier attempt.
+    pub resumed_at: u64,
+    /// BLAKE3 of the file.
+    pub hash: [u8; HASH_LEN],
+    /// Time from the offer to the end.
+    pub elapsed: Duration,
+}
+
+/// Receives the file that the peer offers on `stream` into the directory `dir`.
+///
+/// It is written under a temporary name and gets its own when the hash fits. When it fails half way,
+/// what arrived stays for the next attempt at the same file.
+///
+/// # Errors
+/// [`TransferError`]; the sender is told too.
+pub async fn receive_file(
+    stream: Stream,
+    dir: &Path,
+    options: &ReceiveOptions,
+) -> Result<Received, TransferError> {
+    let mut stream = stream.into_raw();
+    let received = receive(&mut stream, dir, options).await;
+    let verdict = match &received {
+        Ok(_) => Ok(()),
+        // There is nobody left to be told.
+        Err(TransferError::Stream(_)) => return received,
+        Err(error) => Err(error.to_decline()),
+    };
+    // The outcome here is what it is, whether or not the sender hears of it.
+    let told = record::write(&mut stream, &Record::Verdict(verdict)).await;
+    if told.is_ok() {
+        let _ = stream.close().await;
+    }
+    received
+}
+
+async fn receive(
+    stream: &mut RawStream,
+    dir: &Path,
+    options: &ReceiveOptions,
+) -> Result<Received, TransferError> {
+    let Record::Offer(offer) = record::read(stream).await? else {
+        return Err(TransferError::Protocol { rule: "an offer was expected" });
+    };
+    let started = Instant::now();
+    let name = safe_name(&offer.name).ok_or(TransferError::Name)?;
+    let report = Report { progress: options.progress.clone(), name: name.clone(), offer };
+
+    let (partial, have, report) = {
+        let (dir, overwrite) = (dir.to_owned(), options.overwrite);
+        blocking(move || open(&dir, overwrite, report)).await?
+    };
+    let answer = Record::Answer { have: partial.written(), hash: have };
+    record::write(stream, &answer).await?;
+    let Record::Start { offset } = record::read(stream).await? else {
+        return Err(TransferError::Protocol { rule: "a start was expected" });
+    };
+    if offset != 0 && offset != partial.written() {
+        return Err(TransferError::Protocol { rule: "a start where nothing ends" });
+    }
+
+    let size = report.offer.size;
+    let (blocks, queue) = mpsc::channel(BLOCKS_AHEAD);
+    let writing = tokio::task::spawn_blocking(move || write(partial, offset, queue, &report));
+    let pulled = pull(stream, size - offset, blocks).await;
+    let lost = TransferError::Protocol { rule: "the file's task was ended from outside" };
+    // What could not be written is the cause; that nobody took more blocks is its consequence.
+    let partial = writing.await.unwrap_or(Err(lost))?;
+    let hash = pulled?;
+    let path = blocking(move || partial.finish(hash)).await?;
+    if let Some(progress) = &options.progress {
+        progress(Progress { phase: Phase::Done, name: name.clone(), done: size, total: size });
+    }
+    Ok(Received { path, name, size, resumed_at: offset, hash, elapsed: started.elapsed() })
+}
+
+struct Report {
+    progress: Option<ProgressHandler>,
+    name: String,
+    offer: Offer,
+}
+
+impl Report {
+    fn step(&self, phase: Phase, done: u64) {
+        if let Some(progress) = &self.progress {
+            let name = self.name.clone();
+            progress(Progress { phase, name, done, total: self.offer.size });
+        }
+    }
+}
+
+/// Opens the unfinished file and hashes what is there.
+fn open(
+    dir: &Path,
+    overwrite: bool,
+    report: Report,
+) -> Result<(Partial, [u8; HASH_LEN], Report), TransferError> {
+    let mut partial = Partial::open(dir, &report.name, &report.offer, overwrite)?;
+    if partial.written() > report.offer.size {
+        partial.restart()?;
+    }
+    let have = partial.check(|done| report.step(Phase::Checking, done))?;
+    Ok((partial, have, report))
+}
+
+/// Takes `left` bytes and the hash from the stream.
+async fn pull(
+    stream: &mut RawStream,
+    mut left: u64,
+    blocks: mpsc::Sender<Bytes>,
+) -> Result<[u8; HASH_LEN], TransferError> {
+    while left > 0 {
+        let max = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
+        let piece = stream
+            .read_chunk(max)
+            .await?
+            .ok_or(TransferError::Protocol { rule: "the stream ended too early" })?;
+        left = left.saturating_sub(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+        // The writing task says why it takes no more.
+        let gone = TransferError::Protocol { rule: "the file's task ended early" };
+        blocks.send(piece).await.map_err(|_| gone)?;
+    }
+    drop(blocks);
+    let hash = record::read_exact(stream, HASH_LEN).await?;
+    hash.as_ref().try_into().map_err(|_| TransferError::Protocol { rule: "the hash is cut" })
+}
+
+/// Writes blocks as they come; what was written stays when they stop coming.
+fn write(
+    mut partial: Partial,
+    offset: u64,
+    mut queue: mpsc::Receiver<Bytes>,
+    report: &Report,
+) -> Result<Partial, TransferError> {
+    if offset == 0 && partial.written() > 0 {
+        partial.restart()?;
+    }
+    while let Some(block) = queue.blocking_recv() {
+        partial.append(&block)?;
+        report.step(Phase::Moving, partial.written());
+    }
+    Ok(partial)
+}

@@ -1,0 +1,264 @@
+//! Sending a file.
+
+use std::{
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+    time::{Duration, Instant, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::{
+    BLOCK, BLOCKS_AHEAD, Phase, Progress, ProgressHandler, TransferError,
+    record::{self, HASH_LEN, MAX_NAME, Offer, Record},
+};
+use crate::{RawStream, Session};
+
+/// Stream code: the sender could not or need not go on.
+const GAVE_UP: u32 = 0x10;
+
+/// How to send.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct SendOptions {
+    /// The name to offer. Default: the file's own.
+    pub name: Option<String>,
+    /// Called with every step.
+    pub progress: Option<ProgressHandler>,
+}
+
+/// A file that arrived, as the sender knows it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Sent {
+    /// The name that was offered.
+    pub name: String,
+    /// Bytes of the file.
+    pub size: u64,
+    /// Bytes that were there from an earlier attempt.
+    pub resumed_at: u64,
+    /// BLAKE3 of the file, which the receiver compared.
+    pub hash: [u8; HASH_LEN],
+    /// Time from the offer to the receiver's word that all is well.
+    pub elapsed: Duration,
+}
+
+/// Sends the file at `path` and returns once the receiver has verified and named it.
+///
+/// Constant memory, whatever the size. Interrupted, the same call goes on where it stopped.
+///
+/// # Errors
+/// [`TransferError`].
+pub async fn send_file(
+    session: &Session,
+    path: &Path,
+    options: &SendOptions,
+) -> Result<Sent, TransferError> {
+    let (file, offer) = {
+        let (path, name) = (path.to_owned(), options.name.clone());
+        blocking(move || open(&path, name)).await?
+    };
+    let started = Instant::now();
+    let mut stream = session.open_stream()?.into_raw();
+    record::write(&mut stream, &Record::Offer(offer.clone())).await?;
+    let (have, theirs) = match record::read(&mut stream).await? {
+        Record::Answer { have, hash } => (have, hash),
+        Record::Verdict(Err(decline)) => return Err(TransferError::Declined { decline }),
+        _ => return Err(TransferError::Protocol { rule: "an answer was expected" }),
+    };
+
+    let report = Report { progress: options.progress.clone(), offer: offer.clone() };
+    let (blocks, queue) = mpsc::channel(BLOCKS_AHEAD);
+    let reading = {
+        let source = Source { file, path: path.to_owned(), size: offer.size, report };
+        tokio::task::spawn_blocking(move || source.run(have, theirs, &blocks))
+    };
+    // The receiver may give up half way: its word is awaited while bytes still go out.
+    let mut answers = stream.stream().clone().into_raw();
+    let mut answer = std::pin::pin!(verdict(&mut answers));
+    let (pushed, early) = tokio::select! {
+        biased;
+        verdict = &mut answer => (Ok(()), Some(verdict)),
+        pushed = push(&mut stream, queue) => (pushed, None),
+    };
+    let read = join(reading).await;
+    let outcome = match (read, pushed, early) {
+        (Err(error), ..) => Err(error),
+        (Ok(_), _, Some(Err(error))) => Err(error),
+        (Ok(_), _, Some(Ok(()))) => {
+            Err(TransferError::Protocol { rule: "a verdict before the end" })
+        }
+        (Ok(finished), Ok(()), None) => answer.await.map(|()| finished),
+        (Ok(_), Err(error), None) => Err(error),
+    };
+    let Finished { hash, resumed_at } = match outcome {
+        Ok(finished) => finished,
+        Err(error) => {
+            stream.stream().reset(GAVE_UP);
+            return Err(error);
+        }
+    };
+    if let Some(progress) = &options.progress {
+        let (name, total) = (offer.name.clone(), offer.size);
+        progress(Progress { phase: Phase::Done, name, done: total, total });
+    }
+    let elapsed = started.elapsed();
+    Ok(Sent { name: offer.name, size: offer.size, resumed_at, hash, elapsed })
+}
+
+/// Runs file work where it may block.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, TransferError> + Send + 'static,
+) -> Result<T, TransferError> {
+    join(tokio::task::spawn_blocking(work)).await
+}
+
+async fn join<T>(
+    task: tokio::task::JoinHandle<Result<T, TransferError>>,
+) -> Result<T, TransferError> {
+    let lost = TransferError::Protocol { rule: "the file's task was ended from outside" };
+    task.await.unwrap_or(Err(lost))
+}
+
+fn open(path: &Path, name: Option<String>) -> Result<(File, Offer), TransferError> {
+    let failed = |error| TransferError::file("open", path, error);
+    // Looked at before it is opened: opening a pipe would wait for its other end.
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(TransferError::NotAFile { path: path.to_owned() });
+    }
+    let file = File::open(path).map_err(failed)?;
+    let own = || path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = name.or_else(own).filter(|name| !name.is_empty() && name.len() <= MAX_NAME);
+    let modified = metadata
+        .modified()
+        .ok()
+        .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
+        .and_then(|since| u64::try_from(since.as_nanos()).ok());
+    let offer = Offer {
+        name: name.ok_or(TransferError::Name)?,
+        size: metadata.len(),
+        modified: modified.unwrap_or(0),
+    };
+    Ok((file, offer))
+}
+
+/// Sends what the reading task produces.
+async fn push(
+    stream: &mut RawStream,
+    mut queue: mpsc::Receiver<Bytes>,
+) -> Result<(), TransferError> {
+    while let Some(block) = queue.recv().await {
+        stream.write_chunk(block).await?;
+    }
+    stream.stream().start_close();
+    Ok(())
+}
+
+async fn verdict(stream: &mut RawStream) -> Result<(), TransferError> {
+    match record::read(stream).await? {
+        Record::Verdict(Ok(())) => Ok(()),
+        Record::Verdict(Err(decline)) => Err(TransferError::Declined { decline }),
+        _ => Err(TransferError::Protocol { rule: "a verdict was expected" }),
+    }
+}
+
+struct Report {
+    progress: Option<ProgressHandler>,
+    offer: Offer,
+}
+
+impl Report {
+    fn step(&self, phase: Phase, done: u64) {
+        if let Some(progress) = &self.progress {
+            let name = self.offer.name.clone();
+            progress(Progress { phase, name, done, total: self.offer.size });
+        }
+    }
+}
+
+struct Finished {
+    hash: [u8; HASH_LEN],
+    resumed_at: u64,
+}
+
+/// The file, read block by block by a task that may block.
+struct Source {
+    file: File,
+    path: PathBuf,
+    size: u64,
+    report: Report,
+}
+
+impl Source {
+    /// Checks what the receiver has, then produces the start record, the rest of the file and its
+    /// hash. A receiver of blocks that went away ends it early without an error of its own.
+    fn run(
+        mut self,
+        have: u64,
+        theirs: [u8; HASH_LEN],
+        blocks: &mpsc::Sender<Bytes>,
+    ) -> Result<Finished, TransferError> {
+        let mut hasher = blake3::Hasher::new();
+        let mut offset = 0;
+        if have > 0 && have <= self.size {
+            while offset < have {
+                let block = self.read(have - offset)?;
+                hasher.update(&block);
+                offset += len(&block);
+                self.report.step(Phase::Checking, offset);
+            }
+            if hasher.finalize() != blake3::Hash::from_bytes(theirs) {
+                hasher.reset();
+                offset = 0;
+                self.file
+                    .seek(SeekFrom::Start(0))
+                    .map_err(|error| TransferError::file("read", &self.path, error))?;
+            }
+        }
+        let resumed_at = offset;
+        let mut gone = blocks.blocking_send(Record::Start { offset }.encode()).is_err();
+        while offset < self.size && !gone {
+            let block = self.read(self.size - offset)?;
+            hasher.update(&block);
+            offset += len(&block);
+            gone = blocks.blocking_send(block).is_err();
+            self.report.step(Phase::Moving, offset);
+        }
+        let hash = *hasher.finalize().as_bytes();
+        if !gone {
+            self.must_end()?;
+            let _ = blocks.blocking_send(Bytes::copy_from_slice(&hash));
+        }
+        Ok(Finished { hash, resumed_at })
+    }
+
+    /// The next block, at most `left` bytes.
+    fn read(&mut self, left: u64) -> Result<Bytes, TransferError> {
+        let size = usize::try_from(left).unwrap_or(usize::MAX).min(BLOCK);
+        let mut block = vec![0; size];
+        match self.file.read(&mut block) {
+            Ok(0) => Err(TransferError::Changed { path: self.path.clone() }),
+            Ok(read) => {
+                block.truncate(read);
+                Ok(block.into())
+            }
+            Err(error) => Err(TransferError::file("read", &self.path, error)),
+        }
+    }
+
+    /// The file must not have grown meanwhile.
+    fn must_end(&mut self) -> Result<(), TransferError> {
+        match self.file.read(&mut [0]) {
+            Ok(0) => Ok(()),
+            Ok(_) => Err(TransferError::Changed { path: self.path.clone() }),
+            Err(error) => Err(TransferError::file("read", &self.path, error)),
+        }
+    }
+}
+
+fn len(block: &Bytes) -> u64 {
+    u64::try_from(block.len()).unwrap_or(u64::MAX)
+}

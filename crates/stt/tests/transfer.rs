@@ -1,0 +1,278 @@
+//! Files over real sockets.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking")]
+
+mod common;
+
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use common::{other_end, session};
+use stt::{
+    Coded, Session,
+    transfer::{
+        Phase, ReceiveOptions, Received, SendOptions, Sent, TransferError, receive_file, send_file,
+    },
+};
+
+type Outcome = (Result<Sent, TransferError>, Result<Received, TransferError>);
+
+/// Sends one file from one end to the other.
+async fn transfer(
+    from: &Session,
+    to: &Session,
+    path: &Path,
+    dir: &Path,
+    sending: SendOptions,
+    receiving: ReceiveOptions,
+) -> Outcome {
+    let receive = async {
+        let stream = to.accept_stream().await?;
+        receive_file(stream, dir, &receiving).await
+    };
+    tokio::join!(send_file(from, path, &sending), receive)
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn bytes(len: usize) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(len as u64);
+    std::iter::repeat_with(|| random.u8(..)).take(len).collect()
+}
+
+#[tokio::test]
+async fn files_of_any_size_arrive_whole_under_their_name() {
+    let (_server, _client, theirs, ours) = session().await;
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mib = 1 << 20;
+    for len in [0, 1, 31, 32, 33, mib - 1, mib, mib + 1, 5 * mib + 17] {
+        let (data, name) = (bytes(len), format!("file-{len}.bin"));
+        let path = from.path().join(&name);
+        fs::write(&path, &data).unwrap();
+        let (sent, received) = transfer(
+            &ours,
+            &theirs,
+            &path,
+            to.path(),
+            SendOptions::default(),
+            ReceiveOptions::default(),
+        )
+        .await;
+        let (sent, received) = (sent.unwrap(), received.unwrap());
+        assert_eq!(sent.hash, *blake3::hash(&data).as_bytes());
+        assert_eq!((received.hash, received.size), (sent.hash, len as u64));
+        assert_eq!(received.path, to.path().join(&name));
+        assert!(fs::read(received.path).unwrap() == data);
+    }
+    assert_eq!(names(to.path()).len(), 9);
+}
+
+#[tokio::test]
+async fn an_interrupted_transfer_goes_on_where_it_stopped() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let data = bytes(64 << 20);
+    let path = from.path().join("big.bin");
+    fs::write(&path, &data).unwrap();
+
+    let (_server, _client, theirs, ours) = session().await;
+    let cut = Arc::new(AtomicBool::new(false));
+    let mut receiving = ReceiveOptions::default();
+    let session_to_cut = theirs.clone();
+    let cut_once = Arc::clone(&cut);
+    receiving.progress = Some(Arc::new(move |progress| {
+        if progress.done > 8 << 20 && !cut_once.swap(true, Ordering::Relaxed) {
+            session_to_cut.abort("pulled the plug");
+        }
+    }));
+    let (sent, received) =
+        transfer(&ours, &theirs, &path, to.path(), SendOptions::default(), receiving).await;
+    assert!(sent.unwrap_err().retry_helps() && received.unwrap_err().retry_helps());
+    assert!(cut.load(Ordering::Relaxed));
+    let left = names(to.path());
+    assert!(left.len() == 1 && left[0].ends_with(".part"), "{left:?}");
+
+    let (_server, _client, theirs, ours) = session().await;
+    let phases = Arc::new(Mutex::new(Vec::new()));
+    let mut sending = SendOptions::default();
+    let seen = Arc::clone(&phases);
+    sending.progress = Some(Arc::new(move |progress| seen.lock().unwrap().push(progress.phase)));
+    let (sent, received) =
+        transfer(&ours, &theirs, &path, to.path(), sending, ReceiveOptions::default()).await;
+    let (sent, received) = (sent.unwrap(), received.unwrap());
+    assert!(sent.resumed_at >= 8 << 20 && received.resumed_at == sent.resumed_at);
+    assert!(fs::read(received.path).unwrap() == data);
+    assert_eq!(names(to.path()), ["big.bin"]);
+    let phases = phases.lock().unwrap();
+    assert_eq!(phases.first(), Some(&Phase::Checking));
+    assert_eq!(phases.last(), Some(&Phase::Done));
+}
+
+#[tokio::test]
+async fn what_an_earlier_attempt_left_is_compared_before_it_is_used() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let data = bytes(32 << 20);
+    let path = from.path().join("a.bin");
+    fs::write(&path, &data).unwrap();
+
+    let (server, _client, theirs, ours) = session().await;
+    let mut receiving = ReceiveOptions::default();
+    receiving.progress = Some(Arc::new(move |progress| {
+        if progress.done > 4 << 20 {
+            theirs.abort("pulled the plug");
+        }
+    }));
+    let theirs = other_end(&server, &ours).await;
+    let (sent, _) =
+        transfer(&ours, &theirs, &path, to.path(), SendOptions::default(), receiving).await;
+    sent.unwrap_err();
+    let part = to.path().join(&names(to.path())[0]);
+    let mut left = fs::read(&part).unwrap();
+    left[1_000] ^= 1;
+    fs::write(&part, left).unwrap();
+
+    let (_server, _client, theirs, ours) = session().await;
+    let (sent, received) = transfer(
+        &ours,
+        &theirs,
+        &path,
+        to.path(),
+        SendOptions::default(),
+        ReceiveOptions::default(),
+    )
+    .await;
+    assert_eq!(sent.unwrap().resumed_at, 0);
+    assert!(fs::read(received.unwrap().path).unwrap() == data);
+}
+
+#[tokio::test]
+async fn an_existing_file_is_kept_unless_asked() {
+    let (_server, _client, theirs, ours) = session().await;
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = from.path().join("a.txt");
+    fs::write(&path, b"new").unwrap();
+    fs::write(to.path().join("a.txt"), b"old").unwrap();
+    let (sent, received) = transfer(
+        &ours,
+        &theirs,
+        &path,
+        to.path(),
+        SendOptions::default(),
+        ReceiveOptions::default(),
+    )
+    .await;
+    assert_eq!(sent.unwrap_err().code(), "transfer.declined_exists");
+    assert_eq!(received.unwrap_err().code(), "transfer.exists");
+    assert_eq!(fs::read(to.path().join("a.txt")).unwrap(), b"old");
+    assert_eq!(names(to.path()), ["a.txt"]);
+
+    let mut receiving = ReceiveOptions::default();
+    receiving.overwrite = true;
+    let (sent, received) =
+        transfer(&ours, &theirs, &path, to.path(), SendOptions::default(), receiving).await;
+    assert!(sent.is_ok() && received.is_ok());
+    assert_eq!(fs::read(to.path().join("a.txt")).unwrap(), b"new");
+}
+
+#[tokio::test]
+async fn hostile_names_stay_in_the_directory() {
+    let (_server, _client, theirs, ours) = session().await;
+    let (from, outer) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let to = outer.path().join("inner");
+    fs::create_dir(&to).unwrap();
+    let path = from.path().join("a");
+    fs::write(&path, b"x").unwrap();
+    for (name, expected) in [
+        ("../../up", Some("up")),
+        ("/etc/cron", Some("cron")),
+        ("\u{1b}[31m", Some("_[31m")),
+        ("..", None),
+    ] {
+        let mut sending = SendOptions::default();
+        sending.name = Some(name.into());
+        let (sent, received) =
+            transfer(&ours, &theirs, &path, &to, sending, ReceiveOptions::default()).await;
+        match expected {
+            Some(expected) => assert_eq!(received.unwrap().name, expected),
+            None => {
+                assert_eq!(sent.unwrap_err().code(), "transfer.declined_name");
+                assert_eq!(received.unwrap_err().code(), "transfer.name");
+            }
+        }
+    }
+    assert_eq!(names(outer.path()), ["inner"]);
+    assert_eq!(names(&to), ["_[31m", "cron", "up"]);
+}
+
+#[tokio::test]
+async fn what_is_no_file_is_not_sent() {
+    let (_server, _client, _theirs, ours) = session().await;
+    let dir = tempfile::tempdir().unwrap();
+    let error = send_file(&ours, dir.path(), &SendOptions::default()).await.unwrap_err();
+    assert_eq!(error.code(), "transfer.not_a_file");
+    let missing = dir.path().join("missing");
+    let error = send_file(&ours, &missing, &SendOptions::default()).await.unwrap_err();
+    assert_eq!(error.code(), "transfer.file");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_receiver_that_cannot_write_tells_the_sender_at_once() {
+    let (_server, _client, theirs, ours) = session().await;
+    let from = tempfile::tempdir().unwrap();
+    let path = from.path().join("a");
+    fs::write(&path, bytes(20 << 20)).unwrap();
+    let (sent, received) = transfer(
+        &ours,
+        &theirs,
+        &path,
+        Path::new("/proc"),
+        SendOptions::default(),
+        ReceiveOptions::default(),
+    )
+    .await;
+    assert_eq!(sent.unwrap_err().code(), "transfer.declined_other");
+    assert_eq!(received.unwrap_err().code(), "transfer.file");
+}
+
+#[tokio::test]
+async fn several_files_at_once_over_one_session() {
+    let (_server, _client, theirs, ours) = session().await;
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let receiving = tokio::spawn({
+        let dir = to.path().to_owned();
+        async move {
+            let mut tasks = tokio::task::JoinSet::new();
+            for _ in 0..8 {
+                let stream = theirs.accept_stream().await.unwrap();
+                let dir = dir.clone();
+                tasks.spawn(
+                    async move { receive_file(stream, &dir, &ReceiveOptions::default()).await },
+                );
+            }
+            tasks.join_all().await.into_iter().map(Result::unwrap).count()
+        }
+    });
+    let mut sending = tokio::task::JoinSet::new();
+    for at in 0..8 {
+        let path = from.path().join(format!("{at}"));
+        fs::write(&path, bytes(1_000_000 + at)).unwrap();
+        let session = ours.clone();
+        sending.spawn(
+            async move { send_file(&session, &path, &SendOptions::default()).await.unwrap() },
+        );
+    }
+    assert_eq!(sending.join_all().await.len(), 8);
+    assert_eq!(receiving.await.unwrap(), 8);
+    assert_eq!(names(to.path()).len(), 8);
+}
