@@ -28,8 +28,9 @@ pub mod stretch;
 
 pub use coded::Coded;
 pub use context::{
-    Builder, Content, Context, ContextError, FileOptions, FileReport, FoundSlot, Hash, OpenOptions,
-    Plaintext, SealOptions, content_hash,
+    Builder, Content, Context, ContextError, EntropyHealth, FileOptions, FileReport, FoundSlot,
+    Hash, HealthStatus, OpenOptions, Plaintext, SealOptions, State, StateError, content_hash,
+    quick,
 };
 pub use context_data::{ContextData, Integer, MAX_DEPTH, Value};
 pub use envelope::{EnvelopeError, Header, OpenError, SealError};

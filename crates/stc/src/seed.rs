@@ -82,6 +82,15 @@ impl Seed {
         Ok(Self(Kind::Integer(Zeroizing::new(canonical))))
     }
 
+    /// What a guesser has to find, unless the seed is a key.
+    pub(crate) fn phrase(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Kind::Phrase(bytes) => Some(bytes),
+            Kind::Integer(digits) => Some(digits.as_bytes()),
+            Kind::Key(_) => None,
+        }
+    }
+
     /// Reads a printed key that came in as text.
     pub(crate) fn settle(self) -> Result<Self, SeedError> {
         if let Kind::Phrase(bytes) = &self.0 {

@@ -1,16 +1,14 @@
 //! Files, streams and ranges.
 
 use std::{
-    fs::{File, Permissions},
+    fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
     ops::Range,
     path::Path,
     time::{Duration, Instant},
 };
 
-use tempfile::NamedTempFile;
-
-use super::{Context, FileOptions, OpenOptions, SealOptions, prepare::Main};
+use super::{Context, FileOptions, OpenOptions, SealOptions, pending::Pending, prepare::Main};
 use crate::envelope::{
     self, EnvelopeError, FIXED_LEN, Header, Kind, OpenError, SLOT_LEN, SealError, SealingContent,
     read_full,
@@ -70,49 +68,6 @@ fn buffers(workers: usize, header: &Header) -> u64 {
     workers as u64 * (u64::from(header.chunk_len) + 16 + header.trailers_len() as u64 + 1)
 }
 
-/// An output that gets its name only when it is complete.
-struct Pending<'a> {
-    file: NamedTempFile,
-    target: &'a Path,
-    options: &'a FileOptions<'a>,
-}
-
-impl<'a> Pending<'a> {
-    /// `private`: readable by the owner alone. Otherwise the process's mask decides.
-    fn new(target: &'a Path, private: bool, options: &'a FileOptions<'a>) -> io::Result<Self> {
-        if !options.overwrite && target.symlink_metadata().is_ok() {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".stc-").suffix(".part");
-        #[cfg(unix)]
-        builder.permissions(<Permissions as std::os::unix::fs::PermissionsExt>::from_mode(
-            if private { 0o600 } else { 0o666 },
-        ));
-        Ok(Self { file: builder.tempfile_in(folder(target))?, target, options })
-    }
-
-    fn finish(self) -> io::Result<()> {
-        if self.options.durable {
-            self.file.as_file().sync_all()?;
-        }
-        if self.options.overwrite {
-            self.file.persist(self.target)?;
-        } else {
-            self.file.persist_noclobber(self.target)?;
-        }
-        #[cfg(unix)]
-        if self.options.durable {
-            File::open(folder(self.target))?.sync_all()?;
-        }
-        Ok(())
-    }
-}
-
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 impl Context {
     /// Encrypts the file `input` into the file `output`.
     ///
@@ -150,7 +105,7 @@ impl Context {
     ) -> Result<FileReport, SealError> {
         let pending =
             Pending::new(output, false, file_options).map_err(sealing_io("create the output"))?;
-        let writer = pending.file.as_file();
+        let writer = pending.file();
         let report = self.encrypt_stream(reader, len, writer, options, file_options)?;
         pending.finish().map_err(sealing_io("complete the output"))?;
         Ok(report)
@@ -226,7 +181,7 @@ impl Context {
     ) -> Result<FileReport, OpenError> {
         let pending =
             Pending::new(output, true, file_options).map_err(opening_io("create the output"))?;
-        let writer = pending.file.as_file();
+        let writer = pending.file();
         let report = self.decrypt_stream(reader, len, writer, options, file_options)?;
         pending.finish().map_err(opening_io("complete the output"))?;
         Ok(report)

@@ -34,7 +34,7 @@ impl Context {
         self.make(content.into(), options, true).map(|(blob, _)| blob)
     }
 
-    fn make<'a>(
+    pub(super) fn make<'a>(
         &self,
         content: Plaintext<'a>,
         options: &SealOptions<'a>,

@@ -7,23 +7,32 @@
 //! | messages in memory | `messages` |
 //! | files, streams and ranges | `files` |
 //! | hashes and derived keys | `hashing` |
+//! | going back to an earlier state | [`State`] |
+//! | how good seed, password and randomness are | [`EntropyHealth`] |
+//! | one call, no context | [`quick`] |
 //! | stretched passwords and their cache | `passwords` |
 
 mod content;
 mod files;
 mod hashing;
+mod health;
 mod messages;
 mod options;
 mod passwords;
+mod pending;
 mod prepare;
+pub mod quick;
+mod state;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use content::{Content, Plaintext};
 pub use files::{FileReport, FoundSlot};
 pub use hashing::{Hash, content_hash};
+pub use health::{EntropyHealth, HealthStatus};
 pub use options::{FileOptions, OpenOptions, SealOptions};
 use passwords::Passwords;
+pub use state::{State, StateError};
 
 use crate::{
     Key, Seed, SeedError,
@@ -45,11 +54,13 @@ pub struct Context {
     max_kib: u64,
     suite: Suite,
     passwords: Passwords,
+    /// log10 of the guesses that the seed takes; `None` for a key.
+    seed_guesses: Option<f64>,
     moving: Mutex<Moving>,
 }
 
 /// What changes while a context is used.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Moving {
     /// Counts [`Context::update`].
     pub(crate) epoch: u32,
@@ -61,6 +72,8 @@ pub(crate) struct Moving {
     pub(crate) envelopes: u64,
     /// Plaintext bytes sealed in this epoch, padding and empty slots included.
     pub(crate) bytes: u64,
+    /// log10 of the guesses that the weakest password used for sealing takes.
+    pub(crate) weakest_password: Option<f64>,
 }
 
 /// How a context is to be made.
@@ -112,23 +125,26 @@ impl Builder {
     /// [`ContextError`] for an empty seed, a misspelt key, a cost out of range, or no randomness.
     pub fn build(self) -> Result<Context, ContextError> {
         let cost = self.cost.map_err(SeedError::Stretch)?;
-        let root = match &self.seed {
+        let seed = self.seed.map(Seed::settle).transpose()?;
+        let root = match &seed {
             Some(seed) => seed.root(&self.realm, cost)?,
             None => Key::from_bytes([0; 32]),
         };
         Ok(Context {
             root,
-            seeded: self.seed.is_some(),
+            seeded: seed.is_some(),
             cost,
             max_kib: self.max_kib,
             suite: Suite::preferred(),
             passwords: Passwords::new(Key::generate()?),
+            seed_guesses: seed.as_ref().and_then(Seed::phrase).map(health::guesses_log10),
             moving: Mutex::new(Moving {
                 epoch: 0,
                 password_salt: random::bytes()?,
                 position: 0,
                 envelopes: 0,
                 bytes: 0,
+                weakest_password: None,
             }),
         })
     }
@@ -244,7 +260,16 @@ impl Context {
 
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { root: _, seeded, cost, max_kib, suite, passwords: _, moving: _ } = self;
+        let Self {
+            root: _,
+            seeded,
+            cost,
+            max_kib,
+            suite,
+            passwords: _,
+            seed_guesses: _,
+            moving: _,
+        } = self;
         f.debug_struct("Context")
             .field("seeded", seeded)
             .field("cost", cost)

@@ -140,7 +140,12 @@ impl Context {
         for (password, (kind, content)) in passwords.into_iter().zip(contents) {
             let password = match password {
                 Some(password) => {
-                    Some(self.passwords.stretched(password, &header.password_salt, self.cost)?.0)
+                    let salt = &header.password_salt;
+                    let (key, new) = self.passwords.stretched(password, salt, self.cost)?;
+                    if new {
+                        self.note_password(password);
+                    }
+                    Some(key)
                 }
                 None => None,
             };
