@@ -12,6 +12,8 @@
 //! | workers that read, compute and write in turns | `turns` |
 //! | what can go wrong | `error` |
 
+#[cfg(test)]
+mod collision;
 mod digest;
 mod error;
 mod geometry;

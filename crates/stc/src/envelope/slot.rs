@@ -76,7 +76,7 @@ impl Slot {
 
     /// The commitment to the key. It is a keyed BLAKE3 output of 32 bytes: finding two keys with
     /// one commitment is finding a collision of BLAKE3.
-    fn commitment(&self) -> [u8; COMMITMENT_LEN] {
+    pub(super) fn commitment(&self) -> [u8; COMMITMENT_LEN] {
         *self.subkey("stc v1 commitment").as_bytes()
     }
 
