@@ -23,6 +23,7 @@ mod id;
 mod identity;
 mod keyring;
 mod node;
+mod pool;
 pub mod priority;
 mod reason;
 mod recent;
@@ -48,11 +49,12 @@ pub use node::{
     ConnectError, Mode, Node, NodeBuilder, NodeStats, Packet, SendReport, SessionCounts,
     StartError, TransportStats,
 };
+pub use pool::SessionPool;
 pub use priority::Priority;
 pub use reason::{CloseReason, Refusal};
 pub use seed::{SeedError, SeedWarning, SharedSeed};
-pub use session::{Session, SessionStats};
+pub use session::{FrameError, Session, SessionStats};
 pub use stc::Coded;
-pub use stream::{RawStream, Stream, StreamError, StreamOptions, StreamStats};
+pub use stream::{DeliveryStats, RawStream, Stream, StreamError, StreamOptions, StreamStats};
 pub use value::{Fields, Value};
 pub use wire::{HandshakeError, WireError};

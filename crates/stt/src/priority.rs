@@ -48,10 +48,15 @@ impl Priority {
         self.0
     }
 
-    /// The number as the QUIC engine orders streams: higher goes first.
-    #[must_use]
-    pub fn engine_order(self) -> i32 {
-        i32::from(self.0)
+    /// The number as the QUIC engine orders streams: higher goes first, and 0 is where streams
+    /// begin.
+    pub(crate) fn engine_order(self) -> i32 {
+        i32::from(self.0) - i32::from(Self::default().0)
+    }
+
+    pub(crate) fn from_engine_order(order: i32) -> Self {
+        let value = (order + i32::from(Self::default().0)).clamp(0, 1000);
+        Self(u16::try_from(value).unwrap_or_default())
     }
 
     /// The priority nearest to `share` of 1000.

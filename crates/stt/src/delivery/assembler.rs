@@ -245,7 +245,7 @@ mod tests {
     use crate::delivery::{OverheadCap, Probability, RepairPlanner, ShardEncoder};
 
     fn encoder() -> ShardEncoder {
-        ShardEncoder::new(RepairPlanner::new(OverheadCap::default()))
+        ShardEncoder::new(RepairPlanner::new())
     }
 
     fn p(value: f64) -> Probability {
@@ -259,7 +259,7 @@ mod tests {
         ) {
             let mut random = fastrand::Rng::with_seed(seed);
             let message: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(length).collect();
-            let encoded = encoder().encode(3, &message, p(0.999), datagram);
+            let encoded = encoder().encode(3, &message, p(0.999), OverheadCap::default(), datagram);
             let Ok((plan, mut packets)) = encoded else { return Ok(()) };
             prop_assert!(packets.iter().all(|packet| packet.len() <= datagram));
             prop_assert_eq!(packets.len(), usize::from(plan.data + plan.repair));
@@ -296,7 +296,8 @@ mod tests {
         let (mut encoder, mut assembler) = (encoder(), ShardAssembler::default());
         let mut first = Vec::new();
         for _ in 0..=ShardAssembler::MAX_PENDING {
-            let (_, packets) = encoder.encode(0, &[1; 2_000], p(0.5), 1_100).unwrap();
+            let (_, packets) =
+                encoder.encode(0, &[1; 2_000], p(0.5), OverheadCap::default(), 1_100).unwrap();
             assert_eq!(assembler.packet(packets[0].clone()), Ok(None));
             first.push(packets);
         }
@@ -307,8 +308,10 @@ mod tests {
 
     #[test]
     fn a_packet_that_contradicts_its_message_is_refused() {
-        let (_, packets) = encoder().encode(0, &[1; 2_000], p(0.5), 1_100).unwrap();
-        let (_, other) = encoder().encode(0, &[1; 1_999], p(0.5), 1_100).unwrap();
+        let (_, packets) =
+            encoder().encode(0, &[1; 2_000], p(0.5), OverheadCap::default(), 1_100).unwrap();
+        let (_, other) =
+            encoder().encode(0, &[1; 1_999], p(0.5), OverheadCap::default(), 1_100).unwrap();
         let mut assembler = ShardAssembler::default();
         assert_eq!(assembler.packet(packets[0].clone()), Ok(None));
         assert_eq!(assembler.packet(other[1].clone()), Err(DeliveryError::Malformed));
@@ -317,9 +320,9 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let narrow = encoder().encode(0, b"x", p(0.5), 23);
+        let narrow = encoder().encode(0, b"x", p(0.5), OverheadCap::default(), 23);
         assert_eq!(narrow.unwrap_err(), DeliveryError::PathTooNarrow { got: 23, need: 24 });
-        let long = encoder().encode(0, &[0; 100_000], p(0.5), 122);
+        let long = encoder().encode(0, &[0; 100_000], p(0.5), OverheadCap::default(), 122);
         assert_eq!(long.unwrap_err(), DeliveryError::TooLong { got: 100_000, max: 25_600 });
     }
 }

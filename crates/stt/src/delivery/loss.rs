@@ -198,7 +198,8 @@ pub struct LossEstimator {
 impl LossEstimator {
     /// Packets after which what is known weighs only half.
     pub const WINDOW: f64 = 8_192.0;
-    /// Loss that is assumed before anything was measured, as if it had been seen over 100 packets.
+    /// Loss that is assumed before anything was measured, as if it had been seen over 100 packets,
+    /// with 20 lost ones of which none was followed by another more often than chance has it.
     pub const PRIOR_LOSS: f64 = 0.02;
 
     /// Without any measurement: [`Self::PRIOR_LOSS`], at random.
@@ -208,8 +209,8 @@ impl LossEstimator {
         let counts = [
             100.0 * (1.0 - loss) * (1.0 - loss),
             100.0 * (1.0 - loss) * loss,
-            100.0 * loss * (1.0 - loss),
-            100.0 * loss * loss,
+            20.0 * (1.0 - loss),
+            20.0 * loss,
         ];
         Self { counts, last_report: LossCounts::default(), observed: 0 }
     }

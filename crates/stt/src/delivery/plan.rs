@@ -27,11 +27,10 @@ pub struct Plan {
 #[derive(Clone, Debug)]
 pub struct RepairPlanner {
     estimator: LossEstimator,
-    cap: OverheadCap,
     /// The model that the plans below were made with, and how much had been observed then.
     model: LossModel,
     model_at: u64,
-    plans: HashMap<(u16, u64), Plan>,
+    plans: HashMap<(u16, u16, u64), Plan>,
 }
 
 impl OverheadCap {
@@ -76,10 +75,10 @@ impl RepairPlanner {
 
     /// A planner that knows nothing of the path yet.
     #[must_use]
-    pub fn new(cap: OverheadCap) -> Self {
+    pub fn new() -> Self {
         let estimator = LossEstimator::new();
         let model = estimator.cautious();
-        Self { estimator, cap, model, model_at: 0, plans: HashMap::new() }
+        Self { estimator, model, model_at: 0, plans: HashMap::new() }
     }
 
     /// The estimate that plans are made from.
@@ -101,18 +100,25 @@ impl RepairPlanner {
     }
 
     /// The plan for a message of `data` packets, clamped to 1 to [`MAX_DATA_SHARDS`].
-    pub fn plan(&mut self, data: u16, wanted: Probability) -> Plan {
+    pub fn plan(&mut self, data: u16, wanted: Probability, cap: OverheadCap) -> Plan {
         let data = data.clamp(1, MAX_DATA_SHARDS);
-        let key = (data, wanted.get().to_bits());
+        let most = cap.repair(data);
+        let key = (data, most, wanted.get().to_bits());
         if let Some(plan) = self.plans.get(&key) {
             return *plan;
         }
-        let plan = make(self.model, data, self.cap.repair(data), wanted);
+        let plan = make(self.model, data, most, wanted);
         if self.plans.len() >= Self::MAX_PLANS {
             self.plans.clear();
         }
         self.plans.insert(key, plan);
         plan
+    }
+}
+
+impl Default for RepairPlanner {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -245,7 +251,7 @@ mod tests {
         assert_eq!((plan.repair, plan.shortfall), (1, Some(p(0.99))));
         assert!((plan.probability - 0.96).abs() < 1e-12);
         let none = OverheadCap::new(0.0).unwrap();
-        assert_eq!(RepairPlanner::new(none).plan(10, p(0.9)).repair, 0);
+        assert_eq!(RepairPlanner::new().plan(10, p(0.9), none).repair, 0);
         assert!(OverheadCap::new(f64::NAN).is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{DeliveryError, Plan, Probability, RepairPlanner};
+use super::{DeliveryError, OverheadCap, Plan, Probability, RepairPlanner};
 
 /// Most packets that carry a message. With 1,200-byte datagrams that is a message of 300 kB.
 pub const MAX_DATA_SHARDS: u16 = 256;
@@ -116,6 +116,7 @@ impl ShardEncoder {
         stream: u32,
         message: &[u8],
         wanted: Probability,
+        cap: OverheadCap,
         datagram: usize,
     ) -> Result<(Plan, Vec<Bytes>), DeliveryError> {
         let room = datagram.saturating_sub(ShardHeader::LEN) & !1;
@@ -131,7 +132,7 @@ impl ShardEncoder {
             return Err(too_long);
         }
         let length = u32::try_from(message.len()).map_err(|_| too_long)?;
-        let plan = self.planner.plan(data, wanted);
+        let plan = self.planner.plan(data, wanted, cap);
         let size = shard_len(message.len(), data);
         let mut shards: Vec<Vec<u8>> = message.chunks(size).map(<[u8]>::to_vec).collect();
         shards.resize(usize::from(data), Vec::new());

@@ -192,6 +192,11 @@ impl Hub {
         &self.events
     }
 
+    /// Tells listeners of something that needs attention.
+    pub(crate) fn warn(&self, code: &'static str, details: String) {
+        self.events.emit(Event::Warning { code, details });
+    }
+
     /// Tells listeners of a message before it reaches `receive`.
     pub(crate) fn data_received(&self, packet: &Packet) {
         if self.events.wants(EventKind::DataReceived) {

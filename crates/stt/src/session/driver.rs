@@ -91,4 +91,8 @@ pub(super) mod code {
     pub(in super::super) const HEADER: VarInt = VarInt::from_u32(0x01);
     /// There are too many streams.
     pub(in super::super) const TOO_MANY: VarInt = VarInt::from_u32(0x02);
+    /// A message was given up because its deadline passed.
+    pub(in super::super) const LATE: u32 = 0x03;
+    /// A message with a deadline is too long.
+    pub(in super::super) const TOO_LONG: VarInt = VarInt::from_u32(0x04);
 }

@@ -26,6 +26,10 @@ impl Session {
         Self { shared }
     }
 
+    pub(super) const fn shared(&self) -> &Arc<SessionShared> {
+        &self.shared
+    }
+
     /// Its id: 8 bytes that both sides derived and nobody sent.
     #[must_use]
     pub fn id(&self) -> SessionId {
@@ -127,6 +131,17 @@ impl Session {
             Ok(()) = answer => Ok(started.elapsed()),
             reason = self.shared.closed() => Err(StreamError::SessionEnded(reason)),
         }
+    }
+
+    /// Notes that a content was read or asked for, which raises the adaptive priority of messages
+    /// that hold it.
+    pub fn content_accessed(&self, content: &crate::affinity::ContentHash) {
+        self.shared.adaptive.accessed(content);
+    }
+
+    /// How likely the peer holds what is asked of it, for adaptive priorities.
+    pub(crate) fn set_affinity(&self, affinity: f64) {
+        self.shared.adaptive.set_affinity(affinity);
     }
 
     /// Figures of this session.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use quinn::RecvStream;
 
 use super::{
-    SessionShared, control,
+    SessionShared, control, deadline,
     driver::{code, read_end},
 };
 use crate::{
@@ -37,6 +37,9 @@ pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream) {
     };
     match header {
         Header::Control => control::read(&session, quic, header_len, early).await,
+        Header::Message { id } => {
+            deadline::receive(&session, id, quic, header_len, early).await;
+        }
         Header::Stream { raw, id } => {
             let stream = match attach(&session, id, &quic).await {
                 Ok(stream) => stream,
@@ -46,7 +49,7 @@ pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream) {
                 }
             };
             stream.inbound.start(raw);
-            if !raw && !stream.is_claimed() {
+            if !raw && !stream.is_claimed() && stream.start_forwarding() {
                 tokio::spawn(forward(Arc::clone(&session), Arc::clone(&stream)));
             }
             session.stream_arrived();
@@ -144,14 +147,19 @@ fn violated(session: &SessionShared, error: StreamError) -> End {
 }
 
 /// Hands the messages of a stream that nobody claimed to the node's `receive`, once that is called.
-async fn forward(session: Arc<SessionShared>, stream: Arc<StreamShared>) {
+pub(super) async fn forward(session: Arc<SessionShared>, stream: Arc<StreamShared>) {
+    forward_all(&session, &stream).await;
+    stream.stop_forwarding();
+}
+
+async fn forward_all(session: &Arc<SessionShared>, stream: &Arc<StreamShared>) {
     let hub = Arc::clone(&session.hub);
     tokio::select! {
         biased;
         () = stream.claimed() => return,
         () = hub.receiving() => {}
     }
-    let handle = Stream { shared: Arc::clone(&stream), session: Arc::clone(&session) };
+    let handle = Stream { shared: Arc::clone(stream), session: Arc::clone(session) };
     loop {
         let permit = tokio::select! {
             biased;

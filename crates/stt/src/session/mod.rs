@@ -6,10 +6,17 @@
 //! | the numbers of streams | `table` |
 //! | what all tasks of a session share | `shared` |
 //! | the tasks: whole session, one direction each | `driver`, `inbound`, `outbound` |
+//! | delivery in datagrams and by a deadline | `datagrams`, `deadline` |
+//! | frames of the application | `frames` |
+//! | adaptive priorities | `adaptive` |
 //! | records between the two sessions (credit) | `control` |
 
+mod adaptive;
 mod control;
+mod datagrams;
+mod deadline;
 mod driver;
+mod frames;
 mod handle;
 mod inbound;
 mod outbound;
@@ -17,6 +24,7 @@ mod shared;
 mod stats;
 mod table;
 
+pub use frames::FrameError;
 pub use handle::Session;
 pub(crate) use shared::{SessionShared, SessionStart};
 pub use stats::SessionStats;

@@ -9,9 +9,16 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
-use super::{control::Control, driver, outbound, table::Table};
+use super::{
+    adaptive::Adaptive,
+    control::Control,
+    datagrams::{self, Datagrams},
+    deadline::{self, Deadlines},
+    driver, outbound,
+    table::Table,
+};
 use crate::{
-    CloseReason, NodeId, SessionId, StreamError, StreamOptions,
+    CloseReason, Delivery, NodeId, SessionId, StreamError, StreamOptions,
     node::Hub,
     stream::{StreamShared, inbound::End, outbound::Pushed},
     wire::{CloseLatch, Established, Exporter},
@@ -36,6 +43,9 @@ pub(crate) struct SessionShared {
     pub(crate) since: Instant,
     pub(crate) hub: Arc<Hub>,
     pub(crate) control: Control,
+    pub(super) datagrams: Datagrams,
+    pub(super) deadlines: Deadlines,
+    pub(crate) adaptive: Adaptive,
     latch: CloseLatch,
     table: Mutex<Table>,
     /// A stream of the peer that nobody has claimed came in.
@@ -67,6 +77,9 @@ impl SessionShared {
             peer_listens: established.peer_listens,
             since: Instant::now(),
             control: Control::default(),
+            datagrams: Datagrams::default(),
+            deadlines: Deadlines::default(),
+            adaptive: Adaptive::default(),
             latch: established.latch,
             table: Mutex::new(Table::new(
                 established.initiator,
@@ -80,6 +93,7 @@ impl SessionShared {
             hub,
         });
         tokio::spawn(driver::run(Arc::clone(&session)));
+        tokio::spawn(datagrams::run(Arc::clone(&session)));
         session
     }
 
@@ -98,10 +112,7 @@ impl SessionShared {
             Some(id) => self.table().get_or_make(id)?,
             None => self.table().make()?,
         };
-        if let Some(max) = options.max_frame_size {
-            stream.inbound.set_max_frame_size(max);
-            stream.outbound.set_max_frame_size(max);
-        }
+        stream.configure(options);
         stream.claim();
         Ok(stream)
     }
@@ -125,6 +136,27 @@ impl SessionShared {
         Ok(pushed == Pushed::Queued)
     }
 
+    /// Sends a message in another way than as a part of its reliable stream.
+    pub(crate) async fn send_apart(
+        self: &Arc<Self>,
+        stream: &Arc<StreamShared>,
+        message: &[u8],
+        delivery: Delivery,
+    ) -> Result<(), StreamError> {
+        match delivery {
+            Delivery::Deadline(within) => {
+                deadline::send(self, stream, Bytes::copy_from_slice(message), within).await
+            }
+            Delivery::Probabilistic(chance) => {
+                let wanted = chance.for_message(message);
+                datagrams::send_coded(self, stream, message, wanted).await
+            }
+            Delivery::Reliable | Delivery::Datagram => {
+                datagrams::send_message(self, stream, message).await
+            }
+        }
+    }
+
     /// The next stream that the peer opened and nobody claimed, claimed for the caller.
     pub(crate) async fn accept(&self) -> Result<Arc<StreamShared>, StreamError> {
         let mut ended = self.ended.subscribe();
@@ -136,7 +168,7 @@ impl SessionShared {
                 .table()
                 .all()
                 .into_iter()
-                .filter(|stream| stream.has_started_receiving() && !stream.is_claimed())
+                .filter(|stream| stream.has_arrived() && !stream.is_claimed())
                 .min_by_key(|stream| stream.inbound_quic.load(Ordering::Acquire));
             if let Some(stream) = next {
                 if stream.claim() {

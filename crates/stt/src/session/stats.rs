@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::SessionShared;
+use crate::delivery::AssemblerStats;
 
 /// Figures of one session, from its start until now.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,11 +31,18 @@ pub struct SessionStats {
     pub congestion_window: u64,
     /// Streams in which something may still happen.
     pub active_streams: usize,
+    /// What arrived of repair-coded messages.
+    pub repair: AssemblerStats,
+    /// Datagrams of a kind that this side does not know.
+    pub unknown_datagrams: u64,
+    /// Messages and frames outside of any order that arrived and found their queue full.
+    pub dropped_messages: u64,
 }
 
 impl SessionStats {
     pub(super) fn of(session: &SessionShared) -> Self {
         let quic = session.connection.stats();
+        let (unknown_datagrams, dropped_messages) = session.datagrams.lost();
         Self {
             age: session.since.elapsed(),
             handshake_time: session.handshake_time,
@@ -47,6 +55,9 @@ impl SessionStats {
             path_mtu: quic.path.current_mtu,
             congestion_window: quic.path.cwnd,
             active_streams: session.table().active(),
+            repair: session.datagrams.assembled(),
+            unknown_datagrams,
+            dropped_messages,
         }
     }
 }

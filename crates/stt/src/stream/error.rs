@@ -45,6 +45,14 @@ pub enum StreamError {
         /// Which rule.
         rule: &'static str,
     },
+    /// A message with a deadline found no place before it passed, because too many were on their way.
+    #[error("a message on stream {id} was not sent within {} ms", within.as_millis())]
+    Late {
+        /// Its number.
+        id: u32,
+        /// The time that it had.
+        within: std::time::Duration,
+    },
     /// There are as many streams in this session as there may be.
     #[error("the session has {max} streams open, which is the most it may have")]
     TooMany {
@@ -64,6 +72,7 @@ impl StreamError {
         "stream.reset",
         "stream.kind",
         "stream.protocol",
+        "stream.late",
         "stream.too_many",
         "stream.session_ended",
     ];
@@ -77,13 +86,14 @@ impl stc::Coded for StreamError {
             Self::Reset { .. } => "stream.reset",
             Self::Kind { .. } => "stream.kind",
             Self::Protocol { .. } => "stream.protocol",
+            Self::Late { .. } => "stream.late",
             Self::TooMany { .. } => "stream.too_many",
             Self::SessionEnded(_) => "stream.session_ended",
         }
     }
 
     fn retry_helps(&self) -> bool {
-        matches!(self, Self::TooMany { .. })
+        matches!(self, Self::TooMany { .. } | Self::Late { .. })
     }
 
     fn hint(&self) -> Option<&'static str> {
@@ -106,6 +116,7 @@ impl From<StreamError> for std::io::Error {
             StreamError::Reset { .. } => ErrorKind::ConnectionReset,
             StreamError::SessionEnded(_) => ErrorKind::ConnectionAborted,
             StreamError::TooMany { .. } => ErrorKind::WouldBlock,
+            StreamError::Late { .. } => ErrorKind::TimedOut,
             _ => ErrorKind::InvalidData,
         };
         Self::new(kind, error)

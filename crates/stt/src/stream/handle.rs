@@ -12,14 +12,23 @@ use super::{
     RawStream, StreamError,
     inbound::{Inbound, Taken},
     outbound::{Outbound, Pushed},
+    sending::{DeliveryStats, Sending},
 };
-use crate::session::SessionShared;
+use crate::{
+    delivery::{Delivery, OverheadCap},
+    priority::{Priority, PriorityReport},
+    session::SessionShared,
+};
 
 /// How to open a stream.
 #[derive(Clone, Debug, Default)]
 pub struct StreamOptions {
     pub(crate) id: Option<u32>,
     pub(crate) max_frame_size: Option<u64>,
+    pub(crate) delivery: Option<Delivery>,
+    pub(crate) cap: Option<OverheadCap>,
+    pub(crate) priority: Option<Priority>,
+    pub(crate) adaptive: bool,
 }
 
 impl StreamOptions {
@@ -43,6 +52,35 @@ impl StreamOptions {
     #[must_use]
     pub const fn max_frame_size(mut self, bytes: u64) -> Self {
         self.max_frame_size = Some(bytes);
+        self
+    }
+
+    /// How sure this side's messages arrive, and how late they may be. Default:
+    /// [`Delivery::Reliable`]. The two sides need not agree.
+    #[must_use]
+    pub const fn delivery(mut self, delivery: Delivery) -> Self {
+        self.delivery = Some(delivery);
+        self
+    }
+
+    /// Most repair packets over data packets for [`Delivery::Probabilistic`]. Default: 100 %.
+    #[must_use]
+    pub const fn overhead_cap(mut self, cap: OverheadCap) -> Self {
+        self.cap = Some(cap);
+        self
+    }
+
+    /// How urgent this side's messages are. Default: 500.
+    #[must_use]
+    pub const fn priority(mut self, priority: Priority) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+
+    /// Lets the priority follow each message, as [`crate::priority::AdaptivePriority`] says.
+    #[must_use]
+    pub const fn adaptive_priority(mut self) -> Self {
+        self.adaptive = true;
         self
     }
 }
@@ -74,6 +112,12 @@ pub(crate) struct StreamShared {
     pub(crate) inbound_quic: AtomicU64,
     /// A task writes the sending direction.
     writing: AtomicBool,
+    /// Delivery mode and priority of the sending direction.
+    pub(crate) sending: Sending,
+    /// A message came outside of any order.
+    loose: AtomicBool,
+    /// A task hands messages to the node.
+    forwarding: AtomicBool,
 }
 
 impl StreamShared {
@@ -100,6 +144,9 @@ impl StreamShared {
             claim: Notify::new(),
             inbound_quic: AtomicU64::new(u64::MAX),
             writing: AtomicBool::new(writing),
+            sending: Sending::default(),
+            loose: AtomicBool::new(false),
+            forwarding: AtomicBool::new(false),
         }
     }
 
@@ -128,6 +175,39 @@ impl StreamShared {
 
     pub(crate) fn has_started_receiving(&self) -> bool {
         self.inbound_quic.load(Ordering::Acquire) != u64::MAX
+    }
+
+    /// Whether anything came, in whatever way.
+    pub(crate) fn has_arrived(&self) -> bool {
+        self.has_started_receiving() || self.loose.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn loose_arrived(&self) {
+        self.loose.store(true, Ordering::Release);
+    }
+
+    /// True for the first caller, who hands this stream's messages to the node.
+    pub(crate) fn start_forwarding(&self) -> bool {
+        !self.forwarding.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn stop_forwarding(&self) {
+        self.forwarding.store(false, Ordering::Release);
+    }
+
+    /// Takes over what was asked for when the stream was opened.
+    pub(crate) fn configure(&self, options: &StreamOptions) {
+        if let Some(max) = options.max_frame_size {
+            self.inbound.set_max_frame_size(max);
+            self.outbound.set_max_frame_size(max);
+        }
+        if let Some(priority) = options.priority {
+            self.outbound.set_priority(priority.engine_order());
+        }
+        let mut sending = self.sending.lock();
+        sending.delivery = options.delivery.unwrap_or(sending.delivery);
+        sending.cap = options.cap.unwrap_or(sending.cap);
+        sending.adaptive |= options.adaptive;
     }
 
     pub(crate) fn is_writing(&self) -> bool {
@@ -181,6 +261,9 @@ impl Stream {
     /// bytes, [`StreamError::Reset`] when the peer gave the stream up, or
     /// [`StreamError::SessionEnded`].
     pub async fn send(&self, message: &[u8]) -> Result<(), StreamError> {
+        if let Some(delivery) = self.prepare(message)? {
+            return self.session.send_apart(&self.shared, message, delivery).await;
+        }
         let attempt = || self.shared.outbound.push_message(message);
         self.queue(attempt).await
     }
@@ -190,11 +273,15 @@ impl Stream {
     /// # Errors
     /// As [`send`](Self::send).
     pub async fn send_bytes(&self, message: Bytes) -> Result<(), StreamError> {
+        if let Some(delivery) = self.prepare(&message)? {
+            return self.session.send_apart(&self.shared, &message, delivery).await;
+        }
         let attempt = || self.shared.outbound.push_message_bytes(&message);
         self.queue(attempt).await
     }
 
-    /// As [`send_bytes`](Self::send_bytes), but never waits: false when the queue is full.
+    /// As [`send_bytes`](Self::send_bytes), but never waits: false when the queue is full. Always
+    /// reliable, whatever the stream's delivery mode.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -202,6 +289,31 @@ impl Stream {
         let pushed = self.shared.outbound.push_message_bytes(message)?;
         self.session.ensure_writer(&self.shared);
         Ok(pushed == Pushed::Queued)
+    }
+
+    /// Sets the priority, if it is adaptive, and gives back the delivery mode unless that is
+    /// reliable.
+    fn prepare(&self, message: &[u8]) -> Result<Option<Delivery>, StreamError> {
+        let (delivery, adaptive) = {
+            let sending = self.shared.sending.lock();
+            (sending.delivery, sending.adaptive)
+        };
+        if adaptive {
+            let report = self.session.assess(message);
+            self.shared.outbound.set_priority(report.priority.engine_order());
+            self.shared.sending.lock().report = Some(report);
+        }
+        if delivery == Delivery::Reliable {
+            return Ok(None);
+        }
+        let (len, max) = (u64::try_from(message.len()).unwrap_or(u64::MAX), self.max_frame_size());
+        if len > max {
+            return Err(StreamError::FrameTooLarge { len, max });
+        }
+        if self.is_closed() {
+            return Err(StreamError::Closed { id: self.id() });
+        }
+        Ok(Some(delivery))
     }
 
     async fn queue(
@@ -295,9 +407,35 @@ impl Stream {
     }
 
     /// How urgent this side's direction is against the other streams of the session: of two that
-    /// have bytes to send, the higher number goes first. Default: 0.
-    pub fn set_priority(&self, priority: i32) {
-        self.shared.outbound.set_priority(priority);
+    /// have bytes to send, the higher number goes first. Default: 500. It holds for what is queued
+    /// already, too; datagrams go before all streams.
+    pub fn set_priority(&self, priority: Priority) {
+        self.shared.outbound.set_priority(priority.engine_order());
+    }
+
+    /// How urgent it is now.
+    #[must_use]
+    pub fn priority(&self) -> Priority {
+        Priority::from_engine_order(self.shared.outbound.priority())
+    }
+
+    /// How the priority of the last message came about, if it is adaptive.
+    #[must_use]
+    pub fn priority_report(&self) -> Option<PriorityReport> {
+        self.shared.sending.lock().report
+    }
+
+    /// How sure this side's messages arrive.
+    #[must_use]
+    pub fn delivery(&self) -> Delivery {
+        self.shared.sending.lock().delivery
+    }
+
+    /// What the delivery mode did so far; here the sender sees a probability that the overhead cap
+    /// does not allow. The first of a row is also a `warning` event, `delivery.shortfall`.
+    #[must_use]
+    pub fn delivery_stats(&self) -> DeliveryStats {
+        self.shared.sending.lock().stats
     }
 
     /// What went through it.

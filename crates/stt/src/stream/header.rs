@@ -19,6 +19,11 @@ pub(crate) enum Header {
         /// Its number.
         id: u32,
     },
+    /// One message with a deadline, to the end of the QUIC stream.
+    Message {
+        /// Number of the stream that it belongs to.
+        id: u32,
+    },
 }
 
 /// The bytes are no header.
@@ -37,6 +42,10 @@ impl Header {
                 varint::put(out, if raw { 2 } else { 1 });
                 varint::put(out, u64::from(id));
             }
+            Self::Message { id } => {
+                varint::put(out, 3);
+                varint::put(out, u64::from(id));
+            }
         }
     }
 
@@ -47,10 +56,14 @@ impl Header {
         let Some(kind) = varint::take(&mut rest) else { return Ok(None) };
         let header = match kind {
             0 => Self::Control,
-            1 | 2 => match varint::take(&mut rest) {
+            1..=3 => match varint::take(&mut rest) {
                 Some(id) => {
                     let id = u32::try_from(id).map_err(|_| Malformed)?;
-                    Self::Stream { raw: kind == 2, id }
+                    if kind == 3 {
+                        Self::Message { id }
+                    } else {
+                        Self::Stream { raw: kind == 2, id }
+                    }
                 }
                 None => return Ok(None),
             },
@@ -69,7 +82,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_header_comes_back(raw: bool, id: u32) {
-            for header in [Header::Control, Header::Stream { raw, id }] {
+            for header in [Header::Control, Header::Stream { raw, id }, Header::Message { id }] {
                 let mut bytes = Vec::new();
                 header.put(&mut bytes);
                 for cut in 0..bytes.len() {
@@ -89,7 +102,7 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_and_a_number_beyond_32_bits_are_malformed() {
-        assert_eq!(Header::parse(&[3, 0]), Err(Malformed));
+        assert_eq!(Header::parse(&[4, 0]), Err(Malformed));
         assert_eq!(Header::parse(&[1, 0xc0, 0, 0, 1, 0, 0, 0, 0]), Err(Malformed));
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::{StreamError, credit::ReceiveCredit, reassembly::Reassembly, varint};
+use super::{StreamError, credit::ReceiveCredit, loose::Loose, reassembly::Reassembly, varint};
 
 /// How a direction came to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,8 @@ struct State {
     /// The direction carries raw bytes; unknown until its header arrived.
     raw: Option<bool>,
     end: Option<End>,
+    /// Whole messages that are in no order.
+    loose: Loose,
     /// Length of the message whose bytes are being collected.
     length: Option<usize>,
     /// Its bytes so far, when it is longer than what was there at once.
@@ -71,6 +73,7 @@ impl Inbound {
                 credit: ReceiveCredit::default(),
                 raw: None,
                 end: None,
+                loose: Loose::default(),
                 length: None,
                 partial: Vec::new(),
                 max_frame_size,
@@ -120,6 +123,14 @@ impl Inbound {
         Ok(())
     }
 
+    /// A whole message that is in no order. False if there is no room for it.
+    pub(crate) fn feed_loose(&self, message: Bytes) -> bool {
+        let mut state = self.lock();
+        let fits = state.loose.push(message);
+        self.wake(state);
+        fits
+    }
+
     /// No more bytes will come. The first reason stays.
     pub(crate) fn end(&self, end: End) {
         let mut state = self.lock();
@@ -142,7 +153,10 @@ impl Inbound {
     /// Whether nothing more can be taken.
     pub(crate) fn is_done(&self) -> bool {
         let state = self.lock();
-        state.end.is_some() && state.assembly.ready_len() == 0 && state.partial.is_empty()
+        state.end.is_some()
+            && state.assembly.ready_len() == 0
+            && state.partial.is_empty()
+            && state.loose.is_empty()
     }
 
     /// Messages and bytes that the application took.
@@ -186,7 +200,11 @@ impl Inbound {
     /// Whether more than `known` bytes are in order now, or nothing will come any more.
     pub(crate) fn changed_from(&self, known: usize) -> Taken<()> {
         let state = self.lock();
-        if state.assembly.ready_len() == known { state.at_end(self.id) } else { Taken::Got(()) }
+        if state.assembly.ready_len() == known && state.loose.is_empty() {
+            state.at_end(self.id)
+        } else {
+            Taken::Got(())
+        }
     }
 
     /// The next message, and whether it is time to raise the limit.
@@ -243,6 +261,11 @@ impl State {
     }
 
     fn take_message(&mut self, id: u32) -> Taken<Bytes> {
+        if let Some(message) = self.loose.pop() {
+            self.messages += 1;
+            self.bytes += u64::try_from(message.len()).unwrap_or(u64::MAX);
+            return Taken::Got(message);
+        }
         match self.raw {
             Some(true) => return Taken::Failed(StreamError::Kind { id, raw: true }),
             None => return self.at_end(id),

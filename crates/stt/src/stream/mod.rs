@@ -5,6 +5,8 @@
 //! | what the application holds | [`Stream`] (`handle`), [`RawStream`] (`raw`) |
 //! | the queue towards QUIC | `outbound` |
 //! | what arrived, in order | `inbound`, `reassembly` |
+//! | messages in no order | `loose` |
+//! | delivery mode of a direction | `sending` |
 //! | how far a sender may go | `credit` |
 //! | bytes on the wire | `header`, `varint` |
 //!
@@ -15,12 +17,15 @@ mod error;
 mod handle;
 pub(crate) mod header;
 pub(crate) mod inbound;
+pub(crate) mod loose;
 pub(crate) mod outbound;
 mod raw;
 pub(crate) mod reassembly;
+mod sending;
 pub(crate) mod varint;
 
 pub use error::StreamError;
 pub(crate) use handle::StreamShared;
 pub use handle::{Stream, StreamOptions, StreamStats};
 pub use raw::RawStream;
+pub use sending::DeliveryStats;

@@ -1,0 +1,119 @@
+//! A node behind an endpoint manager.
+
+use std::{collections::HashSet, sync::Arc};
+
+use tokio::sync::Notify;
+
+use super::{EndpointError, EndpointId, EndpointManager, ManagerConfig, Outgoing, SendFailure};
+use crate::{
+    Coded, EventKind, Fields, Node, NodeId, Session, SessionId, Stream,
+    events::{EventError, HandlerId},
+};
+
+/// An [`EndpointManager`] whose endpoints are the peers of a node, by their node ids.
+///
+/// A peer becomes an endpoint when its first session is ready and stops being one when its last
+/// session ended; endpoints that the application adds with a peer's id are left alone. Messages
+/// travel on one stream of each session. What arrives on it is delivered to the manager, and a full
+/// inbox pushes back on that stream only. Dropping this value ends the connection between the two.
+#[derive(Debug)]
+pub struct NodeEndpoints {
+    manager: EndpointManager,
+    node: Node,
+    handlers: Vec<(EventKind, HandlerId)>,
+    task: tokio::task::AbortHandle,
+}
+
+impl NodeEndpoints {
+    /// Puts `node` behind a new manager, on stream `stream_id` of all its sessions.
+    ///
+    /// # Errors
+    /// [`EventError`] when the node's events cannot be listened to.
+    pub fn new(node: &Node, stream_id: u32, config: ManagerConfig) -> Result<Self, EventError> {
+        let sender = {
+            let node = node.clone();
+            move |outgoing: Outgoing| send(node.clone(), stream_id, outgoing)
+        };
+        let manager = EndpointManager::with_config(config, Some(Box::new(sender)));
+        // Events only say that something changed: a missed one is made up for by the next.
+        let changed = Arc::new(Notify::new());
+        let mut handlers = Vec::new();
+        for kind in [EventKind::SessionCreated, EventKind::SessionClosed] {
+            let changed = Arc::clone(&changed);
+            let id = node.events().on(kind.name().unwrap_or_default(), move |_| {
+                changed.notify_one();
+                std::future::ready(())
+            })?;
+            handlers.push((kind, id));
+        }
+        changed.notify_one();
+        let task = tokio::spawn(follow(node.clone(), manager.clone(), stream_id, changed));
+        Ok(Self { manager, node: node.clone(), handlers, task: task.abort_handle() })
+    }
+
+    /// The manager.
+    #[must_use]
+    pub const fn manager(&self) -> &EndpointManager {
+        &self.manager
+    }
+}
+
+impl Drop for NodeEndpoints {
+    fn drop(&mut self) {
+        self.task.abort();
+        for (kind, id) in &self.handlers {
+            self.node.events().remove(kind.name().unwrap_or_default(), *id);
+        }
+    }
+}
+
+/// Keeps endpoints and sessions the same.
+async fn follow(node: Node, manager: EndpointManager, stream_id: u32, changed: Arc<Notify>) {
+    let mut known: HashSet<SessionId> = HashSet::new();
+    let mut added: HashSet<NodeId> = HashSet::new();
+    // Dropped, and so aborted, with this task.
+    let mut receiving = tokio::task::JoinSet::new();
+    loop {
+        changed.notified().await;
+        while receiving.try_join_next().is_some() {}
+        let sessions = node.sessions();
+        let peers: HashSet<NodeId> = sessions.iter().map(Session::peer_node_id).collect();
+        added.retain(|peer| peers.contains(peer) || !manager.remove_endpoint(&(*peer).into()));
+        known.retain(|id| sessions.iter().any(|session| session.id() == *id));
+        for session in sessions {
+            let peer = session.peer_node_id();
+            if !manager.contains(&peer.into())
+                && manager.add_endpoint(peer, session.remote_address(), Fields::new()).is_ok()
+            {
+                added.insert(peer);
+            }
+            if known.insert(session.id())
+                && let Ok(stream) = session.get_stream(stream_id)
+            {
+                receiving.spawn(receive(stream, manager.clone(), peer.into()));
+            }
+        }
+    }
+}
+
+async fn receive(stream: Stream, manager: EndpointManager, peer: EndpointId) {
+    while let Ok(Some(message)) = stream.receive().await {
+        if let Err(EndpointError::Unknown { .. }) = manager.deliver(&peer, message).await {
+            return;
+        }
+    }
+}
+
+async fn send(node: Node, stream_id: u32, outgoing: Outgoing) -> Result<(), SendFailure> {
+    let peer = <[u8; NodeId::LEN]>::try_from(outgoing.id.as_bytes()).map(NodeId::from_bytes);
+    let session = peer.ok().and_then(|peer| node.sessions_with(peer).into_iter().next());
+    let Some(session) = session else {
+        let details = "there is no session with this peer".into();
+        return Err(SendFailure { retry_helps: true, details });
+    };
+    let failed = |error: crate::StreamError| SendFailure {
+        retry_helps: error.retry_helps(),
+        details: error.to_string(),
+    };
+    session.get_stream(stream_id).map_err(failed)?.send_bytes(outgoing.data).await.map_err(failed)
+}

@@ -1,0 +1,280 @@
+//! Everything of a session that travels in datagrams.
+//!
+//! The first byte says what it is (docs/protocol.md, "Datagrams"): a whole message, a packet of a
+//! repair-coded message, a report of loss, or, from 0x80 on, a frame of the application.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::sync::Notify;
+
+use super::{SessionShared, inbound};
+use crate::{
+    StreamError,
+    delivery::{
+        AssemblerStats, DeliveryError, LossCounts, Probability, RepairPlanner, ShardAssembler,
+        ShardEncoder,
+    },
+    dispatch::FrameType,
+    stream::{StreamShared, varint},
+};
+
+/// A message in one datagram: stream as a varint, then the message.
+const MESSAGE: u8 = 0x01;
+/// A packet of a repair-coded message.
+const SHARD: u8 = 0x02;
+/// What this side counted of the loss of the peer's packets.
+const REPORT: u8 = 0x03;
+/// Packets after which a report is due at once, and the time after which any news is.
+const REPORT_PACKETS: u32 = 64;
+const REPORT_AFTER: Duration = Duration::from_millis(50);
+/// Frames in datagrams that wait for a dispatcher, at most.
+const MAX_FRAMES: usize = 1_024;
+
+/// The state of it.
+#[derive(Debug)]
+pub(crate) struct Datagrams {
+    encoder: Mutex<ShardEncoder>,
+    assembler: Mutex<ShardAssembler>,
+    frames: Mutex<VecDeque<Bytes>>,
+    frame_arrived: Notify,
+    /// Datagrams of a kind that this side does not know.
+    unknown: AtomicU64,
+    /// Messages and frames that arrived and found their queue full.
+    dropped: AtomicU64,
+}
+
+impl Default for Datagrams {
+    fn default() -> Self {
+        Self {
+            encoder: Mutex::new(ShardEncoder::new(RepairPlanner::new())),
+            assembler: Mutex::default(),
+            frames: Mutex::default(),
+            frame_arrived: Notify::new(),
+            unknown: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Datagrams {
+    fn encoder(&self) -> MutexGuard<'_, ShardEncoder> {
+        self.encoder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn assembler(&self) -> MutexGuard<'_, ShardAssembler> {
+        self.assembler.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the receiving side of repair codes did.
+    pub(super) fn assembled(&self) -> AssemblerStats {
+        self.assembler().stats()
+    }
+
+    /// Kinds not known, and messages and frames dropped.
+    pub(super) fn lost(&self) -> (u64, u64) {
+        (self.unknown.load(Ordering::Relaxed), self.dropped.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn count_dropped(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The next frame that came in a datagram.
+    pub(super) async fn next_frame(&self) -> Bytes {
+        loop {
+            let arrived = self.frame_arrived.notified();
+            let mut arrived = std::pin::pin!(arrived);
+            arrived.as_mut().enable();
+            let next = self.frames.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            if let Some(frame) = next {
+                return frame;
+            }
+            arrived.await;
+        }
+    }
+
+    fn push_frame(&self, frame: Bytes) {
+        let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        if frames.len() >= MAX_FRAMES {
+            drop(frames);
+            self.count_dropped();
+            return;
+        }
+        frames.push_back(frame);
+        drop(frames);
+        self.frame_arrived.notify_waiters();
+    }
+}
+
+/// Reads datagrams until the session ends.
+pub(super) async fn run(session: Arc<SessionShared>) {
+    let mut reported = (LossCounts::default(), Instant::now());
+    while let Ok(mut datagram) = session.connection.read_datagram().await {
+        let Some(kind) = datagram.first().copied() else { continue };
+        if kind >= FrameType::FIRST {
+            session.datagrams.push_frame(datagram);
+            continue;
+        }
+        datagram.advance(1);
+        match kind {
+            MESSAGE => {
+                if let Some(id) = varint::take(&mut datagram).and_then(|id| u32::try_from(id).ok())
+                {
+                    deliver(&session, id, datagram);
+                }
+            }
+            SHARD => {
+                let (message, counts) = {
+                    let mut assembler = session.datagrams.assembler();
+                    // A malformed packet is counted there, and is no reason to end the session.
+                    let message = assembler.packet(datagram).ok().flatten();
+                    (message, assembler.observer().counts())
+                };
+                if let Some(message) = message {
+                    deliver(&session, message.stream, message.data);
+                }
+                let new = counts.since(&reported.0).total();
+                if new >= REPORT_PACKETS || (new > 0 && reported.1.elapsed() >= REPORT_AFTER) {
+                    reported = (counts, Instant::now());
+                    let mut report = BytesMut::with_capacity(1 + LossCounts::LEN);
+                    report.put_u8(REPORT);
+                    report.put_slice(&counts.encode());
+                    let _ = session.connection.send_datagram(report.freeze());
+                }
+            }
+            REPORT => {
+                if let Ok(counts) = LossCounts::decode(&datagram) {
+                    session.datagrams.encoder().planner().report(counts);
+                }
+            }
+            _ => {
+                session.datagrams.unknown.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Gives a message to its stream, outside of any order. Dropped when the stream's queue is full.
+pub(super) fn deliver(session: &Arc<SessionShared>, id: u32, message: Bytes) {
+    let stream = session.table().get_or_make(id);
+    let length = u64::try_from(message.len()).unwrap_or(u64::MAX);
+    let stream = match stream {
+        Ok(stream) if length <= stream.inbound.max_frame_size() => stream,
+        _ => return session.datagrams.count_dropped(),
+    };
+    if !stream.inbound.feed_loose(message) {
+        return session.datagrams.count_dropped();
+    }
+    stream.loose_arrived();
+    if !stream.is_claimed() && stream.start_forwarding() {
+        tokio::spawn(inbound::forward(Arc::clone(session), stream));
+    }
+    session.stream_arrived();
+}
+
+/// Sends a message in one datagram.
+pub(super) async fn send_message(
+    session: &SessionShared,
+    stream: &StreamShared,
+    message: &[u8],
+) -> Result<(), StreamError> {
+    let id = u64::from(stream.id);
+    let mut datagram = BytesMut::with_capacity(1 + varint::MAX_LEN + message.len());
+    datagram.put_u8(MESSAGE);
+    varint::put(&mut datagram, id);
+    let overhead = datagram.len();
+    datagram.put_slice(message);
+    send(session, stream.id, datagram.freeze(), overhead).await?;
+    let mut sending = stream.sending.lock();
+    sending.stats.messages += 1;
+    sending.stats.packets += 1;
+    Ok(())
+}
+
+/// Sends a message as packets with the repair that the path needs.
+pub(super) async fn send_coded(
+    session: &SessionShared,
+    stream: &StreamShared,
+    message: &[u8],
+    wanted: Probability,
+) -> Result<(), StreamError> {
+    let room = session.connection.max_datagram_size().unwrap_or(0).saturating_sub(1);
+    let cap = stream.sending.lock().cap;
+    let encoded = session.datagrams.encoder().encode(stream.id, message, wanted, cap, room);
+    let length = u64::try_from(message.len()).unwrap_or(u64::MAX);
+    let too_large = |max: usize| StreamError::FrameTooLarge {
+        len: length,
+        max: u64::try_from(max).unwrap_or(0),
+    };
+    let (plan, packets) = encoded.map_err(|error| match error {
+        DeliveryError::TooLong { max, .. } => too_large(max),
+        _ => too_large(0),
+    })?;
+    let first_shortfall = {
+        let mut sending = stream.sending.lock();
+        let before = sending.stats.last_plan.is_some_and(|plan| plan.shortfall.is_some());
+        let stats = &mut sending.stats;
+        stats.messages += 1;
+        stats.packets += u64::from(plan.data);
+        stats.repair_packets += u64::from(plan.repair);
+        stats.shortfalls += u64::from(plan.shortfall.is_some());
+        stats.last_plan = Some(plan);
+        plan.shortfall.filter(|_| !before)
+    };
+    if let Some(wanted) = first_shortfall {
+        session.hub.warn(
+            "delivery.shortfall",
+            format!(
+                "stream {} asks for a delivery probability of {}, its overhead cap allows {:.4} on \
+                 this path",
+                stream.id,
+                wanted.get(),
+                plan.probability
+            ),
+        );
+    }
+    for packet in packets {
+        let mut datagram = BytesMut::with_capacity(1 + packet.len());
+        datagram.put_u8(SHARD);
+        datagram.put_slice(&packet);
+        send(session, stream.id, datagram.freeze(), 1).await?;
+    }
+    Ok(())
+}
+
+/// Sends a frame of the application, which already carries its type.
+pub(super) async fn send_frame(session: &SessionShared, frame: Bytes) -> Result<(), StreamError> {
+    send(session, 0, frame, 1).await
+}
+
+/// Waits for room in the engine's queue of datagrams; without room the engine would drop the oldest.
+async fn send(
+    session: &SessionShared,
+    id: u32,
+    datagram: Bytes,
+    overhead: usize,
+) -> Result<(), StreamError> {
+    use quinn::SendDatagramError as Error;
+    let len = datagram.len().saturating_sub(overhead);
+    session.connection.send_datagram_wait(datagram).await.map_err(|error| match error {
+        Error::TooLarge => {
+            let max = session.connection.max_datagram_size().unwrap_or(0);
+            StreamError::FrameTooLarge {
+                len: u64::try_from(len).unwrap_or(u64::MAX),
+                max: u64::try_from(max.saturating_sub(overhead)).unwrap_or(0),
+            }
+        }
+        Error::ConnectionLost(error) => super::driver::write_error(session, id, error.into()),
+        Error::UnsupportedByPeer | Error::Disabled => {
+            StreamError::Protocol { id, rule: "the peer takes no datagrams" }
+        }
+    })
+}

@@ -1,0 +1,234 @@
+//! Delivery modes, priorities and frames over real sessions.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
+
+mod common;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use stt::{
+    Delivery, FrameDispatcher, FrameError, Priority, Session, StreamError, StreamOptions,
+    delivery::{Chance, EntropyThresholds},
+    dispatch::{Carrier, DispatchError, Frame},
+};
+
+const ID: u32 = 70;
+
+fn options(delivery: Delivery) -> StreamOptions {
+    StreamOptions::new().id(ID).delivery(delivery)
+}
+
+/// Sends numbered messages of many lengths one way and returns what arrived.
+async fn through(
+    from: &Session,
+    to: &Session,
+    delivery: Delivery,
+    lengths: &[usize],
+) -> Vec<Bytes> {
+    let receiver = to.get_stream(ID).unwrap();
+    let sender = from.open_stream_with(&options(delivery)).unwrap();
+    assert_eq!(sender.delivery(), delivery);
+    for (number, length) in lengths.iter().enumerate() {
+        let byte = u8::try_from(number % 251).unwrap();
+        sender.send(&vec![byte; *length]).await.unwrap();
+    }
+    let mut got = Vec::new();
+    while got.len() < lengths.len() {
+        let next = tokio::time::timeout(Duration::from_secs(10), receiver.receive()).await;
+        got.push(next.expect("a message was lost on a path that loses none").unwrap().unwrap());
+    }
+    got
+}
+
+#[tokio::test]
+async fn every_mode_delivers_whole_messages_on_a_good_path() {
+    let (server, client, theirs, ours) = common::session().await;
+    let lengths = [0, 1, 100, 1_000, 1_100];
+    let modes = [
+        Delivery::Reliable,
+        Delivery::Datagram,
+        Delivery::probabilistic(0.99).unwrap(),
+        Delivery::Probabilistic(Chance::FromEntropy(EntropyThresholds::default())),
+        Delivery::Deadline(Duration::from_secs(10)),
+    ];
+    for mode in modes {
+        let mut got: Vec<usize> =
+            through(&ours, &theirs, mode, &lengths).await.iter().map(Bytes::len).collect();
+        got.sort_unstable();
+        assert_eq!(got, lengths, "{mode:?}");
+    }
+    let long = [200_000, 200_001];
+    for mode in
+        [Delivery::probabilistic(0.99).unwrap(), Delivery::Deadline(Duration::from_secs(10))]
+    {
+        let got = through(&ours, &theirs, mode, &long).await;
+        assert_eq!(got.iter().map(Bytes::len).sum::<usize>(), 400_001, "{mode:?}");
+    }
+    let stats = ours.get_stream(ID).unwrap().delivery_stats();
+    let plan = stats.last_plan.unwrap();
+    assert!(plan.probability >= 0.99 && plan.shortfall.is_none(), "{plan:?}");
+    assert!(stats.repair_packets > 0 && stats.late == 0);
+    assert_eq!(theirs.stats().repair.delivered, 5 + 5 + 2);
+    drop((server, client));
+}
+
+#[tokio::test]
+async fn what_a_mode_cannot_carry_is_refused() {
+    let (_server, _client, _theirs, ours) = common::session().await;
+    let stream = ours.open_stream_with(&options(Delivery::Datagram)).unwrap();
+    let long = vec![0; 100_000];
+    assert!(matches!(stream.send(&long).await, Err(StreamError::FrameTooLarge { .. })));
+    let deadline = options(Delivery::Deadline(Duration::from_secs(1)));
+    let stream = ours.open_stream_with(&deadline).unwrap();
+    let longer = vec![0; 2 << 20];
+    assert!(matches!(stream.send(&longer).await, Err(StreamError::FrameTooLarge { .. })));
+}
+
+#[tokio::test]
+async fn messages_in_no_order_reach_the_node_when_nobody_claims_the_stream() {
+    let (server, _client, _theirs, ours) = common::session().await;
+    let stream = ours.open_stream_with(&options(Delivery::Datagram)).unwrap();
+    stream.send(b"before anybody receives").await.unwrap();
+    let packet = server.receive().await.unwrap();
+    assert_eq!((packet.stream_id, &packet.data[..]), (ID, &b"before anybody receives"[..]));
+    stream.send(b"and after").await.unwrap();
+    assert_eq!(server.receive().await.unwrap().data, "and after");
+}
+
+#[tokio::test]
+async fn a_message_whose_deadline_passes_is_given_up_and_counted() {
+    let (server, client, theirs, ours) = common::session().await;
+    let receiver = theirs.get_stream(ID).unwrap();
+    let late = options(Delivery::Deadline(Duration::ZERO));
+    let stream = ours.open_stream_with(&late).unwrap();
+    for _ in 0..3 {
+        // Either there is no place in no time, or it is given up on its way.
+        let _ = stream.send(&vec![1; 500_000]).await;
+    }
+    while stream.delivery_stats().late < 3 {
+        tokio::task::yield_now().await;
+    }
+    let in_time = options(Delivery::Deadline(Duration::from_secs(10)));
+    ours.open_stream_with(&in_time).unwrap().send(b"in time").await.unwrap();
+    assert_eq!(receiver.receive().await.unwrap().unwrap(), "in time");
+    drop((server, client));
+}
+
+#[tokio::test]
+async fn frames_reach_their_handlers_over_both_carriers_and_unknown_ones_end_nothing() {
+    let (_server, _client, theirs, ours) = common::session().await;
+    let dispatcher = FrameDispatcher::new();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let note = Arc::clone(&seen);
+    dispatcher
+        .register_handler(0x80, move |frame: Frame| {
+            note.lock().unwrap().push((frame.carrier, frame.session_id, frame.payload));
+            async {}
+        })
+        .unwrap();
+    for number in 0..100_u8 {
+        ours.send_frame(0x80, &[number]).await.unwrap();
+    }
+    ours.send_frame(0x81, b"nobody knows this type").await.unwrap();
+    ours.send_frame_datagram(0x80, b"datagram").await.unwrap();
+    let reserved = FrameError::Dispatch(DispatchError::Reserved { frame_type: 0x7f });
+    assert_eq!(ours.send_frame(0x7f, b"x").await, Err(reserved.clone()));
+    assert_eq!(ours.send_frame_datagram(0x7f, b"x").await, Err(reserved));
+    let task = theirs.dispatch_frames(&dispatcher).unwrap();
+    while dispatcher.stats().handled < 101 || dispatcher.stats().unknown < 1 {
+        tokio::task::yield_now().await;
+    }
+    {
+        let seen = seen.lock().unwrap();
+        assert!(seen.iter().all(|(_, session, _)| *session == Some(theirs.id())));
+        let ordered: Vec<u8> = seen
+            .iter()
+            .filter(|(carrier, ..)| *carrier == Carrier::Stream)
+            .map(|(.., payload)| payload[0])
+            .collect();
+        assert_eq!(ordered, (0..100).collect::<Vec<u8>>());
+        assert_eq!(seen.iter().filter(|(carrier, ..)| *carrier == Carrier::Datagram).count(), 1);
+    }
+    ours.close("done").await;
+    task.await.unwrap();
+}
+
+/// Round trips of small messages beside a bulk transfer, the median.
+async fn beside_bulk(urgent: Priority) -> Duration {
+    let (server, client, theirs, ours) = common::session().await;
+    let bulk = ours.open_stream_with(&StreamOptions::new().priority(Priority::new(100).unwrap()));
+    let bulk = bulk.unwrap();
+    let sink = theirs.get_stream(bulk.id()).unwrap();
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopping = Arc::clone(&stop);
+    let sending = tokio::spawn(async move {
+        let block = Bytes::from(vec![7; 256 << 10]);
+        while !stopping.load(std::sync::atomic::Ordering::Relaxed) {
+            bulk.send_bytes(block.clone()).await.unwrap();
+        }
+    });
+    let draining = tokio::spawn(async move { while let Ok(Some(_)) = sink.receive().await {} });
+    let small = ours.open_stream_with(&StreamOptions::new().id(ID).priority(urgent)).unwrap();
+    assert_eq!(small.priority(), urgent);
+    let echo = theirs.get_stream(ID).unwrap();
+    let echoing = tokio::spawn(async move {
+        while let Ok(Some(message)) = echo.receive().await {
+            echo.send(&message).await.unwrap();
+        }
+    });
+    let mut times = Vec::new();
+    for _ in 0..100 {
+        let before = Instant::now();
+        small.send(b"urgent").await.unwrap();
+        small.receive().await.unwrap();
+        times.push(before.elapsed());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    sending.await.unwrap();
+    draining.abort();
+    echoing.abort();
+    drop((server, client));
+    times.sort();
+    times[times.len() / 2]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "heavy: loads both cores to measure latency beside a bulk transfer"]
+async fn an_urgent_message_overtakes_a_bulk_transfer() {
+    // Alternated, so that a busy machine treats both alike.
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        with.push(beside_bulk(Priority::HIGHEST).await);
+        without.push(beside_bulk(Priority::LOWEST).await);
+    }
+    with.sort();
+    without.sort();
+    println!("echo beside bulk at 100: median {:?} at 1000, {:?} at 0", with[2], without[2]);
+    assert!(with[2] < without[2], "{with:?} {without:?}");
+}
+
+#[tokio::test]
+async fn adaptive_priorities_can_be_observed() {
+    let (_server, _client, _theirs, ours) = common::session().await;
+    let stream = ours.open_stream_with(&StreamOptions::new().adaptive_priority()).unwrap();
+    assert_eq!(stream.priority_report(), None);
+    stream.send(b"new").await.unwrap();
+    let first = stream.priority_report().unwrap();
+    stream.send(b"new").await.unwrap();
+    let again = stream.priority_report().unwrap();
+    assert_eq!((first.uniqueness, again.uniqueness), (1.0, 0.5));
+    ours.content_accessed(blake3::hash(b"new").as_bytes());
+    stream.send(b"new").await.unwrap();
+    let accessed = stream.priority_report().unwrap();
+    assert!(accessed.recency > 0.9 && again.recency == 0.0);
+    assert_eq!(stream.priority(), accessed.priority);
+}

@@ -1,0 +1,83 @@
+//! Endpoints and the affinity pool over real nodes.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
+
+mod common;
+
+use std::time::Duration;
+
+use stt::{
+    Mode, SessionPool,
+    endpoints::{EndpointId, ManagerConfig, NodeEndpoints},
+};
+
+const STREAM: u32 = 9;
+
+async fn until(mut done: impl FnMut() -> bool) {
+    while !done() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn the_peers_of_a_node_are_endpoints_while_they_have_sessions() {
+    let seed = common::seed();
+    let server = common::builder(&seed).start(Mode::Server).await.unwrap();
+    let behind = NodeEndpoints::new(&server, STREAM, ManagerConfig::default()).unwrap();
+    let manager = behind.manager();
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let client = common::builder(&seed).start(Mode::Client).await.unwrap();
+        let session = common::connect(&client, &server).await;
+        clients.push((client, session));
+    }
+    until(|| manager.len() == 3).await;
+    let report = manager.broadcast(&b"to all"[..]).await;
+    assert_eq!((report.sent, report.failed), (3, vec![]));
+    for (client, session) in &clients {
+        let stream = session.get_stream(STREAM).unwrap();
+        assert_eq!(stream.receive().await.unwrap().unwrap(), "to all");
+        stream.send(client.node_id().as_bytes()).await.unwrap();
+    }
+    for _ in 0..3 {
+        let (from, data) = manager.receive_any().await;
+        assert_eq!(from.as_bytes(), data);
+    }
+    let first: EndpointId = clients[0].0.node_id().into();
+    let info = manager.get_endpoint(&first).unwrap();
+    assert_eq!(info.address.port, clients[0].0.local_addr().port());
+    clients[0].1.get_stream(STREAM).unwrap().send(b"again").await.unwrap();
+    assert_eq!(manager.receive_from(&first).await.unwrap(), "again");
+    clients[0].1.close("bye").await;
+    until(|| manager.len() == 2).await;
+    assert!(manager.send_to_endpoint(&first, &b"x"[..]).await.is_err());
+    assert_eq!(server.events().handler_count("session_created"), 1);
+    drop(behind);
+    assert_eq!(server.events().handler_count("session_created"), 0);
+}
+
+#[tokio::test]
+async fn the_pool_picks_among_live_sessions_and_learns_from_answers() {
+    let seed = common::seed();
+    let client = common::builder(&seed).start(Mode::Client).await.unwrap();
+    let mut servers = Vec::new();
+    for _ in 0..3 {
+        let server = common::builder(&seed).start(Mode::Server).await.unwrap();
+        let session = common::connect(&client, &server).await;
+        servers.push((server, session));
+    }
+    let pool = SessionPool::new(client.clone());
+    let content = *blake3::hash(b"a content").as_bytes();
+    let picked = pool.pick(&content).unwrap();
+    assert_eq!(pool.rank(&content, 3).len(), 3);
+    assert_eq!(pool.pick(&content).unwrap().id(), picked.id(), "the same each time");
+    pool.report(&content, picked.id(), false);
+    let other = pool.rank(&content, 2)[1].clone();
+    pool.report(&content, other.id(), true);
+    assert_eq!(pool.pick(&content).unwrap().id(), other.id());
+    other.close("leaves").await;
+    tokio::time::timeout(Duration::from_secs(5), other.closed()).await.unwrap();
+    until(|| client.session(other.id()).is_none()).await;
+    assert_eq!(pool.pick(&content).unwrap().id(), picked.id(), "only its contents moved");
+    let stats = pool.stats();
+    assert_eq!((stats.hits, stats.misses, stats.picked_by_knowledge), (1, 1, 1));
+}
