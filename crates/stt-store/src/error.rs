@@ -220,6 +220,7 @@ impl StoreError {
             ErrorKind::UnexpectedEof => {
                 Self::Damaged { item, what: "it is shorter than it should be".to_owned() }
             }
+            ErrorKind::InvalidData => Self::Damaged { item, what: error.to_string() },
             _ => Self::Io { item, what: error.to_string() },
         }
     }

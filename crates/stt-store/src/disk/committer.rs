@@ -105,8 +105,8 @@ fn commit_group(index: &Index, group: Vec<Request>, remove: &RemoveFiles) {
     let changes: Vec<Change> = group.iter().flat_map(|one| one.changes.iter().cloned()).collect();
     match index.commit(&changes) {
         Ok(unused) => {
-            group.into_iter().for_each(|request| request.answer(index, Ok(())));
             remove(unused);
+            group.into_iter().for_each(|request| request.answer(index, Ok(())));
         }
         // One that is too large for the disk must not take the others with it.
         Err(StoreError::DiskFull { .. }) if group.len() > 1 => {

@@ -56,6 +56,7 @@ impl Core {
             let new = dir.join("tmp").join("index.redb");
             Index::create(&fs, &new)?;
             fs.rename(&new, &index_path).map_err(failed)?;
+            fs.sync_dir(dir).map_err(failed)?;
         }
         if !has_format {
             let new = dir.join("tmp").join("format");
@@ -171,12 +172,16 @@ impl Core {
             }
         }
         for path in leftovers {
-            let len = self.fs.open(&path, false).and_then(|file| file.len());
+            let Ok(len) = self.fs.open(&path, false).and_then(|file| file.len()) else { continue };
             if !dry_run {
-                self.fs.remove(&path).map_err(failed)?;
+                match self.fs.remove(&path) {
+                    // Replaced a moment ago, and removed by the thread that commits.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                    removed => removed.map_err(failed)?,
+                }
             }
             swept.files += 1;
-            swept.bytes += len.unwrap_or(0);
+            swept.bytes += len;
         }
         Ok(swept)
     }

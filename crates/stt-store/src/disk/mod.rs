@@ -12,3 +12,8 @@ mod provider;
 
 pub(crate) use provider::blocking;
 pub use provider::{DiskOptions, DiskProvider};
+
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod sim;

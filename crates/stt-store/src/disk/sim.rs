@@ -1,0 +1,379 @@
+//! A file system in memory that can fail at any operation, and forget at a crash what was never
+//! synced.
+//!
+//! It is stricter than most real ones: a crash keeps any subset of the writes to a file that were
+//! not synced, each perhaps only in part, and any subset of the changes of names in a directory
+//! that was not synced.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::fs::{Fs, RawFile};
+
+const SECTOR: usize = 512;
+
+/// What happens at operation number `at`, counted from 0. Only operations that change something
+/// count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Nothing fails.
+    Never,
+    /// The machine stops: this operation and all after it fail.
+    Stop { at: u64 },
+    /// This one fails.
+    Once { at: u64, kind: io::ErrorKind },
+    /// This one and all after it fail; reading goes on.
+    From { at: u64, kind: io::ErrorKind },
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Sim {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    inodes: Vec<Inode>,
+    names: BTreeMap<PathBuf, usize>,
+    durable: BTreeMap<PathBuf, usize>,
+    unsynced: Vec<NameOp>,
+    dirs: BTreeSet<PathBuf>,
+    locks: BTreeSet<PathBuf>,
+    done: u64,
+    fault: Fault,
+    stopped: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Inode {
+    now: Vec<u8>,
+    durable: Vec<u8>,
+    unsynced: Vec<Change>,
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Write(u64, Vec<u8>),
+    Len(u64),
+}
+
+#[derive(Clone, Debug)]
+enum NameOp {
+    Create(PathBuf, usize),
+    Rename(PathBuf, PathBuf, usize),
+    Remove(PathBuf),
+}
+
+impl NameOp {
+    fn touches(&self, dir: &Path) -> bool {
+        match self {
+            Self::Create(path, _) | Self::Remove(path) => path.parent() == Some(dir),
+            Self::Rename(from, to, _) => from.parent() == Some(dir) || to.parent() == Some(dir),
+        }
+    }
+
+    fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
+        match self {
+            Self::Create(path, inode) => {
+                names.insert(path.clone(), *inode);
+            }
+            Self::Rename(from, to, inode) => {
+                names.remove(from);
+                names.insert(to.clone(), *inode);
+            }
+            Self::Remove(path) => {
+                names.remove(path);
+            }
+        }
+    }
+}
+
+impl Change {
+    fn apply(&self, data: &mut Vec<u8>) {
+        match self {
+            Self::Write(offset, bytes) => {
+                let at = usize::try_from(*offset).unwrap();
+                if data.len() < at + bytes.len() {
+                    data.resize(at + bytes.len(), 0);
+                }
+                data[at..at + bytes.len()].copy_from_slice(bytes);
+            }
+            Self::Len(len) => data.resize(usize::try_from(*len).unwrap(), 0),
+        }
+    }
+}
+
+impl Sim {
+    pub(super) fn new(fault: Fault) -> Self {
+        let state = State {
+            inodes: Vec::new(),
+            names: BTreeMap::new(),
+            durable: BTreeMap::new(),
+            unsynced: Vec::new(),
+            dirs: BTreeSet::new(),
+            locks: BTreeSet::new(),
+            done: 0,
+            fault,
+            stopped: false,
+        };
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Operations that changed something, or tried to.
+    pub(super) fn done(&self) -> u64 {
+        self.state().done
+    }
+
+    /// Whether the fault has happened.
+    pub(super) fn faulted(&self) -> bool {
+        let state = self.state();
+        match state.fault {
+            Fault::Never => false,
+            Fault::Stop { at } | Fault::Once { at, .. } | Fault::From { at, .. } => state.done > at,
+        }
+    }
+
+    pub(super) fn set_fault(&self, fault: Fault) {
+        self.state().fault = fault;
+    }
+
+    /// What the disk holds after the machine lost power; `rng` picks what survived of the rest.
+    pub(super) fn after_power_loss(&self, rng: &mut fastrand::Rng) -> Self {
+        let mut state = self.state();
+        state.stopped = true;
+        let mut names = state.durable.clone();
+        for op in &state.unsynced {
+            if rng.bool() {
+                op.apply(&mut names);
+            }
+        }
+        let inodes = state.inodes.iter().map(|inode| inode.after_power_loss(rng)).collect();
+        Self::restarted(inodes, names, state.dirs.clone())
+    }
+
+    /// What the disk holds after the process was killed: all that was written.
+    pub(super) fn after_kill(&self) -> Self {
+        let mut state = self.state();
+        state.stopped = true;
+        Self::restarted(state.inodes.clone(), state.names.clone(), state.dirs.clone())
+    }
+
+    fn restarted(
+        mut inodes: Vec<Inode>,
+        names: BTreeMap<PathBuf, usize>,
+        dirs: BTreeSet<PathBuf>,
+    ) -> Self {
+        for inode in &mut inodes {
+            inode.durable = inode.now.clone();
+            inode.unsynced.clear();
+        }
+        let sim = Self::new(Fault::Never);
+        {
+            let mut state = sim.state();
+            state.inodes = inodes;
+            state.durable.clone_from(&names);
+            state.names = names;
+            state.dirs = dirs;
+        }
+        sim
+    }
+}
+
+impl Inode {
+    fn after_power_loss(&self, rng: &mut fastrand::Rng) -> Self {
+        let mut data = self.durable.clone();
+        for change in &self.unsynced {
+            if rng.bool() {
+                continue;
+            }
+            match change {
+                Change::Write(offset, bytes) if rng.u8(..4) == 0 => {
+                    let keep = rng.usize(..=bytes.len() / SECTOR) * SECTOR;
+                    Change::Write(*offset, bytes[..keep].to_vec()).apply(&mut data);
+                }
+                change => change.apply(&mut data),
+            }
+        }
+        Self { now: data.clone(), durable: data, unsynced: Vec::new() }
+    }
+}
+
+impl State {
+    /// Counts an operation that changes something, and fails it if it is its turn.
+    fn count(&mut self) -> io::Result<()> {
+        let number = self.done;
+        self.done += 1;
+        match self.fault {
+            Fault::Stop { at } if number >= at => {
+                self.stopped = true;
+                Err(io::Error::other("the machine stopped"))
+            }
+            Fault::Once { at, kind } if number == at => Err(kind.into()),
+            Fault::From { at, kind } if number >= at => Err(kind.into()),
+            _ => self.running(),
+        }
+    }
+
+    fn running(&self) -> io::Result<()> {
+        if self.stopped { Err(io::Error::other("the machine stopped")) } else { Ok(()) }
+    }
+
+    fn name(&mut self, op: NameOp) {
+        op.apply(&mut self.names);
+        self.unsynced.push(op);
+    }
+}
+
+impl Fs for Sim {
+    fn create_dirs(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.count()?;
+        // Directories are never lost here: what can be lost are the names in them.
+        state.dirs.extend(path.ancestors().map(Path::to_owned));
+        Ok(())
+    }
+
+    fn create_new(&self, path: &Path) -> io::Result<Arc<dyn RawFile>> {
+        let mut state = self.state();
+        state.count()?;
+        if state.names.contains_key(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let inode = state.inodes.len();
+        state.inodes.push(Inode::default());
+        state.name(NameOp::Create(path.to_owned(), inode));
+        Ok(Arc::new(SimFile { sim: self.clone(), inode }))
+    }
+
+    fn open(&self, path: &Path, _write: bool) -> io::Result<Arc<dyn RawFile>> {
+        let state = self.state();
+        state.running()?;
+        let inode = *state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Arc::new(SimFile { sim: self.clone(), inode }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.count()?;
+        let parent = to.parent().unwrap();
+        let inode = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        if !state.dirs.contains(parent) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        state.name(NameOp::Rename(from.to_owned(), to.to_owned(), inode));
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        if !state.names.contains_key(path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        state.count()?;
+        state.name(NameOp::Remove(path.to_owned()));
+        Ok(())
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        let state = self.state();
+        state.running()?;
+        Ok(state.names.contains_key(path))
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.count()?;
+        let (synced, rest) =
+            std::mem::take(&mut state.unsynced).into_iter().partition(|op| op.touches(path));
+        let synced: Vec<NameOp> = synced;
+        synced.iter().for_each(|op| op.apply(&mut state.durable));
+        state.unsynced = rest;
+        Ok(())
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        let state = self.state();
+        state.running()?;
+        let inside = |other: &&PathBuf| other.parent() == Some(path);
+        let files = state.names.keys().filter(inside);
+        Ok(files.chain(state.dirs.iter().filter(inside)).cloned().collect())
+    }
+
+    fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        let mut state = self.state();
+        state.count()?;
+        let taken = state.locks.insert(path.to_owned());
+        drop(state);
+        Ok(taken.then(|| Box::new(SimLock { sim: self.clone(), path: path.to_owned() }) as _))
+    }
+}
+
+struct SimLock {
+    sim: Sim,
+    path: PathBuf,
+}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        self.sim.state().locks.remove(&self.path);
+    }
+}
+
+#[derive(Debug)]
+struct SimFile {
+    sim: Sim,
+    inode: usize,
+}
+
+impl SimFile {
+    fn change(&self, change: Change) -> io::Result<()> {
+        let mut state = self.sim.state();
+        state.count()?;
+        let inode = &mut state.inodes[self.inode];
+        change.apply(&mut inode.now);
+        inode.unsynced.push(change);
+        Ok(())
+    }
+}
+
+impl RawFile for SimFile {
+    fn len(&self) -> io::Result<u64> {
+        let state = self.sim.state();
+        state.running()?;
+        Ok(state.inodes[self.inode].now.len() as u64)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.change(Change::Len(len))
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let state = self.sim.state();
+        state.running()?;
+        let at = usize::try_from(offset).unwrap();
+        let data = state.inodes[self.inode].now.get(at..at + out.len());
+        out.copy_from_slice(data.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.change(Change::Write(offset, data.to_vec()))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.sim.state();
+        state.count()?;
+        let inode = &mut state.inodes[self.inode];
+        inode.durable.clone_from(&inode.now);
+        inode.unsynced.clear();
+        Ok(())
+    }
+}
