@@ -5,6 +5,7 @@
 
 mod commands;
 mod error;
+mod node_seed;
 mod output;
 mod password;
 mod private_file;

@@ -10,7 +10,7 @@ use crate::{Chamber, ChamberKey, ContentId, StoreError};
 /// # async fn example() -> Result<(), stt_store::StoreError> {
 /// use stt_store::{BinaryStorage, ChamberKey};
 ///
-/// let key = ChamberKey::from_phrase(b"seed_32_bytes_minimum_required!!")?;
+/// let key = ChamberKey::from_seed(&b"seed_32_bytes_minimum_required!!".into())?;
 /// let storage = BinaryStorage::in_memory(&key).await?;
 /// let address = storage.store(r#"{"temp": 25.3, "humidity": 60}"#).await?;
 /// assert_eq!(storage.retrieve(&address).await?, br#"{"temp": 25.3, "humidity": 60}"#);

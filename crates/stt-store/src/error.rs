@@ -157,9 +157,9 @@ pub enum StoreError {
     /// No random bytes.
     #[error(transparent)]
     Random(#[from] stc::random::RandomError),
-    /// The seed could not be stretched.
+    /// The seed cannot be used.
     #[error(transparent)]
-    Stretch(#[from] stc::stretch::StretchError),
+    Seed(#[from] stc::SeedError),
 }
 
 /// Who has a store open.
@@ -274,7 +274,7 @@ impl stc::Coded for StoreError {
             Self::Setting { .. } => "store.setting",
             Self::Closed { .. } => "store.closed",
             Self::Random(error) => error.code(),
-            Self::Stretch(error) => error.code(),
+            Self::Seed(error) => error.code(),
         }
     }
 
@@ -282,13 +282,14 @@ impl stc::Coded for StoreError {
         match self {
             Self::InUse { .. } | Self::Service { .. } => true,
             Self::Random(error) => error.retry_helps(),
-            Self::Stretch(error) => error.retry_helps(),
+            Self::Seed(error) => error.retry_helps(),
             _ => false,
         }
     }
 
     fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Seed(error) => error.hint(),
             Self::WrongSeed { .. } => Some("use the seed it was made with, or another directory"),
             Self::InUse { .. } => Some("stop the other process, or use another directory"),
             Self::Damaged { .. } => {

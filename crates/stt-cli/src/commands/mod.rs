@@ -4,6 +4,7 @@ mod decrypt;
 mod encrypt;
 mod inspect;
 mod seed;
+mod store;
 
 use clap::Subcommand;
 
@@ -21,6 +22,9 @@ pub(crate) enum Command {
     Decrypt(decrypt::DecryptCommand),
     /// Show what an encrypted file tells without its password.
     Inspect(inspect::InspectCommand),
+    /// Keep files encrypted on this disk, found by their hash or by a name.
+    #[command(subcommand)]
+    Store(store::StoreCommand),
 }
 
 impl Command {
@@ -30,6 +34,7 @@ impl Command {
             Self::Encrypt(command) => command.run(output),
             Self::Decrypt(command) => command.run(output),
             Self::Inspect(command) => command.run(output),
+            Self::Store(command) => command.run(output),
         }
     }
 }

@@ -1,10 +1,7 @@
 //! The keys of a chamber, and the names under which its blobs lie.
 
 use bytes::Bytes;
-use stc::{
-    Key, kdf,
-    stretch::{Cost, stretch},
-};
+use stc::{Key, Seed, kdf, stretch::Cost};
 
 use crate::{BlobName, ContentId, StorageProvider, StoreError, blob::hex};
 
@@ -28,15 +25,15 @@ impl ChamberKey {
         Self(kdf::derive(key, "stt-store chamber v1", &[]))
     }
 
-    /// From a node seed that a person chose: stretched with Argon2id at [`Cost::DEFAULT`] (96 MiB,
-    /// a fraction of a second), because a stolen disk lets a thief try guesses. The salt is fixed:
-    /// the place of the chamber follows from the seed, before any file can be read.
+    /// From a node seed. A printed key is taken as it is; anything else is stretched with Argon2id
+    /// at [`Cost::DEFAULT`] (96 MiB, a fraction of a second), because a stolen disk lets a thief try
+    /// guesses. The salt is fixed: the place of the chamber follows from the seed, before any file
+    /// can be read.
     ///
     /// # Errors
-    /// [`StoreError::Stretch`] when the memory cannot be had.
-    pub fn from_phrase(seed: &[u8]) -> Result<Self, StoreError> {
-        let key = stretch(seed, b"stt-store chamber node_seed v1", Cost::DEFAULT)?;
-        Ok(Self::from_key(&key))
+    /// [`StoreError::Seed`] when the seed is empty, is a misspelt key, or cannot be stretched.
+    pub fn from_seed(seed: &Seed) -> Result<Self, StoreError> {
+        Ok(Self::from_key(&seed.root(b"stt-store chamber", Cost::DEFAULT)?))
     }
 
     /// What names the chamber in its default path: 32 hexadecimal digits that tell nothing about

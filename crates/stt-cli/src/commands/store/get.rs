@@ -1,0 +1,112 @@
+//! `stt store get`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+use stt_store::{ChamberOptions, ContentReader, StoreError};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use super::{EXIT_DAMAGED, Place, resolve};
+use crate::{
+    error::CliError,
+    output::Output,
+    sealed_file::{bar, is_pipe},
+};
+
+#[derive(Args)]
+pub(crate) struct GetCommand {
+    #[command(flatten)]
+    place: Place,
+    /// Its id, or its name.
+    #[arg(value_name = "ID")]
+    id: String,
+    /// Where to; - for standard output.
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+    /// Replace the file if it exists.
+    #[arg(long)]
+    force: bool,
+}
+
+impl GetCommand {
+    pub(super) async fn run(self, output: &Output) -> Result<(), CliError> {
+        let to_pipe = is_pipe(&self.output);
+        if to_pipe && output.is_json() {
+            return Err(CliError::new(
+                "usage.json_pipe",
+                "the result and the JSON report cannot both go to standard output",
+            )
+            .with_hint("write to a file with -o FILE"));
+        }
+        if !to_pipe && !self.force && self.output.symlink_metadata().is_ok() {
+            return Err(self.taken());
+        }
+        let failed = |error: StoreError| {
+            let damaged = matches!(error, StoreError::Damaged { .. });
+            let told = CliError::doing(format!("{} was not written out", self.id), &error);
+            if damaged { told.with_exit(EXIT_DAMAGED) } else { told }
+        };
+        let chamber = self.place.open(false, ChamberOptions::default(), output).await?;
+        let id = resolve(&chamber, &self.id).await.map_err(failed)?;
+        let mut reader = chamber.reader(&id).await.map_err(failed)?;
+        let len = reader.len();
+        let bar = bar(output, Some(len));
+        let progress = |done| bar.set_position(done);
+        if to_pipe {
+            let copied = copy(&mut reader, &mut tokio::io::stdout(), progress).await;
+            bar.finish_and_clear();
+            return copied.map_err(failed);
+        }
+        let unwritable =
+            |error: std::io::Error| CliError::file("could not write", &self.output, &error);
+        // Under another name until it is complete: never an empty or half a file.
+        let dir = match self.output.parent() {
+            Some(dir) if !dir.as_os_str().is_empty() => dir,
+            _ => Path::new("."),
+        };
+        let part = tempfile::NamedTempFile::new_in(dir).map_err(unwritable)?;
+        let file = part.reopen().map_err(unwritable)?;
+        let mut file = tokio::fs::File::from_std(file);
+        let copied = copy(&mut reader, &mut file, progress).await;
+        bar.finish_and_clear();
+        copied.map_err(failed)?;
+        file.sync_all().await.map_err(unwritable)?;
+        let done = if self.force {
+            part.persist(&self.output)
+        } else {
+            part.persist_noclobber(&self.output)
+        };
+        done.map_err(|error| match error.error.kind() {
+            std::io::ErrorKind::AlreadyExists => self.taken(),
+            _ => unwritable(error.error),
+        })?;
+        output.note(&format!("{} has {len} bytes, verified.", self.output.display()));
+        output.json_line(&json!({ "id": id.to_string(), "bytes": len, "file": self.output }));
+        Ok(())
+    }
+
+    fn taken(&self) -> CliError {
+        let exists = std::io::ErrorKind::AlreadyExists.into();
+        CliError::file("could not write", &self.output, &exists)
+            .with_hint("choose another name with -o, or replace it with --force")
+    }
+}
+
+async fn copy(
+    reader: &mut ContentReader,
+    out: &mut (impl AsyncWrite + Unpin),
+    progress: impl Fn(u64),
+) -> Result<(), StoreError> {
+    let mut done = 0;
+    let failed = |error: std::io::Error| StoreError::Io {
+        item: "the output".to_owned(),
+        what: error.to_string(),
+    };
+    while let Some(piece) = reader.next().await? {
+        out.write_all(&piece).await.map_err(failed)?;
+        done += piece.len() as u64;
+        progress(done);
+    }
+    out.flush().await.map_err(failed)
+}

@@ -1,0 +1,98 @@
+//! `stt store ls` and `stt store rm`.
+
+use clap::Args;
+use indicatif::HumanBytes;
+use serde_json::json;
+use stc::Coded;
+use stt_store::{ChamberOptions, ContentId, StoreError};
+
+use super::Place;
+use crate::{error::CliError, output::Output};
+
+#[derive(Args)]
+pub(crate) struct ListCommand {
+    #[command(flatten)]
+    place: Place,
+}
+
+impl ListCommand {
+    pub(super) async fn run(self, output: &Output) -> Result<(), CliError> {
+        let chamber = self.place.open(false, ChamberOptions::default(), output).await?;
+        let mut unreadable = 0u64;
+        let listed = chamber.contents(|info| {
+            match info {
+                Ok(info) => {
+                    let kept = match (info.pinned, info.names.is_empty()) {
+                        (true, true) => "pinned".to_owned(),
+                        (false, true) => "cached".to_owned(),
+                        // A name may hold anything; a terminal gets it escaped.
+                        (_, false) => info
+                            .names
+                            .iter()
+                            .map(|name| format!("{name:?}"))
+                            .collect::<Vec<_>>()
+                            .join(" "),
+                    };
+                    let value = json!({
+                        "id": info.id.to_string(),
+                        "bytes": info.len,
+                        "stored_bytes": info.stored,
+                        "pinned": info.pinned,
+                        "names": info.names,
+                    });
+                    let text = format!("{}  {:>12}  {kept}", info.id, info.len);
+                    output.result(&text, &value);
+                }
+                Err(error) => {
+                    unreadable += 1;
+                    output.note(&error.to_string());
+                    output
+                        .json_line(&json!({ "damaged": error.to_string(), "code": error.code() }));
+                }
+            }
+            true
+        });
+        listed.await.map_err(|error| CliError::doing("the store was not listed", &error))?;
+        if unreadable > 0 {
+            return Err(CliError::new(
+                "store.damaged",
+                format!("{unreadable} stored files cannot be read"),
+            )
+            .with_exit(super::EXIT_DAMAGED)
+            .with_hint("`stt store verify` tells more"));
+        }
+        Ok(())
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct RemoveCommand {
+    #[command(flatten)]
+    place: Place,
+    /// Ids, or names. Removing a name leaves the file to `stt store gc`, unless something else keeps
+    /// it.
+    #[arg(value_name = "ID", required = true)]
+    ids: Vec<String>,
+}
+
+impl RemoveCommand {
+    pub(super) async fn run(self, output: &Output) -> Result<(), CliError> {
+        let chamber = self.place.open(false, ChamberOptions::default(), output).await?;
+        for text in &self.ids {
+            let failed =
+                |error: StoreError| CliError::doing(format!("{text} was not removed"), &error);
+            let before = chamber.stats().await.map_err(failed)?.content_bytes;
+            if let Ok(id) = text.parse::<ContentId>() {
+                chamber.remove(&id).await.map_err(failed)?;
+            } else if !chamber.remove_name(text).await.map_err(failed)? {
+                let item = format!("the entry {text:?}");
+                return Err(failed(StoreError::NotFound { item }));
+            }
+            let after = chamber.stats().await.map_err(failed)?.content_bytes;
+            let freed = before.saturating_sub(after);
+            output.note(&format!("Removed {text} ({} freed).", HumanBytes(freed)));
+            output.json_line(&json!({ "removed": text, "freed_bytes": freed }));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! `stt store`: files encrypted on this disk, found by hash or by name.
+
+mod get;
+mod list;
+mod maintain;
+mod put;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use stt_store::{Chamber, ChamberKey, ChamberOptions, ContentId, StoreError};
+
+use crate::{error::CliError, node_seed, output::Output};
+
+/// Exit code: something in the store is damaged.
+const EXIT_DAMAGED: u8 = 4;
+
+#[derive(Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Store files and print their ids.
+    Put(put::PutCommand),
+    /// Write a stored file out.
+    Get(get::GetCommand),
+    /// List what is stored.
+    Ls(list::ListCommand),
+    /// Remove files or names.
+    Rm(list::RemoveCommand),
+    /// Read everything and report damage.
+    Verify(maintain::VerifyCommand),
+    /// Remove what nothing keeps, and what crashes left behind.
+    Gc(maintain::CollectCommand),
+    /// Show where the space goes.
+    Stats(maintain::StatsCommand),
+}
+
+/// Which store.
+#[derive(Args)]
+struct Place {
+    /// Directory of the store. [default: ~/.seigr/chambers/ID, which belongs to the seed]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Read the node seed from this file. STT_NODE_SEED works too. [default: ~/.seigr/node.seed]
+    #[arg(long, value_name = "FILE")]
+    seed_file: Option<PathBuf>,
+}
+
+impl StoreCommand {
+    pub(crate) fn run(self, output: &Output) -> Result<(), CliError> {
+        let runtime = tokio::runtime::Runtime::new().map_err(|error| {
+            CliError::new("store.runtime", format!("no threads could be started: {error}"))
+        })?;
+        runtime.block_on(async {
+            match self {
+                Self::Put(command) => command.run(output).await,
+                Self::Get(command) => command.run(output).await,
+                Self::Ls(command) => command.run(output).await,
+                Self::Rm(command) => command.run(output).await,
+                Self::Verify(command) => command.run(output).await,
+                Self::Gc(command) => command.run(output).await,
+                Self::Stats(command) => command.run(output).await,
+            }
+        })
+    }
+}
+
+impl Place {
+    /// Opens the store. Only `create` makes one: reading from a store that is not there would
+    /// otherwise look as if it were empty.
+    async fn open(
+        &self,
+        create: bool,
+        options: ChamberOptions,
+        output: &Output,
+    ) -> Result<Chamber, CliError> {
+        let failed = |error: StoreError| CliError::doing("the store was not opened", &error);
+        let seed = node_seed::load(self.seed_file.as_deref(), create, output)?;
+        let key = ChamberKey::from_seed(&seed).map_err(failed)?;
+        let dir = match &self.dir {
+            Some(dir) => dir.clone(),
+            None => Chamber::default_path(&key).ok_or_else(|| {
+                CliError::new("store.setting", "this user has no home directory")
+                    .with_hint("use --dir")
+            })?,
+        };
+        if !create && !dir.join("format").exists() {
+            return Err(CliError::new(
+                "store.not_found",
+                format!("there is no store in {}", dir.display()),
+            )
+            .with_hint("`stt store put` makes one; --dir and --seed-file say which one is meant"));
+        }
+        Chamber::open(&key, dir, options).await.map_err(failed)
+    }
+}
+
+/// An id, or what a name points to.
+async fn resolve(chamber: &Chamber, text: &str) -> Result<ContentId, StoreError> {
+    match text.parse() {
+        Ok(id) => Ok(id),
+        Err(_) => chamber.resolve(text).await,
+    }
+}

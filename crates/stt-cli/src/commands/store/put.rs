@@ -1,0 +1,113 @@
+//! `stt store put`.
+
+use std::{
+    path::{Path, PathBuf},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use clap::Args;
+use indicatif::ProgressBar;
+use serde_json::json;
+use stt_store::{Chamber, ChamberOptions, ContentId, Keep, StoreError};
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::Place;
+use crate::{
+    error::CliError,
+    output::Output,
+    sealed_file::{bar, is_pipe},
+};
+
+#[derive(Args)]
+pub(crate) struct PutCommand {
+    #[command(flatten)]
+    place: Place,
+    /// What to store; - for standard input.
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// Give it a name as well, under which it can be got and removed.
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Keep it only until the next `stt store gc`.
+    #[arg(long, conflicts_with = "name")]
+    cache: bool,
+    /// Store nothing that would make the store larger than this many bytes.
+    #[arg(long, value_name = "BYTES")]
+    quota: Option<u64>,
+}
+
+impl PutCommand {
+    pub(super) async fn run(self, output: &Output) -> Result<(), CliError> {
+        if self.name.is_some() && self.files.len() > 1 {
+            return Err(CliError::new("usage.name", "one name cannot be given to several files"));
+        }
+        let options = ChamberOptions::default().with_quota(self.quota);
+        let chamber = self.place.open(true, options, output).await?;
+        for file in &self.files {
+            let keep = match (&self.name, self.cache) {
+                (Some(name), _) => Keep::Named(name.clone()),
+                (None, true) => Keep::Cached,
+                (None, false) => Keep::Pinned,
+            };
+            let (id, len) = put(&chamber, file, keep, output).await?;
+            let value =
+                json!({ "id": id.to_string(), "bytes": len, "file": file, "name": self.name });
+            let text = if self.files.len() == 1 {
+                id.to_string()
+            } else {
+                format!("{id}  {}", file.display())
+            };
+            output.result(&text, &value);
+        }
+        Ok(())
+    }
+}
+
+async fn put(
+    chamber: &Chamber,
+    path: &Path,
+    keep: Keep,
+    output: &Output,
+) -> Result<(ContentId, u64), CliError> {
+    let unreadable = |error: std::io::Error| CliError::file("could not read", path, &error);
+    let (source, len): (Box<dyn AsyncRead + Send + Unpin>, _) = if is_pipe(path) {
+        (Box::new(tokio::io::stdin()), None)
+    } else {
+        let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
+        let metadata = file.metadata().await.map_err(unreadable)?;
+        if metadata.is_dir() {
+            return Err(unreadable(std::io::ErrorKind::IsADirectory.into()));
+        }
+        (Box::new(file), metadata.is_file().then_some(metadata.len()))
+    };
+    let bar = bar(output, len);
+    let mut source = Counted { source, bar: bar.clone(), bytes: 0 };
+    let stored = chamber.put_reader(&mut source, keep).await;
+    bar.finish_and_clear();
+    let id = stored.map_err(|error: StoreError| {
+        CliError::doing(format!("{} was not stored", path.display()), &error)
+    })?;
+    Ok((id, source.bytes))
+}
+
+/// Counts what is read.
+struct Counted {
+    source: Box<dyn AsyncRead + Send + Unpin>,
+    bar: ProgressBar,
+    bytes: u64,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.source).poll_read(context, buffer);
+        self.bytes += (buffer.filled().len() - before) as u64;
+        self.bar.set_position(self.bytes);
+        polled
+    }
+}

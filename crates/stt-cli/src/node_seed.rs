@@ -1,0 +1,51 @@
+//! The secret of this machine: what its chamber is encrypted with.
+
+use std::path::{Path, PathBuf};
+
+use stc::{Key, Seed};
+
+use crate::{error::CliError, output::Output, password, private_file};
+
+/// Environment variable that holds the node seed.
+const VARIABLE: &str = "STT_NODE_SEED";
+
+/// Where the node seed is unless something else is said.
+fn default_path() -> Result<PathBuf, CliError> {
+    let home = std::env::home_dir().ok_or_else(|| {
+        CliError::new("node_seed.no_home", "this user has no home directory")
+            .with_hint(format!("use --seed-file, or set {VARIABLE}"))
+    })?;
+    Ok(home.join(".seigr").join("node.seed"))
+}
+
+/// The node seed: from `file`, from [`VARIABLE`], or from its place in the home directory, where it
+/// is made if `create`.
+pub(crate) fn load(file: Option<&Path>, create: bool, output: &Output) -> Result<Seed, CliError> {
+    if let Some(path) = file {
+        return password::seed(path);
+    }
+    if let Ok(text) = std::env::var(VARIABLE)
+        && !text.is_empty()
+    {
+        return Ok(Seed::from(&text));
+    }
+    let path = default_path()?;
+    if path.exists() {
+        return password::seed(&path);
+    }
+    if !create {
+        return Err(CliError::new("node_seed.missing", "there is no node seed yet")
+            .with_hint(format!("use --seed-file, or set {VARIABLE}, or put something first")));
+    }
+    let failed = |error: std::io::Error| CliError::file("could not make", &path, &error);
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).map_err(failed)?;
+    }
+    let seed = Key::generate().map_err(|error| CliError::doing("no node seed was made", &error))?;
+    private_file::create(&path, format!("{}\n", seed.to_printable().as_str()).as_bytes())?;
+    output.note(&format!(
+        "A node seed is now in {}. Without it nothing in the store can be read: back it up.",
+        path.display()
+    ));
+    Ok(Seed::from(seed))
+}

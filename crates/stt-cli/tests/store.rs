@@ -1,0 +1,126 @@
+//! `stt store` as a person runs it.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_stt"))
+        .args(args)
+        .current_dir(dir)
+        .env("HOME", dir)
+        .env_remove("STT_NODE_SEED")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn ok(dir: &Path, args: &[&str]) -> String {
+    let output = run(dir, args);
+    assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn json(dir: &Path, args: &[&str]) -> Vec<Value> {
+    let mut all = vec!["--json"];
+    all.extend(args);
+    let output = run(dir, &all);
+    text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_file_goes_in_and_comes_out_without_any_setting() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let data = vec![7; 300_000];
+    fs::write(dir.join("film"), &data).unwrap();
+    let id = ok(dir, &["store", "put", "film"]).trim().to_owned();
+    assert_eq!(id, blake3(&data));
+    assert!(dir.join(".seigr/node.seed").exists());
+    ok(dir, &["store", "get", &id, "-o", "back"]);
+    assert_eq!(fs::read(dir.join("back")).unwrap(), data);
+
+    let refused = run(dir, &["store", "get", &id, "-o", "back"]);
+    assert!(text(&refused.stderr).contains("file.exists"));
+    ok(dir, &["store", "get", &id, "-o", "back", "--force"]);
+    let piped = run(dir, &["store", "get", &id, "-o", "-"]);
+    assert_eq!(piped.stdout, data);
+
+    assert!(ok(dir, &["store", "ls"]).contains(&id));
+    assert!(ok(dir, &["store", "stats"]).contains("index file"));
+    ok(dir, &["store", "verify"]);
+    ok(dir, &["store", "rm", &id]);
+    assert_eq!(ok(dir, &["store", "ls"]), "");
+    let gone = run(dir, &["store", "get", &id, "-o", "again"]);
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(text(&gone.stderr).contains("store.not_found"), "{}", text(&gone.stderr));
+    assert!(!dir.join("again").exists());
+}
+
+/// The hash by the library, so that this test has no opinion of its own.
+fn blake3(data: &[u8]) -> String {
+    stt_store::ContentId::of(data).to_string()
+}
+
+#[test]
+fn names_pins_and_collection() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    for (file, content) in [("a", "one"), ("b", "two"), ("c", "three")] {
+        fs::write(dir.join(file), content).unwrap();
+    }
+    let put = json(dir, &["store", "put", "a", "--name", "latest", "--dir", "s"]);
+    assert_eq!(put[0]["bytes"], 3);
+    json(dir, &["store", "put", "b", "--name", "latest", "--dir", "s"]);
+    json(dir, &["store", "put", "c", "--cache", "--dir", "s"]);
+    ok(dir, &["store", "get", "latest", "-o", "got", "--dir", "s"]);
+    assert_eq!(fs::read_to_string(dir.join("got")).unwrap(), "two");
+    assert_eq!(json(dir, &["store", "ls", "--dir", "s"]).len(), 3);
+    let planned = json(dir, &["store", "gc", "--dry-run", "--dir", "s"]);
+    assert_eq!(planned[0]["files"], 2);
+    assert_eq!(json(dir, &["store", "gc", "--dir", "s"])[0]["files"], 2);
+    let listed = json(dir, &["store", "ls", "--dir", "s"]);
+    assert_eq!((listed.len(), &listed[0]["names"][0]), (1, &Value::from("latest")));
+    let kept = listed[0]["id"].as_str().unwrap();
+    let refused = json(dir, &["store", "rm", kept, "--dir", "s"]);
+    assert_eq!(refused[0]["error"]["code"], "store.still_named");
+    ok(dir, &["store", "rm", "latest", "--dir", "s"]);
+    assert_eq!(json(dir, &["store", "gc", "--dir", "s"])[0]["files"], 1);
+    let full = json(dir, &["store", "put", "a", "--quota", "10", "--dir", "s"]);
+    assert_eq!(full[0]["error"]["code"], "store.quota");
+}
+
+#[test]
+fn damage_and_wrong_seeds_have_exit_codes_and_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    fs::write(dir.join("film"), vec![7; 300_000]).unwrap();
+    fs::write(dir.join("other.seed"), "a phrase of somebody else").unwrap();
+    let absent = json(dir, &["store", "ls", "--dir", "s", "--seed-file", "other.seed"]);
+    assert_eq!(absent[0]["error"]["code"], "store.not_found");
+    let id = ok(dir, &["store", "put", "film", "--dir", "s"]).trim().to_owned();
+    let wrong = json(dir, &["store", "ls", "--dir", "s", "--seed-file", "other.seed"]);
+    assert_eq!(wrong[0]["error"]["code"], "store.wrong_seed");
+
+    let shard = fs::read_dir(dir.join("s/files")).unwrap().next().unwrap().unwrap().path();
+    let file = fs::read_dir(shard).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[100_000] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let verified = run(dir, &["store", "verify", "--dir", "s"]);
+    assert_eq!(verified.status.code(), Some(4));
+    assert!(text(&verified.stdout).contains(&id), "{}", text(&verified.stdout));
+    let got = run(dir, &["store", "get", &id, "-o", "out", "--dir", "s"]);
+    assert_eq!(got.status.code(), Some(4));
+    assert!(!dir.join("out").exists());
+    assert_eq!(fs::read_dir(dir).unwrap().count(), 4, "no partial file stays behind");
+}
