@@ -8,7 +8,7 @@ use std::{net::UdpSocket, time::Duration};
 use common::{builder, connect, nodes, other_end, seed, session};
 use stt::{
     CloseReason, Coded, ConnectError, Event, EventEmitter, Mode, Node, NodeId, SharedSeed,
-    StartError,
+    StartError, StreamError,
 };
 use tokio::sync::mpsc;
 
@@ -241,4 +241,54 @@ async fn nodes_of_one_process_are_strangers_without_the_seed() {
     }
     let stranger: Node = builder(&seed()).start(Mode::Client).await.unwrap();
     assert_eq!(stranger.stats().udp_transport.bytes_received, 0);
+}
+
+#[tokio::test]
+async fn no_datagram_is_larger_than_the_bound_and_the_search_goes_up_to_it() {
+    for bound in [1_200, 1_400] {
+        let seed = seed();
+        let bounded = || builder(&seed).max_mtu(bound).unwrap();
+        let server = bounded().start(Mode::Server).await.unwrap();
+        let client = bounded().start(Mode::Client).await.unwrap();
+        let ours = connect(&client, &server).await;
+        let stream = ours.open_stream().unwrap();
+        let echo = other_end(&server, &ours).await.get_stream(stream.id()).unwrap();
+        // The search ends within 20 bytes of its bound, and probes go out beside data.
+        for _ in 0..1_000 {
+            stream.send(&[7; 5_000]).await.unwrap();
+            echo.receive().await.unwrap();
+            if ours.stats().path_mtu + 20 >= bound {
+                break;
+            }
+        }
+        let found = ours.stats().path_mtu;
+        assert!((bound - 20..=bound).contains(&found), "{found} of {bound}");
+    }
+}
+
+#[tokio::test]
+async fn numbers_out_of_range_are_refused_with_the_range() {
+    let refused = [
+        builder(&seed()).max_mtu(1_199).unwrap_err(),
+        builder(&seed()).max_mtu(65_508).unwrap_err(),
+        builder(&seed()).max_streams(0).unwrap_err(),
+        builder(&seed()).max_streams(1_025).unwrap_err(),
+        builder(&seed()).max_session_buffer((1 << 62) + 1).unwrap_err(),
+    ];
+    for error in refused {
+        assert!(matches!(error, StartError::NumberOutOfRange { .. }), "{error:?}");
+        assert_eq!(error.code(), "node.out_of_range");
+    }
+    let error = builder(&seed()).max_mtu(100).unwrap_err();
+    assert_eq!(error.to_string(), "max_mtu is 100; allowed are 1200 to 65507");
+}
+
+#[tokio::test]
+async fn a_session_has_as_many_streams_as_its_node_allows() {
+    let seed = seed();
+    let server = builder(&seed).start(Mode::Server).await.unwrap();
+    let client = builder(&seed).max_streams(2).unwrap().start(Mode::Client).await.unwrap();
+    let ours = connect(&client, &server).await;
+    let _kept = (ours.open_stream().unwrap(), ours.open_stream().unwrap());
+    assert_eq!(ours.open_stream().unwrap_err(), StreamError::TooMany { max: 2 });
 }

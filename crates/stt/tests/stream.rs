@@ -116,6 +116,26 @@ async fn raw_bytes_flow_through_async_read_and_write() {
 }
 
 #[tokio::test]
+async fn raw_bytes_are_read_and_written_in_tasks_of_their_own() {
+    let (_server, _client, theirs, ours) = session().await;
+    let reading = tokio::spawn(async move {
+        let mut raw = theirs.accept_stream().await.unwrap().into_raw();
+        let mut got = 0;
+        while let Some(bytes) = raw.read_chunk(usize::MAX).await.unwrap() {
+            got += bytes.len();
+        }
+        got
+    });
+    let writing = tokio::spawn(async move {
+        let mut raw = ours.open_stream().unwrap().into_raw();
+        raw.write_chunk(vec![1; 3_000_000].into()).await.unwrap();
+        raw.close().await.unwrap();
+    });
+    writing.await.unwrap();
+    assert_eq!(reading.await.unwrap(), 3_000_000);
+}
+
+#[tokio::test]
 async fn messages_and_raw_bytes_are_not_mixed() {
     let (_server, _client, theirs, ours) = session().await;
     let stream = ours.get_stream(1).unwrap();

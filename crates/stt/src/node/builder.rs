@@ -10,7 +10,7 @@ use crate::{
     identity::Identity,
     keyring::Keyring,
     seed::SharedSeed,
-    wire::{Clock, Wire, WireConfig},
+    wire::{Clock, MIN_MTU, Wire, WireConfig},
 };
 
 /// Whether peers may connect to this node.
@@ -44,6 +44,7 @@ pub struct NodeBuilder {
     idle_timeout: Duration,
     clock_window: Duration,
     strict_seed: bool,
+    max_mtu: Option<u16>,
     limits: Limits,
     events: Option<EventEmitter>,
 }
@@ -53,6 +54,8 @@ impl NodeBuilder {
     pub const DEFAULT_MAX_SESSIONS: usize = 16_384;
     /// Most streams of one session at once, unless set otherwise.
     pub const DEFAULT_MAX_STREAMS: usize = 256;
+    /// Bytes up to which one session's unread streams grow, unless set otherwise: 256 MiB.
+    pub const DEFAULT_MAX_SESSION_BUFFER: u64 = 256 << 20;
     /// Longest silence before a sign of life is sent, unless set otherwise.
     pub const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(30);
     /// Longest silence before a session is given up, unless set otherwise.
@@ -71,12 +74,13 @@ impl NodeBuilder {
             idle_timeout: Self::DEFAULT_IDLE_TIMEOUT,
             clock_window: Self::DEFAULT_CLOCK_WINDOW,
             strict_seed: false,
+            max_mtu: None,
             events: None,
             limits: Limits {
                 max_sessions: Self::DEFAULT_MAX_SESSIONS,
                 max_streams: Self::DEFAULT_MAX_STREAMS,
                 max_frame_size: Stream::DEFAULT_MAX_FRAME_SIZE,
-                max_session_buffer: 256 << 20,
+                max_session_buffer: Self::DEFAULT_MAX_SESSION_BUFFER,
             },
         }
     }
@@ -157,6 +161,42 @@ impl NodeBuilder {
         self
     }
 
+    /// Most streams of one session that are in use at once. 1 to 1,024; default
+    /// [`Self::DEFAULT_MAX_STREAMS`].
+    ///
+    /// # Errors
+    /// [`StartError::NumberOutOfRange`].
+    pub fn max_streams(mut self, max: usize) -> Result<Self, StartError> {
+        self.limits.max_streams = number_in_range("max_streams", max, 1, 1_024)?;
+        Ok(self)
+    }
+
+    /// Bytes that may wait unread in all streams of one session before their windows stop growing;
+    /// every stream has 1 MiB in any case. 0 to 2^62; default
+    /// [`Self::DEFAULT_MAX_SESSION_BUFFER`]. Lower it on machines with little memory: a stream that
+    /// is read slowly, over a path that is fast, may fill its window.
+    ///
+    /// # Errors
+    /// [`StartError::NumberOutOfRange`].
+    pub fn max_session_buffer(mut self, bytes: u64) -> Result<Self, StartError> {
+        self.limits.max_session_buffer = number_in_range("max_session_buffer", bytes, 0, 1 << 62)?;
+        Ok(self)
+    }
+
+    /// Largest datagram to try, in bytes of UDP payload. 1,200 to 65,507; the default is what the
+    /// interface usually carries: 1,452 on a network, 65,507 between processes of one machine.
+    ///
+    /// What the path really carries is found by probing (RFC 8899), up to this. Lower it where
+    /// probes themselves do harm, or to 1,200 so that none are sent; raise it on a network with
+    /// jumbo frames, to 8,952 for an Ethernet of 9,000.
+    ///
+    /// # Errors
+    /// [`StartError::NumberOutOfRange`].
+    pub fn max_mtu(mut self, bytes: u16) -> Result<Self, StartError> {
+        self.max_mtu = Some(number_in_range("max_mtu", bytes, MIN_MTU, 65_507)?);
+        Ok(self)
+    }
+
     /// Longest message in bytes on streams that set no limit of their own. Default:
     /// [`Stream::DEFAULT_MAX_FRAME_SIZE`].
     #[must_use]
@@ -197,6 +237,7 @@ impl NodeBuilder {
             accepting: mode == Mode::Server,
             heartbeat: self.heartbeat,
             idle_timeout: self.idle_timeout,
+            max_mtu: self.max_mtu,
             clock_window: self.clock_window,
             knock_log: None,
             clock: Clock::System,
@@ -234,4 +275,16 @@ fn in_range(
     } else {
         Err(StartError::OutOfRange { name, value, min, max })
     }
+}
+
+fn number_in_range<N>(name: &'static str, value: N, min: N, max: N) -> Result<N, StartError>
+where
+    N: Copy + PartialOrd + TryInto<u64>,
+{
+    if value >= min && value <= max {
+        return Ok(value);
+    }
+    let number = |number: N| number.try_into().unwrap_or(u64::MAX);
+    let (value, min, max) = (number(value), number(min), number(max));
+    Err(StartError::NumberOutOfRange { name, value, min, max })
 }

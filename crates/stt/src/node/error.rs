@@ -28,6 +28,18 @@ pub enum StartError {
         /// The most allowed.
         max: Duration,
     },
+    /// A number lies outside its range.
+    #[error("{name} is {value}; allowed are {min} to {max}")]
+    NumberOutOfRange {
+        /// Which.
+        name: &'static str,
+        /// The value.
+        value: u64,
+        /// The least allowed.
+        min: u64,
+        /// The most allowed.
+        max: u64,
+    },
     /// The host to listen on has no address.
     #[error("the host {host} to listen on was not found: {cause}")]
     HostNotFound {
@@ -75,7 +87,7 @@ impl Coded for StartError {
         match self {
             Self::GuessableSeed(_) => "seed.guessable",
             Self::NoNodeSeed => "node.no_node_seed",
-            Self::OutOfRange { .. } => "node.out_of_range",
+            Self::OutOfRange { .. } | Self::NumberOutOfRange { .. } => "node.out_of_range",
             Self::HostNotFound { .. } => "node.host_not_found",
             Self::PortInUse { .. } => "node.port_in_use",
             Self::Identity(error) => error.code(),

@@ -54,12 +54,14 @@ impl RawStream {
             let len = self.left.len().min(max);
             return Ok(Some(self.left.split_to(len)));
         }
-        let take = || self.take(max);
+        // Only the stream is borrowed while this waits: `self` could not move between threads.
+        let stream = &self.stream;
+        let take = || take(stream, max);
         match take() {
             Taken::Wait => {}
             taken => return super::handle::into_result(taken),
         }
-        super::handle::into_result(self.stream.shared.inbound.wait_for(take).await)
+        super::handle::into_result(stream.shared.inbound.wait_for(take).await)
     }
 
     /// Queues `bytes` without copying them; waits while the queue is full.
@@ -84,14 +86,15 @@ impl RawStream {
     pub async fn close(&mut self) -> Result<(), StreamError> {
         self.stream.close().await
     }
+}
 
-    fn take(&self, max: usize) -> Taken<Bytes> {
-        let (taken, due) = self.stream.shared.inbound.take_raw(max);
-        if due {
-            self.stream.session.raise_credit(&self.stream.shared);
-        }
-        taken
+/// One attempt to take bytes, raising the peer's credit when it is time.
+fn take(stream: &Stream, max: usize) -> Taken<Bytes> {
+    let (taken, due) = stream.shared.inbound.take_raw(max);
+    if due {
+        stream.session.raise_credit(&stream.shared);
     }
+    taken
 }
 
 impl AsyncRead for RawStream {

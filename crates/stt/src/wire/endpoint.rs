@@ -56,6 +56,8 @@ pub(crate) struct WireConfig {
     pub(crate) heartbeat: Duration,
     /// Silence after which a session is lost.
     pub(crate) idle_timeout: Duration,
+    /// Bound of the path MTU, instead of the one for the kind of interface.
+    pub(crate) max_mtu: Option<u16>,
     /// How far a peer's clock may be from ours.
     pub(crate) clock_window: Duration,
     /// Where used knocks are kept over a restart.
@@ -117,7 +119,11 @@ impl Wire {
             .cid_generator(move || Box::new(ConnectionIds(ids)));
         endpoint.max_udp_payload_size(MAX_PAYLOAD).map_err(|_| WireError::Keys)?;
 
-        let timing = Timing { heartbeat: config.heartbeat, idle_timeout: config.idle_timeout };
+        let timing = Timing {
+            heartbeat: config.heartbeat,
+            idle_timeout: config.idle_timeout,
+            max_mtu: config.max_mtu,
+        };
         let server = Arc::new(Acceptor(Arc::clone(&shared)));
         let first = server_config(&server, timing, config.bind, &CloseLatch::default());
         let endpoint =

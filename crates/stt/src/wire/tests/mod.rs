@@ -21,6 +21,7 @@ fn wire(seed: SharedSeed) -> (Wire, NodeId) {
         accepting: true,
         heartbeat: Duration::from_secs(30),
         idle_timeout: Duration::from_secs(60),
+        max_mtu: None,
         clock_window: Duration::from_secs(120),
         knock_log: None,
         clock: Clock::System,
