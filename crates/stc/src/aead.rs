@@ -105,7 +105,7 @@ impl AeadKey {
         <[u8; TAG_LEN]>::try_from(tag.as_ref()).map_err(|_| Forged)
     }
 
-    /// Decrypts `sealed`, which ends with the tag, into `out`, which is as long as the plaintext.
+    /// Decrypts `ciphertext` into `out`, which is as long.
     ///
     /// # Errors
     /// [`Forged`] when the tag does not verify or the lengths do not fit; `out` then holds nothing
@@ -114,10 +114,10 @@ impl AeadKey {
         &self,
         nonce: [u8; NONCE_LEN],
         associated: &[u8],
-        sealed: &[u8],
+        ciphertext: &[u8],
+        tag: &[u8; TAG_LEN],
         out: &mut [u8],
     ) -> Result<(), Forged> {
-        let (ciphertext, tag) = sealed.split_last_chunk::<TAG_LEN>().ok_or(Forged)?;
         self.key
             .open_separate_gather(
                 Nonce::assume_unique_for_key(nonce),

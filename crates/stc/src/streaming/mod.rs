@@ -208,40 +208,45 @@ impl StreamingContext {
     ) -> Result<ChunkHeader, StreamError> {
         let started = self.sealing.start();
         let header = self.sender.begin(&self.root, &self.config, data.len())?;
+        let at = out.len();
         out.reserve(header.sealed_len());
-        let size = header.sub_chunk_len().map_or(data.len().max(1), |size| size as usize);
-        let nothing: &[u8] = &[];
-        let empty = data.is_empty().then_some(nothing);
-        for (piece, index) in data.chunks(size).chain(empty).zip(0_u32..) {
-            let at = out.len();
-            out.extend_from_slice(piece);
-            let sealed = out.get_mut(at..).unwrap_or_default();
-            let tag = self.sender.seal(&header, index, sealed)?;
-            out.extend_from_slice(&tag);
-        }
+        out.extend_from_slice(data);
+        self.seal_tail(&header, out, at)?;
         self.sealing.stop(started, data.len());
         Ok(header)
     }
 
-    /// Seals `data` where it stands and appends the tag: no copy, unless the chunk is split.
+    /// Seals `data` where it stands and appends the tags, without a copy.
     ///
     /// # Errors
     /// As [`Self::encrypt_chunk`]; `data` is then as it was.
     pub fn encrypt_in_place(&mut self, data: &mut Vec<u8>) -> Result<ChunkHeader, StreamError> {
-        if self.config.adaptive && data.len() > 1 << self.config.sub_chunk_log2 {
-            let mut out = Vec::new();
-            let header = self.encrypt_into(data, &mut out)?;
-            data.zeroize();
-            *data = out;
-            return Ok(header);
-        }
         let started = self.sealing.start();
         let len = data.len();
         let header = self.sender.begin(&self.root, &self.config, len)?;
-        let tag = self.sender.seal(&header, 0, data)?;
-        data.extend_from_slice(&tag);
+        self.seal_tail(&header, data, 0)?;
         self.sealing.stop(started, len);
         Ok(header)
+    }
+
+    /// Seals what `out` holds from `at` on, and appends the tags.
+    fn seal_tail(
+        &mut self,
+        header: &ChunkHeader,
+        out: &mut Vec<u8>,
+        at: usize,
+    ) -> Result<(), StreamError> {
+        out.resize(at + header.sealed_len(), 0);
+        let sealed = out.get_mut(at..).unwrap_or_default();
+        let (data, tags) =
+            sealed.split_at_mut_checked(header.data_length as usize).ok_or(StreamError::Header)?;
+        let size = header.sub_chunk_len().map_or(data.len().max(1), |size| size as usize);
+        let empty = data.is_empty().then_some::<&mut [u8]>(&mut []);
+        let pieces = empty.into_iter().chain(data.chunks_mut(size));
+        for ((piece, tag), index) in pieces.zip(tags.as_chunks_mut::<16>().0).zip(0_u32..) {
+            *tag = self.sender.seal(header, index, piece)?;
+        }
+        Ok(())
     }
 
     /// Opens a chunk.
@@ -396,13 +401,17 @@ fn open_pieces(
     out: &mut Vec<u8>,
 ) -> Result<(), StreamError> {
     let associated = header.to_bytes();
-    let size = header.sub_chunk_len().map_or(sealed.len(), |size| size as usize + 16);
+    let (data, tags) =
+        sealed.split_at_checked(header.data_length as usize).ok_or(StreamError::Header)?;
+    let size = header.sub_chunk_len().map_or(data.len().max(1), |size| size as usize);
+    let empty = data.is_empty().then_some::<&[u8]>(&[]);
+    let pieces = empty.into_iter().chain(data.chunks(size));
     // Zeroing a megabyte for a forgery would be work; each piece makes room for itself.
-    for (piece, index) in sealed.chunks(size).zip(0_u32..) {
+    for ((piece, tag), index) in pieces.zip(tags.as_chunks::<16>().0).zip(0_u32..) {
         let at = out.len();
-        out.resize(at + piece.len().saturating_sub(16), 0);
+        out.resize(at + piece.len(), 0);
         let space = out.get_mut(at..).unwrap_or_default();
-        key.open_to(chunk_nonce(header.sequence, index), &associated, piece, space)
+        key.open_to(chunk_nonce(header.sequence, index), &associated, piece, tag, space)
             .map_err(|_| StreamError::Forged)?;
     }
     Ok(())
