@@ -77,6 +77,10 @@ impl<R: Read + Send> Source<Job, OpenError> for Regions<R> {
                     buffer.extend_from_slice(reader.rest());
                     let region = buffer.len().checked_sub(*trailers).filter(|len| *len >= 16);
                     let region = region.ok_or_else(|| missing(*trailers + 16, buffer.len()))?;
+                    if region == 16 && index > 0 {
+                        // A writer ends with a chunk that holds something.
+                        return Err(OpenError::Chunk { chunk: index });
+                    }
                     *ended = Some(buffer.split_off(region));
                 } else if index + 1 == MAX_CHUNKS {
                     return Err(OpenError::Trailing);
