@@ -1,0 +1,66 @@
+//! Endpoints added by events, found with their metadata, and sent to.
+#![allow(clippy::print_stdout, reason = "an example talks to its reader")]
+
+mod common;
+
+use common::Outcome;
+use std::sync::Arc;
+
+use stt::{
+    Event, Fields, Mode, Value,
+    endpoints::{EndpointId, EndpointManager, Outgoing},
+};
+
+#[tokio::main]
+async fn main() -> Outcome {
+    let seed = common::seed()?;
+    let node = common::node(&seed, Mode::Server).await?;
+
+    let through = node.clone();
+    let endpoints = EndpointManager::new(move |outgoing: Outgoing| {
+        let node = through.clone();
+        async move {
+            for session in node.sessions() {
+                if session.peer_node_id().as_bytes()[..] == *outgoing.id.as_bytes() {
+                    session.get_stream(1)?.send_bytes(outgoing.data.clone()).await?;
+                }
+            }
+            Ok(())
+        }
+    });
+
+    let table = endpoints.clone();
+    node.events().on("peer_connected", move |event: Arc<Event>| {
+        let table = table.clone();
+        async move {
+            if let Event::PeerConnected { peer } = &*event {
+                let metadata = Fields::from([
+                    ("type".into(), Value::from("viewer")),
+                    ("capacity_gb".into(), Value::from(1_000)),
+                ]);
+                let _ = table.add_endpoint(*peer, ("unknown", 0), metadata);
+            }
+        }
+    })?;
+
+    let client = common::node(&seed, Mode::Client).await?;
+    let (ours, _) = common::connect(&client, &node).await?;
+    let id = EndpointId::from(client.node_id());
+    while !endpoints.contains(&id) {
+        tokio::task::yield_now().await;
+    }
+    let info = endpoints.get_endpoint(&id).ok_or("no such endpoint")?;
+    let capacity = info.metadata.get("capacity_gb").and_then(Value::as_int);
+    assert!(capacity > Some(500));
+    endpoints.send_to_endpoint(&id, &b"Hello peer!"[..]).await?;
+    let stream = ours.get_stream(1)?;
+    assert_eq!(stream.receive().await?.as_deref(), Some(&b"Hello peer!"[..]));
+
+    endpoints.deliver(&id, &b"Hello back!"[..]).await?;
+    assert_eq!(endpoints.receive_any().await, (id.clone(), "Hello back!".into()));
+    assert_eq!(endpoints.list_endpoints().len(), 1);
+    assert!(endpoints.remove_endpoint(&id));
+    assert!(endpoints.send_to_endpoint(&id, &b"x"[..]).await.is_err());
+    println!("endpoint {id} came by an event, got a greeting, and was removed");
+    Ok(())
+}
