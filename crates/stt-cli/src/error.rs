@@ -4,6 +4,7 @@ use std::{error::Error, fmt, path::Path};
 
 use serde_json::json;
 use stc::Coded;
+use stt::transfer::printable;
 
 /// A failed command: what could not be done, the stable code, the causes and a hint.
 #[derive(Debug)]
@@ -31,10 +32,11 @@ impl CliError {
 
     /// What was being done when `error` happened.
     pub(crate) fn doing(what: impl Into<String>, error: &(impl Coded + ?Sized)) -> Self {
-        let mut causes = vec![error.to_string()];
+        // A peer's words may be among them.
+        let mut causes = vec![printable(&error.to_string())];
         let mut next = error.source();
         while let Some(cause) = next {
-            causes.push(cause.to_string());
+            causes.push(printable(&cause.to_string()));
             next = cause.source();
         }
         causes.dedup();

@@ -4,11 +4,15 @@
 //! failure into a sentence, a cause, a hint and a stable code.
 
 mod commands;
+mod demo;
 mod error;
+mod figures;
+mod network;
 mod node_seed;
 mod output;
 mod password;
 mod private_file;
+mod progress;
 mod sealed_file;
 
 use std::process::ExitCode;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::error::CliError;
 
 /// Where results and messages go, and in which form.
+#[derive(Clone)]
 pub(crate) struct Output {
     json: bool,
 }

@@ -6,7 +6,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
 use stc::{Coded, Context, OpenError, SealError};
 
 use crate::{error::CliError, output::Output, password};
@@ -61,24 +60,6 @@ pub(crate) fn context(seed: Option<&Path>) -> Result<Context, CliError> {
         None => Context::seedless().build(),
     };
     made.map_err(|error| CliError::doing("no context was made", &error))
-}
-
-/// A bar for a person who watches.
-pub(crate) fn bar(output: &Output, len: Option<u64>) -> ProgressBar {
-    if !output.is_interactive() {
-        return ProgressBar::hidden();
-    }
-    let (bar, template) = match len {
-        Some(len) => (
-            ProgressBar::new(len),
-            "{bar:32} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left",
-        ),
-        None => (ProgressBar::no_length(), "{spinner} {binary_bytes}, {binary_bytes_per_sec}"),
-    };
-    match ProgressStyle::with_template(template) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }
 
 /// A file operation inside of `error`, told with the file's name.

@@ -10,7 +10,8 @@ use crate::{
     error::CliError,
     output::Output,
     password,
-    sealed_file::{bar, context, input, is_pipe, not_decrypted, pipe_out},
+    progress::bar,
+    sealed_file::{context, input, is_pipe, not_decrypted, pipe_out},
 };
 
 #[derive(Args)]

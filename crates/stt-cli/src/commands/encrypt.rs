@@ -11,7 +11,8 @@ use crate::{
     error::CliError,
     output::Output,
     password,
-    sealed_file::{bar, context, input, is_pipe, not_encrypted, pipe_out, sealed_name},
+    progress::bar,
+    sealed_file::{context, input, is_pipe, not_encrypted, pipe_out, sealed_name},
 };
 
 #[derive(Args)]

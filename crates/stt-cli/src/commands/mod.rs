@@ -1,9 +1,13 @@
 //! One file per command.
 
 mod decrypt;
+mod demo;
 mod encrypt;
 mod inspect;
+mod ping;
+mod receive;
 mod seed;
+mod send;
 mod store;
 
 use clap::Subcommand;
@@ -13,9 +17,17 @@ use crate::{error::CliError, output::Output};
 /// What `stt` can do.
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Show it all: two nodes on this machine, a real file between them, and the proof.
+    Demo(demo::DemoCommand),
     /// Make the secret that your machines share.
     #[command(subcommand)]
     Seed(seed::SeedCommand),
+    /// Send a file to a node that runs `stt receive`.
+    Send(send::SendCommand),
+    /// Receive files from nodes that share the seed.
+    Receive(receive::ReceiveCommand),
+    /// Ask whether a node is there, and how far away it is.
+    Ping(ping::PingCommand),
     /// Encrypt a file with a password.
     Encrypt(encrypt::EncryptCommand),
     /// Decrypt what `stt encrypt` made.
@@ -30,7 +42,11 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(self, output: &Output) -> Result<(), CliError> {
         match self {
+            Self::Demo(command) => command.run(output),
             Self::Seed(command) => command.run(output),
+            Self::Send(command) => command.run(output),
+            Self::Receive(command) => command.run(output),
+            Self::Ping(command) => command.run(output),
             Self::Encrypt(command) => command.run(output),
             Self::Decrypt(command) => command.run(output),
             Self::Inspect(command) => command.run(output),

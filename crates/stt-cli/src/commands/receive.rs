@@ -1,0 +1,181 @@
+//! `stt receive`: files from other nodes.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+use stt::{
+    Mode, Node, Session, Stream,
+    transfer::{ReceiveOptions, Received, TransferError, printable, receive_file},
+};
+use tokio::{sync::mpsc, task::JoinSet};
+
+use super::send::hex;
+use crate::{
+    error::CliError,
+    figures,
+    network::{self, SeedArgs},
+    output::Output,
+    progress,
+};
+
+#[derive(Args)]
+pub(crate) struct ReceiveCommand {
+    /// Where to listen; port 0 is a random free one.
+    #[arg(long, value_name = "HOST:PORT", default_value = "0.0.0.0:9337")]
+    listen: String,
+    /// Where files are put; made if it is not there.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+    /// Replace files that have the name of one that arrives.
+    #[arg(long)]
+    overwrite: bool,
+    /// End after one file.
+    #[arg(long)]
+    once: bool,
+    #[command(flatten)]
+    seed: SeedArgs,
+}
+
+/// A file that arrived or did not.
+type Outcome = (Session, Result<Received, TransferError>);
+
+impl ReceiveCommand {
+    pub(crate) fn run(self, output: &Output) -> Result<(), CliError> {
+        let (host, port) = split(&self.listen)?;
+        std::fs::create_dir_all(&self.dir)
+            .map_err(|error| CliError::file("could not make", &self.dir, &error))?;
+        let builder = self.seed.builder(output)?.host(host).port(port);
+        let mut options = ReceiveOptions::default();
+        options.overwrite = self.overwrite;
+        options.progress = Some(progress::handler(output));
+        network::run(async {
+            let node = network::start(builder, Mode::Server).await?;
+            output.note(&format!(
+                "Listening on {} as {}. Files go to {}. Ctrl-C ends it.",
+                node.local_addr(),
+                node.node_id(),
+                self.dir.display()
+            ));
+            output.json_line(&json!({
+                "listening": {
+                    "address": node.local_addr().to_string(),
+                    "node_id": node.node_id().to_string(),
+                }
+            }));
+            let result = serve(&node, &self.dir, &options, self.once, output).await;
+            network::stop(&node).await;
+            result
+        })?;
+        Ok(())
+    }
+}
+
+/// Takes files until `once` is fulfilled.
+async fn serve(
+    node: &Node,
+    dir: &Path,
+    options: &ReceiveOptions,
+    once: bool,
+    output: &Output,
+) -> Result<(), CliError> {
+    // One transfer more than this waits for one to end.
+    let (outcomes, mut arrived) = mpsc::channel(16);
+    let mut sessions = JoinSet::new();
+    loop {
+        tokio::select! {
+            Some(session) = node.accept() => {
+                let (dir, options) = (dir.to_owned(), options.clone());
+                sessions.spawn(take_all(session, dir, options, outcomes.clone()));
+            }
+            Some(_) = sessions.join_next() => {}
+            Some((session, outcome)) = arrived.recv() => match outcome {
+                Ok(received) => {
+                    report(output, &received, &session);
+                    if once {
+                        return Ok(());
+                    }
+                }
+                Err(error) => {
+                    let failed = CliError::doing("a file did not arrive", &error);
+                    if once {
+                        return Err(failed);
+                    }
+                    output.error(&failed);
+                }
+            },
+        }
+    }
+}
+
+/// Takes every file that comes over one session.
+async fn take_all(
+    session: Session,
+    dir: PathBuf,
+    options: ReceiveOptions,
+    outcomes: mpsc::Sender<Outcome>,
+) {
+    let mut transfers = JoinSet::new();
+    while let Ok(stream) = session.accept_stream().await {
+        transfers.spawn(take(
+            session.clone(),
+            stream,
+            dir.clone(),
+            options.clone(),
+            outcomes.clone(),
+        ));
+        while transfers.try_join_next().is_some() {}
+    }
+    while transfers.join_next().await.is_some() {}
+}
+
+async fn take(
+    session: Session,
+    stream: Stream,
+    dir: PathBuf,
+    options: ReceiveOptions,
+    outcomes: mpsc::Sender<Outcome>,
+) {
+    let outcome = receive_file(stream, &dir, &options).await;
+    // A command that is ending asks no more.
+    let _ = outcomes.send((session, outcome)).await;
+}
+
+fn report(output: &Output, received: &Received, session: &Session) {
+    let moved = received.size.saturating_sub(received.resumed_at);
+    let speed = figures::megabytes_per_second(moved, received.elapsed);
+    output.note(&format!(
+        "Received {} ({}) from {:.16}… in {}, {speed:.0} MB/s.",
+        printable(&received.path.display().to_string()),
+        figures::bytes(received.size),
+        session.peer_node_id().to_string(),
+        figures::duration(received.elapsed),
+    ));
+    output.json_line(&json!({
+        "received": {
+            "path": received.path,
+            "name": received.name,
+            "bytes": received.size,
+            "resumed_at": received.resumed_at,
+            "blake3": hex(&received.hash),
+            "seconds": received.elapsed.as_secs_f64(),
+            "megabytes_per_second": speed,
+            "session": figures::session(session),
+        }
+    }));
+}
+
+/// Splits `HOST:PORT`, where the port may be 0.
+fn split(listen: &str) -> Result<(String, u16), CliError> {
+    let malformed = || {
+        CliError::new("usage.listen", format!("`{listen}` is not of the form HOST:PORT"))
+            .with_hint("for example 0.0.0.0:9337, or [::]:9337 for IPv6")
+    };
+    let (host, port) = listen.rsplit_once(':').ok_or_else(malformed)?;
+    let port = port.parse().map_err(|_| malformed())?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if bare.is_empty() {
+        return Err(malformed());
+    }
+    Ok((bare.to_owned(), port))
+}

@@ -1,0 +1,4 @@
+//! What `stt demo` needs besides the commands that it runs.
+
+pub(crate) mod child;
+pub(crate) mod stranger;

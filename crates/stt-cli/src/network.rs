@@ -1,0 +1,141 @@
+//! What the commands that use a network share: the seed, the runtime, the end by Ctrl-C.
+
+use std::{env, fmt::Display, future::Future, path::PathBuf, time::Duration};
+
+use clap::Args;
+use stt::{Mode, Node, NodeBuilder, NodeId, SharedSeed};
+use tokio::runtime::{Builder, Runtime};
+use zeroize::Zeroizing;
+
+use crate::{error::CliError, output::Output, password};
+
+/// Environment variable that holds the seed.
+const VARIABLE: &str = "STT_SEED";
+/// How long a node that ends waits for what was sent to arrive.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Which swarm, and who this node is in it.
+#[derive(Args)]
+pub(crate) struct SeedArgs {
+    /// Read the shared seed from this file. STT_SEED works too; otherwise it is asked for.
+    #[arg(long, value_name = "FILE")]
+    seed_file: Option<PathBuf>,
+    /// Refuse a seed that can be guessed instead of warning about it.
+    #[arg(long)]
+    strict_seed: bool,
+    /// Keep one node id over restarts: it follows from the secret in this file.
+    #[arg(long, value_name = "FILE")]
+    node_seed_file: Option<PathBuf>,
+}
+
+impl SeedArgs {
+    /// Settings of a node with this seed, after a warning if it can be guessed.
+    pub(crate) fn builder(&self, output: &Output) -> Result<NodeBuilder, CliError> {
+        let seed = self.seed()?;
+        if let (Some(warning), false) = (seed.is_guessable(), self.strict_seed) {
+            output.note(&format!("warning: {warning}"));
+        }
+        let mut builder = Node::builder(seed).strict_seed(self.strict_seed);
+        if let Some(path) = &self.node_seed_file {
+            builder = builder.node_seed(password::from_file(path)?).persistent_identity(true);
+        }
+        Ok(builder)
+    }
+
+    fn seed(&self) -> Result<SharedSeed, CliError> {
+        let bytes = match &self.seed_file {
+            Some(path) => password::from_file(path)?,
+            None => match env::var_os(VARIABLE) {
+                Some(value) => Zeroizing::new(value.into_encoded_bytes()),
+                None => ask()?,
+            },
+        };
+        SharedSeed::from_bytes(&bytes)
+            .map_err(|error| CliError::doing("the shared seed cannot be used", &error))
+    }
+}
+
+fn ask() -> Result<Zeroizing<Vec<u8>>, CliError> {
+    let typed = rpassword::prompt_password("Seed: ").map_err(|_| {
+        CliError::new("seed.missing", "no seed was given, and there is no terminal to ask for it")
+            .with_hint(format!(
+                "make one with `stt seed new --out FILE`, then use --seed-file FILE or {VARIABLE}"
+            ))
+    })?;
+    Ok(Zeroizing::new(typed.into_bytes()))
+}
+
+/// Where to connect to.
+#[derive(Args)]
+pub(crate) struct PeerArgs {
+    /// Reach only the node with this id, and nobody else who holds the seed.
+    #[arg(long, value_name = "NODE_ID")]
+    peer: Option<NodeId>,
+    /// Seconds to wait for an answer.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds)]
+    timeout: f64,
+}
+
+impl PeerArgs {
+    /// A node that only connects, and its session with `address`.
+    pub(crate) async fn connect(
+        &self,
+        builder: NodeBuilder,
+        address: &str,
+    ) -> Result<(Node, stt::Session), CliError> {
+        let host = if address.trim_start().starts_with('[') { "::" } else { "0.0.0.0" };
+        let node = start(builder.host(host), Mode::Client).await?;
+        let timeout = Duration::from_secs_f64(self.timeout);
+        let session = node
+            .connect_to(address, self.peer, timeout)
+            .await
+            .map_err(|error| CliError::doing(format!("no session with {address}"), &error))?;
+        Ok((node, session))
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.01..=86_400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a number of seconds, 0.01 to 86400".into()),
+    }
+}
+
+/// Starts a node.
+pub(crate) async fn start(builder: NodeBuilder, mode: Mode) -> Result<Node, CliError> {
+    builder.start(mode).await.map_err(|error| CliError::doing("the node did not start", &error))
+}
+
+/// Stops a node after what it sent has arrived.
+pub(crate) async fn stop(node: &Node) {
+    node.stop(PATIENCE).await;
+}
+
+/// Runs a command's future on a runtime of its own, until it is done or Ctrl-C is pressed.
+pub(crate) fn run<T>(
+    command: impl Future<Output = Result<T, CliError>>,
+) -> Result<Option<T>, CliError> {
+    let runtime = runtime()?;
+    let done = runtime.block_on(async {
+        tokio::select! {
+            done = command => done.map(Some),
+            _ = tokio::signal::ctrl_c() => Ok(None),
+        }
+    });
+    // A prompt or a slow disk must not keep a finished command.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
+}
+
+fn runtime() -> Result<Runtime, CliError> {
+    Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::new("system.runtime", format!("no runtime: {error}")))
+}
+
+/// The error for a command that was ended by Ctrl-C.
+pub(crate) fn interrupted(what: impl Display) -> CliError {
+    CliError::new("interrupted", format!("{what} was interrupted"))
+        .with_hint("run the same again: it goes on where it stopped")
+}
