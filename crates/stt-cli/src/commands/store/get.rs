@@ -8,11 +8,7 @@ use stt_store::{ChamberOptions, ContentReader, StoreError};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::{EXIT_DAMAGED, Place, resolve};
-use crate::{
-    error::CliError,
-    output::Output,
-    sealed_file::{bar, is_pipe},
-};
+use crate::{error::CliError, output::Output, progress::bar, sealed_file::is_pipe};
 
 #[derive(Args)]
 pub(crate) struct GetCommand {

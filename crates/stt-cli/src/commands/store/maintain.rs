@@ -7,7 +7,7 @@ use stc::Coded;
 use stt_store::{ChamberOptions, StoreError};
 
 use super::{EXIT_DAMAGED, Place};
-use crate::{error::CliError, output::Output, sealed_file::bar};
+use crate::{error::CliError, output::Output, progress::bar};
 
 #[derive(Args)]
 pub(crate) struct VerifyCommand {

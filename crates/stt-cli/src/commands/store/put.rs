@@ -13,11 +13,7 @@ use stt_store::{Chamber, ChamberOptions, ContentId, Keep, StoreError};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::Place;
-use crate::{
-    error::CliError,
-    output::Output,
-    sealed_file::{bar, is_pipe},
-};
+use crate::{error::CliError, output::Output, progress::bar, sealed_file::is_pipe};
 
 #[derive(Args)]
 pub(crate) struct PutCommand {
