@@ -81,7 +81,7 @@ class Envelope:
         at = 0
         for _ in range(self.total):
             for size in sizes:
-                whole.update(blake3(body[at : at + size + 16]).digest())
+                whole.update(stc.leaf(body[at : at + size + 16], self.total))
                 at += size + 16
         whole = whole.digest()
         trailers = b"".join(stc.derive(key, "stc v1 trailer", whole) for key in keys)

@@ -1,7 +1,13 @@
 //! The folder `vectors` is the list: every file ends as its head says, through every API.
 //!
 //! `interop/stc/check.py` reads the same files with code that shares nothing with ours.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    reason = "a test fails by panicking"
+)]
 
 use std::{collections::BTreeMap, fs, io::Cursor, path::Path};
 

@@ -45,18 +45,21 @@ pub fn alternate(rounds: usize, candidates: &mut [Candidate<'_>]) -> Vec<Sample>
     values.into_iter().map(Sample::of).collect()
 }
 
-/// One line per candidate: rate, spread, and the ratio to the first.
+/// One line per candidate: rate, spread, and the ratios to the first: of the medians, and of the
+/// best runs, which other programs on the machine disturb least.
 pub fn report(title: &str, bytes: f64, names: &[&str], samples: &[Sample]) {
     println!("\n{title}");
-    let first = samples.first().map_or(f64::NAN, |sample| sample.median);
+    let (first, best) =
+        samples.first().map_or((f64::NAN, f64::NAN), |sample| (sample.median, sample.least));
     for (name, sample) in names.iter().zip(samples) {
         let rate = |seconds: f64| bytes / seconds / 1024.0 / 1024.0;
         println!(
-            "  {name:<44} {:>9.0} MiB/s ({:.0} to {:.0})  {:>7.3} x",
+            "  {name:<44} {:>9.0} MiB/s ({:.0} to {:.0})  {:>7.3} x (best runs {:.3} x)",
             rate(sample.median),
             rate(sample.most),
             rate(sample.least),
-            first / sample.median
+            first / sample.median,
+            best / sample.least
         );
     }
 }

@@ -6,7 +6,7 @@ use subtle::ConstantTimeEq;
 
 use super::{
     Geometry, Header, OpenError,
-    digest::Digest,
+    digest::{Digest, Leaf},
     geometry::MAX_CHUNKS,
     seal::Progress,
     slot::{Contents, Slot, chunk_nonce, seal_of},
@@ -107,7 +107,7 @@ impl<R: Read + Send> Source<Job, OpenError> for Regions<R> {
 }
 
 struct Opened {
-    leaf: [u8; 32],
+    leaf: Leaf,
     /// Bytes of plaintext at the front of the buffer, if it is ours.
     plaintext: Option<usize>,
     stored: u64,
@@ -186,8 +186,9 @@ pub(crate) fn open(
         }
     };
     let cipher = slot.region().map_err(|_| OpenError::NothingOpens)?;
+    let single = header.slots.len() == 1;
     let work = |buffer: &mut Buffer, job: Job| {
-        let leaf = Digest::leaf(buffer);
+        let leaf = Leaf::of(buffer, single);
         let stored = buffer.len() as u64;
         let plaintext = if job.mine {
             let nonce = chunk_nonce(job.index, job.last);

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use super::{
     Header, SealError,
-    digest::Digest,
+    digest::{Digest, Leaf},
     geometry::{Geometry, MAX_CHUNKS},
     slot::{Contents, Kind, Slot, chunk_nonce, seal_of},
     source::{Lookahead, read_full},
@@ -143,7 +143,7 @@ impl Source<Job, SealError> for Regions<'_> {
 
 /// What a worker made of a chunk, besides the ciphertext.
 struct Sealed {
-    leaf: [u8; 32],
+    leaf: Leaf,
     plaintext: u64,
 }
 
@@ -217,12 +217,13 @@ pub(crate) fn seal(
     };
     let total = geometry.map_or(announced, |region| Some(region.plaintext() * slots.len() as u64));
     let out = Out { writer, digest: Digest::new(&head), chunks: 0, done: 0, total, progress };
+    let single = slots.len() == 1;
     let work = |buffer: &mut Buffer, job: Job| {
         let cipher = ciphers.get(job.entry).ok_or(SealError::UnknownLength)?;
         let plaintext = buffer.len() as u64;
         let tag = cipher.seal(chunk_nonce(job.index, job.last), &[], buffer)?;
         buffer.extend(tag);
-        Ok(Sealed { leaf: Digest::leaf(buffer), plaintext })
+        Ok(Sealed { leaf: Leaf::of(buffer, single), plaintext })
     };
     let (_, mut out) = turns::run(workers, regions, work, out)?;
     let digest = out.digest.finish();
