@@ -137,6 +137,14 @@ impl Identity {
         self.node_id
     }
 
+    /// This node's keys with the proofs of another one: what an impostor has.
+    #[cfg(test)]
+    pub(crate) fn with_proofs_of(mut self, other: &Self) -> Self {
+        self.proofs = other.proofs;
+        self.node_id = other.node_id;
+        self
+    }
+
     pub(crate) const fn static_secret(&self) -> &Key {
         &self.static_secret
     }

@@ -1,4 +1,6 @@
-//! Two wires over 127.0.0.1.
+//! The wire as a whole: two of them over 127.0.0.1, strangers, and the handshake under attack.
+
+mod handshake;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
