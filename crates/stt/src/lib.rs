@@ -15,6 +15,7 @@
 
 pub mod affinity;
 pub mod codec;
+pub mod congestion;
 pub mod delivery;
 pub mod dispatch;
 pub mod endpoints;

@@ -2,17 +2,11 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt, congestion};
+use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use super::urgency::{CloseLatch, Urgent};
+use crate::congestion::{self, BbrConfig};
 
-/// Credit of one stream and memory for what was sent and not acknowledged: 64 MiB fill a path of 5
-/// Gbit/s at 100 ms. A stream's credit is never the limit; that of the connection is, and it grows.
-const STREAM_WINDOW: u32 = 64 << 20;
-/// Credit of a connection at its start.
-pub(crate) const FIRST_WINDOW: u32 = 2 << 20;
-/// Credit of a connection at most.
-pub(crate) const MAX_WINDOW: u32 = 64 << 20;
 /// Streams that a peer may have open towards us.
 const STREAMS: u32 = 1024;
 /// Datagrams of an application that wait to be read or sent.
@@ -47,12 +41,10 @@ pub(crate) fn config(timing: Timing, peer: IpAddr, latch: &CloseLatch) -> Transp
     mtu.upper_bound(upper);
     let idle_timeout = IdleTimeout::try_from(timing.idle_timeout).ok();
     let mut config = TransportConfig::default();
+    congestion::configure(&mut config);
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .max_concurrent_uni_streams(VarInt::from_u32(STREAMS))
-        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
-        .receive_window(VarInt::from_u32(FIRST_WINDOW))
-        .send_window(STREAM_WINDOW.into())
         .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER))
         .datagram_send_buffer_size(DATAGRAM_BUFFER)
         // A search that may find nothing would only send probes.
@@ -62,7 +54,7 @@ pub(crate) fn config(timing: Timing, peer: IpAddr, latch: &CloseLatch) -> Transp
         // A bit that shows the round trip to the path, and needs a header that the path can read.
         .allow_spin(false)
         .congestion_controller_factory(Arc::new(Urgent {
-            inner: Arc::new(congestion::CubicConfig::default()),
+            inner: Arc::new(BbrConfig::default()),
             latch: latch.clone(),
         }));
     config

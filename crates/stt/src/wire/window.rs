@@ -4,24 +4,21 @@ use std::{sync::Arc, time::Instant};
 
 use quinn::{Connection, VarInt};
 
-use super::{
-    meter::Meter,
-    transport::{FIRST_WINDOW, MAX_WINDOW},
-};
+use super::meter::Meter;
+use crate::congestion::ReceiveWindow;
 
-/// Doubles the credit of `connection` whenever half of it was used within one round trip, until it
-/// has its largest size or the connection ends.
+/// Grows the credit of `connection` by the rule of [`ReceiveWindow`], until it has its largest size
+/// or the connection ends.
 pub(crate) async fn grow(connection: Connection, meter: Arc<Meter>) {
-    let mut window = FIRST_WINDOW;
-    while window < MAX_WINDOW {
+    let mut window = ReceiveWindow::new();
+    while let Some(half) = window.half() {
         let start = Instant::now();
         tokio::select! {
-            () = meter.opened_more(u64::from(window / 2)) => {}
+            () = meter.opened_more(half.into()) => {}
             _ = connection.closed() => return,
         }
-        if start.elapsed() <= connection.rtt() {
-            window = window.saturating_mul(2).min(MAX_WINDOW);
-            connection.set_receive_window(VarInt::from_u32(window));
+        if let Some(grown) = window.half_used(start.elapsed(), connection.rtt()) {
+            connection.set_receive_window(VarInt::from_u32(grown));
         }
     }
 }
