@@ -9,7 +9,7 @@ use quinn_proto::congestion::{Controller, ControllerMetrics, Cubic, CubicConfig}
 
 use super::aggregation::Aggregation;
 use super::bandwidth::MaxBandwidth;
-use super::bounds::{BETA, Bounds};
+use super::bounds::Bounds;
 use super::cycle::Cycle;
 use super::delivery::{Acked, Delivery};
 use super::full_pipe::FullPipe;
@@ -18,6 +18,13 @@ use super::min_rtt::MinRtt;
 /// Bytes in flight are never more than this many bandwidth-delay products of the empty path: the
 /// path's own, and a queue of the same size, which others may have filled.
 const MAX_BDPS: f64 = 2.0;
+
+/// A shorter round trip counts as this long: below it, what makes a round trip longer is when the
+/// processes at both ends get to run, not a queue.
+const LEAST_RTT: Duration = Duration::from_millis(1);
+
+/// Rate while cruising: what is measured is never below the truth, so a queue would grow slowly.
+const CRUISE_GAIN: f64 = 0.99;
 
 /// Rate while probing for more, and while giving back the queue that a probe made.
 const UP_GAIN: f64 = 1.25;
@@ -36,12 +43,19 @@ const UP_GROWTH: f64 = 1.1;
 /// others keep a queue: then we share as they do.
 const SHARED: f64 = 1.15;
 
+/// Round trips in a row that must show it while cruising.
+const QUEUED_ROUNDS: u32 = 3;
+
 /// Round trips that draining takes: one to stop, one to see the effect, one to measure it.
 const DRAIN_ROUNDS: u64 = 3;
 
 /// How long is shared before looking again whether a queue remains.
 const SHARE_TIME: Duration = Duration::from_secs(4);
 const SHARE_ROUNDS: u64 = 16;
+
+/// What the model had in flight, of the full queue that Cubic is told of when sharing begins: half
+/// way between being cut by a full step and not at all.
+const SHARE_ENTRY: f64 = 0.85;
 
 /// Least part of the model's window that sharing leaves.
 const SHARE_FLOOR: f64 = 0.5;
@@ -103,6 +117,10 @@ pub struct Bbr {
     round: Round,
     /// Best rate of the round trip before.
     round_before: f64,
+    /// Round trips in Cruise that were longer than ours alone would make them.
+    queued_rounds: u32,
+    /// Window that was drained: where sharing starts.
+    before_drain: f64,
     /// Shortest round trip seen once our queue was drained.
     drained_rtt: Duration,
     /// What shares with others.
@@ -119,6 +137,7 @@ struct Round {
     losses: u32,
     marked: bool,
     bandwidth: f64,
+    rtt: Option<Duration>,
 }
 
 impl Bbr {
@@ -144,6 +163,8 @@ impl Bbr {
             judging: false,
             round: Round::default(),
             round_before: 0.0,
+            queued_rounds: 0,
+            before_drain: initial_window as f64,
             drained_rtt: Duration::MAX,
             share: None,
             probe_rtt_until: None,
@@ -170,7 +191,12 @@ impl Bbr {
 
     /// Bytes that fill the empty path.
     fn bdp(&self) -> f64 {
-        self.bandwidth() * self.min_rtt.get().unwrap_or_default().as_secs_f64()
+        self.bandwidth() * self.base_rtt().unwrap_or_default().as_secs_f64()
+    }
+
+    /// The round trip of the path without a queue.
+    fn base_rtt(&self) -> Option<Duration> {
+        self.min_rtt.get().map(|min| min.max(LEAST_RTT))
     }
 
     fn min_window(&self) -> u64 {
@@ -178,7 +204,7 @@ impl Bbr {
     }
 
     fn is_queued(&self) -> bool {
-        match (self.srtt, self.min_rtt.get()) {
+        match (self.srtt, self.base_rtt()) {
             (Some(srtt), Some(min)) => srtt > min.mul_f64(QUEUED),
             _ => false,
         }
@@ -192,19 +218,22 @@ impl Bbr {
 
     fn enter_down(&mut self, now: Instant) {
         self.drained_rtt = Duration::MAX;
+        if self.phase != Phase::Drain {
+            self.before_drain = self.window_at(1.0);
+        }
         self.cycle.start(now, self.rounds);
         self.enter(Phase::Down, now);
     }
 
     /// Whether a queue remains after ours was drained.
     fn is_shared(&self) -> bool {
-        self.min_rtt.get().is_some_and(|min| self.drained_rtt > min.mul_f64(SHARED))
+        self.base_rtt().is_some_and(|min| self.drained_rtt > min.mul_f64(SHARED))
     }
 
     fn enter_share(&mut self, now: Instant) {
         if self.share.is_none() {
-            // Cubic starts at the model's window as if it had just been cut to it.
-            let window = self.window_at(1.0) / BETA;
+            // As if Cubic had just met a full queue somewhat above what the model had in flight.
+            let window = self.before_drain / SHARE_ENTRY;
             let mut config = CubicConfig::default();
             config.initial_window(bytes(window));
             let mtu = u16::try_from(self.mtu).unwrap_or(u16::MAX);
@@ -238,7 +267,7 @@ impl Bbr {
         self.rounds += 1;
         let delivered = self.delivery.delivered() - self.round.delivered_at_start;
         let lost = self.delivery.lost() - self.round.lost_at_start;
-        let too_much = Bounds::too_much(delivered + lost, lost);
+        let too_much = Bounds::too_much(delivered + lost, lost, self.mtu);
 
         match self.phase {
             Phase::Startup => {
@@ -249,6 +278,8 @@ impl Bbr {
                 }
                 if full || overflowed {
                     self.filled_pipe = true;
+                    self.before_drain =
+                        self.bandwidth() * self.srtt.unwrap_or_default().as_secs_f64();
                     self.enter(Phase::Drain, now);
                 }
             }
@@ -267,6 +298,7 @@ impl Bbr {
                 }
             }
         }
+        self.watch_cruise(now);
         if self.judging && self.phase != Phase::Up && self.rounds > self.phase_round + 1 {
             self.judging = false;
             self.bandwidth.advance();
@@ -277,6 +309,23 @@ impl Bbr {
             lost_at_start: self.delivery.lost(),
             ..Round::default()
         };
+    }
+
+    /// Cruising makes no queue: one that is there all the same is that of others.
+    fn watch_cruise(&mut self, now: Instant) {
+        let (Some(rtt), Some(base)) = (self.round.rtt, self.base_rtt()) else { return };
+        let own =
+            Duration::try_from_secs_f64(self.allowance() / self.bandwidth()).unwrap_or_default();
+        if self.phase != Phase::Cruise || rtt <= base.mul_f64(SHARED) + own {
+            self.queued_rounds = 0;
+            return;
+        }
+        self.queued_rounds += 1;
+        if self.queued_rounds >= QUEUED_ROUNDS {
+            self.queued_rounds = 0;
+            self.before_drain = self.window_at(1.0);
+            self.enter_share(now);
+        }
     }
 
     /// Moves between phases after an acknowledgement.
@@ -384,11 +433,15 @@ impl Bbr {
         bytes(self.bdp() * PROBE_RTT_BDPS).max(self.min_window())
     }
 
+    /// Bytes that are in flight on top of the rate: bursts, and acknowledgements in lumps.
+    fn allowance(&self) -> f64 {
+        let burst = (self.bandwidth() * BURST.as_secs_f64()).max(2.0 * self.mtu as f64);
+        self.aggregation.get().max(burst)
+    }
+
     /// The window that the model and the phase ask for.
     fn target(&self) -> f64 {
-        let bandwidth = self.bandwidth();
-        let burst = (bandwidth * BURST.as_secs_f64()).max(2.0 * self.mtu as f64);
-        let allowance = self.aggregation.get().max(burst);
+        let allowance = self.allowance();
         let target = match self.phase {
             Phase::ProbeRtt => return self.probe_rtt_window() as f64,
             Phase::Share => {
@@ -397,7 +450,8 @@ impl Bbr {
             }
             Phase::Drain => self.bdp(),
             Phase::Down => return DOWN_GAIN * self.bdp(),
-            Phase::Startup | Phase::Cruise | Phase::Refill => self.window_at(1.0) + allowance,
+            Phase::Startup | Phase::Refill => self.window_at(1.0) + allowance,
+            Phase::Cruise => self.window_at(CRUISE_GAIN) + allowance,
             Phase::Up => self.window_at(UP_GAIN) + allowance,
         };
         let long = match self.phase {
@@ -460,6 +514,7 @@ impl Controller for Bbr {
             Some(srtt) => (srtt * 7 + acked.rtt) / 8,
             None => acked.rtt,
         });
+        self.round.rtt = Some(self.round.rtt.map_or(acked.rtt, |rtt| rtt.min(acked.rtt)));
         let expired = self.min_rtt.update(now, acked.rtt);
         if let Some(rate) = &acked.rate {
             self.bandwidth.update(rate);
@@ -488,7 +543,7 @@ impl Controller for Bbr {
             && self.judging
         {
             let lost = self.delivery.lost().saturating_sub(group.lost);
-            if lost_bytes == 0 || Bounds::too_much(group.in_flight, lost) {
+            if lost_bytes == 0 || Bounds::too_much(group.in_flight, lost, self.mtu) {
                 // What was in flight when the tolerable part of it had been lost.
                 let in_flight = group.in_flight.saturating_sub(lost_bytes) as f64;
                 let target = (self.bandwidth() * self.srtt.unwrap_or_default().as_secs_f64())
