@@ -1,0 +1,242 @@
+//! The commands that use a network, as a person runs them: processes, files, exit codes, words.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn stt() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stt"));
+    command.env_remove("STT_SEED").stdin(Stdio::null());
+    command
+}
+
+/// A directory with a seed in it.
+fn home() -> TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let made = stt().args(["seed", "new", "--out"]).arg(home.path().join("seed")).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    home
+}
+
+/// A receiver that runs, and is ended with this.
+struct Receiver {
+    process: Child,
+    address: String,
+    node_id: String,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Receiver {
+    fn start(home: &Path, more: &[&str]) -> Self {
+        let mut process = stt()
+            .args(["receive", "--listen", "127.0.0.1:0", "--json", "--seed-file"])
+            .arg(home.join("seed"))
+            .arg("--dir")
+            .arg(home.join("in"))
+            .args(more)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        let field = |name: &str| line["listening"][name].as_str().unwrap().to_owned();
+        Self { address: field("address"), node_id: field("node_id"), process, lines }
+    }
+
+    /// What it says under `key` next.
+    fn wait_for(&mut self, key: &str) -> Value {
+        loop {
+            let mut line: Value =
+                serde_json::from_str(&self.lines.next().unwrap().unwrap()).unwrap();
+            if let Some(value) = line.get_mut(key) {
+                return value.take();
+            }
+        }
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn send(home: &Path, file: &Path, to: &str, more: &[&str]) -> Output {
+    stt()
+        .arg("send")
+        .arg(file)
+        .args(["--to", to, "--seed-file"])
+        .arg(home.join("seed"))
+        .args(more)
+        .output()
+        .unwrap()
+}
+
+/// The error on a line of JSON.
+fn error(output: &Output) -> Value {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    let mut line: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    line["error"].take()
+}
+
+#[test]
+fn the_demonstration_proves_itself_with_a_file_of_ones_own() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("some file.bin");
+    fs::write(&file, vec![7; 3_000_000]).unwrap();
+    let shown = stt().arg("demo").arg(&file).output().unwrap();
+    assert!(shown.status.success(), "{shown:?}");
+    let text = String::from_utf8(shown.stdout).unwrap();
+    for words in [
+        "some file.bin, 3.00 MB",
+        blake3::hash(&[7; 3_000_000]).to_hex().as_str(),
+        "session  ",
+        "sender  ",
+        "receiver  ",
+        "handshake  ",
+        "MB/s",
+        "round trip  ",
+        "0 lost",
+        "and got 0 bytes back",
+    ] {
+        assert!(text.contains(words), "{words:?} is not in\n{text}");
+    }
+}
+
+#[test]
+fn a_seed_file_is_private_and_never_overwritten() {
+    let home = home();
+    let path = home.path().join("seed");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    let before = fs::read(&path).unwrap();
+    let again = stt().args(["--json", "seed", "new", "--out"]).arg(&path).output().unwrap();
+    assert_eq!(again.status.code(), Some(1));
+    assert_eq!(error(&again)["code"], "file.exists");
+    assert_eq!(fs::read(&path).unwrap(), before);
+
+    let printed = stt().args(["seed", "new"]).output().unwrap();
+    let seed = String::from_utf8(printed.stdout).unwrap();
+    assert!(stc::Key::parse(&seed).is_ok(), "{seed}");
+    let shown = stt().args(["seed", "new", "--qr"]).output().unwrap();
+    assert!(String::from_utf8(shown.stderr).unwrap().contains('█'));
+}
+
+#[test]
+fn files_go_from_process_to_process_and_are_not_overwritten() {
+    let home = home();
+    let mut receiver = Receiver::start(home.path(), &[]);
+    let file = home.path().join("report.txt");
+    fs::write(&file, b"all is well").unwrap();
+
+    let peer = receiver.node_id.clone();
+    let sent = send(home.path(), &file, &receiver.address, &["--peer", &peer]);
+    assert!(sent.status.success(), "{sent:?}");
+    assert!(String::from_utf8(sent.stderr).unwrap().contains("The receiver has verified it."));
+    let received = receiver.wait_for("received");
+    assert_eq!(received["name"], "report.txt");
+    assert_eq!(received["blake3"], blake3::hash(b"all is well").to_hex().as_str());
+    assert_eq!(fs::read(home.path().join("in/report.txt")).unwrap(), b"all is well");
+
+    let again = send(home.path(), &file, &receiver.address, &["--json"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert_eq!(error(&again)["code"], "transfer.declined_exists");
+    assert_eq!(receiver.wait_for("error")["code"], "transfer.exists");
+
+    let hostile = send(home.path(), &file, &receiver.address, &["--name", "../../up\u{1b}[2J"]);
+    assert!(hostile.status.success(), "{hostile:?}");
+    assert!(home.path().join("in/up_[2J").exists());
+}
+
+#[test]
+fn a_transfer_goes_on_after_the_receiver_was_killed() {
+    let home = home();
+    let file = home.path().join("big.bin");
+    let data: Vec<u8> = (0..96u32 << 20).map(|at| at.to_le_bytes()[2]).collect();
+    fs::write(&file, &data).unwrap();
+
+    let mut receiver = Receiver::start(home.path(), &[]);
+    let address = receiver.address.clone();
+    let sending = {
+        let (home, file) = (home.path().to_owned(), file.clone());
+        std::thread::spawn(move || send(&home, &file, &address, &["--json"]))
+    };
+    while receiver.wait_for("progress")["done"].as_u64().unwrap() < 1 << 20 {}
+    drop(receiver);
+    let part = fs::read_dir(home.path().join("in")).unwrap().next().unwrap().unwrap();
+    assert!(part.file_name().to_str().unwrap().ends_with(".part"));
+    // A sender whose receiver was killed waits for its idle timeout; nobody needs to see that here.
+    drop(sending);
+
+    let mut receiver = Receiver::start(home.path(), &["--once"]);
+    let sent = send(home.path(), &file, &receiver.address, &["--json"]);
+    assert!(sent.status.success(), "{sent:?}");
+    let received = receiver.wait_for("received");
+    assert!(received["resumed_at"].as_u64().unwrap() >= 1 << 20, "{received}");
+    assert!(receiver.process.wait().unwrap().success());
+    assert!(fs::read(home.path().join("in/big.bin")).unwrap() == data);
+}
+
+#[test]
+fn ping_finds_a_node_and_says_what_may_be_wrong_when_it_does_not() {
+    let home = home();
+    let receiver = Receiver::start(home.path(), &[]);
+    let seed = fs::read_to_string(home.path().join("seed")).unwrap();
+    let ping = |seed: &str| {
+        stt()
+            .args(["ping", &receiver.address, "-c", "3", "-i", "1", "--timeout", "0.5", "--json"])
+            .env("STT_SEED", seed)
+            .output()
+            .unwrap()
+    };
+    let found = ping(&seed);
+    assert!(found.status.success(), "{found:?}");
+    let text = String::from_utf8(found.stdout).unwrap();
+    assert!(text.contains(&receiver.node_id) && text.contains("\"answers\":3"), "{text}");
+
+    let other = stc::Key::generate().unwrap().to_printable();
+    let lost = ping(&other);
+    assert_eq!(lost.status.code(), Some(1));
+    let error = error(&lost);
+    assert_eq!(error["code"], "connect.no_answer");
+    assert!(error["hint"].as_str().unwrap().contains("wrong seed"), "{error}");
+}
+
+#[test]
+fn what_is_missing_is_said_plainly() {
+    let home = home();
+    let file = home.path().join("a");
+    fs::write(&file, b"x").unwrap();
+    let no_seed = stt().arg("send").arg(&file).args(["--to", "127.0.0.1:9", "--json"]).output();
+    let no_seed = no_seed.unwrap();
+    assert_eq!(error(&no_seed)["code"], "seed.missing");
+    let empty = home.path().join("empty");
+    fs::write(&empty, b"\n").unwrap();
+    let empty_seed =
+        stt().args(["ping", "127.0.0.1:9", "--json", "--seed-file"]).arg(&empty).output();
+    assert_eq!(error(&empty_seed.unwrap())["code"], "password.empty");
+    let no_file = send(home.path(), &home.path().join("none"), "127.0.0.1:9", &["--json"]);
+    assert_eq!(error(&no_file)["code"], "file.not_found");
+    let directory = send(home.path(), home.path(), "127.0.0.1:9", &["--json"]);
+    assert_eq!(error(&directory)["code"], "transfer.not_a_file");
+    let bad_address = send(home.path(), &file, "nowhere", &["--json"]);
+    assert_eq!(error(&bad_address)["code"], "connect.malformed");
+    let guessable = stt()
+        .args(["ping", "127.0.0.1:9", "--strict-seed", "--json"])
+        .env("STT_SEED", "password")
+        .output();
+    assert_eq!(error(&guessable.unwrap())["code"], "seed.guessable");
+    assert_eq!(stt().arg("send").output().unwrap().status.code(), Some(2));
+}
