@@ -47,7 +47,7 @@ pub use id::{IdParseError, NodeId, SessionId};
 pub use identity::{Identity, IdentityError};
 pub use keyring::{Keyring, KeyringError, SeedId};
 pub use node::{
-    ConnectError, Mode, Node, NodeBuilder, NodeStats, Packet, SendReport, SessionCounts,
+    Admission, ConnectError, Mode, Node, NodeBuilder, NodeStats, Packet, SendReport, SessionCounts,
     StartError, TransportStats,
 };
 pub use pool::SessionPool;
@@ -59,3 +59,8 @@ pub use stc::Coded;
 pub use stream::{DeliveryStats, RawStream, Stream, StreamError, StreamOptions, StreamStats};
 pub use value::{Fields, Value};
 pub use wire::{HandshakeError, WireError};
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

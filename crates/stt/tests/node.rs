@@ -7,8 +7,8 @@ use std::{net::UdpSocket, time::Duration};
 
 use common::{builder, connect, nodes, other_end, seed, session};
 use stt::{
-    CloseReason, Coded, ConnectError, Event, EventEmitter, Mode, Node, NodeId, SharedSeed,
-    StartError, StreamError,
+    Admission, CloseReason, Coded, ConnectError, Event, EventEmitter, Mode, Node, NodeId, Refusal,
+    SharedSeed, StartError, StreamError,
 };
 use tokio::sync::mpsc;
 
@@ -82,6 +82,32 @@ async fn a_node_that_does_not_accept_says_so_to_members_and_may_change_its_mind(
     // A client node refuses too, until told otherwise.
     let error = server.connect(&client.local_addr().to_string()).await.unwrap_err();
     assert_eq!(error.code(), "connect.not_accepting");
+}
+
+#[tokio::test]
+async fn a_denied_node_is_told_and_loses_the_session_it_has() {
+    let (server, client, _, ours) = session().await;
+    server.set_admission(Admission::everyone().deny(client.node_id()));
+    assert_eq!(ours.closed().await, CloseReason::Refused(Refusal::Denied));
+    let error = client.connect(&server.local_addr().to_string()).await.unwrap_err();
+    assert_eq!(error.code(), "connect.denied");
+    assert!(!error.retry_helps());
+    server.set_admission(Admission::only([client.node_id()]));
+    connect(&client, &server).await;
+}
+
+#[tokio::test]
+async fn a_device_without_a_clock_gets_in_where_that_is_allowed() {
+    let (seed, dir) = (seed(), tempfile::tempdir().unwrap());
+    let strict = builder(&seed).start(Mode::Server).await.unwrap();
+    let lenient = builder(&seed).knock_log(dir.path().join("knocks")).admit_clockless(8);
+    let lenient = lenient.start(Mode::Server).await.unwrap();
+    let device = builder(&seed).clockless(true).start(Mode::Client).await.unwrap();
+    let refused = device.connect_to(&strict.local_addr().to_string(), None, SOON).await;
+    assert_eq!(refused.unwrap_err().code(), "connect.no_answer");
+    connect(&device, &lenient).await;
+    // Now it knows the time.
+    connect(&device, &strict).await;
 }
 
 #[tokio::test]

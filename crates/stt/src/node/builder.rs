@@ -1,10 +1,10 @@
 //! Settings of a node, each with its default and range.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use zeroize::Zeroizing;
 
-use super::{Hub, Node, StartError};
+use super::{Admission, Hub, Node, StartError};
 use crate::{
     Event, EventEmitter, Stream,
     identity::Identity,
@@ -47,6 +47,10 @@ pub struct NodeBuilder {
     max_mtu: Option<u16>,
     limits: Limits,
     events: Option<EventEmitter>,
+    knock_log: Option<PathBuf>,
+    clockless: bool,
+    clockless_peers: usize,
+    admission: Admission,
 }
 
 impl NodeBuilder {
@@ -76,6 +80,10 @@ impl NodeBuilder {
             strict_seed: false,
             max_mtu: None,
             events: None,
+            knock_log: None,
+            clockless: false,
+            clockless_peers: 0,
+            admission: Admission::default(),
             limits: Limits {
                 max_sessions: Self::DEFAULT_MAX_SESSIONS,
                 max_streams: Self::DEFAULT_MAX_STREAMS,
@@ -213,6 +221,38 @@ impl NodeBuilder {
         self
     }
 
+    /// Where used knocks are remembered over a restart, so that a first flight that somebody recorded
+    /// cannot be replayed after it. Default: nowhere; then a node that restarts refuses knocks from
+    /// before its machine's start only.
+    #[must_use]
+    pub fn knock_log(mut self, path: impl Into<PathBuf>) -> Self {
+        self.knock_log = Some(path.into());
+        self
+    }
+
+    /// This device has no clock: its knocks carry no time until a peer told it. Default: false. The
+    /// peer must let such devices in, see [`admit_clockless`](Self::admit_clockless).
+    #[must_use]
+    pub const fn clockless(mut self, clockless: bool) -> Self {
+        self.clockless = clockless;
+        self
+    }
+
+    /// How many first flights of devices without a clock are let in, ever. Needs a
+    /// [`knock_log`](Self::knock_log), in which each of them takes a place for good. Default: 0.
+    #[must_use]
+    pub const fn admit_clockless(mut self, knocks: usize) -> Self {
+        self.clockless_peers = knocks;
+        self
+    }
+
+    /// Which nodes may have sessions, of those that hold the seed. Default: all.
+    #[must_use]
+    pub fn admission(mut self, admission: Admission) -> Self {
+        self.admission = admission;
+        self
+    }
+
     /// Starts the node. Call it inside a tokio runtime; the node's tasks run there.
     ///
     /// # Errors
@@ -239,13 +279,13 @@ impl NodeBuilder {
             idle_timeout: self.idle_timeout,
             max_mtu: self.max_mtu,
             clock_window: self.clock_window,
-            knock_log: None,
-            clock: Clock::System,
-            timeless_knocks: 0,
+            knock_log: self.knock_log,
+            clock: if self.clockless { Clock::learned() } else { Clock::System },
+            timeless_knocks: self.clockless_peers,
             listens: Vec::new(),
         })?;
         let events = self.events.unwrap_or_default();
-        let (hub, packets) = Hub::new(self.limits, mode == Mode::Server, events);
+        let (hub, packets) = Hub::new(self.limits, mode == Mode::Server, events, self.admission);
         if let Some(warning) = warning {
             let details = warning.to_string();
             hub.events().emit(Event::Warning { code: "seed.guessable", details });

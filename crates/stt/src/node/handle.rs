@@ -15,9 +15,11 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{ConnectError, Hub, Mode, NodeBuilder, NodeStats, Packet, SessionCounts, connect};
+use super::{
+    Admission, ConnectError, Hub, Mode, NodeBuilder, NodeStats, Packet, SessionCounts, connect,
+};
 use crate::{
-    CloseReason, Event, EventEmitter, EventKind, NodeId, Session, SessionId, StreamError,
+    CloseReason, Event, EventEmitter, EventKind, NodeId, Refusal, Session, SessionId, StreamError,
     events::{EventError, HandlerId},
     seed::{SeedWarning, SharedSeed},
     session::{SessionShared, SessionStart},
@@ -127,6 +129,13 @@ impl Node {
     pub fn set_accepting(&self, accepting: bool) {
         self.inner.hub.set_accepting(accepting);
         self.inner.wire.set_accepting(accepting);
+    }
+
+    /// Changes who may have sessions. Those who have one and may not any more lose it at once.
+    pub fn set_admission(&self, admission: Admission) {
+        for session in self.inner.hub.set_admission(admission) {
+            session.abort(CloseReason::Refused(Refusal::Denied));
+        }
     }
 
     // --- sessions ---

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::{Notify, mpsc};
 
-use super::{Packet, builder::Limits};
+use super::{Admission, Packet, builder::Limits};
 use crate::{
     CloseReason, Event, EventEmitter, EventKind, NodeId, Refusal, SessionId, session::SessionShared,
 };
@@ -26,6 +26,7 @@ pub(crate) struct Hub {
     begun_one: Notify,
     total: AtomicU64,
     accepting: AtomicBool,
+    admission: Mutex<Admission>,
     packets: mpsc::Sender<Packet>,
     /// `receive` was called, so unclaimed messages may flow.
     receiving: AtomicBool,
@@ -38,6 +39,7 @@ impl Hub {
         limits: Limits,
         accepting: bool,
         events: EventEmitter,
+        admission: Admission,
     ) -> (Arc<Self>, mpsc::Receiver<Packet>) {
         let (packets, receiver) = mpsc::channel(PACKET_QUEUE);
         let hub = Self {
@@ -47,6 +49,7 @@ impl Hub {
             begun_one: Notify::new(),
             total: AtomicU64::new(0),
             accepting: AtomicBool::new(accepting),
+            admission: Mutex::new(admission),
             packets,
             receiving: AtomicBool::new(false),
             started_receiving: Notify::new(),
@@ -73,8 +76,17 @@ impl Hub {
         self.accepting.load(Ordering::Relaxed)
     }
 
+    /// Changes who may have sessions, and gives back those who have one and may not any more.
+    pub(super) fn set_admission(&self, admission: Admission) -> Vec<Arc<SessionShared>> {
+        let mut unwanted = self.all_sessions();
+        unwanted.retain(|session| admission.check(session.peer).is_err());
+        *self.admission.lock().unwrap_or_else(PoisonError::into_inner) = admission;
+        unwanted
+    }
+
     /// Whether a peer that proved itself gets a session.
-    pub(super) fn admit(&self, _peer: NodeId) -> Result<(), Refusal> {
+    pub(super) fn admit(&self, peer: NodeId) -> Result<(), Refusal> {
+        self.admission.lock().unwrap_or_else(PoisonError::into_inner).check(peer)?;
         if !self.is_accepting() {
             return Err(Refusal::NotAccepting);
         }

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | what the application holds | [`Node`] (`handle`) |
 //! | settings and defaults | [`NodeBuilder`] (`builder`) |
+//! | who may have sessions | [`Admission`] (`admission`) |
 //! | finding and dialling an address | `connect` |
 //! | what sessions report to their node | `hub` |
 //! | figures | `stats` |
 
+mod admission;
 mod builder;
 mod connect;
 mod error;
@@ -15,6 +17,7 @@ mod handle;
 mod hub;
 mod stats;
 
+pub use admission::Admission;
 pub use builder::{Mode, NodeBuilder};
 pub use error::{ConnectError, StartError};
 pub use handle::{Node, SendReport};
