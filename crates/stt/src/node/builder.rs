@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use zeroize::Zeroizing;
 
-use super::{Admission, Hub, Node, StartError};
+use super::{Admission, Hub, Node, StartError, chamber::ChamberSlot};
 use crate::{
     Event, EventEmitter, Stream,
     identity::Identity,
@@ -37,6 +37,7 @@ pub(crate) struct Limits {
 pub struct NodeBuilder {
     seed: SharedSeed,
     node_seed: Option<Zeroizing<Vec<u8>>>,
+    chamber_path: Option<PathBuf>,
     persistent_identity: bool,
     host: String,
     port: u16,
@@ -71,6 +72,7 @@ impl NodeBuilder {
         Self {
             seed,
             node_seed: None,
+            chamber_path: None,
             persistent_identity: false,
             host: "0.0.0.0".into(),
             port: 0,
@@ -93,12 +95,20 @@ impl NodeBuilder {
         }
     }
 
-    /// The node's own secret. Used only together with
-    /// [`persistent_identity`](Self::persistent_identity); without it the node is somebody new at
-    /// every start.
+    /// The node's own secret. [`Node::chamber`] is encrypted with it. Its identity follows from it
+    /// only together with [`persistent_identity`](Self::persistent_identity); without that the node
+    /// is somebody new at every start.
     #[must_use]
     pub fn node_seed(mut self, seed: impl AsRef<[u8]>) -> Self {
         self.node_seed = Some(Zeroizing::new(seed.as_ref().to_vec()));
+        self
+    }
+
+    /// Directory of the node's encrypted storage, [`Node::chamber`]. Default:
+    /// `~/.seigr/chambers/{id}`, where `id` belongs to the node seed.
+    #[must_use]
+    pub fn chamber_path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.chamber_path = Some(path.into());
         self
     }
 
@@ -290,7 +300,8 @@ impl NodeBuilder {
             let details = warning.to_string();
             hub.events().emit(Event::Warning { code: "seed.guessable", details });
         }
-        Ok(Node::run(identity.node_id(), mode, wire, hub, packets, warning))
+        let chamber = ChamberSlot::new(self.node_seed, self.chamber_path);
+        Ok(Node::run(identity.node_id(), mode, wire, hub, packets, warning, chamber))
     }
 
     async fn local_address(&self) -> Result<SocketAddr, StartError> {

@@ -16,7 +16,8 @@ use tokio::{
 };
 
 use super::{
-    Admission, ConnectError, Hub, Mode, NodeBuilder, NodeStats, Packet, SessionCounts, connect,
+    Admission, ConnectError, Hub, Mode, NodeBuilder, NodeStats, Packet, SessionCounts,
+    chamber::ChamberSlot, connect,
 };
 use crate::{
     CloseReason, Event, EventEmitter, EventKind, NodeId, Refusal, Session, SessionId, StreamError,
@@ -44,6 +45,7 @@ struct Inner {
     running: AtomicBool,
     stopped: watch::Sender<bool>,
     seed_warning: Option<SeedWarning>,
+    chamber: ChamberSlot,
     accepting: tokio::task::AbortHandle,
 }
 
@@ -89,6 +91,7 @@ impl Node {
         hub: Arc<Hub>,
         packets: mpsc::Receiver<Packet>,
         seed_warning: Option<SeedWarning>,
+        chamber: ChamberSlot,
     ) -> Self {
         let accepting = tokio::spawn(accept(wire.clone(), Arc::clone(&hub))).abort_handle();
         Self {
@@ -101,9 +104,14 @@ impl Node {
                 running: AtomicBool::new(true),
                 stopped: watch::Sender::new(false),
                 seed_warning,
+                chamber,
                 accepting,
             }),
         }
+    }
+
+    pub(super) fn chamber_slot(&self) -> &ChamberSlot {
+        &self.inner.chamber
     }
 
     /// Who this node is.

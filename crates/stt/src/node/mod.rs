@@ -5,12 +5,14 @@
 //! | what the application holds | [`Node`] (`handle`) |
 //! | settings and defaults | [`NodeBuilder`] (`builder`) |
 //! | who may have sessions | [`Admission`] (`admission`) |
+//! | its encrypted storage | `chamber` |
 //! | finding and dialling an address | `connect` |
 //! | what sessions report to their node | `hub` |
 //! | figures | `stats` |
 
 mod admission;
 mod builder;
+mod chamber;
 mod connect;
 mod error;
 mod handle;
