@@ -5,7 +5,7 @@
 //! | storing values by hash or by name, pins, garbage collection | [`Chamber`] |
 //! | the same with two calls, `store` and `retrieve` | [`BinaryStorage`] |
 //! | what a backend must do | [`StorageProvider`] |
-//! | the backends | [`MemoryProvider`], [`DiskProvider`] |
+//! | the backends | [`MemoryProvider`], [`DiskProvider`], `ObjectProvider` (feature `object`) |
 //! | why something failed | [`StoreError`] |
 //!
 //! The bytes on disk, and what they reveal, are specified in `docs/storage.md`.
@@ -20,6 +20,8 @@ mod content_id;
 mod disk;
 mod error;
 mod memory;
+#[cfg(feature = "object")]
+mod object;
 mod provider;
 mod seal;
 
@@ -33,6 +35,10 @@ pub use content_id::{ContentId, ContentIdError};
 pub use disk::{DiskOptions, DiskProvider};
 pub use error::{Holder, StoreError};
 pub use memory::MemoryProvider;
+#[cfg(feature = "object")]
+pub use object::ObjectProvider;
+#[cfg(feature = "object")]
+pub use object_store;
 pub use provider::{
     BlobReader, BlobWriter, BoxFuture, KindUsage, Op, StorageProvider, Swept, Usage,
 };
