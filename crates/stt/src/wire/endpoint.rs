@@ -25,7 +25,7 @@ use super::{
     gate::{Gate, GateConfig},
     knock::KnockKey,
     opaque::{IdMark, Opaque},
-    runtime::ScopedRuntime,
+    runtime::{Scope, ScopedRuntime},
     socket::SilentSocket,
     stats::{Counters, WireStats, count},
     transport::{self, MAX_PAYLOAD, Timing},
@@ -187,7 +187,9 @@ impl Wire {
             let latch = CloseLatch::default();
             let peer = incoming.remote_address();
             let config = server_config(&self.server, self.timing, peer, &latch);
-            match incoming.accept_with(Arc::new(config)) {
+            // A first packet that authenticated and cannot be agreed with (another version, other
+            // ciphers) is answered: it is from a member.
+            match Scope::as_connection(|| incoming.accept_with(Arc::new(config))) {
                 Ok(connecting) => {
                     let accepting = Arc::clone(&self.accepting);
                     return Some(Incoming { connecting, accepting, started, latch });
@@ -200,6 +202,12 @@ impl Wire {
     /// What was sent, received, and dropped since the start.
     pub(crate) fn stats(&self) -> WireStats {
         self.shared.counters.snapshot()
+    }
+
+    /// Waits until no connection is left, not even one that is closing.
+    #[cfg(test)]
+    pub(crate) async fn endpoint_idle(&self) {
+        self.endpoint.wait_idle().await;
     }
 
     /// Ends every session with this code and reason, and waits a moment for the peers to hear it.

@@ -55,6 +55,14 @@ impl Scope {
         SCOPE.get()
     }
 
+    /// Lets `act` send as a connection would.
+    pub(crate) fn as_connection<T>(act: impl FnOnce() -> T) -> T {
+        let outer = SCOPE.replace(Self { role: Role::Connection, ..Self::default() });
+        let result = act();
+        SCOPE.set(outer);
+        result
+    }
+
     /// Changes it until the task yields, and from its next poll on.
     pub(crate) fn store(self) {
         SCOPE.set(self);

@@ -125,7 +125,7 @@ impl SilentSocket {
         let stride = meta.stride.max(1);
         let received = buffer.get_mut(..meta.len).unwrap_or_default();
         add(&self.counters.bytes_received, received.len());
-        add(&self.counters.datagrams_received, received.len().div_ceil(stride));
+        add(&self.counters.datagrams_received, received.len().div_ceil(stride).max(1));
         let alone = received.len() <= stride;
         let seeds = self.opaque.seeds();
         let (mut from, mut kept) = (0, 0);

@@ -1,6 +1,9 @@
 //! The wire as a whole: two of them over 127.0.0.1, strangers, and the handshake under attack.
 
 mod handshake;
+mod opaque;
+mod relay;
+mod silence;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -13,12 +16,10 @@ fn seed(byte: u8) -> SharedSeed {
     SharedSeed::from_key(Key::from_bytes([byte; 32]))
 }
 
-fn wire(seed: SharedSeed) -> (Wire, NodeId) {
-    let identity = Arc::new(Identity::ephemeral().unwrap());
-    let node_id = identity.node_id();
-    let config = WireConfig {
+fn config(seed: SharedSeed) -> WireConfig {
+    WireConfig {
         bind: SocketAddr::from(([127, 0, 0, 1], 0)),
-        identity,
+        identity: Arc::new(Identity::ephemeral().unwrap()),
         keyring: Arc::new(Keyring::from(seed)),
         accepting: true,
         heartbeat: Duration::from_secs(30),
@@ -29,8 +30,19 @@ fn wire(seed: SharedSeed) -> (Wire, NodeId) {
         clock: Clock::System,
         timeless_knocks: 0,
         listens: vec!["10.1.2.3:4".parse().unwrap()],
-    };
+    }
+}
+
+fn wire(seed: SharedSeed) -> (Wire, NodeId) {
+    let config = config(seed);
+    let node_id = config.identity.node_id();
     (Wire::bind(config).unwrap(), node_id)
+}
+
+/// A session from `alice` to `bob`, who is reached at `address`.
+async fn session(alice: &Wire, bob: &Wire, address: SocketAddr) -> (Established, Established) {
+    let (there, here) = tokio::join!(alice.connect(address, None), accept_one(bob, |_| Ok(())));
+    (there.unwrap(), here.unwrap())
 }
 
 async fn accept_one(

@@ -1,0 +1,316 @@
+//! Strangers of every kind, and members that misbehave: nobody gets a byte back.
+
+use std::net::UdpSocket;
+
+use quinn::{AsyncUdpSocket, Runtime};
+use stc::random;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{relay::Relay, *};
+use crate::wire::{
+    adapter::QUIC_VERSION,
+    mask::Masks,
+    opaque::{IdMark, Opaque},
+    runtime::ScopedRuntime,
+    socket::SilentSocket,
+    stats::Counters,
+};
+
+/// Sends datagrams to a node, never faster than it reads, and notes what comes back.
+struct Stranger {
+    socket: UdpSocket,
+}
+
+impl Stranger {
+    fn of(node: SocketAddr) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(node).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Self { socket }
+    }
+
+    /// Sends all and waits until `node` has read them.
+    async fn send(&self, node: &Wire, datagrams: impl IntoIterator<Item = Vec<u8>>) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let mut expected = node.stats().datagrams_received;
+        for (index, datagram) in datagrams.into_iter().enumerate() {
+            self.socket.send(&datagram).unwrap();
+            expected += 1;
+            if index % 32 == 31 || datagram.len() > 1500 {
+                wait_for(node, expected, deadline).await;
+            }
+        }
+        wait_for(node, expected, deadline).await;
+    }
+
+    fn bytes_back(&self) -> usize {
+        let mut buffer = [0; 65_536];
+        std::iter::from_fn(|| self.socket.recv(&mut buffer).ok()).sum()
+    }
+}
+
+async fn wait_for(node: &Wire, datagrams: u64, deadline: Instant) {
+    while node.stats().datagrams_received < datagrams {
+        assert!(Instant::now() < deadline, "the node reads no more");
+        sleep(Duration::from_micros(50)).await;
+    }
+}
+
+fn noise(length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    random::fill(&mut bytes).unwrap();
+    bytes
+}
+
+/// A QUIC packet with a long header and noise in it.
+fn long_header(flags: u8, version: u32, id_len: u8, length: usize) -> Vec<u8> {
+    let mut packet = vec![flags];
+    packet.extend(version.to_be_bytes());
+    packet.push(id_len);
+    packet.extend(noise(id_len.into()));
+    packet.push(8);
+    packet.extend(noise(8));
+    packet.push(0);
+    let rest = length.saturating_sub(packet.len() + 2);
+    packet.extend(u16::try_from(rest | 0x4000).unwrap().to_be_bytes());
+    packet.extend(noise(rest));
+    packet
+}
+
+/// The nth datagram of each kind of stranger.
+fn kinds(n: usize) -> Vec<(&'static str, Vec<u8>)> {
+    let id_len = u8::try_from(n % 21).unwrap();
+    let grease = 0x0a0a_0a0a | (u32::try_from(n % 16).unwrap() << 28);
+    let mut short = noise(40 + n % 1000);
+    short[0] = 0x40 | (short[0] & 0x3f);
+    vec![
+        ("noise", noise(1 + n % 1400)),
+        ("v1 Initial", long_header(0xc3, 1, id_len, 1200)),
+        ("v1 Initial, 20-byte id", long_header(0xc0, 1, 20, 1200 + n % 100)),
+        ("our own version", long_header(0xc3, QUIC_VERSION, 20, 1200)),
+        ("version 2", long_header(0xd3, 0x6b33_43cf, 8, 1200)),
+        ("greased version", long_header(0xc3, grease, 8, 1200)),
+        ("version negotiation", long_header(0xc3, 0, 8, 1200)),
+        ("0-RTT", long_header(0xd3, 1, 8, 1200)),
+        ("Handshake", long_header(0xe3, 1, 8, 1200)),
+        ("Retry", long_header(0xf3, 1, 8, 1200)),
+        ("short header", short),
+        ("empty", vec![]),
+    ]
+}
+
+async fn nobody_gets_an_answer(accepting: bool, rounds: usize) {
+    let (alice, _) = wire(seed(1));
+    let (bob, _) = wire(seed(1));
+    bob.set_accepting(accepting);
+    let before = bob.stats();
+    let sent = kinds(0).len() * rounds;
+    for kind in 0..kinds(0).len() {
+        let stranger = Stranger::of(bob.local_addr());
+        stranger.send(&bob, (0..rounds).map(|n| kinds(n).swap_remove(kind).1)).await;
+        assert_eq!(stranger.bytes_back(), 0, "{}", kinds(0)[kind].0);
+    }
+    let after = bob.stats();
+    assert_eq!(after.datagrams_sent, 0);
+    // An empty datagram has no bytes that could be dropped.
+    assert_eq!(after.dropped_unknown - before.dropped_unknown, (sent - rounds) as u64);
+    assert_eq!(after.answers_withheld, 0, "the socket dropped them before the engine saw them");
+
+    bob.set_accepting(true);
+    session(&alice, &bob, bob.local_addr()).await;
+}
+
+#[tokio::test]
+async fn strangers_get_nothing() {
+    nobody_gets_an_answer(true, 60).await;
+    nobody_gets_an_answer(false, 60).await;
+}
+
+#[tokio::test]
+#[ignore = "heavy: 240,000 datagrams"]
+async fn ten_thousand_strangers_of_each_kind_get_nothing() {
+    nobody_gets_an_answer(true, 10_000).await;
+    nobody_gets_an_answer(false, 10_000).await;
+}
+
+/// Who holds the seed can put the mask on, and provoke every answer that the engine would give to
+/// a stranger: version negotiation, stateless reset, refusals of odd first packets.
+#[tokio::test]
+async fn not_even_a_member_gets_an_answer_without_a_genuine_knock() {
+    let (alice, _) = wire(seed(1));
+    let (bob, _) = wire(seed(1));
+    let masks = Masks::new(&Key::from_bytes([1; 32]));
+    let masked = |datagram: Vec<u8>| {
+        let mut out = Vec::new();
+        assert!(masks.seal_long(&datagram, &[], &mut out));
+        out
+    };
+    let stranger = Stranger::of(bob.local_addr());
+    let mut datagrams = Vec::new();
+    for flags in [0xc0, 0xc3, 0xd0, 0xe0, 0xf0] {
+        for id_len in [8, 20] {
+            for version in [QUIC_VERSION, QUIC_VERSION + 1] {
+                datagrams.push(masked(long_header(flags, version, id_len, 1200)));
+            }
+        }
+    }
+    stranger.send(&bob, datagrams).await;
+    assert_eq!(stranger.bytes_back(), 0);
+    let stats = bob.stats();
+    assert_eq!(stats.datagrams_sent, 0);
+    assert_eq!(stats.dropped_other_version, 10);
+    assert_eq!(stats.dropped_other_node, 4, "Initials with a knock of noise");
+    session(&alice, &bob, bob.local_addr()).await;
+}
+
+/// The engine answers some first packets from the task that reads the socket, or from whoever
+/// calls it. Only tasks of connections may send.
+#[tokio::test]
+async fn only_the_tasks_of_connections_may_send() {
+    let counters = Arc::new(Counters::default());
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let runtime = Arc::new(ScopedRuntime::default());
+    let opaque = Opaque::new(Arc::new(Keyring::from(seed(1))), IdMark::new([1; 16]));
+    let udp = runtime.wrap_udp_socket(udp).unwrap();
+    let socket = Arc::new(SilentSocket::new(udp, opaque, Arc::clone(&counters)));
+    let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let destination = receiver.local_addr().unwrap();
+    let (tell, mut told) = tokio::sync::mpsc::channel(3);
+    let send = move || {
+        let socket = Arc::clone(&socket);
+        let contents = b"an answer";
+        move || {
+            socket.try_send(&quinn_udp::Transmit {
+                destination,
+                ecn: None,
+                contents,
+                segment_size: None,
+                src_ip: None,
+            })
+        }
+    };
+    send()().unwrap();
+    for withheld in [2, 2] {
+        let (send, tell) = (send(), tell.clone());
+        // First the endpoint's task, then that of a connection.
+        runtime.spawn(Box::pin(async move {
+            send().unwrap();
+            tell.send(()).await.unwrap();
+        }));
+        told.recv().await.unwrap();
+        assert_eq!(counters.snapshot().answers_withheld, withheld);
+    }
+    assert_eq!(counters.snapshot().datagrams_sent, 1);
+}
+
+#[tokio::test]
+async fn what_was_recorded_is_worth_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = |bind: SocketAddr| {
+        let mut config = config(seed(1));
+        config.bind = bind;
+        config.knock_log = Some(folder.path().join("knocks"));
+        Wire::bind(config).unwrap()
+    };
+    let (alice, _) = wire(seed(1));
+    let bob = start("127.0.0.1:0".parse().unwrap());
+    let relay = Relay::before(bob.local_addr()).await;
+    let (there, here) = session(&alice, &bob, relay.address()).await;
+    let carry = async {
+        let mut stream = there.connection.open_uni().await.unwrap();
+        stream.write_all(&[7; 5000]).await.unwrap();
+        stream.finish().unwrap();
+        let mut stream = here.connection.accept_uni().await.unwrap();
+        assert_eq!(stream.read_to_end(5000).await.unwrap().len(), 5000);
+    };
+    carry.await;
+    let seen = relay.seen();
+    let recorded = || seen.iter().filter(|seen| seen.to_node).map(|seen| seen.bytes.clone());
+
+    let stranger = Stranger::of(bob.local_addr());
+    stranger.send(&bob, recorded()).await;
+    assert_eq!(stranger.bytes_back(), 0, "while the session lives");
+    assert!(there.connection.close_reason().is_none() && here.connection.close_reason().is_none());
+
+    there.connection.close(quinn::VarInt::from_u32(0), b"");
+    here.connection.closed().await;
+    drop((there, here));
+    let drained = timeout(Duration::from_secs(5), bob.endpoint_idle());
+    drained.await.unwrap();
+    stranger.send(&bob, recorded()).await;
+    assert_eq!(stranger.bytes_back(), 0, "when the session is gone");
+    assert!(bob.stats().dropped_replayed > 0);
+
+    let address = bob.local_addr();
+    bob.shutdown(0, b"").await;
+    drop(bob);
+    let bob = loop {
+        // The port is free once the engine's task has ended.
+        let mut config = config(seed(1));
+        config.bind = address;
+        config.knock_log = Some(folder.path().join("knocks"));
+        match Wire::bind(config) {
+            Ok(bob) => break bob,
+            Err(WireError::PortInUse { .. }) => sleep(Duration::from_millis(1)).await,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let stranger = Stranger::of(address);
+    stranger.send(&bob, recorded()).await;
+    assert_eq!(stranger.bytes_back(), 0, "after a restart");
+    assert!(bob.stats().dropped_replayed > 0);
+    session(&alice, &bob, address).await;
+}
+
+/// How the side that holds the seed tells a wrong seed, a wrong clock, a wrong node and a device
+/// without a clock apart.
+#[tokio::test]
+async fn drops_are_counted_by_reason() {
+    let (bob, _) = wire(seed(1));
+    let knock = async |from: &Wire, expect: Option<NodeId>| {
+        let before = bob.stats().datagrams_received;
+        let attempt = from.connect(bob.local_addr(), expect);
+        let arrived = wait_for(&bob, before + 1, Instant::now() + Duration::from_secs(10));
+        tokio::select! {
+            result = attempt => panic!("{:?}", result.err()),
+            () = arrived => {}
+        }
+    };
+    knock(&wire(seed(2)).0, None).await;
+    assert!(bob.stats().dropped_unknown > 0, "wrong seed");
+
+    let (alice, alice_id) = wire(seed(1));
+    knock(&alice, Some(alice_id)).await;
+    assert!(bob.stats().dropped_other_node > 0, "another node expected");
+
+    let mut late = config(seed(1));
+    late.clock = Clock::Manual(Arc::new((Clock::System.now() - 1000).into()));
+    knock(&Wire::bind(late).unwrap(), None).await;
+    assert!(bob.stats().dropped_stale > 0, "wrong clock");
+
+    let mut timeless = config(seed(1));
+    timeless.clock = Clock::learned();
+    knock(&Wire::bind(timeless).unwrap(), None).await;
+    assert!(bob.stats().dropped_timeless > 0, "no clock");
+    assert_eq!(bob.stats().datagrams_sent, 0);
+}
+
+#[tokio::test]
+async fn a_device_without_a_clock_joins_where_that_is_allowed_and_learns_the_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut with_log = config(seed(1));
+    with_log.timeless_knocks = 1;
+    assert!(matches!(Wire::bind(with_log), Err(WireError::NeedsKnockLog)));
+    let mut with_log = config(seed(1));
+    with_log.timeless_knocks = 1;
+    with_log.knock_log = Some(folder.path().join("knocks"));
+    let bob = Wire::bind(with_log).unwrap();
+    let mut timeless = config(seed(1));
+    timeless.clock = Clock::learned();
+    let alice = Wire::bind(timeless).unwrap();
+    // The one place for a device without a clock goes to the first session. The second one shows
+    // that the device has learned the time.
+    session(&alice, &bob, bob.local_addr()).await;
+    session(&alice, &bob, bob.local_addr()).await;
+    assert_eq!(bob.stats().dropped_timeless, 0);
+}
