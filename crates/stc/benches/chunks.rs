@@ -28,11 +28,14 @@ fn seal(len: usize) {
     let data = vec![0x5a_u8; len];
     let raw = AeadKey::new(Suite::Aes256Gcm, &Key::from_bytes([1; 32])).unwrap();
     let (mut one, mut two, mut three) = (stream(), stream(), stream());
+    let config = StreamConfig::new().suite(Suite::Aes256Gcm).enable_adaptive_chunking(false);
+    let mut whole = StreamingContext::with_config(Key::from_bytes([7; 32]), config).unwrap();
+    let mut whole_place = Vec::with_capacity(len + 4096);
     let mut raw_buffer = data.clone();
     let mut place = Vec::with_capacity(len + 4096);
     let mut out = Vec::with_capacity(len + 4096);
     let mut counter = 0_u64;
-    let mut candidates: [Candidate<'_>; 4] = [
+    let mut candidates: [Candidate<'_>; 5] = [
         (
             "raw AES-256-GCM, in place",
             Box::new(|| {
@@ -54,6 +57,18 @@ fn seal(len: usize) {
                     for _ in 0..PER_RUN {
                         place.truncate(len);
                         black_box(one.encrypt_in_place(&mut place).unwrap());
+                    }
+                })
+            }),
+        ),
+        (
+            "encrypt_in_place, never split",
+            Box::new(|| {
+                whole_place.clone_from(&data);
+                time(|| {
+                    for _ in 0..PER_RUN {
+                        whole_place.truncate(len);
+                        black_box(whole.encrypt_in_place(&mut whole_place).unwrap());
                     }
                 })
             }),

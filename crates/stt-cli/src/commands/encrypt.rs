@@ -15,6 +15,9 @@ use crate::{
     sealed_file::{context, input, is_pipe, not_encrypted, pipe_out, sealed_name},
 };
 
+/// Passwords below this strength, as the health report measures it, are worth a word.
+const WEAK: f64 = 0.5;
+
 #[derive(Args)]
 pub(crate) struct EncryptCommand {
     /// What to encrypt; - for standard input.
@@ -87,6 +90,12 @@ impl EncryptCommand {
         };
         bar.finish_and_clear();
         let made = made.map_err(|error| not_encrypted(&self.input, &target, &error))?;
+        let strength = context.entropy_health().password_strength;
+        if strength.is_some_and(|strength| strength < WEAK) {
+            output.note(
+                "Somebody who has the file could guess this password. A longer one is safer.",
+            );
+        }
         if is_pipe(&target) {
             return Ok(());
         }
@@ -104,6 +113,7 @@ impl EncryptCommand {
             "sealed_bytes": made.bytes,
             "seconds": made.elapsed.as_secs_f64(),
             "throughput_mbps": made.throughput_mbps(),
+            "password_strength": strength,
             "buffer_bytes": made.peak_memory,
         }));
         Ok(())
