@@ -8,6 +8,11 @@
 //! | what members share | [`SharedSeed`], [`Keyring`] |
 //! | files | [`transfer`] |
 //! | what happened | [`events`] |
+//! | how sure and how urgent a message is | [`delivery`], [`priority`] |
+//! | sealed segments over any carrier | [`codec`] |
+//! | frame types of one's own | [`dispatch`] |
+//! | whom one talks to, by id and name | [`endpoints`] |
+//! | who most likely holds a content | [`affinity`], [`SessionPool`] |
 //! | why something ended or failed | [`CloseReason`], [`ConnectError`], [`StartError`], [`StreamError`] |
 //!
 //! The bytes on the wire are specified in `docs/protocol.md`; `docs/ARCHITECTURE.md` shows how a

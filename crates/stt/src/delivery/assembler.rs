@@ -208,6 +208,11 @@ impl Pending {
     /// The message, and whether it had to be repaired.
     fn join(mut self) -> Result<(Bytes, bool), DeliveryError> {
         let length = usize::try_from(self.length).map_err(|_| DeliveryError::Malformed)?;
+        if self.data == 1 {
+            // All packets are copies of the one.
+            let (index, only) = self.shards.pop_first().ok_or(DeliveryError::Coder)?;
+            return Ok((only.slice(..length.min(only.len())), index > 0));
+        }
         let repair = self.shards.split_off(&self.data);
         let repaired = !repair.is_empty();
         let restored = if repaired {
@@ -220,8 +225,6 @@ impl Pending {
                 repair.iter().map(part).map(|(index, shard)| (index - from, shard)),
             )
             .map_err(|_| DeliveryError::Coder)?
-        } else if let (1, Some(only)) = (self.data, self.shards.get(&0)) {
-            return Ok((only.slice(..length.min(only.len())), false));
         } else {
             Default::default()
         };

@@ -139,6 +139,8 @@ impl ShardEncoder {
         shards.iter_mut().for_each(|shard| shard.resize(size, 0));
         let repair = match plan.repair {
             0 => Vec::new(),
+            // One packet is repaired by copies of it.
+            repair if data == 1 => vec![shards.concat(); usize::from(repair)],
             repair => reed_solomon_simd::encode(usize::from(data), usize::from(repair), &shards)
                 .map_err(|_| DeliveryError::Coder)?,
         };

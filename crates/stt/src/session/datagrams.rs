@@ -23,7 +23,7 @@ use crate::{
         ShardEncoder,
     },
     dispatch::FrameType,
-    stream::{StreamShared, varint},
+    stream::{StreamShared, loose::Budget, varint},
 };
 
 /// A message in one datagram: stream as a varint, then the message.
@@ -43,6 +43,8 @@ const MAX_FRAMES: usize = 1_024;
 pub(crate) struct Datagrams {
     encoder: Mutex<ShardEncoder>,
     assembler: Mutex<ShardAssembler>,
+    /// What messages in no order, of all streams, hold while they wait.
+    waiting: Budget,
     frames: Mutex<VecDeque<Bytes>>,
     frame_arrived: Notify,
     /// Datagrams of a kind that this side does not know.
@@ -56,6 +58,7 @@ impl Default for Datagrams {
         Self {
             encoder: Mutex::new(ShardEncoder::new(RepairPlanner::new())),
             assembler: Mutex::default(),
+            waiting: Budget::default(),
             frames: Mutex::default(),
             frame_arrived: Notify::new(),
             unknown: AtomicU64::new(0),
@@ -170,7 +173,7 @@ pub(super) fn deliver(session: &Arc<SessionShared>, id: u32, message: Bytes) {
         Ok(stream) if length <= stream.inbound.max_frame_size() => stream,
         _ => return session.datagrams.count_dropped(),
     };
-    if !stream.inbound.feed_loose(message) {
+    if !stream.inbound.feed_loose(message, &session.datagrams.waiting) {
         return session.datagrams.count_dropped();
     }
     stream.loose_arrived();

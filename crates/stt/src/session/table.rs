@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::{StreamError, stream::StreamShared};
+use crate::{
+    StreamError,
+    stream::{StreamShared, inbound::End},
+};
 
 /// The streams of one session, by number. Bounded.
 #[derive(Debug)]
@@ -83,13 +86,22 @@ impl Table {
 
     fn insert(&mut self, stream: StreamShared) -> Result<Arc<StreamShared>, StreamError> {
         if self.streams.len() >= self.max {
-            self.streams.retain(|_, stream| !stream.is_over());
+            self.streams.retain(|_, stream| {
+                let over = stream.is_over();
+                if over {
+                    // Whoever still waits for messages in no order waits in vain.
+                    stream.inbound.end(End::Finished);
+                }
+                !over
+            });
             if self.streams.len() >= self.max {
                 return Err(StreamError::TooMany { max: self.max });
             }
         }
         let stream = Arc::new(stream);
-        self.streams.insert(stream.id, Arc::clone(&stream));
+        if let Some(old) = self.streams.insert(stream.id, Arc::clone(&stream)) {
+            old.inbound.end(End::Finished);
+        }
         Ok(stream)
     }
 
@@ -135,7 +147,7 @@ mod tests {
         first.claim();
         table.make().unwrap().claim();
         assert_eq!(table.make().unwrap_err(), StreamError::TooMany { max: 2 });
-        first.inbound.end(crate::stream::inbound::End::Finished);
+        first.inbound.end(End::Finished);
         assert!(table.make().is_ok());
     }
 }

@@ -12,7 +12,13 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::{StreamError, credit::ReceiveCredit, loose::Loose, reassembly::Reassembly, varint};
+use super::{
+    StreamError,
+    credit::ReceiveCredit,
+    loose::{Budget, Loose},
+    reassembly::Reassembly,
+    varint,
+};
 
 /// How a direction came to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,9 +130,9 @@ impl Inbound {
     }
 
     /// A whole message that is in no order. False if there is no room for it.
-    pub(crate) fn feed_loose(&self, message: Bytes) -> bool {
+    pub(crate) fn feed_loose(&self, message: Bytes, budget: &Budget) -> bool {
         let mut state = self.lock();
-        let fits = state.loose.push(message);
+        let fits = state.loose.push(message, budget);
         self.wake(state);
         fits
     }

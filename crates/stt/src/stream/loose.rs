@@ -1,14 +1,51 @@
 //! Messages that came whole and outside of any order: by datagram, repair code or deadline.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use bytes::Bytes;
 
 /// A bounded queue; a message that does not fit is lost, as its delivery mode allows.
 #[derive(Debug, Default)]
 pub(crate) struct Loose {
-    messages: VecDeque<Bytes>,
+    messages: VecDeque<(Bytes, Share)>,
     bytes: usize,
+}
+
+/// Bytes that all streams of a session may hold together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Budget {
+    used: Arc<AtomicUsize>,
+}
+
+/// A part of a budget, given back when dropped.
+#[derive(Debug)]
+struct Share {
+    budget: Budget,
+    bytes: usize,
+}
+
+impl Budget {
+    /// Bytes of one session, at most.
+    pub(crate) const MAX_BYTES: usize = 32 << 20;
+
+    fn take(&self, bytes: usize) -> Option<Share> {
+        let share = Share { budget: self.clone(), bytes };
+        let before = self.used.fetch_add(bytes, Ordering::AcqRel);
+        // Dropped again, and so given back, when it is too much.
+        (before == 0 || before + bytes <= Self::MAX_BYTES).then_some(share)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
 }
 
 impl Loose {
@@ -18,19 +55,19 @@ impl Loose {
     pub(crate) const MAX_BYTES: usize = 4 << 20;
 
     /// False if it does not fit.
-    pub(crate) fn push(&mut self, message: Bytes) -> bool {
+    pub(crate) fn push(&mut self, message: Bytes, budget: &Budget) -> bool {
         let fits = self.messages.is_empty()
             || (self.messages.len() < Self::MAX_MESSAGES
                 && self.bytes + message.len() <= Self::MAX_BYTES);
-        if fits {
-            self.bytes += message.len();
-            self.messages.push_back(message);
-        }
-        fits
+        let share = if fits { budget.take(message.len()) } else { None };
+        let Some(share) = share else { return false };
+        self.bytes += message.len();
+        self.messages.push_back((message, share));
+        true
     }
 
     pub(crate) fn pop(&mut self) -> Option<Bytes> {
-        let message = self.messages.pop_front()?;
+        let (message, _share) = self.messages.pop_front()?;
         self.bytes -= message.len();
         Some(message)
     }
@@ -46,13 +83,28 @@ mod tests {
 
     #[test]
     fn it_is_bounded_in_messages_and_bytes() {
-        let mut loose = Loose::default();
-        assert!(loose.push(vec![0; 5 << 20].into()), "one always fits");
-        assert!(!loose.push(Bytes::from_static(b"x")));
+        let (mut loose, budget) = (Loose::default(), Budget::default());
+        assert!(loose.push(vec![0; 5 << 20].into(), &budget), "one always fits");
+        assert!(!loose.push(Bytes::from_static(b"x"), &budget));
         loose.pop().unwrap();
         for _ in 0..Loose::MAX_MESSAGES {
-            assert!(loose.push(Bytes::new()));
+            assert!(loose.push(Bytes::new(), &budget));
         }
-        assert!(!loose.push(Bytes::new()));
+        assert!(!loose.push(Bytes::new(), &budget));
+    }
+
+    #[test]
+    fn all_streams_together_are_bounded_and_give_back_what_they_held() {
+        let budget = Budget::default();
+        let message = Bytes::from(vec![0; 4 << 20]);
+        let mut streams: Vec<Loose> = (0..9).map(|_| Loose::default()).collect();
+        let taken =
+            streams.iter_mut().filter_map(|it| it.push(message.clone(), &budget).then_some(()));
+        assert_eq!(taken.count(), 8);
+        streams.truncate(4);
+        assert!(streams[3].pop().is_some());
+        assert!(streams[3].push(message, &budget));
+        drop(streams);
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
     }
 }
