@@ -28,16 +28,13 @@ impl Chamber {
         if reader.len() > limit {
             return Err(StoreError::TooLarge { item: content_item(id), limit });
         }
-        let mut value = Vec::new();
-        // Padding is opened with the rest, and cut off.
-        let room = usize::try_from(reader.len() + reader.opened.chunk_len()).unwrap_or(0);
+        let mut value = reader.next().await?.unwrap_or_default();
+        let missing = reader.len().saturating_sub(value.len() as u64);
+        let room = usize::try_from(missing).unwrap_or(usize::MAX);
         value
             .try_reserve_exact(room)
-            .map_err(|_| StoreError::TooLarge { item: content_item(id), limit: 0 })?;
+            .map_err(|_| StoreError::TooLarge { item: content_item(id), limit })?;
         while let Some(piece) = reader.next().await? {
-            if value.is_empty() && piece.len() as u64 == reader.len() {
-                return Ok(piece);
-            }
             value.extend_from_slice(&piece);
         }
         Ok(value)
@@ -262,10 +259,7 @@ impl ContentReader {
 
     async fn open(&self, first: u64, mut sealed: Vec<u8>) -> Result<Vec<u8>, StoreError> {
         let opened = self.opened.clone();
-        let mut work = move || {
-            let mut plain = Vec::with_capacity(sealed.len());
-            opened.open_chunks(first, &mut sealed, &mut plain).map(|()| plain)
-        };
+        let work = move || opened.open_chunks(first, &mut sealed).map(|()| sealed);
         let plain = if self.blob.len() <= INLINE_WORK as u64 {
             work()
         } else {

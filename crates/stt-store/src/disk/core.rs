@@ -31,8 +31,12 @@ pub(super) struct Core {
 /// Where the bytes of a blob turned out to be.
 pub(super) enum Found {
     Bytes(Bytes),
-    File(Arc<dyn RawFile>, u64),
+    /// A file, its length, and its last bytes, where a reader looks first.
+    File(Arc<dyn RawFile>, u64, Vec<u8>),
 }
+
+/// Bytes at the end of a file that are read when it is opened.
+const TAIL: u64 = 256;
 
 impl Core {
     pub(super) fn open(fs: Arc<dyn Fs>, dir: &Path) -> Result<Self, StoreError> {
@@ -96,7 +100,11 @@ impl Core {
                         let what = format!("its file has {have} bytes instead of {len}");
                         return Err(StoreError::damaged(item(), what));
                     }
-                    return Ok(Found::File(file, len));
+                    let tail_len = len.min(TAIL);
+                    let mut tail = vec![0; usize::try_from(tail_len).unwrap_or_default()];
+                    let read = file.read_at(len - tail_len, &mut tail);
+                    read.map_err(|error| StoreError::io(item(), &error))?;
+                    return Ok(Found::File(file, len, tail));
                 }
                 // It may have been replaced since the index was read.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -129,8 +137,6 @@ impl Core {
         let item = || format!("blob {name}");
         let failed = |error: std::io::Error| StoreError::io(item(), &error);
         let FileWriter { file, len, pending } = writer;
-        file.sync().map_err(failed)?;
-        drop(file);
         let tail = stc::random::bytes()?;
         let path = self.file_path(name, tail);
         let shard = path.parent().unwrap_or(&self.dir).to_owned();
@@ -145,6 +151,9 @@ impl Core {
             self.fs.sync_dir(&self.dir.join("files")).map_err(failed)?;
             self.fs.rename(&pending.path, &moved.path).map_err(failed)?;
         }
+        // In this order: journaling file systems make the new name durable along with the contents,
+        // so that the second sync finds little to do.
+        file.sync().map_err(failed)?;
         self.fs.sync_dir(&shard).map_err(failed)?;
         Ok((moved, len, tail))
     }

@@ -156,6 +156,7 @@ impl RawFile for RealFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_all()
+        // Contents and length; times do not matter, and would cost a commit of the file system.
+        self.0.sync_data()
     }
 }

@@ -175,7 +175,7 @@ impl StorageProvider for DiskProvider {
             let reader: Box<dyn BlobReader> =
                 match self.with_core(move |core| core.find(&name)).await? {
                     Found::Bytes(data) => Box::new(BytesReader { name, data }),
-                    Found::File(file, len) => Box::new(FileReader { name, file, len }),
+                    Found::File(file, len, tail) => Box::new(FileReader { name, file, len, tail }),
                 };
             Ok(reader)
         })
@@ -268,6 +268,7 @@ struct FileReader {
     name: BlobName,
     file: Arc<dyn RawFile>,
     len: u64,
+    tail: Vec<u8>,
 }
 
 impl BlobReader for FileReader {
@@ -278,6 +279,12 @@ impl BlobReader for FileReader {
     fn read_at(&self, offset: u64, len: usize) -> BoxFuture<'_, Result<Vec<u8>, StoreError>> {
         Box::pin(async move {
             checked_range(&self.name, self.len, offset, len)?;
+            if let Some(start) = offset.checked_sub(self.len - self.tail.len() as u64)
+                && let Ok(start) = usize::try_from(start)
+                && let Some(known) = self.tail.get(start..start + len)
+            {
+                return Ok(known.to_vec());
+            }
             let (file, name) = (self.file.clone(), self.name);
             let read = blocking("a file", move || {
                 let mut out = vec![0; len];
