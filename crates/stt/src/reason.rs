@@ -4,8 +4,8 @@ use std::fmt;
 
 /// Why a session ended.
 ///
-/// It travels as the application error code of QUIC's CONNECTION_CLOSE (docs/protocol.md, "Close
-/// codes"), so the peer sees it too. The texts of a peer are its own words: clean them before they
+/// It travels as the application error code of QUIC's CONNECTION_CLOSE (docs/streams.md,
+/// CLOSE-1), so the peer sees it too. The texts of a peer are its own words: clean them before they
 /// reach a terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -117,7 +117,7 @@ impl fmt::Display for CloseReason {
 }
 
 impl Refusal {
-    /// Its application error code on the wire (docs/protocol.md, "Close codes").
+    /// Its application error code on the wire (docs/streams.md, CLOSE-1).
     #[must_use]
     pub const fn wire_code(self) -> u32 {
         match self {

@@ -1,4 +1,4 @@
-//! The packets of a repair-coded message.
+//! The packets of a repair-coded message (docs/streams.md, DGRAM-2).
 
 use bytes::{BufMut, Bytes, BytesMut};
 

@@ -1,4 +1,4 @@
-//! Records between the two ends of a session (docs/protocol.md, "Control records").
+//! Records between the two ends of a session (docs/streams.md, CTL-1).
 //!
 //! Each direction has one stream for them, opened when there is something to say; most sessions
 //! never need it. A record is a type, a length and its body, so that an end can skip types that it

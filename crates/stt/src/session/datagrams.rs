@@ -1,6 +1,6 @@
 //! Everything of a session that travels in datagrams.
 //!
-//! The first byte says what it is (docs/primitives.md, "On the wire"): a whole message, a packet of a
+//! The first byte says what it is (docs/streams.md, DGRAM-1): a whole message, a packet of a
 //! repair-coded message, a report of loss, or, from 0x80 on, a frame of the application.
 
 use std::{

@@ -83,7 +83,7 @@ pub(super) fn write_error(
 }
 
 /// Codes that a direction of a stream is stopped or reset with by the transport itself
-/// (docs/protocol.md, "Stream codes"). Applications have the numbers from 0x100 on.
+/// (docs/streams.md, STREAM-2). Applications have the numbers from 0x100 on.
 pub(super) mod code {
     use super::VarInt;
 

@@ -232,7 +232,7 @@ impl SessionShared {
         self.connection.close(code.into(), text.as_bytes());
     }
 
-    /// Ends it after what was sent has arrived, or after `patience`.
+    /// Ends it after what was sent has arrived, or after `patience` (docs/streams.md, CLOSE-2).
     pub(crate) async fn close(self: &Arc<Self>, reason: CloseReason, patience: Duration) {
         let streams = self.table().all();
         for stream in &streams {

@@ -1,4 +1,4 @@
-//! Which numbers the streams of a session have.
+//! Which numbers the streams of a session have (docs/streams.md, STREAM-4 and STREAM-5).
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -2,7 +2,7 @@
 //!
 //! QUIC's own flow control counts what its receiver buffers, and reading promptly (which the holes
 //! of a lossy path demand) gives all of it back at once. So the promise to a slow reader is kept
-//! here: each direction of a stream has a limit, the offset its sender may write up to, which moves
+//! here (docs/streams.md, STREAM-6 and STREAM-7): each direction of a stream has a limit, the offset its sender may write up to, which moves
 //! as the application reads. A reader that stops holds up its own stream and no other.
 
 use std::time::{Duration, Instant};

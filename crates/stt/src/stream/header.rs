@@ -1,4 +1,4 @@
-//! The first bytes of each unidirectional QUIC stream (docs/protocol.md, "Streams").
+//! The first bytes of each unidirectional QUIC stream (docs/streams.md, STREAM-1 to STREAM-3).
 //!
 //! A stream of STT is a number that both sides share. Each of its directions is a QUIC stream of
 //! its own, opened on first use, so there is nothing for the two sides to agree on.

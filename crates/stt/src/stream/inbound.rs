@@ -283,6 +283,7 @@ impl State {
                 let Some(length) = varint::take(&mut self.assembly.ready()) else {
                     return self.at_end(id);
                 };
+                // STREAM-8: the length alone is enough to refuse.
                 if length > self.max_frame_size {
                     let error =
                         StreamError::FrameTooLarge { len: length, max: self.max_frame_size };

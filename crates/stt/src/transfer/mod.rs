@@ -11,8 +11,8 @@
 //! One raw stream carries a transfer. The sender offers a name and a size; the receiver answers with
 //! how much of it is there already and the hash of that; the sender goes on from there, or from the
 //! start when its file differs, and ends with the hash of the whole file. The receiver writes under
-//! a temporary name, compares, and only then gives the file its name (docs/protocol.md,
-//! "Files").
+//! a temporary name, compares, and only then gives the file its name (docs/streams.md, FILE-1 to
+//! FILE-3).
 
 mod error;
 mod name;

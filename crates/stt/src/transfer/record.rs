@@ -1,4 +1,4 @@
-//! What the two sides of a transfer say (docs/protocol.md, "Files").
+//! What the two sides of a transfer say (docs/streams.md, FILE-1 and FILE-2).
 //!
 //! A record is its length (varint) and a body that starts with a type byte.
 

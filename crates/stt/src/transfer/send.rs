@@ -1,4 +1,4 @@
-//! Sending a file.
+//! Sending a file (docs/streams.md, FILE-3).
 
 use std::{
     fs::File,
