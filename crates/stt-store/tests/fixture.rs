@@ -26,7 +26,7 @@ fn fixture() -> PathBuf {
 }
 
 fn large() -> Vec<u8> {
-    (0..50_000u32).map(|i| (i * i >> 7) as u8).collect()
+    (0..50_000u32).map(|i| ((i * i) >> 7) as u8).collect()
 }
 
 /// The index is mostly zeros: of it only the sectors with something in them are kept, each after
