@@ -150,4 +150,14 @@ mod tests {
         first.inbound.end(End::Finished);
         assert!(table.make().is_ok());
     }
+
+    #[test]
+    fn a_stream_that_is_pushed_out_leaves_nobody_waiting() {
+        use crate::stream::inbound::Taken;
+        let mut table = Table::new(true, 1, 100);
+        let first = table.get_or_make(1).unwrap();
+        assert!(matches!(first.inbound.changed_from(0), Taken::Wait));
+        table.get_or_make(2).unwrap();
+        assert!(matches!(first.inbound.changed_from(0), Taken::Finished));
+    }
 }
