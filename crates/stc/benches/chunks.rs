@@ -107,12 +107,12 @@ fn open(len: usize) {
     let tag = raw.seal([0; 12], &[0; 16], &mut sealed).unwrap();
     let mut plain = vec![0; len];
     let mut sender = stream();
-    let (mut one, mut two) = (stream(), stream());
+    let (mut one, mut two, mut three) = (stream(), stream(), stream());
     let mut out = Vec::with_capacity(len + 4096);
     let mut make =
         move || -> Vec<_> { (0..PER_RUN).map(|_| sender.encrypt_chunk(&data).unwrap()).collect() };
     let chunks = std::cell::RefCell::new(Vec::new());
-    let mut candidates: [Candidate<'_>; 3] = [
+    let mut candidates: [Candidate<'_>; 4] = [
         (
             "raw AES-256-GCM",
             Box::new(|| {
@@ -123,6 +123,18 @@ fn open(len: usize) {
                     for sealed in &copies {
                         raw.open_to([0; 12], &[0; 16], sealed, &tag, &mut plain).unwrap();
                         black_box(&plain);
+                    }
+                })
+            }),
+        ),
+        (
+            "decrypt_in_place",
+            Box::new(|| {
+                let mut copies = chunks.borrow().clone();
+                time(|| {
+                    for (header, sealed) in &mut copies {
+                        three.decrypt_in_place(header, sealed).unwrap();
+                        black_box(&sealed);
                     }
                 })
             }),

@@ -129,6 +129,28 @@ impl AeadKey {
             .map_err(|_| Forged)
     }
 
+    /// Decrypts `data` in place, whose tag stands elsewhere.
+    ///
+    /// # Errors
+    /// [`Forged`] when the tag does not verify; `data` then holds nothing that may be used.
+    pub fn open_beside_tag(
+        &self,
+        nonce: [u8; NONCE_LEN],
+        associated: &[u8],
+        data: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> Result<(), Forged> {
+        self.key
+            .open_in_place_separate_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(associated),
+                tag,
+                data,
+            )
+            .map(|_| ())
+            .map_err(|_| Forged)
+    }
+
     /// Decrypts `data`, which ends with the tag, in place, and returns the plaintext's part of it.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod config;
 mod epochs;
 mod error;
 mod header;
+mod pieces;
 mod sender;
 mod stats;
 #[cfg(test)]
@@ -27,44 +28,17 @@ pub use config::{Role, StreamConfig};
 use epochs::{Epochs, Known};
 pub use error::StreamError;
 pub use header::{ChunkHeader, HEADER_LEN, MAX_CHUNK};
+use pieces::{epoch_key, open_pieces, open_pieces_in_place};
 use sender::Sender;
 use stats::Meter;
 pub use stats::PerformanceStats;
 
-use crate::{
-    Key, RecordError, Seed,
-    aead::{AeadKey, Suite},
-    kdf, record,
-};
+use crate::{Key, RecordError, Seed, aead::AeadKey, record};
 
 /// Bytes of [`StreamMetadata`].
 pub const METADATA_LEN: usize = 9;
 /// First bytes of saved marks.
 const MARKS: [u8; 4] = *b"STCM";
-
-/// The key of a chunk's epoch.
-fn epoch_key(
-    root: &Key,
-    suite: Suite,
-    nonce: u64,
-    role: Option<Role>,
-    sequence: u32,
-) -> Result<AeadKey, StreamError> {
-    let [high, low, _, _] = sequence.to_be_bytes();
-    let key = kdf::derive(
-        root,
-        "stc v1 stream",
-        &[&[suite.id()], &nonce.to_be_bytes(), &[Role::number(role)], &[high, low]],
-    );
-    AeadKey::new(suite, &key).ok_or(StreamError::Forged)
-}
-
-/// Sequence (4 bytes), then the index of the sub-chunk (8 bytes): unique under the epoch's key.
-fn chunk_nonce(sequence: u32, index: u32) -> [u8; 12] {
-    let [a, b, c, d] = sequence.to_be_bytes();
-    let [e, f, g, h] = index.to_be_bytes();
-    [a, b, c, d, 0, 0, 0, 0, e, f, g, h]
-}
 
 /// What a sender may tell a receiver beforehand: 9 bytes, no secret, not authenticated. A lie in it
 /// makes the receiver refuse the sender, or spend a stretch of at most its own `max_depth`.
@@ -277,36 +251,63 @@ impl StreamingContext {
         sealed: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), StreamError> {
-        let started = self.opening.start();
         let before = out.len();
-        let outcome = self.open(header, sealed, out);
-        match outcome {
-            Ok(()) => self.opening.stop(started, out.len() - before),
-            Err(error) => {
-                if let Some(partial) = out.get_mut(before..) {
-                    partial.zeroize();
-                }
-                out.truncate(before);
-                match error {
-                    StreamError::Replayed { .. } => self.replayed += 1,
-                    StreamError::TooOld { .. } => self.too_old += 1,
-                    _ => self.forged += 1,
-                }
+        let outcome = self.open(header, sealed.len(), |key| open_pieces(key, header, sealed, out));
+        if outcome.is_err() {
+            if let Some(partial) = out.get_mut(before..) {
+                partial.zeroize();
             }
+            out.truncate(before);
         }
         outcome
     }
 
+    /// Opens a chunk where it stands, without a copy. After an error `chunk` is empty.
+    ///
+    /// # Errors
+    /// As [`Self::decrypt_chunk`].
+    pub fn decrypt_in_place(
+        &mut self,
+        header: &ChunkHeader,
+        chunk: &mut Vec<u8>,
+    ) -> Result<(), StreamError> {
+        let outcome =
+            self.open(header, chunk.len(), |key| open_pieces_in_place(key, header, chunk));
+        match outcome {
+            Ok(()) => chunk.truncate(header.data_length as usize),
+            Err(_) => chunk.zeroize(),
+        }
+        outcome
+    }
+
+    /// Lets `read` open a chunk whose header promises what it should, counts, and remembers.
     fn open(
         &mut self,
         header: &ChunkHeader,
-        sealed: &[u8],
-        out: &mut Vec<u8>,
+        sealed_len: usize,
+        read: impl FnOnce(&AeadKey) -> Result<(), StreamError>,
+    ) -> Result<(), StreamError> {
+        let started = self.opening.start();
+        let outcome = self.admit(header, sealed_len, read);
+        match outcome {
+            Ok(()) => self.opening.stop(started, header.data_length as usize),
+            Err(StreamError::Replayed { .. }) => self.replayed += 1,
+            Err(StreamError::TooOld { .. }) => self.too_old += 1,
+            Err(_) => self.forged += 1,
+        }
+        outcome
+    }
+
+    fn admit(
+        &mut self,
+        header: &ChunkHeader,
+        sealed_len: usize,
+        read: impl FnOnce(&AeadKey) -> Result<(), StreamError>,
     ) -> Result<(), StreamError> {
         let ChunkHeader { sequence, nonce, .. } = *header;
         header.check()?;
-        if sealed.len() != header.sealed_len() {
-            return Err(StreamError::Length { expected: header.sealed_len(), got: sealed.len() });
+        if sealed_len != header.sealed_len() {
+            return Err(StreamError::Length { expected: header.sealed_len(), got: sealed_len });
         }
         if !self.only.is_empty() && !self.only.contains(&nonce) {
             return Err(StreamError::OtherSender);
@@ -315,7 +316,7 @@ impl StreamingContext {
             Known::Seen => Err(StreamError::Replayed { sequence }),
             Known::TooOld => Err(StreamError::TooOld { sequence }),
             Known::Fresh(place) if place.key().suite() == header.suite() => {
-                open_pieces(place.key(), header, sealed, out)?;
+                read(place.key())?;
                 place.accept();
                 Ok(())
             }
@@ -324,7 +325,7 @@ impl StreamingContext {
             Known::NewEpoch => {
                 let role = Role::opposite(self.config.role);
                 let key = epoch_key(&self.root, header.suite(), nonce, role, sequence)?;
-                open_pieces(&key, header, sealed, out)?;
+                read(&key)?;
                 self.epochs.accept_new(nonce, sequence, key);
                 Ok(())
             }
@@ -391,30 +392,6 @@ impl StreamingContext {
         }
         Ok(())
     }
-}
-
-/// Opens the pieces of a chunk one after the other, stopping at the first that does not verify.
-fn open_pieces(
-    key: &AeadKey,
-    header: &ChunkHeader,
-    sealed: &[u8],
-    out: &mut Vec<u8>,
-) -> Result<(), StreamError> {
-    let associated = header.to_bytes();
-    let (data, tags) =
-        sealed.split_at_checked(header.data_length as usize).ok_or(StreamError::Header)?;
-    let size = header.sub_chunk_len().map_or(data.len().max(1), |size| size as usize);
-    let empty = data.is_empty().then_some::<&[u8]>(&[]);
-    let pieces = empty.into_iter().chain(data.chunks(size));
-    // Zeroing a megabyte for a forgery would be work; each piece makes room for itself.
-    for ((piece, tag), index) in pieces.zip(tags.as_chunks::<16>().0).zip(0_u32..) {
-        let at = out.len();
-        out.resize(at + piece.len(), 0);
-        let space = out.get_mut(at..).unwrap_or_default();
-        key.open_to(chunk_nonce(header.sequence, index), &associated, piece, tag, space)
-            .map_err(|_| StreamError::Forged)?;
-    }
-    Ok(())
 }
 
 impl std::fmt::Debug for StreamingContext {

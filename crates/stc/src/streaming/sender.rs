@@ -2,7 +2,10 @@
 
 use zeroize::Zeroizing;
 
-use super::{ChunkHeader, MAX_CHUNK, StreamConfig, StreamError, chunk_nonce, epoch_key};
+use super::{
+    ChunkHeader, MAX_CHUNK, StreamConfig, StreamError,
+    pieces::{chunk_nonce, epoch_key},
+};
 use crate::{Key, aead::AeadKey, random};
 
 /// Nonces for starts, drawn from the system a pool at a time and tested there.

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::Coded;
+use crate::{Coded, aead::Suite};
 
 fn key() -> Key {
     Key::from_bytes([5; 32])
@@ -28,7 +28,12 @@ fn frames_of_every_interesting_size() {
         assert!(receiver.decrypt_chunk(&header, &sealed).unwrap() == data, "{len}");
         let mut in_place = data.clone();
         let header = sender.encrypt_in_place(&mut in_place).unwrap();
-        assert!(receiver.decrypt_chunk(&header, &in_place).unwrap() == data, "{len} in place");
+        let mut bad = in_place.clone();
+        bad[len / 2] ^= 1;
+        assert_eq!(receiver.decrypt_in_place(&header, &mut bad), Err(StreamError::Forged));
+        assert!(bad.is_empty());
+        receiver.decrypt_in_place(&header, &mut in_place).unwrap();
+        assert!(in_place == data, "{len} in place");
     }
     let refused = sender.encrypt_chunk(&vec![0; 1 << 24]).unwrap_err();
     assert_eq!(refused, StreamError::TooLarge { got: 1 << 24 });
