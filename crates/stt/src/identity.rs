@@ -109,7 +109,7 @@ impl Identity {
         Self::from_key(&stretch(node_seed, &salt, cost)?)
     }
 
-    /// The node that belongs to a random key.
+    /// The node that belongs to a random key (docs/protocol.md, ID-1).
     ///
     /// # Errors
     /// [`IdentityError::Keys`] when the cryptographic library fails, which it has no reason to.

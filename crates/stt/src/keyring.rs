@@ -62,7 +62,7 @@ impl Coded for KeyringError {
 /// One version of the keyring, current seed first.
 pub(crate) type Entries = Vec<Arc<SeedKeys>>;
 
-/// What follows from one seed (docs/protocol.md, KEY-1).
+/// What follows from one seed (docs/protocol.md, KEY-1 and KEY-2).
 pub(crate) struct SeedKeys {
     pub(crate) id: SeedId,
     /// Its number within this keyring, never on the wire.

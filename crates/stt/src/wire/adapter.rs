@@ -33,9 +33,10 @@ use super::{
 };
 use crate::{NodeId, identity::Identity, keyring::SeedKeys};
 
-/// What stands in the version field of our long headers: "STT", then the version of the wire.
+/// What stands in the version field of our long headers: "STT", then the version of the wire
+/// (docs/protocol.md, VER-1).
 pub(crate) const QUIC_VERSION: u32 = 0x5354_5401;
-/// Bytes of the connection ids that we give out.
+/// Bytes of the connection ids that we give out (PKT-4).
 pub(crate) const CONNECTION_ID_LEN: usize = 8;
 
 /// What every session of an endpoint shares.
@@ -95,6 +96,8 @@ impl Endpoint {
             parameters,
             listens: self.listens.clone(),
             time: self.clock.now(),
+            #[cfg(test)]
+            ephemeral: None,
         }
     }
 }
@@ -281,10 +284,11 @@ impl Session for NoiseSession {
         let current = self.packets.take()?;
         let pair = packet_keys(&current, self.side, Some(&self.meter));
         self.packets = Some(current.next());
+        self.meter.updated();
         Some(pair)
     }
 
-    /// We never send a Retry, so we never believe one.
+    /// We never send a Retry, so we never believe one (VER-3).
     fn is_valid_retry(&self, _: &ConnectionId, _: &[u8], _: &[u8]) -> bool {
         false
     }
@@ -410,7 +414,7 @@ struct Packets {
 impl PacketKey for Packets {
     fn encrypt(&self, number: u64, packet: &mut [u8], header_len: usize) {
         if let Some(meter) = &self.meter {
-            meter.sealed(packet.len());
+            meter.sealed.add(packet.len());
         }
         let sealed = self.cipher.as_ref().map(|c| c.seal(number, packet, header_len));
         if !matches!(sealed, Some(Ok(()))) {
@@ -428,7 +432,7 @@ impl PacketKey for Packets {
         let cipher = self.cipher.as_ref().ok_or(CryptoError)?;
         let length = cipher.open(number, header, payload).map_err(|_| CryptoError)?;
         if let Some(meter) = &self.meter {
-            meter.opened(payload.len());
+            meter.opened.add(payload.len());
         }
         payload.truncate(length);
         Ok(())

@@ -31,7 +31,11 @@ use super::{
     transport::{self, MAX_PAYLOAD, Timing},
     urgency::CloseLatch,
 };
-use crate::{NodeId, identity::Identity, keyring::Keyring};
+use crate::{
+    NodeId,
+    identity::Identity,
+    keyring::{Keyring, SeedKeys},
+};
 
 /// Peers that knocked and were not accepted yet. More are dropped and knock again.
 const MAX_INCOMING: usize = 1024;
@@ -111,13 +115,7 @@ impl Wire {
         let ids = IdMark::new(random::bytes().map_err(|_| WireError::Keys)?);
         let opaque = Opaque::new(Arc::clone(&config.keyring), ids);
         let socket = Arc::new(SilentSocket::new(udp, opaque, counters));
-        let reset = Key::generate().map_err(|_| WireError::Keys)?;
-        let mut endpoint = EndpointConfig::new(Arc::new(ResetKey(reset)));
-        endpoint
-            .supported_versions(vec![QUIC_VERSION])
-            .grease_quic_bit(false)
-            .cid_generator(move || Box::new(ConnectionIds(ids)));
-        endpoint.max_udp_payload_size(MAX_PAYLOAD).map_err(|_| WireError::Keys)?;
+        let endpoint = endpoint_config(ids)?;
 
         let timing = Timing {
             heartbeat: config.heartbeat,
@@ -161,17 +159,8 @@ impl Wire {
         let started = Instant::now();
         let entries = self.keyring.entries();
         let seed = Arc::clone(entries.first().ok_or(WireError::Keys)?);
-        let nonce = random::bytes().map_err(|_| WireError::Keys)?;
-        let knock = KnockKey::new(&seed.knock, expect).knock(nonce, self.shared.clock.now());
-        let knock = ConnectionId::new(&knock);
-        let attempt = Attempt { endpoint: Arc::clone(&self.shared), seed, knock, expect };
         let latch = CloseLatch::default();
-        let mut config = ClientConfig::new(Arc::new(attempt));
-        config
-            .version(QUIC_VERSION)
-            .initial_dst_cid_provider(Arc::new(move || knock))
-            .token_store(Arc::new(NoneTokenStore))
-            .transport_config(Arc::new(transport::config(self.timing, to.ip(), &latch)));
+        let config = client_config(&self.shared, seed, self.timing, to, expect, &latch)?;
         let connecting = self
             .endpoint
             .connect_with(config, to, "stt")
@@ -219,15 +208,49 @@ impl Wire {
     }
 }
 
+/// What the engine's endpoint has to know.
+pub(super) fn endpoint_config(ids: IdMark) -> Result<EndpointConfig, WireError> {
+    let reset = Key::generate().map_err(|_| WireError::Keys)?;
+    let mut config = EndpointConfig::new(Arc::new(ResetKey(reset)));
+    config
+        .supported_versions(vec![QUIC_VERSION])
+        .grease_quic_bit(false)
+        .cid_generator(move || Box::new(ConnectionIds(ids)));
+    config.max_udp_payload_size(MAX_PAYLOAD).map_err(|_| WireError::Keys)?;
+    Ok(config)
+}
+
 /// Both ciphers, the faster one on this machine first.
-fn suites() -> Vec<Suite> {
+pub(super) fn suites() -> Vec<Suite> {
     match Suite::preferred() {
         Suite::Aes256Gcm => vec![Suite::Aes256Gcm, Suite::ChaCha20Poly1305],
         _ => vec![Suite::ChaCha20Poly1305, Suite::Aes256Gcm],
     }
 }
 
-fn server_config(
+/// The settings of one attempt, with a knock of its own.
+pub(super) fn client_config(
+    endpoint: &Arc<adapter::Endpoint>,
+    seed: Arc<SeedKeys>,
+    timing: Timing,
+    to: SocketAddr,
+    expect: Option<NodeId>,
+    latch: &CloseLatch,
+) -> Result<ClientConfig, WireError> {
+    let nonce = random::bytes().map_err(|_| WireError::Keys)?;
+    let knock = KnockKey::new(&seed.knock, expect).knock(nonce, endpoint.clock.now());
+    let knock = ConnectionId::new(&knock);
+    let attempt = Attempt { endpoint: Arc::clone(endpoint), seed, knock, expect };
+    let mut config = ClientConfig::new(Arc::new(attempt));
+    config
+        .version(QUIC_VERSION)
+        .initial_dst_cid_provider(Arc::new(move || knock))
+        .token_store(Arc::new(NoneTokenStore))
+        .transport_config(Arc::new(transport::config(timing, to.ip(), latch)));
+    Ok(config)
+}
+
+pub(super) fn server_config(
     server: &Arc<Acceptor>,
     timing: Timing,
     peer: SocketAddr,

@@ -15,12 +15,12 @@ use stc::{Key, aead::Suite, kdf};
 use subtle::ConstantTimeEq;
 
 use super::{
-    adapter::PeerInfo, clock::Clock, error::WireError, handshake::HandshakeError,
+    adapter::PeerInfo, clock::Clock, error::WireError, handshake::HandshakeError, rekey,
     urgency::CloseLatch, window,
 };
 use crate::{NodeId, Refusal, SessionId};
 
-/// Bytes of the FINAL record.
+/// Bytes of the FINAL record (docs/protocol.md, HS-6).
 const FINAL_LEN: usize = 32;
 
 /// A session whose two sides have both proved themselves and know it.
@@ -44,6 +44,14 @@ pub(crate) struct Established {
     pub(crate) peer_listens: Vec<SocketAddr>,
     /// To be closed just before the connection is.
     pub(crate) latch: CloseLatch,
+}
+
+#[cfg(test)]
+impl Established {
+    /// What the keys did.
+    pub(crate) fn meter(&self) -> Arc<super::meter::Meter> {
+        peer_info(&self.connection).unwrap().meter
+    }
 }
 
 /// Derives keys that both sides of a session share and nobody else has.
@@ -150,7 +158,8 @@ fn established(
     started: Instant,
     latch: CloseLatch,
 ) -> Established {
-    tokio::spawn(window::grow(connection.clone(), peer.meter));
+    tokio::spawn(window::grow(connection.clone(), Arc::clone(&peer.meter)));
+    tokio::spawn(rekey::update(connection.clone(), peer.meter, rekey::BYTES, rekey::AGE));
     let [a, b, c, d, e, f, g, h, ..] = *peer.session_id.as_bytes();
     Established {
         connection,

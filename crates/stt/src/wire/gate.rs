@@ -104,7 +104,7 @@ impl Gate {
         Ok(gate)
     }
 
-    /// The seed that `knock` was made with, whenever that was.
+    /// The seed that `knock` was made with, whenever that was (docs/protocol.md, KNOCK-3).
     pub(crate) fn identify(&self, knock: &[u8]) -> Option<(Arc<SeedKeys>, Seen)> {
         let knock = <[u8; KNOCK_LEN]>::try_from(knock).ok()?;
         self.keys().iter().find_map(|keys| {
@@ -131,7 +131,7 @@ impl Gate {
         None
     }
 
-    /// Remembers a knock as used, once its Initial packet authenticated.
+    /// Remembers a knock as used, once its Initial packet authenticated (KNOCK-5).
     pub(crate) fn remember(&self, seen: Seen) {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let Memory { table, log } = &mut *memory;

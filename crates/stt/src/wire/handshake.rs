@@ -1,5 +1,5 @@
 //! The handshake as a state machine: bytes in, bytes and secrets out; no engine, no socket, no
-//! clock (docs/protocol.md, HS).
+//! clock (docs/protocol.md, HS-1).
 //!
 //! `Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s` (Noise Protocol Framework, revision 34) with one record
 //! added: after message 2 the responder repeats, in the new keys, that it has them. Without that
@@ -22,6 +22,7 @@ use crate::{
     keyring::SeedKeys,
 };
 
+/// HS-1.
 const NOISE: &str = "Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s";
 /// Longest record, in bytes. The largest honest one is about 800.
 pub(crate) const MAX_RECORD: usize = 4096;
@@ -124,6 +125,9 @@ pub(crate) struct Local {
     pub(crate) listens: Vec<SocketAddr>,
     /// This side's time, told to the initiator.
     pub(crate) time: u32,
+    /// The ephemeral key, for vectors.
+    #[cfg(test)]
+    pub(crate) ephemeral: Option<[u8; 32]>,
 }
 
 /// Bytes and keys, in the order in which the engine has to take them.
@@ -139,11 +143,11 @@ pub(crate) enum Output {
 enum Step {
     /// Initiator, after message 1.
     AwaitResponse,
-    /// Initiator, after message 2.
+    /// Initiator, after message 2 (HS-4).
     AwaitConfirm(Key),
     /// Responder, at the start.
     AwaitHello,
-    /// Responder, after message 2.
+    /// Responder, after message 2 (HS-5).
     AwaitAuthProof,
     Done,
     Failed,
@@ -297,6 +301,7 @@ impl Handshake {
         Ok(())
     }
 
+    /// HELLO (HS-2) is answered with RESPONSE and CONFIRM (HS-3, HS-4).
     fn take_hello(&mut self, hello: Hello) -> Result<(), HandshakeError> {
         if !hello.versions.contains(&VERSION) {
             return Err(HandshakeError::Version);
@@ -320,7 +325,8 @@ impl Handshake {
         Ok(())
     }
 
-    /// Everything about the responder is checked here, before the initiator's own key leaves it.
+    /// Everything about the responder is checked here, before the initiator's own key leaves it
+    /// (HS-3).
     fn take_response(&mut self, response: Response) -> Result<Key, HandshakeError> {
         if response.version != VERSION {
             return Err(HandshakeError::Version);
@@ -398,5 +404,10 @@ fn builder(
         .local_private_key(local.identity.static_secret().as_bytes())?
         .psk(0, local.seed.psk.as_bytes())?
         .prologue(&prologue)?;
+    #[cfg(test)]
+    let builder = match &local.ephemeral {
+        Some(key) => builder.fixed_ephemeral_key_for_testing_only(key),
+        None => builder,
+    };
     Ok(build(builder)?)
 }

@@ -1,5 +1,5 @@
 //! The knock: the first connection id of an initiator, by which a responder tells members from
-//! strangers before it does anything else (docs/protocol.md, KNOCK).
+//! strangers before it does anything else (docs/protocol.md, KNOCK-1).
 //!
 //! `nonce (8) ‖ time (4, masked) ‖ mac (8)`. Without the seed it is 20 random bytes.
 
@@ -13,7 +13,7 @@ pub(crate) const KNOCK_LEN: usize = 20;
 const NONCE_LEN: usize = 8;
 const SIGNED_LEN: usize = 12;
 
-/// Key of the knocks of one seed, for anyone or for one responder.
+/// Key of the knocks of one seed, for anyone or for one responder (KNOCK-2).
 #[derive(Clone)]
 pub(crate) struct KnockKey {
     mask: Key,

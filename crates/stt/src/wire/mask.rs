@@ -1,4 +1,4 @@
-//! Masks: what makes a datagram look like noise to those without the seed (docs/protocol.md, MASK).
+//! Masks: what makes a datagram look like noise to those without the seed (docs/protocol.md, MASK-1).
 //!
 //! The payload of a packet is encrypted anyway. What is left to hide are the first bytes of short
 //! headers, and everything that a datagram with long headers shows. Whoever holds the seed can take
@@ -49,7 +49,8 @@ impl Masks {
         }
     }
 
-    /// Puts the mask on the short header of `packet`, or takes it off. `false` if it cannot.
+    /// Puts the mask on the short header of `packet`, or takes it off (MASK-3). `false` if it
+    /// cannot.
     pub(crate) fn short(&self, packet: &mut [u8]) -> bool {
         let Some(key) = &self.short else { return false };
         let Some((rest, sample)) = packet.split_last_chunk_mut::<SAMPLE_LEN>() else {
@@ -66,7 +67,8 @@ impl Masks {
         true
     }
 
-    /// Writes `datagram` with its mask to `out`, with `padding` inside of it. `false` if it cannot.
+    /// Writes `datagram` with its mask to `out`, with `padding` inside of it (MASK-2). `false` if
+    /// it cannot.
     pub(crate) fn seal_long(&self, datagram: &[u8], padding: &[u8], out: &mut Vec<u8>) -> bool {
         out.clear();
         let Some((body, sample)) = datagram.split_last_chunk::<SAMPLE_LEN>() else { return false };

@@ -1,4 +1,4 @@
-//! The payloads of the three handshake messages (docs/protocol.md, MSG).
+//! The payloads of the three handshake messages (docs/protocol.md).
 //!
 //! Each ends with room for what later versions add: a reader ignores the bytes after the fields
 //! that it knows.
@@ -9,7 +9,7 @@ use stc::aead::Suite;
 
 use crate::{NodeId, identity::Proof};
 
-/// Version of the protocol that this code speaks.
+/// Version of the protocol that this code speaks (VER-2).
 pub(crate) const VERSION: u8 = 1;
 /// Most addresses that a node names as its own.
 pub(crate) const MAX_LISTENS: usize = 8;
@@ -18,7 +18,7 @@ pub(crate) const MAX_LISTENS: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-/// Message 1: what every holder of the seed may read.
+/// Message 1: what every holder of the seed may read (MSG-1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
     /// Versions that the initiator speaks, best first.
@@ -29,7 +29,7 @@ pub(crate) struct Hello {
     pub(crate) parameters: Vec<u8>,
 }
 
-/// Message 2.
+/// Message 2 (MSG-2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Response {
     pub(crate) version: u8,
@@ -40,7 +40,7 @@ pub(crate) struct Response {
     pub(crate) parameters: Vec<u8>,
 }
 
-/// Message 3.
+/// Message 3 (MSG-3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AuthProof {
     pub(crate) proof: Proof,

@@ -1,42 +1,64 @@
 //! Bytes that went through the keys of a session, counted where each packet passes anyway.
 //!
-//! It wakes whoever waits for an amount, so that an idle session costs nothing.
+//! A tally wakes whoever waits for an amount, so that an idle session costs nothing.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tokio::sync::Notify;
 
-/// Counts the protected bytes of one session.
+/// Counts what the keys of one session did.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
-    opened: AtomicU64,
-    sealed: AtomicU64,
-    /// Wake when this much was opened; zero when nobody waits.
-    opened_mark: AtomicU64,
+    /// Bytes received and verified.
+    pub(crate) opened: Tally,
+    /// Bytes encrypted.
+    pub(crate) sealed: Tally,
+    updates: AtomicU64,
+}
+
+/// A number of bytes that somebody may wait for.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    total: AtomicU64,
+    /// Wake at this total; zero when nobody waits.
+    mark: AtomicU64,
     wake: Notify,
 }
 
 impl Meter {
-    /// Bytes were received and verified.
-    pub(crate) fn opened(&self, bytes: usize) {
+    /// New keys were made: those at the start, or for an update.
+    pub(crate) fn updated(&self) {
+        self.updates.fetch_add(1, Relaxed);
+    }
+
+    /// How often the keys were replaced. The first ones to come are made in advance.
+    pub(crate) fn updates(&self) -> u64 {
+        self.updates.load(Relaxed).saturating_sub(1)
+    }
+}
+
+impl Tally {
+    /// Adds `bytes`.
+    pub(crate) fn add(&self, bytes: usize) {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        let total = self.opened.fetch_add(bytes, Relaxed).saturating_add(bytes);
-        let mark = self.opened_mark.load(Relaxed);
+        let total = self.total.fetch_add(bytes, Relaxed).saturating_add(bytes);
+        let mark = self.mark.load(Relaxed);
         if mark != 0 && total >= mark {
-            self.opened_mark.store(0, Relaxed);
+            self.mark.store(0, Relaxed);
             self.wake.notify_one();
         }
     }
 
-    /// Bytes were encrypted.
-    pub(crate) fn sealed(&self, bytes: usize) {
-        self.sealed.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Relaxed);
+    /// Wakes who waits at the next byte already.
+    #[cfg(test)]
+    pub(crate) fn wake_soon(&self) {
+        self.mark.store(1, Relaxed);
     }
 
-    /// Waits until `bytes` more were received.
-    pub(crate) async fn opened_more(&self, bytes: u64) {
-        let start = self.opened.load(Relaxed);
-        self.opened_mark.store(start.saturating_add(bytes).max(1), Relaxed);
+    /// Waits until there are `bytes` more. One may wait at a time.
+    pub(crate) async fn more(&self, bytes: u64) {
+        let start = self.total.load(Relaxed);
+        self.mark.store(start.saturating_add(bytes).max(1), Relaxed);
         self.wake.notified().await;
     }
 }

@@ -8,7 +8,7 @@
 //! | who is let in | `knock`, `clock`, `replay`, `knock_log`, `gate` |
 //! | what the engine sees of it | `adapter` |
 //! | what the network sees of it | `socket`, `opaque`, `mask`, `runtime` |
-//! | settings and their growth | `transport`, `window`, `meter`, `urgency` |
+//! | settings and their growth | `transport`, `window`, `rekey`, `meter`, `urgency` |
 
 mod adapter;
 mod clock;
@@ -24,6 +24,7 @@ mod messages;
 mod meter;
 mod opaque;
 mod protection;
+mod rekey;
 mod replay;
 mod resolver;
 mod runtime;

@@ -82,12 +82,12 @@ impl Opaque {
         Self { keyring, ids }
     }
 
-    /// The seeds to try. Asked for once for each batch of datagrams.
+    /// The seeds to try (MASK-4). Asked for once for each batch of datagrams.
     pub(crate) fn seeds(&self) -> Vec<Arc<SeedKeys>> {
         self.keyring.in_use()
     }
 
-    /// Takes the mask off `datagram`.
+    /// Takes the mask off `datagram` (docs/protocol.md, MASK-1).
     pub(crate) fn inbound(&self, seeds: &[Arc<SeedKeys>], datagram: &mut [u8]) -> Inbound {
         if self.unmask_short(seeds, datagram) {
             return Inbound::Short;

@@ -1,4 +1,4 @@
-//! Protection of packets and of their headers (docs/protocol.md, PKT).
+//! Protection of packets and of their headers (docs/protocol.md, PKT-1).
 //!
 //! As in RFC 9001, sections 5.3 and 5.4, with keys from our own schedule.
 
@@ -9,13 +9,13 @@ use stc::{
     kdf,
 };
 
-/// Encrypts or decrypts the payload of packets in one direction.
+/// Encrypts or decrypts the payload of packets in one direction (PKT-2).
 pub(crate) struct PacketCipher {
     key: AeadKey,
     iv: [u8; NONCE_LEN],
 }
 
-/// Hides packet numbers and the flags beside them in one direction.
+/// Hides packet numbers and the flags beside them in one direction (PKT-3).
 pub(crate) struct HeaderCipher {
     key: HeaderProtectionKey,
 }

@@ -1,8 +1,8 @@
-//! The key schedule: from a Noise transcript to the keys of packets (docs/protocol.md, KEY).
+//! The key schedule: from a Noise transcript to the keys of packets (docs/protocol.md, KEY-3 to KEY-6).
 
 use stc::{Key, aead::Suite, kdf};
 
-/// The secrets of one level, one for each direction.
+/// The secrets of one level, one for each direction (KEY-3).
 pub(crate) struct LevelSecrets {
     pub(crate) suite: Suite,
     pub(crate) initiator: Key,
@@ -11,7 +11,7 @@ pub(crate) struct LevelSecrets {
 
 /// What a Noise transcript has come to: the two halves of a split, and the handshake hash.
 ///
-/// Both go into every key. The hash alone is known to everyone who holds the seed, the split alone
+/// Both go into every key (KEY-4). The hash alone is known to everyone who holds the seed, the split alone
 /// would not bind the messages.
 pub(crate) struct Transcript {
     pub(crate) split: [Key; 2],
@@ -37,7 +37,7 @@ impl LevelSecrets {
         Self::new(&root, INITIAL_SUITE)
     }
 
-    /// The secrets that follow them at a key update.
+    /// The secrets that follow them at a key update (KEY-6).
     pub(crate) fn next(&self) -> Self {
         let next = |secret| kdf::derive(secret, "stt/1 key update", &[&[self.suite.id()]]);
         Self {
@@ -73,7 +73,7 @@ impl Transcript {
     }
 }
 
-/// What both sides hold at the end of a handshake.
+/// What both sides hold at the end of a handshake (KEY-5).
 pub(crate) struct SessionSecrets {
     pub(crate) packets: LevelSecrets,
     /// The responder's FINAL record.

@@ -14,7 +14,7 @@ pub(crate) async fn grow(connection: Connection, meter: Arc<Meter>) {
     while let Some(half) = window.half() {
         let start = Instant::now();
         tokio::select! {
-            () = meter.opened_more(half.into()) => {}
+            () = meter.opened.more(half.into()) => {}
             _ = connection.closed() => return,
         }
         if let Some(grown) = window.half_used(start.elapsed(), connection.rtt()) {

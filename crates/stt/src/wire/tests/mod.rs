@@ -4,6 +4,8 @@ mod handshake;
 mod opaque;
 mod relay;
 mod silence;
+mod simulated;
+mod vectors;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -97,4 +99,40 @@ async fn a_refusal_reaches_the_initiator() {
         assert_eq!(there.unwrap_err(), WireError::Refused(refusal));
         assert_eq!(here.unwrap_err(), WireError::Refused(refusal));
     }
+}
+
+/// Sends messages from `from` to `to` until `enough`, and checks that each arrives.
+async fn talk_until(from: &Established, to: &Established, enough: impl Fn() -> bool) {
+    while !enough() {
+        let mut out = from.connection.open_uni().await.unwrap();
+        out.write_all(&[9; 3000]).await.unwrap();
+        out.finish().unwrap();
+        let mut into = to.connection.accept_uni().await.unwrap();
+        assert_eq!(into.read_to_end(3000).await.unwrap(), [9; 3000]);
+    }
+}
+
+#[tokio::test]
+async fn keys_are_updated_by_bytes_while_data_flows() {
+    let ((alice, _), (bob, _)) = (wire(seed(1)), wire(seed(1)));
+    let (there, here) = session(&alice, &bob, bob.local_addr()).await;
+    let meters = (there.meter(), here.meter());
+    talk_until(&there, &here, || {
+        meters.0.sealed.wake_soon();
+        meters.0.updates() >= 3 && meters.1.updates() >= 3
+    })
+    .await;
+    assert!(there.connection.close_reason().is_none());
+}
+
+#[tokio::test]
+async fn keys_are_updated_by_time_while_data_flows() {
+    let ((alice, _), (bob, _)) = (wire(seed(1)), wire(seed(1)));
+    let (there, here) = session(&alice, &bob, bob.local_addr()).await;
+    let meters = (there.meter(), here.meter());
+    let age = Duration::from_millis(1);
+    let connection = there.connection.clone();
+    tokio::spawn(rekey::update(connection, Arc::clone(&meters.0), u64::MAX / 2, age));
+    talk_until(&there, &here, || meters.0.updates() >= 3 && meters.1.updates() >= 3).await;
+    assert!(there.connection.close_reason().is_none());
 }

@@ -1,0 +1,258 @@
+"""The wire's vectors, from docs/protocol.md alone.
+
+`vectors.py write DIR` computes the files, `vectors.py check DIR` compares them with what is there.
+The Rust tests read the same files.
+"""
+
+import pathlib
+import sys
+
+from blake3 import blake3
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from noise.connection import Keypair, NoiseConnection
+
+NOISE = b"Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s"
+AES, CHACHA = 1, 2
+
+
+def derive(root, label, *parts, length=32):
+    """KEY-1."""
+    h = blake3(key=root)
+    for part in (label.encode(), *parts):
+        h.update(len(part).to_bytes(8, "little") + part)
+    return h.digest(length=length)
+
+
+class Seed:
+    """KEY-2."""
+
+    def __init__(self, root):
+        self.id = derive(root, "stt/1 seed id")[:8]
+        self.psk = derive(root, "stt/1 noise psk")
+        self.initial = derive(root, "stt/1 initial")
+        self.knock = derive(root, "stt/1 knock")
+        self.mask_long = derive(root, "stt/1 mask long")
+        self.mask_short = derive(root, "stt/1 mask short")
+
+
+def level(root, suite):
+    """KEY-3: the secrets of the initiator and the responder."""
+    sides = ("initiator", "responder")
+    return [derive(root, f"stt/1 secret {side}", bytes([suite])) for side in sides]
+
+
+def initial_level(seed, connection_id):
+    return level(derive(seed.initial, "stt/1 level initial", connection_id), AES)
+
+
+def packet_keys(secret):
+    """PKT-1."""
+    return (
+        derive(secret, "stt/1 packet key"),
+        derive(secret, "stt/1 packet iv", length=12),
+        derive(secret, "stt/1 header key"),
+    )
+
+
+def seal_packet(secret, suite, number, header, payload):
+    """PKT-2, PKT-3: `header` ends with the packet number."""
+    key, iv, header_key = packet_keys(secret)
+    nonce = bytes(a ^ b for a, b in zip(iv, number.to_bytes(12, "big")))
+    aead = AESGCM(key) if suite == AES else ChaCha20Poly1305(key)
+    packet = bytearray(header + aead.encrypt(nonce, payload, header))
+    number_len = (header[0] & 3) + 1
+    at = len(header) - number_len
+    sample = bytes(packet[at + 4 : at + 20])
+    if suite == AES:
+        mask = Cipher(algorithms.AES(header_key), modes.ECB()).encryptor().update(sample)
+    else:
+        mask = Cipher(algorithms.ChaCha20(header_key, sample), None).encryptor().update(bytes(5))
+    packet[0] ^= mask[0] & (0x0F if packet[0] & 0x80 else 0x1F)
+    for i in range(number_len):
+        packet[at + i] ^= mask[1 + i]
+    return bytes(packet)
+
+
+def knock(seed, node, nonce, time):
+    """KNOCK-1, KNOCK-2."""
+    parts = [node] if node else []
+    mask = blake3(nonce, key=derive(seed.knock, "stt/1 knock mask", *parts)).digest()
+    masked = bytes(a ^ b for a, b in zip(time.to_bytes(4, "big"), mask))
+    mac = blake3(nonce + masked, key=derive(seed.knock, "stt/1 knock mac", *parts)).digest()
+    return nonce + masked + mac[:8]
+
+
+def mask_long(seed, datagram, padding):
+    """MASK-2."""
+    body, sample = datagram[:-16], datagram[-16:]
+    plain = len(datagram).to_bytes(2, "big") + body + bytes(padding)
+    stream = Cipher(algorithms.AES(seed.mask_long), modes.CTR(sample)).encryptor()
+    return stream.update(plain) + sample
+
+
+def mask_short(seed, packet):
+    """MASK-3."""
+    mask = Cipher(algorithms.AES(seed.mask_short), modes.ECB()).encryptor().update(packet[-16:])
+    return bytes(a ^ b for a, b in zip(packet[:9], mask)) + packet[9:]
+
+
+class Node:
+    """ID-1, ID-2."""
+
+    def __init__(self, root):
+        key = Ed25519PrivateKey.from_private_bytes(derive(root, "stt/1 node key"))
+        raw = (Encoding.Raw, PublicFormat.Raw)
+        self.id = key.public_key().public_bytes(*raw)
+        self.static = derive(root, "stt/1 static key")
+        public = X25519PrivateKey.from_private_bytes(self.static).public_key().public_bytes(*raw)
+        self.proof = {
+            role: self.id + key.sign(f"stt/1 static key of the {role}: ".encode() + public)
+            for role in ("initiator", "responder")
+        }
+
+
+def noise(seed, node, ephemeral, connection_id, initiator):
+    side = NoiseConnection.from_name(NOISE)
+    side.set_as_initiator() if initiator else side.set_as_responder()
+    side.set_psks(psk=seed.psk)
+    side.set_prologue(b"stt/1 " + connection_id)
+    side.set_keypair_from_private_bytes(Keypair.STATIC, node.static)
+    side.set_keypair_from_private_bytes(Keypair.EPHEMERAL, ephemeral)
+    side.start_handshake()
+    return side
+
+
+def transcript_root(split, handshake_hash, label, suite):
+    """KEY-4."""
+    return derive(split[0], label, split[1], handshake_hash, bytes([suite]))
+
+
+def record(message):
+    return len(message).to_bytes(2, "big") + message
+
+
+def handshake(suite):
+    """HS-1 to HS-6."""
+    seed = Seed(bytes([1]) * 32)
+    alice, bob = Node(bytes([2]) * 32), Node(bytes([3]) * 32)
+    connection_id = bytes(range(20))
+    a = noise(seed, alice, bytes([4]) * 32, connection_id, True)
+    b = noise(seed, bob, bytes([5]) * 32, connection_id, False)
+
+    hello = bytes([1, 1, 1, suite]) + (3).to_bytes(2, "big") + b"abc"
+    first = bytes(a.write_message(hello))
+    assert b.read_message(first) == hello
+    time = (1_800_000_000).to_bytes(4, "big")
+    response = bytes([1, suite]) + time + bob.proof["responder"] + (3).to_bytes(2, "big") + b"xyz"
+    second = bytes(b.write_message(response))
+    assert a.read_message(second) == response
+
+    state = a.noise_protocol.symmetric_state
+    split = a.noise_protocol.hkdf(state.ck, b"", 2)[:2]
+    root = transcript_root(split, state.h, "stt/1 level handshake", suite)
+    early = level(root, suite)
+    confirm = derive(root, "stt/1 confirm")
+
+    listens = bytes([1, 4, 127, 0, 0, 1]) + (9).to_bytes(2, "big")
+    auth = alice.proof["initiator"] + listens
+    third = bytes(a.write_message(auth))
+    assert b.read_message(third) == auth
+    protocol = a.noise_protocol
+    split = (protocol.cipher_state_encrypt.k, protocol.cipher_state_decrypt.k)
+    root = transcript_root(split, protocol.handshake_hash, "stt/1 level session", suite)
+    session = level(root, suite)
+    return {
+        "suite": bytes([suite]),
+        "hello": record(first),
+        "response": record(second),
+        "handshake-initiator": early[0],
+        "handshake-responder": early[1],
+        "confirm": record(confirm),
+        "auth-proof": record(third),
+        "session-initiator": session[0],
+        "session-responder": session[1],
+        "updated-initiator": derive(session[0], "stt/1 key update", bytes([suite])),
+        "final": derive(root, "stt/1 final"),
+        "exporter": derive(root, "stt/1 exporter"),
+        "session-id": derive(root, "stt/1 session id")[:8],
+    }
+
+
+def seeds():
+    out = {}
+    for byte in (0, 1, 0xFF):
+        seed = Seed(bytes([byte]) * 32)
+        for name, value in vars(seed).items():
+            out[f"{byte}-{name.replace('_', '-')}"] = value
+    return out
+
+
+def knocks():
+    seed, node = Seed(bytes([1]) * 32), bytes([7]) * 32
+    out = {}
+    for name, time in (("timeless", 0), ("now", 1_800_000_000), ("last", 2**32 - 1)):
+        out[f"anyone-{name}"] = knock(seed, None, bytes(range(8)), time)
+        out[f"pinned-{name}"] = knock(seed, node, bytes(range(8)), time)
+    return out
+
+
+def masks():
+    seed = Seed(bytes([1]) * 32)
+    datagram = bytes([0xC1]) + b"STT\x01" + bytes([8]) + bytes(range(200))
+    short = bytes(range(64))
+    return {
+        "datagram": datagram,
+        "long": mask_long(seed, datagram, 0),
+        "long-padded": mask_long(seed, datagram, 30),
+        "packet": short,
+        "short": mask_short(seed, short),
+    }
+
+
+def packets():
+    out = {}
+    for suite, name in ((AES, "aes"), (CHACHA, "chacha")):
+        secret = bytes([9]) * 32
+        for field, value in zip(("key", "iv", "header-key"), packet_keys(secret)):
+            out[f"{name}-{field}"] = value
+        header = bytes([0x41]) + bytes(range(8)) + bytes([0x12, 0x34])
+        out[f"{name}-packet"] = seal_packet(secret, suite, 0x1234, header, b"payload of a packet")
+    initiator, responder = initial_level(Seed(bytes([1]) * 32), bytes(range(20)))
+    out["initial-initiator"], out["initial-responder"] = initiator, responder
+    return out
+
+
+FILES = {
+    "seeds": seeds,
+    "knocks": knocks,
+    "masks": masks,
+    "packets": packets,
+    "handshake-aes": lambda: handshake(AES),
+    "handshake-chacha": lambda: handshake(CHACHA),
+}
+
+
+def main():
+    command, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+    wrong = 0
+    for name, compute in FILES.items():
+        text = "".join(f"{key}: {value.hex()}\n" for key, value in compute().items())
+        path = folder / f"{name}.vector"
+        if command == "write":
+            path.write_text(text)
+        elif path.read_text() != text:
+            print(f"{path} differs from what the specification gives", file=sys.stderr)
+            wrong += 1
+    if command == "check":
+        others = {path.stem for path in folder.iterdir()} - set(FILES)
+        if others:
+            sys.exit(f"vectors that nobody computes: {sorted(others)}")
+        print(f"{len(FILES)} files of vectors, {wrong} wrong")
+        sys.exit(wrong > 0)
+
+
+main()
