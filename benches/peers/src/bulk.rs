@@ -1,13 +1,12 @@
 //! Bytes over one stream, from the first write until the receiver says that it has them all.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use crate::{
     How, Result,
     compare::{Contender, Metric, Target, alternate},
+    process::Spent,
     quinn_peer,
     report::Report,
     stage::{Peer, Threads, play},
@@ -56,25 +55,6 @@ where
     let [seconds, processor] = play(Threads::Shared, transfer)?;
     let mib = total as f64 / MIB as f64;
     Ok(vec![mib / seconds, processor / mib * 1024.0])
-}
-
-/// What was spent since it was made.
-pub struct Spent {
-    start: Instant,
-    processor: std::time::Duration,
-}
-
-impl Spent {
-    pub fn nothing() -> Result<Self> {
-        Ok(Self { processor: crate::process::processor_time()?, start: Instant::now() })
-    }
-
-    /// Seconds on the clock, and of processor time of the whole process.
-    pub fn seconds(&self) -> Result<[f64; 2]> {
-        let clock = self.start.elapsed().as_secs_f64();
-        let processor = crate::process::processor_time()?.saturating_sub(self.processor);
-        Ok([clock, processor.as_secs_f64()])
-    }
 }
 
 async fn stt(on: Handle, terms: stt_peer::Terms, total: usize) -> Result<[f64; 2]> {

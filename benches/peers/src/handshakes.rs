@@ -9,7 +9,6 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::Instant,
 };
 
 use quinn::{ClientConfig, Endpoint, VarInt};
@@ -19,6 +18,7 @@ use tokio::{runtime::Handle, task::JoinSet};
 use crate::{
     How, Result,
     compare::{Contender, Metric, Target, alternate},
+    process::Spent,
     quinn_peer,
     report::Report,
     stage::{Peer, Threads, play},
@@ -31,7 +31,9 @@ pub fn run(how: How, report: &mut Report) -> Result<()> {
         ("handshakes, 64 at once", 64, how.amount(1_500, 400)),
     ];
     for (title, at_once, count) in cases {
-        let rate = move |seconds: f64| vec![count as f64 / seconds];
+        let rate = move |[seconds, processor]: [f64; 2]| {
+            vec![count as f64 / seconds, processor / count as f64 * 1e6]
+        };
         let contenders = vec![
             Contender::new(Peer::Stt, "stt", move || {
                 play(Threads::Shared, move |on| stt(on, at_once, count)).map(rate)
@@ -40,23 +42,27 @@ pub fn run(how: How, report: &mut Report) -> Result<()> {
                 play(Threads::Shared, move |on| quinn(on, at_once, count)).map(rate)
             }),
         ];
-        let metric = Metric::new("handshakes", "/s", Some(Target::RatioAtLeast(1.0)));
-        report.add(&alternate(how, title, vec![metric], contenders)?);
+        let metrics = vec![
+            Metric::new("handshakes", "/s", Some(Target::RatioAtLeast(1.0))),
+            Metric::new("processor time of both ends", "us/handshake", None),
+        ];
+        report.add(&alternate(how, title, metrics, contenders)?);
     }
     Ok(())
 }
 
-/// Runs `one` `count` times, `at_once` of them at any time, and returns the seconds it took.
+/// Runs `one` `count` times, `at_once` of them at any time, and returns the seconds on the clock and
+/// of processor time.
 async fn repeat<F>(
     at_once: usize,
     count: usize,
     one: impl Fn() -> F + Clone + Send + Sync + 'static,
-) -> Result<f64>
+) -> Result<[f64; 2]>
 where
     F: Future<Output = Result<()>> + Send,
 {
     let begun = Arc::new(AtomicUsize::new(0));
-    let start = Instant::now();
+    let spent = Spent::nothing()?;
     let mut workers = JoinSet::new();
     for _ in 0..at_once {
         let (one, begun) = (one.clone(), Arc::clone(&begun));
@@ -70,10 +76,10 @@ where
     while let Some(worker) = workers.join_next().await {
         worker??;
     }
-    Ok(start.elapsed().as_secs_f64())
+    spent.seconds()
 }
 
-async fn stt(on: Handle, at_once: usize, count: usize) -> Result<f64> {
+async fn stt(on: Handle, at_once: usize, count: usize) -> Result<[f64; 2]> {
     let server = stt_peer::node(&on, stt_peer::Terms::default(), Mode::Server).await?;
     let here = Handle::current();
     let client = stt_peer::node(&here, stt_peer::Terms::default(), Mode::Client).await?;
@@ -89,7 +95,7 @@ async fn stt(on: Handle, at_once: usize, count: usize) -> Result<f64> {
     Ok(seconds)
 }
 
-async fn quinn(on: Handle, at_once: usize, count: usize) -> Result<f64> {
+async fn quinn(on: Handle, at_once: usize, count: usize) -> Result<[f64; 2]> {
     let terms = quinn_peer::Terms::default();
     let server = quinn_peer::server(&on, terms).await?;
     let address = server.local_addr()?;

@@ -98,6 +98,9 @@ enum What {
 
 fn main() -> Result<()> {
     let Arguments { what, how } = Arguments::parse();
+    if let What::Hold { peer, to } = what {
+        return idle::hold(peer, to);
+    }
     let mut report = report::Report::new(how.json);
     match what {
         What::Bulk => bulk::run(how, &mut report)?,
@@ -116,7 +119,7 @@ fn main() -> Result<()> {
             idle::memory(how, &mut report)?;
             idle::processor(how, &mut report)?;
         }
-        What::Hold { peer, to } => return idle::hold(peer, to),
+        What::Hold { .. } => {}
     }
     report.finish();
     Ok(())

@@ -3,8 +3,6 @@
 //! QUIC has no messages, so on quinn's side a length of two bytes goes before each. It is measured
 //! with batches made by hand, as fast programs do, and with one write for each message.
 
-use std::time::Instant;
-
 use bytes::{BufMut, Bytes, BytesMut};
 use quinn::{RecvStream, SendStream};
 use tokio::runtime::Handle;
@@ -12,6 +10,7 @@ use tokio::runtime::Handle;
 use crate::{
     How, Result,
     compare::{Contender, Metric, Target, alternate},
+    process::Spent,
     quinn_peer,
     report::Report,
     stage::{Peer, Threads, play},
@@ -25,27 +24,32 @@ const BATCH: usize = 32 << 10;
 pub fn run(how: How, report: &mut Report) -> Result<()> {
     let count = how.amount(2_000_000, 300_000);
     let one_by_one = count / 4;
-    let per_second = move |count: usize, seconds: f64| vec![count as f64 / seconds];
+    let figures = move |count: usize, [seconds, processor]: [f64; 2]| {
+        vec![count as f64 / seconds, processor / count as f64 * 1e9]
+    };
     let contenders = vec![
         Contender::new(Peer::Stt, "stt, send per message", || {
             let seconds = play(Threads::Shared, move |on| stt(on, count))?;
-            Ok(per_second(count, seconds))
+            Ok(figures(count, seconds))
         }),
         Contender::new(Peer::Quinn, "quinn, hand-made batches", || {
             let seconds = play(Threads::Shared, move |on| quinn(on, count, true))?;
-            Ok(per_second(count, seconds))
+            Ok(figures(count, seconds))
         }),
         Contender::new(Peer::Quinn, "quinn, write per message", || {
             let seconds = play(Threads::Shared, move |on| quinn(on, one_by_one, false))?;
-            Ok(per_second(one_by_one, seconds))
+            Ok(figures(one_by_one, seconds))
         }),
     ];
-    let metric = Metric::new("messages", "/s", Some(Target::RatioAtLeast(1.0)));
-    report.add(&alternate(how, "100-byte messages, one stream", vec![metric], contenders)?);
+    let metrics = vec![
+        Metric::new("messages", "/s", Some(Target::RatioAtLeast(1.0))),
+        Metric::new("processor time of both ends", "ns/message", None),
+    ];
+    report.add(&alternate(how, "100-byte messages, one stream", metrics, contenders)?);
     Ok(())
 }
 
-async fn stt(on: Handle, count: usize) -> Result<f64> {
+async fn stt(on: Handle, count: usize) -> Result<[f64; 2]> {
     let pair = stt_peer::pair(&on, stt_peer::Terms::default()).await?;
     let server = pair.server.clone();
     let receiving = on.spawn(async move {
@@ -58,18 +62,18 @@ async fn stt(on: Handle, count: usize) -> Result<f64> {
         Result::Ok(())
     });
     let stream = pair.client.open_stream()?;
-    let start = Instant::now();
+    let spent = Spent::nothing()?;
     for at in 0..count {
         stream.send(&message(at)).await?;
     }
     stream.receive().await?.ok_or("no answer")?;
-    let seconds = start.elapsed().as_secs_f64();
+    let seconds = spent.seconds()?;
     receiving.await??;
     pair.stop().await;
     Ok(seconds)
 }
 
-async fn quinn(on: Handle, count: usize, batched: bool) -> Result<f64> {
+async fn quinn(on: Handle, count: usize, batched: bool) -> Result<[f64; 2]> {
     let pair = quinn_peer::pair(&on, quinn_peer::Terms::default()).await?;
     let server = pair.server.clone();
     let receiving = on.spawn(async move {
@@ -82,7 +86,7 @@ async fn quinn(on: Handle, count: usize, batched: bool) -> Result<f64> {
         Result::Ok(answer)
     });
     let (mut stream, mut answer) = pair.client.open_bi().await?;
-    let start = Instant::now();
+    let spent = Spent::nothing()?;
     if batched {
         send_batched(&mut stream, count).await?;
     } else {
@@ -94,7 +98,7 @@ async fn quinn(on: Handle, count: usize, batched: bool) -> Result<f64> {
         }
     }
     answer.read_exact(&mut [0; 4]).await?;
-    let seconds = start.elapsed().as_secs_f64();
+    let seconds = spent.seconds()?;
     receiving.await??;
     pair.stop().await;
     Ok(seconds)

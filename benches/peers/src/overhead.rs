@@ -28,6 +28,7 @@ pub fn run(how: How, report: &mut Report) -> Result<()> {
         Metric::new("handshake", "datagrams", None),
         Metric::new("message alone", "bytes more", None),
         Metric::new("with acknowledgements", "bytes more", None),
+        Metric::new("message alone", "datagrams", None),
     ];
     let contenders = vec![
         Contender::new(Peer::Stt, "stt", move || play(Threads::Shared, move |on| stt(on, spaced))),
@@ -60,7 +61,7 @@ impl Sent {
 }
 
 /// The figures from what client and server had sent after the handshake and at the end.
-fn figures(handshake: Duration, count: usize, before: [Sent; 2], after: [Sent; 2]) -> Vec<f64> {
+fn figures(count: usize, before: [Sent; 2], after: [Sent; 2]) -> Vec<f64> {
     let payload = (count * LEN) as f64;
     let per_message = |bytes: u64| (bytes as f64 - payload) / count as f64;
     let client = after[0].bytes - before[0].bytes;
@@ -68,16 +69,14 @@ fn figures(handshake: Duration, count: usize, before: [Sent; 2], after: [Sent; 2
     vec![
         (before[0].bytes + before[1].bytes) as f64,
         (before[0].datagrams + before[1].datagrams) as f64,
-        handshake.as_secs_f64() * 1e3,
         per_message(client),
         per_message(client + server),
+        (after[0].datagrams - before[0].datagrams) as f64 / count as f64,
     ]
 }
 
 async fn stt(on: Handle, count: usize) -> Result<Vec<f64>> {
-    let start = std::time::Instant::now();
     let pair = stt_peer::pair(&on, stt_peer::Terms { max_mtu: Some(1_200) }).await?;
-    let handshake = start.elapsed();
     tokio::time::sleep(SETTLE).await;
     let sent = || [Sent::by_session(&pair.client), Sent::by_session(&pair.server)];
     let before = sent();
@@ -96,16 +95,14 @@ async fn stt(on: Handle, count: usize) -> Result<Vec<f64>> {
     }
     receiving.await??;
     tokio::time::sleep(SETTLE).await;
-    let figures = figures(handshake, count, before, sent());
+    let figures = figures(count, before, sent());
     pair.stop().await;
     Ok(figures)
 }
 
 async fn quinn(on: Handle, count: usize) -> Result<Vec<f64>> {
-    let start = std::time::Instant::now();
     let pair =
         quinn_peer::pair(&on, quinn_peer::Terms { fixed_mtu: true, ..Default::default() }).await?;
-    let handshake = start.elapsed();
     tokio::time::sleep(SETTLE).await;
     let sent = || [Sent::by_connection(&pair.client), Sent::by_connection(&pair.server)];
     let before = sent();
@@ -125,7 +122,7 @@ async fn quinn(on: Handle, count: usize) -> Result<Vec<f64>> {
     }
     receiving.await??;
     tokio::time::sleep(SETTLE).await;
-    let figures = figures(handshake, count, before, sent());
+    let figures = figures(count, before, sent());
     pair.stop().await;
     Ok(figures)
 }

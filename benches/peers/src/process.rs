@@ -1,6 +1,9 @@
 //! What the system says of this process.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use crate::Result;
 
@@ -20,4 +23,23 @@ pub fn processor_time() -> Result<Duration> {
         nanos += stat.split(' ').next().ok_or("no schedstat")?.parse::<u64>()?;
     }
     Ok(Duration::from_nanos(nanos))
+}
+
+/// What was spent since it was made.
+pub struct Spent {
+    start: Instant,
+    processor: Duration,
+}
+
+impl Spent {
+    pub fn nothing() -> Result<Self> {
+        Ok(Self { processor: processor_time()?, start: Instant::now() })
+    }
+
+    /// Seconds on the clock, and of processor time of the whole process.
+    pub fn seconds(&self) -> Result<[f64; 2]> {
+        let clock = self.start.elapsed().as_secs_f64();
+        let processor = processor_time()?.saturating_sub(self.processor);
+        Ok([clock, processor.as_secs_f64()])
+    }
 }

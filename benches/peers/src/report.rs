@@ -65,7 +65,7 @@ fn print(comparison: &Comparison) {
                 format!("ratio {:.2} [{:.2} to {:.2}]", ratio.median, ratio.low, ratio.high)
             };
             let label = if contender == 0 { metric.name.as_str() } else { "" };
-            println!("  {label:<26} {name:<24} {figure:<44} {ratio}");
+            println!("  {label:<28} {name:<26} {figure:<44} {ratio}");
         }
     }
 }

@@ -293,6 +293,25 @@ async fn no_datagram_is_larger_than_the_bound_and_the_search_goes_up_to_it() {
 }
 
 #[tokio::test]
+#[cfg(target_os = "linux")]
+async fn what_a_loopback_interface_carries_is_known_and_not_searched_for() {
+    let (server, client, theirs, ours) = session().await;
+    let stream = ours.open_stream().unwrap();
+    let echo = theirs.get_stream(stream.id()).unwrap();
+    for _ in 0..20 {
+        stream.send(b"ping").await.unwrap();
+        assert_eq!(echo.receive().await.unwrap().unwrap(), &b"ping"[..]);
+        echo.send(b"pong").await.unwrap();
+        assert_eq!(stream.receive().await.unwrap().unwrap(), &b"pong"[..]);
+    }
+    assert_eq!(ours.stats().path_mtu, 65_507);
+    for node in [server, client] {
+        let sent = node.stats().udp_transport.bytes_sent;
+        assert!(sent < 20_000, "{sent} bytes for a handshake and 20 small messages");
+    }
+}
+
+#[tokio::test]
 async fn numbers_out_of_range_are_refused_with_the_range() {
     let refused = [
         builder(&seed()).max_mtu(1_199).unwrap_err(),

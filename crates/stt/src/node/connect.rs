@@ -63,7 +63,10 @@ pub(super) async fn dial(
     for (at, address) in (0u32..).zip(addresses) {
         let wire = wire.clone();
         attempts.spawn(async move {
-            tokio::time::sleep(STAGGER.saturating_mul(at)).await;
+            // The clock of the runtime has whole milliseconds: even a sleep of zero is one.
+            if at > 0 {
+                tokio::time::sleep(STAGGER.saturating_mul(at)).await;
+            }
             wire.connect(address, expect).await
         });
     }

@@ -5,13 +5,18 @@ use std::sync::Arc;
 use quinn::{ConnectionError, TransportErrorCode, VarInt};
 
 use super::{SessionShared, inbound};
-use crate::{CloseReason, stream::inbound::End};
+use crate::{CloseReason, stream::inbound::End, wire::STREAMS};
 
 /// Runs until the session ended.
 pub(super) async fn run(session: Arc<SessionShared>) {
+    let mut accepted = 0;
     let error = loop {
         match session.connection.accept_uni().await {
             Ok(stream) => {
+                accepted += 1;
+                if accepted == STREAMS.0 / 2 {
+                    session.connection.set_max_concurrent_uni_streams(VarInt::from_u32(STREAMS.1));
+                }
                 tokio::spawn(inbound::run(Arc::clone(&session), stream));
             }
             Err(error) => break error,

@@ -208,6 +208,9 @@ impl StreamShared {
         sending.delivery = options.delivery.unwrap_or(sending.delivery);
         sending.cap = options.cap.unwrap_or(sending.cap);
         sending.adaptive |= options.adaptive;
+        if sending.delivery != Delivery::Reliable || sending.adaptive {
+            self.sending.choose();
+        }
     }
 
     pub(crate) fn is_writing(&self) -> bool {
@@ -294,6 +297,9 @@ impl Stream {
     /// Sets the priority, if it is adaptive, and gives back the delivery mode unless that is
     /// reliable.
     fn prepare(&self, message: &[u8]) -> Result<Option<Delivery>, StreamError> {
+        if !self.shared.sending.is_chosen() {
+            return Ok(None);
+        }
         let (delivery, adaptive) = {
             let sending = self.shared.sending.lock();
             (sending.delivery, sending.adaptive)

@@ -16,6 +16,10 @@ use super::{StreamError, credit::SendCredit, varint};
 
 /// Bytes that may wait in the queue before a sender has to wait.
 pub(crate) const QUEUE_LIMIT: usize = 1 << 20;
+/// Short messages gather in blocks: at first of the smallest size, then as large as what waits
+/// already, up to the largest. One buffer that grew instead would be copied as it grows, and come
+/// fresh from the system each time, page by page.
+const BLOCK: (usize, usize) = (512, 64 << 10);
 /// From this length on a message is queued as it is instead of being copied behind others.
 const COPY_BELOW: usize = 4 << 10;
 
@@ -125,7 +129,7 @@ impl Outbound {
     /// # Errors
     /// The message is too long, the direction carries raw bytes, or it is over.
     pub(crate) fn push_message(&self, message: &[u8]) -> Result<Pushed, StreamError> {
-        self.push(false, message.len(), |state| state.tail.extend_from_slice(message))
+        self.push(false, message.len(), |state| state.copy(message))
     }
 
     /// Queues a message without copying it when it is long.
@@ -170,6 +174,7 @@ impl Outbound {
         }
         let was_empty = state.queued == 0;
         if !raw {
+            state.make_room(varint::MAX_LEN);
             varint::put(&mut state.tail, length);
             state.queued += varint::len(length);
             state.messages += 1;
@@ -425,10 +430,29 @@ impl Outbound {
 impl State {
     fn append(&mut self, bytes: &Bytes) {
         if bytes.len() < COPY_BELOW {
-            self.tail.extend_from_slice(bytes);
+            self.copy(bytes);
         } else {
             self.seal_tail();
             self.segments.push_back(bytes.clone());
+        }
+    }
+
+    /// Copies bytes to the end of the queue.
+    fn copy(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            self.make_room(1);
+            let room = self.tail.capacity() - self.tail.len();
+            let (now, later) = bytes.split_at(bytes.len().min(room));
+            self.tail.extend_from_slice(now);
+            bytes = later;
+        }
+    }
+
+    /// Begins a new block when this one has no room for `bytes` more.
+    fn make_room(&mut self, bytes: usize) {
+        if self.tail.capacity() - self.tail.len() < bytes {
+            self.seal_tail();
+            self.tail = BytesMut::with_capacity(self.queued.clamp(BLOCK.0, BLOCK.1));
         }
     }
 

@@ -130,10 +130,16 @@ impl Buf for Ready<'_> {
 
     fn advance(&mut self, mut count: usize) {
         while count > 0 {
-            match self.0.take_piece(count) {
-                Some(piece) => count -= piece.len(),
-                None => return,
+            let Some(first) = self.0.ready.front_mut() else { return };
+            // Within a piece nothing is split off, which would count a reference for every byte.
+            if first.len() > count {
+                first.advance(count);
+                self.0.ready_len -= count;
+                return;
             }
+            count -= first.len();
+            self.0.ready_len -= first.len();
+            self.0.ready.pop_front();
         }
     }
 

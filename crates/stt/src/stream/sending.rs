@@ -1,6 +1,9 @@
 //! How one stream's messages are to be delivered, and what came of it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use crate::{
     delivery::{Delivery, OverheadCap, Plan},
@@ -29,6 +32,9 @@ pub struct DeliveryStats {
 #[derive(Debug, Default)]
 pub(crate) struct Sending {
     state: Mutex<State>,
+    /// Something was chosen, so every message has to ask what. Most streams have all defaults, and
+    /// their messages take no lock for this.
+    chosen: AtomicBool,
 }
 
 /// What is known at one moment.
@@ -42,6 +48,16 @@ pub(crate) struct State {
 }
 
 impl Sending {
+    /// Whether a delivery mode or adaptive priority was ever chosen.
+    pub(crate) fn is_chosen(&self) -> bool {
+        self.chosen.load(Ordering::Acquire)
+    }
+
+    /// To be called with every choice.
+    pub(crate) fn choose(&self) {
+        self.chosen.store(true, Ordering::Release);
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -37,8 +37,19 @@ pub(crate) fn put(out: &mut impl BufMut, value: u64) {
 pub(crate) fn take(input: &mut impl Buf) -> Option<u64> {
     let first = *input.chunk().first()?;
     let len = 1usize << (first >> 6);
-    if input.remaining() < len {
-        return None;
+    // The usual cases: a short length, all of it in the piece at hand.
+    match (len, input.chunk()) {
+        (1, _) => {
+            input.advance(1);
+            return Some(u64::from(first));
+        }
+        (2, [_, second, ..]) => {
+            let value = u64::from(first & 0x3f) << 8 | u64::from(*second);
+            input.advance(2);
+            return Some(value);
+        }
+        _ if input.remaining() < len => return None,
+        _ => {}
     }
     let mut value = u64::from(input.get_u8() & 0x3f);
     for _ in 1..len {

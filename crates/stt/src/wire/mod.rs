@@ -44,5 +44,5 @@ pub(crate) use established::{Established, Exporter, Incoming};
 pub use handshake::HandshakeError;
 pub(crate) use mask::Masks;
 pub use stats::WireStats;
-pub(crate) use transport::MIN_MTU;
+pub(crate) use transport::{MIN_MTU, STREAMS};
 pub(crate) use urgency::CloseLatch;

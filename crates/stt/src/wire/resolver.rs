@@ -10,8 +10,6 @@ use snow::{
 use stc::{Key, random};
 use subtle::ConstantTimeEq;
 
-use crate::identity::x25519_public;
-
 /// Randomness of the operating system and X25519 by aws-lc-rs, the rest by snow's own.
 pub(super) struct Resolver;
 
@@ -22,9 +20,7 @@ impl CryptoResolver for Resolver {
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
         match choice {
-            DHChoice::Curve25519 => {
-                Some(Box::new(KeyPair { secret: Key::from_bytes([0; 32]), public: [0; 32] }))
-            }
+            DHChoice::Curve25519 => Some(Box::new(KeyPair::empty())),
             _ => None,
         }
     }
@@ -49,13 +45,22 @@ impl Random for OsRandom {
 struct KeyPair {
     secret: Key,
     public: [u8; 32],
+    /// The secret as the library wants it. Making it computes the public key, a third of the work
+    /// of an agreement, so it is made once.
+    agreement: Option<PrivateKey>,
 }
 
 impl KeyPair {
-    /// A secret that the library refuses gives a public key of zeroes, with which every agreement
-    /// fails.
+    fn empty() -> Self {
+        Self { secret: Key::from_bytes([0; 32]), public: [0; 32], agreement: None }
+    }
+
+    /// A secret that the library refuses gives a public key of zeroes, and every agreement fails.
     fn set_secret(&mut self, secret: Key) {
-        self.public = x25519_public(secret.as_bytes()).unwrap_or_default();
+        self.agreement = PrivateKey::from_private_key(&X25519, secret.as_bytes()).ok();
+        let public = self.agreement.as_ref().and_then(|key| key.compute_public_key().ok());
+        let public = public.and_then(|key| key.as_ref().try_into().ok());
+        self.public = public.unwrap_or_default();
         self.secret = secret;
     }
 }
@@ -97,10 +102,9 @@ impl Dh for KeyPair {
     fn dh(&self, public: &[u8], out: &mut [u8]) -> Result<(), Error> {
         // snow passes its buffer of the longest key there is.
         let public = public.get(..32).ok_or(Error::Dh)?;
-        let secret =
-            PrivateKey::from_private_key(&X25519, self.secret.as_bytes()).map_err(|_| Error::Dh)?;
+        let secret = self.agreement.as_ref().ok_or(Error::Dh)?;
         let out = out.get_mut(..32).ok_or(Error::Dh)?;
-        agree(&secret, UnparsedPublicKey::new(&X25519, public), Error::Dh, |shared| {
+        agree(secret, UnparsedPublicKey::new(&X25519, public), Error::Dh, |shared| {
             if shared.len() != 32 || bool::from(shared.ct_eq(&[0; 32])) {
                 return Err(Error::Dh);
             }
@@ -117,7 +121,7 @@ mod tests {
     #[test]
     fn two_sides_agree_and_low_order_keys_are_refused() {
         let pair = |secret| {
-            let mut pair = KeyPair { secret: Key::from_bytes([0; 32]), public: [0; 32] };
+            let mut pair = KeyPair::empty();
             pair.set(&[secret; 32]);
             pair
         };

@@ -1,20 +1,33 @@
 //! Settings of the engine, each with its reason.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use super::urgency::{CloseLatch, Urgent};
 use crate::congestion::{self, BbrConfig};
 
-/// Streams that a peer may have open towards us.
-const STREAMS: u32 = 1024;
+/// Streams that a peer may have open towards us, at first and once it has shown that it needs many.
+/// The engine keeps room for all of them: 1,024 would make 48 KiB of every idle session.
+pub(crate) const STREAMS: (u32, u32) = (64, 1024);
 /// Datagrams of an application that wait to be read or sent.
 const DATAGRAM_BUFFER: usize = 4 << 20;
 /// What Ethernet carries with IPv6 and some tunnel around it (the engine's own default).
 const ETHERNET_MTU: u16 = 1452;
 /// What a loopback interface of 65,536 bytes carries over IPv4 (limited by IP) and over IPv6.
 const LOOPBACK_MTU: (u16, u16) = (65_507, 65_488);
+/// Whether the loopback interface is as wide as that, as far as the system tells.
+///
+/// A search for it would send a dozen probes, of which the engine reads every byte of padding: 12 ms
+/// of work for each session, ten times what the handshake itself costs.
+static LOOPBACK_IS_WIDE: LazyLock<bool> = LazyLock::new(|| {
+    let mtu = std::fs::read_to_string("/sys/class/net/lo/mtu").unwrap_or_default();
+    mtu.trim().parse::<u32>().is_ok_and(|mtu| mtu >= 65_536)
+});
 /// Smallest datagram that every path must carry (RFC 9000, section 14).
 pub(crate) const MIN_MTU: u16 = 1_200;
 /// Largest datagram that we are ready to receive.
@@ -31,7 +44,8 @@ pub(crate) struct Timing {
 
 /// The settings of one connection to `peer`, which is closed through `latch`.
 pub(crate) fn config(timing: Timing, peer: IpAddr, latch: &CloseLatch) -> TransportConfig {
-    let usual = match peer.to_canonical() {
+    let peer = peer.to_canonical();
+    let usual = match peer {
         IpAddr::V4(ip) if ip.is_loopback() => LOOPBACK_MTU.0,
         IpAddr::V6(ip) if ip.is_loopback() => LOOPBACK_MTU.1,
         _ => ETHERNET_MTU,
@@ -39,14 +53,18 @@ pub(crate) fn config(timing: Timing, peer: IpAddr, latch: &CloseLatch) -> Transp
     let upper = timing.max_mtu.unwrap_or(usual);
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(upper);
+    // What is known need not be searched for. If it was wrong after all, the engine notices that
+    // large packets get lost and goes back to the least.
+    let first = if peer.is_loopback() && *LOOPBACK_IS_WIDE { upper.min(usual) } else { MIN_MTU };
     let idle_timeout = IdleTimeout::try_from(timing.idle_timeout).ok();
     let mut config = TransportConfig::default();
     congestion::configure(&mut config);
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
-        .max_concurrent_uni_streams(VarInt::from_u32(STREAMS))
+        .max_concurrent_uni_streams(VarInt::from_u32(STREAMS.0))
         .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER))
         .datagram_send_buffer_size(DATAGRAM_BUFFER)
+        .initial_mtu(first)
         // A search that may find nothing would only send probes.
         .mtu_discovery_config((upper > MIN_MTU).then_some(mtu))
         .keep_alive_interval(Some(timing.heartbeat))
