@@ -185,6 +185,19 @@ async fn the_peer_sees_why_a_session_was_closed() {
 }
 
 #[tokio::test]
+async fn every_node_answers_pings_while_the_session_lives() {
+    let (_server, _client, theirs, ours) = session().await;
+    let mut pings = tokio::task::JoinSet::new();
+    for session in [&ours, &theirs].into_iter().cycle().take(300) {
+        let session = session.clone();
+        pings.spawn(async move { session.ping().await.is_ok() });
+    }
+    assert!(pings.join_all().await.into_iter().all(|answered| answered));
+    ours.close("").await;
+    assert_eq!(ours.ping().await.unwrap_err().code(), "stream.session_ended");
+}
+
+#[tokio::test]
 async fn stopping_delivers_what_was_sent_and_ends_receive() {
     let (server, client, theirs, ours) = session().await;
     for _ in 0..100 {

@@ -232,8 +232,8 @@ impl NodeBuilder {
     }
 
     /// Where used knocks are remembered over a restart, so that a first flight that somebody recorded
-    /// cannot be replayed after it. Default: nowhere; then a node that restarts refuses knocks from
-    /// before its machine's start only.
+    /// cannot be replayed after it. Default: nowhere; then the node refuses first flights stamped
+    /// before its own start, so a peer whose clock is behind has to wait for as long as it is.
     #[must_use]
     pub fn knock_log(mut self, path: impl Into<PathBuf>) -> Self {
         self.knock_log = Some(path.into());

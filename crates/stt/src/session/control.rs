@@ -14,7 +14,7 @@ use std::{
 
 use bytes::{Buf, Bytes, BytesMut};
 use quinn::RecvStream;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 use super::SessionShared;
 use crate::{
@@ -36,7 +36,7 @@ const MAX_PINGS: usize = 64;
 const MAX_BODY: u64 = 1_024;
 
 /// What is to be said, and who is to hear what the peer says.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Control {
     /// Limits to be sent, by QUIC stream; a newer one replaces an older one.
     raises: Mutex<HashMap<u64, u64>>,
@@ -49,8 +49,25 @@ pub(crate) struct Control {
     /// Numbers of pings to be sent.
     asks: Mutex<Vec<u64>>,
     next_ping: AtomicU64,
+    ping_turns: Semaphore,
     work: Notify,
     writing: AtomicBool,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self {
+            raises: Mutex::default(),
+            senders: Mutex::default(),
+            pongs: Mutex::default(),
+            pings: Mutex::default(),
+            asks: Mutex::default(),
+            next_ping: AtomicU64::new(0),
+            ping_turns: Semaphore::new(MAX_PINGS),
+            work: Notify::new(),
+            writing: AtomicBool::new(false),
+        }
+    }
 }
 
 impl Control {
@@ -91,21 +108,21 @@ impl Control {
         self.pongs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the peer for a sign of life; the receiver hears of it. `None` when too many wait.
-    pub(super) fn ping(&self, session: &Arc<SessionShared>) -> Option<oneshot::Receiver<()>> {
+    /// Asks the peer for a sign of life and waits for it, after a turn if many others wait.
+    pub(super) async fn ping(&self, session: &Arc<SessionShared>) {
+        let Ok(_turn) = self.ping_turns.acquire().await else { return };
         let (answered, answer) = oneshot::channel();
         let number = self.next_ping.fetch_add(1, Ordering::Relaxed);
         {
             let mut pings = self.pings();
+            // Those who stopped waiting.
             pings.retain(|_, waiting| !waiting.is_closed());
-            if pings.len() >= MAX_PINGS {
-                return None;
-            }
             pings.insert(number, answered);
         }
         self.asks.lock().unwrap_or_else(PoisonError::into_inner).push(number);
         self.start_writing(session);
-        Some(answer)
+        // The sender is dropped only when this is no longer waited for.
+        let _ = answer.await;
     }
 
     /// Everything to be said, as records.

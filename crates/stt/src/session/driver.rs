@@ -101,3 +101,22 @@ pub(super) mod code {
     /// A message with a deadline is too long.
     pub(in super::super) const TOO_LONG: VarInt = VarInt::from_u32(0x04);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_broken_proofs_are_told_from_other_broken_rules() {
+        for code in [
+            TransportErrorCode::crypto(0x28),
+            TransportErrorCode::KEY_UPDATE_ERROR,
+            TransportErrorCode::AEAD_LIMIT_REACHED,
+        ] {
+            assert!(is_proof(code), "{code}");
+        }
+        for code in [TransportErrorCode::NO_ERROR, TransportErrorCode::PROTOCOL_VIOLATION] {
+            assert!(!is_proof(code), "{code}");
+        }
+    }
+}

@@ -121,14 +121,12 @@ impl Session {
     /// included. Every node answers by itself.
     ///
     /// # Errors
-    /// [`StreamError::SessionEnded`], or [`StreamError::TooMany`] while 64 others wait.
+    /// [`StreamError::SessionEnded`].
     pub async fn ping(&self) -> Result<Duration, StreamError> {
         let started = Instant::now();
-        let too_many = StreamError::TooMany { max: 64 };
-        let answer = self.shared.control.ping(&self.shared).ok_or(too_many)?;
         tokio::select! {
             biased;
-            Ok(()) = answer => Ok(started.elapsed()),
+            () = self.shared.control.ping(&self.shared) => Ok(started.elapsed()),
             reason = self.shared.closed() => Err(StreamError::SessionEnded(reason)),
         }
     }
