@@ -33,6 +33,7 @@ mod pool;
 pub mod priority;
 mod reason;
 mod recent;
+mod route;
 mod seed;
 mod session;
 mod stream;

@@ -41,6 +41,7 @@ pub struct NodeBuilder {
     persistent_identity: bool,
     host: String,
     port: u16,
+    websocket: Option<SocketAddr>,
     heartbeat: Duration,
     idle_timeout: Duration,
     clock_window: Duration,
@@ -76,6 +77,7 @@ impl NodeBuilder {
             persistent_identity: false,
             host: "0.0.0.0".into(),
             port: 0,
+            websocket: None,
             heartbeat: Self::DEFAULT_HEARTBEAT,
             idle_timeout: Self::DEFAULT_IDLE_TIMEOUT,
             clock_window: Self::DEFAULT_CLOCK_WINDOW,
@@ -132,6 +134,17 @@ impl NodeBuilder {
     #[must_use]
     pub const fn port(mut self, port: u16) -> Self {
         self.port = port;
+        self
+    }
+
+    /// Also listens for WebSockets at `address`; port 0 takes the number of the UDP port. Default:
+    /// not at all.
+    ///
+    /// Whoever shows no knock of a member gets the answer of a web server that has no such page.
+    /// Sessions are sealed inside of the messages as they are over UDP.
+    #[must_use]
+    pub const fn websocket(mut self, address: SocketAddr) -> Self {
+        self.websocket = Some(address);
         self
     }
 
@@ -292,6 +305,7 @@ impl NodeBuilder {
             knock_log: self.knock_log,
             clock: if self.clockless { Clock::learned() } else { Clock::System },
             timeless_knocks: self.clockless_peers,
+            websocket: self.websocket,
             listens: Vec::new(),
         })?;
         let events = self.events.unwrap_or_default();

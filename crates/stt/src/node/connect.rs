@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use super::ConnectError;
 use crate::{
     NodeId,
+    route::{Place, Target},
     wire::{Established, Wire, WireError},
 };
 
@@ -15,21 +16,60 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// Most addresses of one name that are dialled.
 const MAX_ADDRESSES: usize = 8;
 
-/// Splits `HOST:PORT`; IPv6 addresses stand in brackets.
-pub(super) fn split(address: &str) -> Result<(&str, u16), ConnectError> {
-    let malformed = || ConnectError::Malformed { address: address.to_owned() };
-    let (host, port) = address.trim().rsplit_once(':').ok_or_else(malformed)?;
-    let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(malformed)?;
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    match bare {
-        Some(host) => Ok((host, port)),
-        None if host.is_empty() || host.contains(':') => Err(malformed()),
-        None => Ok((host, port)),
+/// How long UDP is alone before a WebSocket is tried too, where both may be meant. A member answers
+/// over UDP within two round trips; a second is more than any has but a lossy one.
+const WEBSOCKET_AFTER: Duration = Duration::from_secs(1);
+
+/// Reads an address.
+pub(super) fn parse(address: &str) -> Result<Target, ConnectError> {
+    Target::parse(address).ok_or_else(|| ConnectError::Malformed { address: address.to_owned() })
+}
+
+/// Dials over what `target` names.
+pub(super) async fn reach(
+    wire: &Wire,
+    target: &Target,
+    expect: Option<NodeId>,
+) -> Result<Established, ConnectError> {
+    match target {
+        Target::Udp(place) => over_udp(wire, place, expect).await,
+        Target::WebSocket(place) => over_websocket(wire, place, expect).await,
+        Target::SecureWebSocket(_) => Err(ConnectError::NoTls),
+        Target::Any(place) => {
+            let udp = over_udp(wire, place, expect);
+            let websocket = async {
+                tokio::time::sleep(WEBSOCKET_AFTER).await;
+                over_websocket(wire, place, expect).await
+            };
+            tokio::select! {
+                established = udp => established,
+                Ok(established) = websocket => Ok(established),
+            }
+        }
     }
 }
 
+async fn over_udp(
+    wire: &Wire,
+    place: &Place,
+    expect: Option<NodeId>,
+) -> Result<Established, ConnectError> {
+    let addresses = resolve(&place.host, place.port, wire.local_addr()).await?;
+    Ok(dial(wire, addresses, expect).await?)
+}
+
+async fn over_websocket(
+    wire: &Wire,
+    place: &Place,
+    expect: Option<NodeId>,
+) -> Result<Established, ConnectError> {
+    let refused =
+        |cause| ConnectError::WebSocket { host: place.host.clone(), port: place.port, cause };
+    Ok(wire.connect_websocket(place, expect).await.map_err(refused)??)
+}
+
 /// The addresses of `host` that a socket at `local` can reach.
-pub(super) async fn resolve(
+async fn resolve(
     host: &str,
     port: u16,
     local: SocketAddr,
@@ -54,7 +94,7 @@ pub(super) async fn resolve(
 }
 
 /// Dials all addresses, one after the other begun, and takes the first that answers.
-pub(super) async fn dial(
+async fn dial(
     wire: &Wire,
     addresses: Vec<SocketAddr>,
     expect: Option<NodeId>,
@@ -79,18 +119,4 @@ pub(super) async fn dial(
         }
     }
     Err(last)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_split_at_the_last_colon() {
-        assert_eq!(split("example.org:80").unwrap(), ("example.org", 80));
-        assert_eq!(split("[::1]:9337").unwrap(), ("::1", 9337));
-        for bad in ["", "host", "host:", ":80", "host:0", "host:70000", "::1:80", "[::1]"] {
-            assert!(split(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -118,11 +118,24 @@ impl Coded for StartError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The text is no `HOST:PORT`.
-    #[error("`{address}` is not an address of the form HOST:PORT")]
+    /// The text is no address.
+    #[error("`{address}` is not an address: HOST:PORT, udp://HOST:PORT or ws://HOST:PORT/PATH")]
     Malformed {
         /// The text.
         address: String,
+    },
+    /// The address asks for TLS.
+    #[error("wss:// needs TLS, which this node does not speak yet")]
+    NoTls,
+    /// No WebSocket could be opened.
+    #[error("no WebSocket to {host} at port {port}: {cause}")]
+    WebSocket {
+        /// The name or address.
+        host: String,
+        /// The port.
+        port: u16,
+        /// What went wrong.
+        cause: String,
     },
     /// The name has no address.
     #[error("the host {host} was not found: {cause}")]
@@ -179,6 +192,8 @@ impl ConnectError {
     /// Codes of the variants that are this type's own, as `docs/errors.md` lists them.
     pub const CODES: &'static [&'static str] = &[
         "connect.malformed",
+        "connect.no_tls",
+        "connect.websocket",
         "connect.host_not_found",
         "connect.family",
         "connect.no_answer",
@@ -194,6 +209,8 @@ impl Coded for ConnectError {
     fn code(&self) -> &'static str {
         match self {
             Self::Malformed { .. } => "connect.malformed",
+            Self::NoTls => "connect.no_tls",
+            Self::WebSocket { .. } => "connect.websocket",
             Self::HostNotFound { .. } => "connect.host_not_found",
             Self::Family { .. } => "connect.family",
             Self::NoAnswer { .. } => "connect.no_answer",
@@ -208,10 +225,13 @@ impl Coded for ConnectError {
 
     fn retry_helps(&self) -> bool {
         match self {
-            Self::HostNotFound { .. } | Self::NoAnswer { .. } | Self::Full { .. } => true,
+            Self::HostNotFound { .. }
+            | Self::NoAnswer { .. }
+            | Self::WebSocket { .. }
+            | Self::Full { .. } => true,
             Self::Refused(refusal) => *refusal != Refusal::Denied,
             Self::Wire(error) => error.retry_helps(),
-            Self::Malformed { .. } | Self::Family { .. } | Self::Stopped => false,
+            Self::Malformed { .. } | Self::NoTls | Self::Family { .. } | Self::Stopped => false,
         }
     }
 
@@ -221,6 +241,11 @@ impl Coded for ConnectError {
                 "from here a wrong seed, a firewall, a wrong clock and a peer that is not there \
                  look the same: compare the seeds, the clocks and the address, and see what the \
                  other side counts as dropped",
+            ),
+            Self::NoTls => Some("connect over udp:// or ws://: sessions are sealed over either"),
+            Self::WebSocket { .. } => Some(
+                "a peer answers like a web server without that page unless it holds the same seed \
+                 and listens for WebSockets",
             ),
             Self::Family { .. } => Some("start the node on host `::` for IPv6, `0.0.0.0` for IPv4"),
             Self::Refused(Refusal::NotAccepting) => {

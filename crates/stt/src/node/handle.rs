@@ -22,6 +22,7 @@ use super::{
 use crate::{
     CloseReason, Event, EventEmitter, EventKind, NodeId, Refusal, Session, SessionId, StreamError,
     events::{EventError, HandlerId},
+    route::{Place, Target},
     seed::{SeedWarning, SharedSeed},
     session::{SessionShared, SessionStart},
     stream::StreamShared,
@@ -126,6 +127,12 @@ impl Node {
         self.inner.wire.local_addr()
     }
 
+    /// Where it listens for WebSockets, if it does.
+    #[must_use]
+    pub fn websocket_addr(&self) -> Option<std::net::SocketAddr> {
+        self.inner.wire.websocket_addr()
+    }
+
     /// Why its seed should be replaced, if it can be guessed.
     #[must_use]
     pub fn seed_warning(&self) -> Option<SeedWarning> {
@@ -157,10 +164,14 @@ impl Node {
     /// # Errors
     /// [`ConnectError`].
     pub async fn connect_udp(&self, host: &str, port: u16) -> Result<Session, ConnectError> {
-        self.dial(host, port, None, Self::DEFAULT_CONNECT_TIMEOUT).await
+        let place = Place { host: host.to_owned(), port, path: "/".to_owned() };
+        let address = place.to_string();
+        self.dial(&Target::Udp(place), &address, None, Self::DEFAULT_CONNECT_TIMEOUT).await
     }
 
-    /// As [`connect_udp`](Self::connect_udp), with `HOST:PORT` as one text.
+    /// As [`connect_udp`](Self::connect_udp), with all in one text: `udp://HOST:PORT`,
+    /// `ws://HOST:PORT/PATH`, or `HOST:PORT`, which is UDP, and after a second of silence a WebSocket
+    /// as well.
     ///
     /// # Errors
     /// [`ConnectError`].
@@ -168,7 +179,7 @@ impl Node {
         self.connect_to(address, None, Self::DEFAULT_CONNECT_TIMEOUT).await
     }
 
-    /// Connects to `HOST:PORT`. With `expect`, only the node that proves to have this id gets to
+    /// As [`connect`](Self::connect). With `expect`, only the node that proves to have this id gets to
     /// know who is calling. Waits up to `timeout`.
     ///
     /// # Errors
@@ -179,14 +190,13 @@ impl Node {
         expect: Option<NodeId>,
         timeout: Duration,
     ) -> Result<Session, ConnectError> {
-        let (host, port) = connect::split(address)?;
-        self.dial(host, port, expect, timeout).await
+        self.dial(&connect::parse(address)?, address, expect, timeout).await
     }
 
     async fn dial(
         &self,
-        host: &str,
-        port: u16,
+        target: &Target,
+        address: &str,
         expect: Option<NodeId>,
         timeout: Duration,
     ) -> Result<Session, ConnectError> {
@@ -197,20 +207,10 @@ impl Node {
         if self.inner.hub.counts().0 >= max {
             return Err(ConnectError::Full { max });
         }
-        let attempt = async {
-            let addresses = connect::resolve(host, port, self.local_addr()).await?;
-            connect::dial(&self.inner.wire, addresses, expect).await.map_err(ConnectError::from)
-        };
+        let attempt = connect::reach(&self.inner.wire, target, expect);
         match tokio::time::timeout(timeout, attempt).await {
             Ok(established) => self.adopt(established?),
-            Err(_) => {
-                let address = if host.contains(':') {
-                    format!("[{host}]:{port}")
-                } else {
-                    format!("{host}:{port}")
-                };
-                Err(ConnectError::NoAnswer { address, within: timeout })
-            }
+            Err(_) => Err(ConnectError::NoAnswer { address: address.to_owned(), within: timeout }),
         }
     }
 

@@ -48,7 +48,7 @@ impl Session {
         self.shared.initiator
     }
 
-    /// Where the peer's datagrams come from.
+    /// Where the peer's datagrams come from. A peer behind a WebSocket has a stand-in of 240.0.0.0/4.
     #[must_use]
     pub fn remote_address(&self) -> SocketAddr {
         self.shared.connection.remote_address()

@@ -23,7 +23,7 @@ use super::{
     error::WireError,
     established::{Established, Incoming, confirm},
     gate::{Gate, GateConfig},
-    knock::KnockKey,
+    knock::{KNOCK_LEN, KnockKey},
     opaque::{IdMark, Opaque},
     runtime::{Scope, ScopedRuntime},
     socket::SilentSocket,
@@ -35,6 +35,7 @@ use crate::{
     NodeId,
     identity::Identity,
     keyring::{Keyring, SeedKeys},
+    route::{self, Listener, Place, RouteSocket, Table},
 };
 
 /// Peers that knocked and were not accepted yet. More are dropped and knock again.
@@ -70,6 +71,8 @@ pub(crate) struct WireConfig {
     pub(crate) clock: Clock,
     /// Knocks of devices without a clock that are let in, ever. More than 0 needs a knock log.
     pub(crate) timeless_knocks: usize,
+    /// Where to listen for WebSockets, if at all; port 0 takes that of the socket.
+    pub(crate) websocket: Option<SocketAddr>,
     /// Addresses at which this node can be reached, told to those it connects to.
     pub(crate) listens: Vec<SocketAddr>,
 }
@@ -84,6 +87,8 @@ pub(crate) struct Wire {
     accepting: Arc<AtomicBool>,
     timing: Timing,
     address: SocketAddr,
+    routes: Arc<Table>,
+    websocket: Option<Arc<Listener>>,
 }
 
 impl Wire {
@@ -112,6 +117,9 @@ impl Wire {
         let runtime = Arc::new(ScopedRuntime::default());
         let udp =
             runtime.wrap_udp_socket(udp_socket(config.bind).map_err(failed)?).map_err(failed)?;
+        let local = udp.local_addr().map_err(failed)?;
+        let (routes, received) = Table::new(local.is_ipv6());
+        let udp = Arc::new(RouteSocket::new(udp, Arc::clone(&routes), received));
         let ids = IdMark::new(random::bytes().map_err(|_| WireError::Keys)?);
         let opaque = Opaque::new(Arc::clone(&config.keyring), ids);
         let socket = Arc::new(SilentSocket::new(udp, opaque, counters));
@@ -128,6 +136,15 @@ impl Wire {
             quinn::Endpoint::new_with_abstract_socket(endpoint, Some(first), socket, runtime)
                 .map_err(failed)?;
         let address = endpoint.local_addr().map_err(failed)?;
+        let websocket = match config.websocket {
+            Some(mut at) => {
+                if at.port() == 0 {
+                    at.set_port(address.port());
+                }
+                Some(Arc::new(listen(at, &shared, &routes, timing)?))
+            }
+            None => None,
+        };
         Ok(Self {
             endpoint,
             shared,
@@ -136,6 +153,8 @@ impl Wire {
             accepting: Arc::new(AtomicBool::new(config.accepting)),
             timing,
             address,
+            routes,
+            websocket,
         })
     }
 
@@ -144,9 +163,33 @@ impl Wire {
         self.address
     }
 
+    /// Where it listens for WebSockets.
+    pub(crate) fn websocket_addr(&self) -> Option<SocketAddr> {
+        self.websocket.as_ref().map(|listener| listener.local_addr())
+    }
+
     /// Whether peers that knock get a session from now on. If not, members are told so.
     pub(crate) fn set_accepting(&self, accepting: bool) {
         self.accepting.store(accepting, Relaxed);
+    }
+
+    /// As [`Self::connect`], through a WebSocket to `place`. The inner error is in words.
+    pub(crate) async fn connect_websocket(
+        &self,
+        place: &Place,
+        expect: Option<NodeId>,
+    ) -> Result<Result<Established, WireError>, String> {
+        let entries = self.keyring.entries();
+        let knock = match entries.first().ok_or(WireError::Keys) {
+            Ok(seed) => fresh_knock(&self.shared, seed, expect),
+            Err(error) => Err(error),
+        };
+        let knock = match knock {
+            Ok(knock) => knock,
+            Err(error) => return Ok(Err(error)),
+        };
+        let stand_in = route::dial(place, &knock, &self.routes, linger(self.timing)).await?;
+        Ok(self.connect(stand_in, expect).await)
     }
 
     /// Makes a session with whoever is at `to`, or with `expect` only. Returns when the responder
@@ -220,12 +263,47 @@ pub(super) fn endpoint_config(ids: IdMark) -> Result<EndpointConfig, WireError> 
     Ok(config)
 }
 
+/// Listens for WebSockets whose requests carry a knock that no request carried before.
+fn listen(
+    at: SocketAddr,
+    shared: &Arc<adapter::Endpoint>,
+    routes: &Arc<Table>,
+    timing: Timing,
+) -> Result<Listener, WireError> {
+    let shared = Arc::clone(shared);
+    let admit = move |knock: &[u8]| {
+        let fits = shared.gate.admit(knock).is_some();
+        if let (true, Some((_, seen))) = (fits, shared.gate.identify(knock)) {
+            shared.gate.remember(seen);
+        }
+        fits
+    };
+    Listener::start(at, Arc::clone(routes), linger(timing), admit)
+        .map_err(|error| WireError::bind(at, &error))
+}
+
+/// How long a WebSocket outlives the last thing that came through it: a moment longer than a
+/// session would.
+fn linger(timing: Timing) -> Duration {
+    timing.idle_timeout.saturating_add(Duration::from_secs(5))
+}
+
 /// Both ciphers, the faster one on this machine first.
 pub(super) fn suites() -> Vec<Suite> {
     match Suite::preferred() {
         Suite::Aes256Gcm => vec![Suite::Aes256Gcm, Suite::ChaCha20Poly1305],
         _ => vec![Suite::ChaCha20Poly1305, Suite::Aes256Gcm],
     }
+}
+
+/// A knock that was never used.
+fn fresh_knock(
+    endpoint: &adapter::Endpoint,
+    seed: &SeedKeys,
+    expect: Option<NodeId>,
+) -> Result<[u8; KNOCK_LEN], WireError> {
+    let nonce = random::bytes().map_err(|_| WireError::Keys)?;
+    Ok(KnockKey::new(&seed.knock, expect).knock(nonce, endpoint.clock.now()))
 }
 
 /// The settings of one attempt, with a knock of its own.
@@ -237,9 +315,7 @@ pub(super) fn client_config(
     expect: Option<NodeId>,
     latch: &CloseLatch,
 ) -> Result<ClientConfig, WireError> {
-    let nonce = random::bytes().map_err(|_| WireError::Keys)?;
-    let knock = KnockKey::new(&seed.knock, expect).knock(nonce, endpoint.clock.now());
-    let knock = ConnectionId::new(&knock);
+    let knock = ConnectionId::new(&fresh_knock(endpoint, &seed, expect)?);
     let attempt = Attempt { endpoint: Arc::clone(endpoint), seed, knock, expect };
     let mut config = ClientConfig::new(Arc::new(attempt));
     config

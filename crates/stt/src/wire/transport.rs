@@ -9,7 +9,10 @@ use std::{
 use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use super::urgency::{CloseLatch, Urgent};
-use crate::congestion::{self, BbrConfig};
+use crate::{
+    congestion::{self, BbrConfig},
+    route::{WEBSOCKET_MTU, is_stand_in},
+};
 
 /// Streams that a peer may have open towards us, at first and once it has shown that it needs many.
 /// The engine keeps room for all of them: 1,024 would make 48 KiB of every idle session.
@@ -46,6 +49,7 @@ pub(crate) struct Timing {
 pub(crate) fn config(timing: Timing, peer: IpAddr, latch: &CloseLatch) -> TransportConfig {
     let peer = peer.to_canonical();
     let usual = match peer {
+        ip if is_stand_in(ip) => WEBSOCKET_MTU,
         IpAddr::V4(ip) if ip.is_loopback() => LOOPBACK_MTU.0,
         IpAddr::V6(ip) if ip.is_loopback() => LOOPBACK_MTU.1,
         _ => ETHERNET_MTU,

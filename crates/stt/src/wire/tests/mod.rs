@@ -31,6 +31,7 @@ fn config(seed: SharedSeed) -> WireConfig {
         knock_log: None,
         clock: Clock::System,
         timeless_knocks: 0,
+        websocket: None,
         listens: vec!["10.1.2.3:4".parse().unwrap()],
     }
 }

@@ -1,0 +1,228 @@
+//! Listening, dialling, and moving datagrams in and out of WebSockets.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::{AbortHandle, JoinSet},
+    time::timeout,
+};
+use tokio_tungstenite::{
+    WebSocketStream, client_async_with_config,
+    tungstenite::{
+        Message,
+        client::IntoClientRequest,
+        handshake::derive_accept_key,
+        http::{HeaderValue, header::COOKIE as COOKIE_HEADER},
+        protocol::{Role, WebSocketConfig},
+    },
+};
+
+use super::{
+    Place, Table,
+    http::{self, Head},
+    table::Entry,
+};
+
+/// How long a client may take for its request.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// Clients that have not sent their request yet.
+const MAX_PENDING: usize = 256;
+/// Peers over WebSockets at once.
+const MAX_PEERS: usize = 16_384;
+/// Largest message: a datagram has at most 64 KiB.
+const MAX_MESSAGE: usize = 1 << 16;
+/// Read buffer of one WebSocket: the library's own default, 128 KiB, would be most of what an idle
+/// session costs.
+const READ_BUFFER: usize = 4 << 10;
+/// Datagrams written between two flushes.
+const BATCH: usize = 32;
+
+/// A listener; dropping it ends it and its connections.
+pub(crate) struct Listener {
+    address: SocketAddr,
+    task: AbortHandle,
+}
+
+impl Listener {
+    /// Listens at `address` for peers whose knock `admit` lets in. To others it is a web server
+    /// that has no such page.
+    pub(crate) fn start(
+        address: SocketAddr,
+        table: Arc<Table>,
+        idle: Duration,
+        admit: impl Fn(&[u8]) -> bool + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let address = listener.local_addr()?;
+        let task = tokio::spawn(listen(listener, table, idle, Arc::new(admit))).abort_handle();
+        Ok(Self { address, task })
+    }
+
+    /// Where it listens.
+    pub(crate) const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+type Admit = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
+
+async fn listen(listener: TcpListener, table: Arc<Table>, idle: Duration, admit: Admit) {
+    let pending = Arc::new(Semaphore::new(MAX_PENDING));
+    // Ends with this task, and its connections with it.
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        let Ok((stream, _)) = accepted else {
+            // Out of file descriptors, most likely: others may be closed meanwhile.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let Ok(permit) = Arc::clone(&pending).try_acquire_owned() else { continue };
+        let (table, admit) = (Arc::clone(&table), Arc::clone(&admit));
+        connections.spawn(async move {
+            let upgraded = timeout(HEAD_TIME, upgrade(stream, &table, &admit)).await;
+            drop(permit);
+            if let Ok(Ok(Some(socket))) = upgraded {
+                carry(socket, table.add(), idle).await;
+            }
+        });
+    }
+}
+
+/// Reads a request and answers it. `None` if it was not a peer's.
+async fn upgrade(
+    mut stream: TcpStream,
+    table: &Table,
+    admit: &Admit,
+) -> io::Result<Option<WebSocketStream<TcpStream>>> {
+    stream.set_nodelay(true)?;
+    let mut head = Vec::new();
+    let end = loop {
+        if let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") {
+            break end;
+        }
+        if head.len() >= http::MAX_HEAD || stream.read_buf(&mut head).await? == 0 {
+            stream.write_all(http::BAD_REQUEST.as_bytes()).await?;
+            return Ok(None);
+        }
+    };
+    let rest = head.get(end.saturating_add(4)..).unwrap_or_default();
+    let answer = match http::read(head.get(..end).unwrap_or_default()) {
+        // Nothing follows an upgrade before it was answered.
+        Head::Upgrade(upgrade)
+            if rest.is_empty() && table.len() < MAX_PEERS && admit(&upgrade.knock) =>
+        {
+            let accept = derive_accept_key(upgrade.key.as_bytes());
+            let answer = format!(
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                 Sec-WebSocket-Accept: {accept}\r\n\r\n"
+            );
+            stream.write_all(answer.as_bytes()).await?;
+            let socket =
+                WebSocketStream::from_raw_socket(stream, Role::Server, Some(config())).await;
+            return Ok(Some(socket));
+        }
+        Head::Malformed => http::BAD_REQUEST,
+        Head::Upgrade(_) | Head::Other => http::NOT_FOUND,
+    };
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await?;
+    Ok(None)
+}
+
+/// Opens a WebSocket to `place`, with `knock` in the request, and returns the peer's stand-in. It
+/// lives until nothing came for `idle`.
+pub(crate) async fn dial(
+    place: &Place,
+    knock: &[u8],
+    table: &Arc<Table>,
+    idle: Duration,
+) -> Result<SocketAddr, String> {
+    let stream = TcpStream::connect((place.host.as_str(), place.port))
+        .await
+        .map_err(|error| error.to_string())?;
+    stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    let mut request = format!("ws://{place}{}", place.path)
+        .into_client_request()
+        .map_err(|error| error.to_string())?;
+    let cookie = format!("{}={}", http::COOKIE, http::to_hex(knock));
+    let cookie = HeaderValue::from_str(&cookie).map_err(|error| error.to_string())?;
+    request.headers_mut().insert(COOKIE_HEADER, cookie);
+    let (socket, _) = client_async_with_config(request, stream, Some(config()))
+        .await
+        .map_err(|error| error.to_string())?;
+    let entry = table.add();
+    let stand_in = entry.stand_in;
+    tokio::spawn(carry(socket, entry, idle));
+    Ok(stand_in)
+}
+
+/// Small buffers, and no message larger than a datagram.
+fn config() -> WebSocketConfig {
+    let mut config = WebSocketConfig::default();
+    config.read_buffer_size = READ_BUFFER;
+    config.write_buffer_size = 0;
+    config.max_write_buffer_size = 4 * MAX_MESSAGE;
+    config.max_message_size = Some(MAX_MESSAGE);
+    config.max_frame_size = Some(MAX_MESSAGE);
+    config
+}
+
+/// Moves datagrams both ways until the WebSocket ends or nothing came for `idle`.
+///
+/// Reading waits while the engine has no room, writing while the peer takes nothing; neither waits
+/// for the other.
+async fn carry(socket: WebSocketStream<TcpStream>, mut entry: Entry, idle: Duration) {
+    let (mut sink, mut source) = socket.split();
+    let (_, empty) = tokio::sync::mpsc::channel(1);
+    let mut queue = std::mem::replace(&mut entry.queue, empty);
+    let writing = async {
+        let mut batch: Vec<Bytes> = Vec::new();
+        while queue.recv_many(&mut batch, BATCH).await > 0 {
+            for datagram in batch.drain(..) {
+                let bytes = datagram.len();
+                let fed = sink.feed(Message::Binary(datagram)).await;
+                entry.sent(bytes);
+                if fed.is_err() {
+                    return;
+                }
+            }
+            if sink.flush().await.is_err() {
+                return;
+            }
+        }
+    };
+    let reading = async {
+        while let Ok(Some(Ok(message))) = timeout(idle, source.next()).await {
+            match message {
+                Message::Binary(datagram) => {
+                    if !entry.received(datagram).await {
+                        return;
+                    }
+                }
+                Message::Ping(_) | Message::Pong(_) => {}
+                _ => return,
+            }
+        }
+    };
+    tokio::select! {
+        () = writing => {}
+        () = reading => {}
+    }
+}
