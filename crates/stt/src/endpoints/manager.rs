@@ -236,7 +236,7 @@ impl EndpointManager {
     /// Whether there is such an endpoint.
     #[must_use]
     pub fn contains(&self, id: &EndpointId) -> bool {
-        self.find(id).is_some()
+        self.read().endpoints.contains_key(id)
     }
 
     /// All ids, in no particular order.
