@@ -70,3 +70,7 @@ pub use wire::{HandshakeError, WireError};
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// What the fuzzer calls.
+#[cfg(fuzzing)]
+pub use wire::fuzz;

@@ -15,6 +15,10 @@ mod clock;
 mod endpoint;
 mod error;
 mod established;
+// Public for the fuzzer alone.
+#[cfg(any(test, fuzzing))]
+#[allow(unreachable_pub)]
+pub mod fuzz;
 mod gate;
 mod handshake;
 mod knock;

@@ -274,3 +274,136 @@ impl AsyncUdpSocket for SilentSocket {
         self.udp.may_fragment()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use stc::Key;
+
+    use super::*;
+    use crate::{SharedSeed, keyring::Keyring, wire::opaque::IdMark};
+
+    /// A system that takes calls up to 64 KiB, and would block when it is told to.
+    #[derive(Debug, Default)]
+    struct System {
+        /// Contents and size of the datagrams of each call that was taken.
+        calls: Mutex<Vec<(Vec<u8>, Option<usize>)>>,
+        /// Calls until the next one would block.
+        until_full: Mutex<Option<usize>>,
+    }
+
+    impl AsyncUdpSocket for System {
+        fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+            panic!("not asked for")
+        }
+
+        fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+            let mut until_full = self.until_full.lock().unwrap();
+            match &mut *until_full {
+                Some(0) => {
+                    *until_full = None;
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Some(left) => *left -= 1,
+                None => {}
+            }
+            if transmit.contents.len() > MAX_DATAGRAM {
+                return Err(io::Error::other("message too long"));
+            }
+            let call = (transmit.contents.to_vec(), transmit.segment_size);
+            self.calls.lock().unwrap().push(call);
+            Ok(())
+        }
+
+        fn poll_recv(
+            &self,
+            _: &mut Context<'_>,
+            _: &mut [IoSliceMut<'_>],
+            _: &mut [RecvMeta],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn local_addr(&self) -> io::Result<SocketAddr> {
+            Ok(SocketAddr::from(([127, 0, 0, 1], 1)))
+        }
+
+        fn max_transmit_segments(&self) -> usize {
+            64
+        }
+
+        fn max_receive_segments(&self) -> usize {
+            64
+        }
+    }
+
+    fn socket() -> (Arc<System>, SilentSocket) {
+        let system = Arc::new(System::default());
+        let keyring = Keyring::from(SharedSeed::from_key(Key::from_bytes([1; 32])));
+        let opaque = Opaque::new(Arc::new(keyring), IdMark::new([1; 16]));
+        let udp: Arc<dyn AsyncUdpSocket> = Arc::<System>::clone(&system);
+        (system, SilentSocket::new(udp, opaque, Arc::default()))
+    }
+
+    fn transmit(contents: &[u8], size: usize) -> Transmit<'_> {
+        Transmit {
+            destination: SocketAddr::from(([127, 0, 0, 1], 2)),
+            ecn: None,
+            contents,
+            segment_size: Some(size),
+            src_ip: None,
+        }
+    }
+
+    /// The engine gathers ten datagrams whatever their size; ten of 65,507 bytes are more than the
+    /// system takes, and an error would make the engine fall back to 1,200 bytes.
+    #[test]
+    fn a_transmission_of_jumbo_datagrams_is_cut_into_calls_that_the_system_takes() {
+        for (size, calls) in [(65_507, 10), (20_000, 4), (6_551, 2), (6_550, 1), (1_452, 1)] {
+            let (system, socket) = socket();
+            let contents: Vec<u8> = (0..=0x7f_u8).cycle().take(size * 10).collect();
+            Scope::as_connection(|| socket.try_send(&transmit(&contents, size))).unwrap();
+            let taken = system.calls.lock().unwrap().clone();
+            assert_eq!(taken.len(), calls, "{size}");
+            let sent: Vec<u8> = taken.iter().flat_map(|call| call.0.clone()).collect();
+            assert!(sent == contents, "{size}");
+            assert!(taken.iter().all(|(call, segment)| (call.len() > size) == segment.is_some()));
+            assert_eq!(socket.counters.snapshot().datagrams_sent, 10);
+            assert_eq!(socket.counters.snapshot().send_errors, 0);
+        }
+    }
+
+    #[test]
+    fn after_would_block_the_rest_is_sent_and_nothing_twice() {
+        let (system, socket) = socket();
+        let contents: Vec<u8> = (0..=0x7e_u8).cycle().take(200_000).collect();
+        Scope::as_connection(|| {
+            *system.until_full.lock().unwrap() = Some(2);
+            let full = socket.try_send(&transmit(&contents, 20_000)).unwrap_err();
+            assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+            assert_eq!(system.calls.lock().unwrap().len(), 2);
+            socket.try_send(&transmit(&contents, 20_000)).unwrap();
+        });
+        let sent: Vec<u8> =
+            system.calls.lock().unwrap().iter().flat_map(|call| call.0.clone()).collect();
+        assert!(sent == contents);
+        // The next transmission starts at its own beginning.
+        Scope::as_connection(|| socket.try_send(&transmit(&[5; 1200], 1200))).unwrap();
+        assert_eq!(system.calls.lock().unwrap().last().unwrap().0, [5; 1200]);
+    }
+
+    #[test]
+    fn any_other_error_loses_a_packet_and_not_the_connection() {
+        let (system, socket) = socket();
+        let contents = vec![0; MAX_DATAGRAM + 1];
+        let too_long = transmit(&contents, contents.len());
+        Scope::as_connection(|| socket.try_send(&too_long)).unwrap();
+        assert!(system.calls.lock().unwrap().is_empty());
+        assert_eq!(socket.counters.snapshot().send_errors, 1);
+    }
+
+    /// 32 buffers of 64 KiB and not 32 times 64 of them.
+    #[test]
+    fn receive_buffers_are_one_datagram_of_the_system_each() {
+        assert_eq!(socket().1.max_receive_segments(), 1);
+    }
+}

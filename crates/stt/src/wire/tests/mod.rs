@@ -137,3 +137,15 @@ async fn keys_are_updated_by_time_while_data_flows() {
     talk_until(&there, &here, || meters.0.updates() >= 3 && meters.1.updates() >= 3).await;
     assert!(there.connection.close_reason().is_none());
 }
+
+/// The fuzzer's targets on seeded noise, so that they stay alive between two runs of it.
+#[test]
+fn the_targets_of_the_fuzzer_hold() {
+    let mut random = fastrand::Rng::with_seed(7);
+    for length in (0..600).chain(1190..1240) {
+        let bytes: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(length).collect();
+        fuzz::messages(&bytes);
+        fuzz::handshake(&bytes);
+        fuzz::datagram(&bytes);
+    }
+}
