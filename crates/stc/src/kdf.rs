@@ -22,7 +22,7 @@ pub fn derive(root: &Key, label: &str, parts: &[&[u8]]) -> Key {
     Key::from_bytes(*absorb(hasher, label, parts).finalize().as_bytes())
 }
 
-/// As [`derive`], with an output of any length.
+/// As [`derive()`], with an output of any length.
 pub fn derive_into(root: &Key, label: &str, parts: &[&[u8]], out: &mut [u8]) {
     let hasher = blake3::Hasher::new_keyed(root.as_bytes());
     absorb(hasher, label, parts).finalize_xof().fill(out);
