@@ -10,7 +10,7 @@ pub(super) const COOKIE: &str = "id";
 
 /// What to answer everybody else.
 pub(super) const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\n\
-    Content-Length: 90\r\nConnection: close\r\n\r\n<html>\r\n<head><title>404 Not Found</title></head>\
+    Content-Length: 88\r\nConnection: close\r\n\r\n<html>\r\n<head><title>404 Not Found</title></head>\
     \r\n<body>404 Not Found</body>\r\n</html>\r\n";
 
 /// What to answer what is no HTTP.
