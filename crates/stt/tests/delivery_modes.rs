@@ -209,9 +209,16 @@ async fn narrow_path(
     address
 }
 
+/// Nodes that take the path for what it is made to be: one that carries what Ethernet carries.
+async fn ethernet_nodes() -> (stt::Node, stt::Node) {
+    let seed = common::seed();
+    let start = |mode| common::builder(&seed).max_mtu(1_452).unwrap().start(mode);
+    (start(stt::Mode::Server).await.unwrap(), start(stt::Mode::Client).await.unwrap())
+}
+
 /// Round trips of small messages beside a bulk transfer of priority 500: the median of `count`.
 async fn beside_bulk(urgent: Priority, count: usize) -> Duration {
-    let (server, client) = common::nodes().await;
+    let (server, client) = ethernet_nodes().await;
     let path = narrow_path(server.local_addr(), f64::from(2 << 20), 45, 0.0).await;
     let ours = client.connect(&path.to_string()).await.unwrap();
     let theirs = common::other_end(&server, &ours).await;
@@ -262,7 +269,7 @@ async fn an_urgent_message_overtakes_a_bulk_transfer() {
 #[tokio::test]
 async fn on_a_lossy_path_the_loss_is_measured_and_messages_are_repaired() {
     const MESSAGES: u32 = 300;
-    let (server, client) = common::nodes().await;
+    let (server, client) = ethernet_nodes().await;
     let path = narrow_path(server.local_addr(), f64::from(100 << 20), 4_096, 0.05).await;
     let ours = client.connect(&path.to_string()).await.unwrap();
     let theirs = common::other_end(&server, &ours).await;

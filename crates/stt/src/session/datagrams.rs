@@ -35,6 +35,10 @@ const REPORT: u8 = 0x03;
 /// Packets after which a report is due at once, and the time after which any news is.
 const REPORT_PACKETS: u32 = 64;
 const REPORT_AFTER: Duration = Duration::from_millis(50);
+/// Most bytes of a packet of a repair-coded message. It fits into what every path of QUIC carries
+/// (1,200 bytes): the engine throws away queued datagrams that a path, found to be narrower, does not
+/// carry, and bursts of loss are enough for it to find that.
+const CODED_ROOM: usize = 1_150;
 /// Frames in datagrams that wait for a dispatcher, at most.
 const MAX_FRAMES: usize = 1_024;
 
@@ -210,6 +214,7 @@ pub(super) async fn send_coded(
     wanted: Probability,
 ) -> Result<(), StreamError> {
     let room = session.connection.max_datagram_size().unwrap_or(0).saturating_sub(1);
+    let room = room.min(CODED_ROOM);
     let cap = stream.sending.lock().cap;
     let encoded = session.datagrams.encoder().encode(stream.id, message, wanted, cap, room);
     let length = u64::try_from(message.len()).unwrap_or(u64::MAX);
