@@ -40,7 +40,6 @@ mod stream;
 pub mod transfer;
 mod unwind;
 mod value;
-#[allow(dead_code, reason = "the log of knocks is written and not yet joined")]
 mod wire;
 
 pub use affinity::AffinityPool;

@@ -32,6 +32,7 @@ impl Meter {
     }
 
     /// How often the keys were replaced. The first ones to come are made in advance.
+    #[cfg(test)]
     pub(crate) fn updates(&self) -> u64 {
         self.updates.load(Relaxed).saturating_sub(1)
     }
