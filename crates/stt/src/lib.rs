@@ -72,4 +72,12 @@ struct Readme;
 
 /// What the fuzzer calls.
 #[cfg(fuzzing)]
-pub use wire::fuzz;
+pub mod fuzz {
+    pub use crate::{
+        route::fuzz as request,
+        session::fuzz::control,
+        stream::fuzz::{header, inbound, reassembly},
+        transfer::fuzz as record,
+        wire::fuzz::{datagram, handshake, knock, messages},
+    };
+}

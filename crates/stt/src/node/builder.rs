@@ -10,7 +10,7 @@ use crate::{
     identity::Identity,
     keyring::Keyring,
     seed::SharedSeed,
-    wire::{Clock, MIN_MTU, Wire, WireConfig},
+    wire::{Clock, MIN_MTU, Wire, WireConfig, WireError},
 };
 
 /// Whether peers may connect to this node.
@@ -282,6 +282,15 @@ impl NodeBuilder {
     /// [`StartError`]: the seed is refused, the host is unknown, the port is in use, or the
     /// operating system has no socket or no random bytes.
     pub async fn start(self, mode: Mode) -> Result<Node, StartError> {
+        self.start_over(mode, Wire::bind).await
+    }
+
+    /// As [`start`](Self::start), with a wire that `open` makes.
+    pub(crate) async fn start_over(
+        self,
+        mode: Mode,
+        open: impl FnOnce(WireConfig) -> Result<Wire, WireError>,
+    ) -> Result<Node, StartError> {
         let warning = self.seed.is_guessable();
         if let (true, Some(warning)) = (self.strict_seed, &warning) {
             return Err(StartError::GuessableSeed(*warning));
@@ -293,7 +302,7 @@ impl NodeBuilder {
         };
         let identity = Arc::new(identity);
         let bind = self.local_address().await?;
-        let wire = Wire::bind(WireConfig {
+        let wire = open(WireConfig {
             bind,
             identity: Arc::clone(&identity),
             keyring: Arc::new(Keyring::from(self.seed)),
@@ -307,6 +316,9 @@ impl NodeBuilder {
             timeless_knocks: self.clockless_peers,
             websocket: self.websocket,
             listens: Vec::new(),
+            seed_stagger: WireConfig::SEED_STAGGER,
+            #[cfg(test)]
+            offer: None,
         })?;
         let events = self.events.unwrap_or_default();
         let (hub, packets) = Hub::new(self.limits, mode == Mode::Server, events, self.admission);

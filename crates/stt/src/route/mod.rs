@@ -19,6 +19,9 @@ mod table;
 mod target;
 mod websocket;
 
+#[cfg(fuzzing)]
+#[allow(unreachable_pub, reason = "public for the fuzzer alone")]
+pub use http::fuzz;
 pub(crate) use socket::RouteSocket;
 pub(crate) use table::{Table, WEBSOCKET_MTU, is_stand_in};
 pub(crate) use target::{Place, Target};

@@ -126,7 +126,7 @@ impl Control {
     }
 
     /// Everything to be said, as records.
-    fn take_records(&self) -> Bytes {
+    pub(super) fn take_records(&self) -> Bytes {
         let mut out = BytesMut::new();
         for (quic, limit) in self.raises().drain() {
             put_record(&mut out, CREDIT, &[quic, limit]);
@@ -142,7 +142,7 @@ impl Control {
     }
 
     /// Does what one record says. True when there is an answer to be written.
-    fn apply(&self, kind: u64, mut body: Bytes) -> Result<bool, &'static str> {
+    pub(super) fn apply(&self, kind: u64, mut body: Bytes) -> Result<bool, &'static str> {
         let mut number = || varint::take(&mut body).ok_or("a control record is cut");
         match kind {
             CREDIT => {
@@ -244,13 +244,16 @@ pub(super) async fn read(
 
 /// Cuts bytes into records.
 #[derive(Debug, Default)]
-struct Parser {
+pub(super) struct Parser {
     kind: Option<u64>,
     length: Option<u64>,
 }
 
 impl Parser {
-    fn next(&mut self, bytes: &mut Reassembly) -> Result<Option<(u64, Bytes)>, &'static str> {
+    pub(super) fn next(
+        &mut self,
+        bytes: &mut Reassembly,
+    ) -> Result<Option<(u64, Bytes)>, &'static str> {
         if self.kind.is_none() {
             self.kind = varint::take(&mut bytes.ready());
         }

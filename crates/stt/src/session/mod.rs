@@ -17,6 +17,9 @@ mod datagrams;
 mod deadline;
 mod driver;
 mod frames;
+#[cfg(any(test, fuzzing))]
+#[allow(unreachable_pub, reason = "public for the fuzzer alone")]
+pub mod fuzz;
 mod handle;
 mod inbound;
 mod outbound;

@@ -14,6 +14,9 @@
 
 pub(crate) mod credit;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[allow(unreachable_pub, reason = "public for the fuzzer alone")]
+pub mod fuzz;
 mod handle;
 pub(crate) mod header;
 pub(crate) mod inbound;

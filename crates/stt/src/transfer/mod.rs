@@ -24,6 +24,9 @@ mod send;
 pub use error::TransferError;
 pub use name::{printable, safe_name};
 pub use receive::{ReceiveOptions, Received, receive_file};
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use record::fuzz;
 pub use send::{SendOptions, Sent, send_file};
 
 use std::sync::Arc;

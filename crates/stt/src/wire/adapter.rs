@@ -44,6 +44,8 @@ pub(crate) struct Endpoint {
     pub(crate) identity: Arc<Identity>,
     pub(crate) gate: Gate,
     pub(crate) suites: Vec<Suite>,
+    #[cfg(test)]
+    pub(crate) offer: Option<super::handshake::Offer>,
     pub(crate) listens: Vec<SocketAddr>,
     pub(crate) clock: Arc<Clock>,
     pub(crate) counters: Arc<Counters>,
@@ -98,6 +100,8 @@ impl Endpoint {
             time: self.clock.now(),
             #[cfg(test)]
             ephemeral: None,
+            #[cfg(test)]
+            offer: self.offer.clone(),
         }
     }
 }

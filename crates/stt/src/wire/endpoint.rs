@@ -11,11 +11,12 @@ use std::{
 };
 
 use quinn::{
-    ClientConfig, ConnectionId, EndpointConfig, NoneTokenStore, Runtime, ServerConfig,
-    ValidationTokenConfig, VarInt,
+    AsyncUdpSocket, ClientConfig, ConnectionId, EndpointConfig, NoneTokenStore, Runtime,
+    ServerConfig, TokioRuntime, ValidationTokenConfig, VarInt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use stc::{Key, aead::Suite, random};
+use tokio::task::JoinSet;
 
 use super::{
     adapter::{self, Acceptor, Attempt, ConnectionIds, NoTokens, QUIC_VERSION, ResetKey},
@@ -75,6 +76,17 @@ pub(crate) struct WireConfig {
     pub(crate) websocket: Option<SocketAddr>,
     /// Addresses at which this node can be reached, told to those it connects to.
     pub(crate) listens: Vec<SocketAddr>,
+    /// How long one seed of the keyring is alone before an attempt with the next begins.
+    pub(crate) seed_stagger: Duration,
+    /// What HELLO offers instead of all that there is.
+    #[cfg(test)]
+    pub(crate) offer: Option<super::handshake::Offer>,
+}
+
+impl WireConfig {
+    /// For `seed_stagger`: a member answers over UDP within two round trips, which is less than a
+    /// second on nearly every path.
+    pub(crate) const SEED_STAGGER: Duration = Duration::from_secs(1);
 }
 
 /// A socket and its sessions. Clones share them.
@@ -86,6 +98,7 @@ pub(crate) struct Wire {
     server: Arc<Acceptor>,
     accepting: Arc<AtomicBool>,
     timing: Timing,
+    seed_stagger: Duration,
     address: SocketAddr,
     routes: Arc<Table>,
     websocket: Option<Arc<Listener>>,
@@ -94,6 +107,16 @@ pub(crate) struct Wire {
 impl Wire {
     /// Opens the socket. Must be called inside of a tokio runtime.
     pub(crate) fn bind(config: WireConfig) -> Result<Self, WireError> {
+        let at = config.bind;
+        Self::over(config, || TokioRuntime.wrap_udp_socket(udp_socket(at)?))
+    }
+
+    /// As [`Self::bind`], with a socket of the caller's. Its settings come first: they may be
+    /// refused.
+    pub(crate) fn over(
+        config: WireConfig,
+        socket: impl FnOnce() -> std::io::Result<Arc<dyn AsyncUdpSocket>>,
+    ) -> Result<Self, WireError> {
         let failed = |error| WireError::bind(config.bind, &error);
         let counters = Arc::new(Counters::default());
         let clock = Arc::new(config.clock);
@@ -109,14 +132,15 @@ impl Wire {
             identity: config.identity,
             gate,
             suites: suites(),
+            #[cfg(test)]
+            offer: config.offer,
             listens: config.listens,
             clock,
             counters: Arc::clone(&counters),
         });
 
         let runtime = Arc::new(ScopedRuntime::default());
-        let udp =
-            runtime.wrap_udp_socket(udp_socket(config.bind).map_err(failed)?).map_err(failed)?;
+        let udp = socket().map_err(failed)?;
         let local = udp.local_addr().map_err(failed)?;
         let (routes, received) = Table::new(local.is_ipv6());
         let udp = Arc::new(RouteSocket::new(udp, Arc::clone(&routes), received));
@@ -152,6 +176,7 @@ impl Wire {
             server,
             accepting: Arc::new(AtomicBool::new(config.accepting)),
             timing,
+            seed_stagger: config.seed_stagger,
             address,
             routes,
             websocket,
@@ -174,35 +199,72 @@ impl Wire {
     }
 
     /// As [`Self::connect`], through a WebSocket to `place`. The inner error is in words.
+    ///
+    /// A peer that doesn't hold a seed answers at once, so the seeds are tried one after the other.
     pub(crate) async fn connect_websocket(
         &self,
         place: &Place,
         expect: Option<NodeId>,
     ) -> Result<Result<Established, WireError>, String> {
-        let entries = self.keyring.entries();
-        let knock = match entries.first().ok_or(WireError::Keys) {
-            Ok(seed) => fresh_knock(&self.shared, seed, expect),
-            Err(error) => Err(error),
-        };
-        let knock = match knock {
-            Ok(knock) => knock,
-            Err(error) => return Ok(Err(error)),
-        };
-        let stand_in = route::dial(place, &knock, &self.routes, linger(self.timing)).await?;
-        Ok(self.connect(stand_in, expect).await)
+        let mut refused = String::new();
+        for seed in self.keyring.entries().iter() {
+            let knock = match fresh_knock(&self.shared, seed, expect) {
+                Ok(knock) => knock,
+                Err(error) => return Ok(Err(error)),
+            };
+            match route::dial(place, &knock, &self.routes, linger(self.timing)).await {
+                Ok(stand_in) => return Ok(self.connect_by(seed, stand_in, expect).await),
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
     }
 
     /// Makes a session with whoever is at `to`, or with `expect` only. Returns when the responder
     /// has confirmed it.
+    ///
+    /// The peer may hold another seed of the keyring than the current one: silence says nothing, so
+    /// an attempt with the next seed joins in after a moment (docs/protocol.md, KNOCK-8).
     pub(crate) async fn connect(
         &self,
         to: SocketAddr,
         expect: Option<NodeId>,
     ) -> Result<Established, WireError> {
-        let started = Instant::now();
         let entries = self.keyring.entries();
-        let seed = Arc::clone(entries.first().ok_or(WireError::Keys)?);
+        if let [only] = entries.as_slice() {
+            return self.connect_by(only, to, expect).await;
+        }
+        let mut attempts = JoinSet::new();
+        for (at, seed) in (0u32..).zip(entries.iter()) {
+            let (wire, seed) = (self.clone(), Arc::clone(seed));
+            attempts.spawn(async move {
+                if at > 0 {
+                    tokio::time::sleep(wire.seed_stagger.saturating_mul(at)).await;
+                }
+                wire.connect_by(&seed, to, expect).await
+            });
+        }
+        let mut last = WireError::Keys;
+        while let Some(attempt) = attempts.join_next().await {
+            match attempt {
+                // Any other outcome is what the peer says, or what no other seed would change.
+                Ok(Err(error @ WireError::NoAnswer { .. })) => last = error,
+                Ok(outcome) => return outcome,
+                Err(_) => {}
+            }
+        }
+        Err(last)
+    }
+
+    async fn connect_by(
+        &self,
+        seed: &Arc<SeedKeys>,
+        to: SocketAddr,
+        expect: Option<NodeId>,
+    ) -> Result<Established, WireError> {
+        let started = Instant::now();
         let latch = CloseLatch::default();
+        let seed = Arc::clone(seed);
         let config = client_config(&self.shared, seed, self.timing, to, expect, &latch)?;
         let connecting = self
             .endpoint

@@ -119,7 +119,10 @@ impl Coded for WireError {
             Self::Handshake(HandshakeError::WrongPeer) => {
                 Some("another member answers at this address; ask the peer for its node id")
             }
-            Self::Handshake(HandshakeError::Version) => Some("one side needs an update"),
+            Self::Handshake(HandshakeError::Version | HandshakeError::Suite)
+            | Self::PeerHandshake(HandshakeError::Version | HandshakeError::Suite) => {
+                Some("one side needs an update")
+            }
             _ => None,
         }
     }

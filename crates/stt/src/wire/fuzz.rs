@@ -1,20 +1,28 @@
 //! What the fuzzer calls (`fuzz/`): every reader of the wire, and the handshake as a whole.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use stc::{Key, aead::Suite};
 
 use super::{
-    handshake::{Handshake, Local},
+    clock::Clock,
+    gate::{Gate, GateConfig},
+    handshake::{Handshake, Local, Output},
+    knock::{KNOCK_LEN, KnockKey},
     messages::{AuthProof, Hello, Response},
-    opaque::{IdMark, Opaque},
+    opaque::{IdMark, Inbound, Opaque},
 };
-use crate::{Identity, Keyring, SharedSeed, stream::header::Header};
+use crate::{Identity, Keyring, SharedSeed};
 
 static KEYRING: LazyLock<Arc<Keyring>> =
     LazyLock::new(|| Arc::new(Keyring::from(SharedSeed::from_key(Key::from_bytes([1; 32])))));
-static IDENTITY: LazyLock<Option<Arc<Identity>>> =
-    LazyLock::new(|| Identity::from_key(&Key::from_bytes([2; 32])).ok().map(Arc::new));
+static IDENTITIES: LazyLock<Option<[Arc<Identity>; 2]>> = LazyLock::new(|| {
+    let identity = |byte| Identity::from_key(&Key::from_bytes([byte; 32])).ok().map(Arc::new);
+    Some([identity(2)?, identity(3)?])
+});
 
 /// Messages encode to the beginning of what they were read from.
 ///
@@ -30,37 +38,117 @@ pub fn messages(bytes: &[u8]) {
     if let Ok(auth) = AuthProof::decode(bytes) {
         assert!(bytes.starts_with(&auth.encode()));
     }
-    if let Ok(Some((header, length))) = Header::parse(bytes) {
-        let mut again = Vec::new();
-        header.put(&mut again);
-        assert!(again.len() <= length);
+}
+
+/// No knock is let in but a genuine one, and that only as it was made.
+///
+/// # Panics
+/// When another one is.
+pub fn knock(bytes: &[u8]) {
+    let clock = Arc::new(Clock::System);
+    let now = clock.now();
+    let config = GateConfig { clock, window: Duration::from_secs(120), log: None, timeless: 0 };
+    let node_id = crate::NodeId::from_bytes([9; 32]);
+    let Ok(gate) = Gate::new(node_id, Arc::clone(&KEYRING), config, Arc::default()) else { return };
+    assert!(gate.admit(bytes).is_none());
+    let entries = KEYRING.entries();
+    let Some(seed) = entries.first() else { return };
+    let key =
+        KnockKey::new(&seed.knock, bytes.first().is_some_and(|b| b & 1 == 1).then_some(node_id));
+    let genuine = key.knock([5; 8], now.saturating_add(1));
+    let mut edited = genuine.to_vec();
+    apply(&mut edited, bytes.chunks_exact(3));
+    assert_eq!(gate.admit(&edited).is_some(), edited == genuine);
+    if edited == genuine
+        && let Some((_, seen)) = gate.identify(&edited)
+    {
+        gate.remember(seen);
+        assert!(gate.admit(&edited).is_none());
+    }
+    assert_eq!(genuine.len(), KNOCK_LEN);
+}
+
+/// Changes `bytes` as the edits of three bytes say: place, kind, value.
+fn apply<'a>(bytes: &mut Vec<u8>, edits: impl Iterator<Item = &'a [u8]>) {
+    for edit in edits {
+        let [at, kind, value] = *edit else { continue };
+        let at = usize::from(at) * bytes.len() / 256;
+        match kind % 4 {
+            0 => bytes.truncate(at),
+            1 => bytes.insert(at, value),
+            _ => {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte ^= value;
+                }
+            }
+        }
     }
 }
 
-/// Neither side of a handshake believes the bytes, in whatever pieces they come.
+fn local(of: usize) -> Option<Local> {
+    Some(Local {
+        identity: Arc::clone(IDENTITIES.as_ref()?.get(of)?),
+        seed: Arc::clone(KEYRING.entries().first()?),
+        suites: vec![Suite::Aes256Gcm],
+        parameters: vec![],
+        listens: vec![],
+        time: 0,
+        #[cfg(test)]
+        ephemeral: None,
+        #[cfg(test)]
+        offer: None,
+    })
+}
+
+fn records(side: &mut Handshake) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Some(output) = side.poll_output() {
+        if let Output::Record(record) = output {
+            bytes.extend(record);
+        }
+    }
+    bytes
+}
+
+/// Two sides talk while the bytes between them are changed as the input says, and come in pieces
+/// of its choice. A side is done only if what it read was what the other one said.
 ///
 /// # Panics
-/// When it does.
+/// When a side believes something else.
 pub fn handshake(bytes: &[u8]) {
-    let Some(identity) = &*IDENTITY else { return };
-    let local = || -> Option<Local> {
-        Some(Local {
-            identity: Arc::clone(identity),
-            seed: Arc::clone(KEYRING.entries().first()?),
-            suites: vec![Suite::Aes256Gcm],
-            parameters: vec![],
-            listens: vec![],
-            time: 0,
-            #[cfg(test)]
-            ephemeral: None,
-        })
-    };
-    let sides = [
-        local().and_then(|local| Handshake::initiator(local, b"id", None).ok()),
-        local().and_then(|local| Handshake::responder(local, b"id").ok()),
-    ];
-    for mut side in sides.into_iter().flatten() {
-        for piece in bytes.chunks(97) {
+    // As they are, the bytes are believed by nobody.
+    let sides = || Some((local(0)?, local(1)?));
+    let Some((ours, theirs)) = sides() else { return };
+    let Ok(mut alice) = Handshake::initiator(ours, b"id", None) else { return };
+    let Ok(mut bob) = Handshake::responder(theirs, b"id") else { return };
+    let piece = usize::from(bytes.first().copied().unwrap_or_default()).max(1);
+    let mut genuine = [true, true];
+    for flight in 0_u8..3 {
+        let (from, to) = if flight == 1 { (&mut bob, &mut alice) } else { (&mut alice, &mut bob) };
+        let said = records(from);
+        let mut heard = said.clone();
+        let edits = bytes.chunks_exact(4).filter_map(|edit| edit.split_first());
+        apply(&mut heard, edits.filter(|(of, _)| **of == flight).map(|(_, edit)| edit));
+        if let Some(genuine) = genuine.get_mut(usize::from(flight != 1)) {
+            *genuine &= !said.is_empty() && heard.starts_with(&said);
+        }
+        for piece in heard.chunks(piece) {
+            if to.read(piece).is_err() {
+                break;
+            }
+        }
+    }
+    let [alice_heard, bob_heard] = genuine;
+    assert!(alice_heard || !alice.is_complete());
+    assert!(bob_heard || !bob.is_complete());
+    if alice_heard && bob_heard {
+        assert!(alice.is_complete() && bob.is_complete());
+    }
+    let Some((ours, theirs)) = sides() else { return };
+    let alice = Handshake::initiator(ours, b"id", None).ok();
+    let bob = Handshake::responder(theirs, b"id").ok();
+    for mut side in [alice, bob].into_iter().flatten() {
+        for piece in bytes.chunks(piece) {
             if side.read(piece).is_err() {
                 break;
             }
@@ -70,10 +158,16 @@ pub fn handshake(bytes: &[u8]) {
 }
 
 /// A datagram, as it is and with a mask over it that fits.
+///
+/// # Panics
+/// When one that is dropped was changed, or one that was masked does not come back.
 pub fn datagram(bytes: &[u8]) {
     let opaque = Opaque::new(Arc::clone(&KEYRING), IdMark::new([3; 16]));
     let seeds = opaque.seeds();
-    opaque.inbound(&seeds, &mut bytes.to_vec());
+    let mut unmasked = bytes.to_vec();
+    if matches!(opaque.inbound(&seeds, &mut unmasked), Inbound::Unknown) {
+        assert_eq!(unmasked, bytes);
+    }
     for seed in &seeds {
         let mut masked = Vec::new();
         if seed.masks.seal_long(bytes, &[], &mut masked) {
@@ -81,6 +175,18 @@ pub fn datagram(bytes: &[u8]) {
         }
         let mut stamped = bytes.to_vec();
         super::opaque::stamp(seed.slot, &mut stamped);
-        opaque.outbound(seed.slot, &mut stamped, &mut masked);
+        if opaque.outbound(seed.slot, &mut stamped, &mut masked) && is_long(&stamped) {
+            assert!(matches!(opaque.inbound(&seeds, &mut masked), Inbound::Long(length)
+                if length == bytes.len()));
+        }
     }
+}
+
+/// Whether the engine may have made it: a whole long header with an id of a length that occurs.
+fn is_long(datagram: &[u8]) -> bool {
+    let version = super::adapter::QUIC_VERSION.to_be_bytes();
+    datagram.len() >= 24
+        && datagram.first().is_some_and(|flags| flags & 0xc0 == 0xc0)
+        && datagram.get(1..5).is_some_and(|field| field == version)
+        && matches!(datagram.get(5), Some(8 | 20))
 }

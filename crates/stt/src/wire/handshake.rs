@@ -128,7 +128,14 @@ pub(crate) struct Local {
     /// The ephemeral key, for vectors.
     #[cfg(test)]
     pub(crate) ephemeral: Option<[u8; 32]>,
+    /// What HELLO offers instead, for refusals.
+    #[cfg(test)]
+    pub(crate) offer: Option<Offer>,
 }
+
+/// Numbers of versions and of suites.
+#[cfg(test)]
+pub(crate) type Offer = (Vec<u8>, Vec<u8>);
 
 /// Bytes and keys, in the order in which the engine has to take them.
 pub(crate) enum Output {
@@ -181,6 +188,11 @@ impl Handshake {
             versions: vec![VERSION],
             suites: this.local.suites.iter().map(|suite| suite.id()).collect(),
             parameters: std::mem::take(&mut this.local.parameters),
+        };
+        #[cfg(test)]
+        let hello = match this.local.offer.take() {
+            Some((versions, suites)) => Hello { versions, suites, ..hello },
+            None => hello,
         };
         this.write(&hello.encode())?;
         Ok(this)

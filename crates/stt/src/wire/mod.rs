@@ -15,9 +15,8 @@ mod clock;
 mod endpoint;
 mod error;
 mod established;
-// Public for the fuzzer alone.
 #[cfg(any(test, fuzzing))]
-#[allow(unreachable_pub)]
+#[allow(unreachable_pub, reason = "public for the fuzzer alone")]
 pub mod fuzz;
 mod gate;
 mod handshake;

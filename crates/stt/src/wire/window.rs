@@ -1,8 +1,9 @@
 //! A connection's receive credit, grown to what the path can use.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use quinn::{Connection, VarInt};
+use tokio::time::Instant;
 
 use super::meter::Meter;
 use crate::congestion::ReceiveWindow;

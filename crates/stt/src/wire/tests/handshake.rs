@@ -33,6 +33,7 @@ fn local_of(identity: Identity, seed: u8) -> Local {
         listens: vec!["127.0.0.1:9".parse().unwrap()],
         time: 1_800_000_000,
         ephemeral: None,
+        offer: None,
     }
 }
 

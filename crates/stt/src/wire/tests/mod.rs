@@ -2,6 +2,7 @@
 
 mod handshake;
 mod opaque;
+mod refusals;
 mod relay;
 mod silence;
 mod simulated;
@@ -33,6 +34,8 @@ fn config(seed: SharedSeed) -> WireConfig {
         timeless_knocks: 0,
         websocket: None,
         listens: vec!["10.1.2.3:4".parse().unwrap()],
+        seed_stagger: Duration::from_millis(20),
+        offer: None,
     }
 }
 
@@ -145,7 +148,12 @@ fn the_targets_of_the_fuzzer_hold() {
     for length in (0..600).chain(1190..1240) {
         let bytes: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(length).collect();
         fuzz::messages(&bytes);
+        fuzz::knock(&bytes);
         fuzz::handshake(&bytes);
         fuzz::datagram(&bytes);
+        crate::stream::fuzz::header(&bytes);
+        crate::stream::fuzz::reassembly(&bytes);
+        crate::stream::fuzz::inbound(&bytes);
+        crate::session::fuzz::control(&bytes);
     }
 }

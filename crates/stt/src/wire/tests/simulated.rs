@@ -100,6 +100,7 @@ impl Side {
             identity,
             gate,
             suites: suites(),
+            offer: None,
             listens: vec![],
             clock,
             counters,

@@ -118,6 +118,7 @@ fn handshakes() {
             listens: vec!["127.0.0.1:9".parse().unwrap()],
             time: 1_800_000_000,
             ephemeral: Some([ephemeral; 32]),
+            offer: None,
         };
         let id: Vec<u8> = (0..20).collect();
         let mut alice = Handshake::initiator(side(2, 4, b"abc"), &id, None).unwrap();

@@ -1,0 +1,41 @@
+//! What the fuzzer calls (`fuzz/`): control records.
+
+use bytes::Bytes;
+
+use super::control::{Control, Parser};
+use crate::stream::reassembly::Reassembly;
+
+/// The records of a control stream don't depend on how it was cut, and each can be applied.
+///
+/// # Panics
+/// When they do.
+pub fn control(bytes: &[u8]) {
+    let Some((cut, stream)) = bytes.split_first() else { return };
+    let pieces = records(stream, usize::from(*cut).max(1));
+    assert_eq!(pieces, records(stream, stream.len().max(1)));
+    let control = Control::default();
+    for (kind, body) in pieces.0 {
+        let _ = control.apply(kind, body);
+    }
+    control.take_records();
+    assert!(control.take_records().is_empty());
+}
+
+type Records = (Vec<(u64, Bytes)>, Option<&'static str>);
+
+/// The records, and what was wrong with the one after them.
+fn records(stream: &[u8], cut: usize) -> Records {
+    let (mut parser, mut bytes, mut out) = (Parser::default(), Reassembly::default(), Vec::new());
+    for (number, piece) in stream.chunks(cut).enumerate() {
+        let offset = u64::try_from(number * cut).unwrap_or_default();
+        bytes.insert(offset, Bytes::copy_from_slice(piece));
+        loop {
+            match parser.next(&mut bytes) {
+                Ok(Some(record)) => out.push(record),
+                Ok(None) => break,
+                Err(rule) => return (out, Some(rule)),
+            }
+        }
+    }
+    (out, None)
+}

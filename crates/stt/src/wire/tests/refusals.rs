@@ -1,0 +1,81 @@
+//! What a member is told that cannot have a session, over real sockets.
+
+use super::*;
+use crate::{Coded, wire::handshake::Offer};
+
+/// A node whose HELLO offers these versions and suites.
+fn odd(offer: Offer) -> Wire {
+    let mut config = config(seed(1));
+    config.offer = Some(offer);
+    Wire::bind(config).unwrap()
+}
+
+#[tokio::test]
+async fn no_version_or_no_cipher_in_common_is_said_so_to_both_sides() {
+    let (bob, bob_id) = wire(seed(1));
+    for (offer, reason) in [
+        ((vec![9], vec![1]), HandshakeError::Version),
+        ((vec![], vec![1]), HandshakeError::Version),
+        ((vec![1], vec![77]), HandshakeError::Suite),
+        ((vec![1], vec![]), HandshakeError::Suite),
+    ] {
+        let before = bob.stats();
+        let alice = odd(offer);
+        // A first flight that cannot be agreed with is answered, and is no incoming session.
+        let there = tokio::select! {
+            there = alice.connect(bob.local_addr(), Some(bob_id)) => there,
+            _ = bob.accept() => panic!("nobody to be accepted"),
+        };
+        let error = there.unwrap_err();
+        assert_eq!(error, WireError::PeerHandshake(reason));
+        assert_eq!(error.code(), "wire.peer_handshake");
+        assert!(error.hint().is_some_and(|hint| hint.contains("update")), "{error}");
+        assert_eq!(bob.stats().handshakes_failed, before.handshakes_failed + 1);
+    }
+    // The best that both have is found among what one of them does not know.
+    let alice = odd((vec![9, 1], vec![77, 2]));
+    let (there, here) = session(&alice, &bob, bob.local_addr()).await;
+    assert_eq!((there.suite, here.suite), (stc::aead::Suite::ChaCha20Poly1305, there.suite));
+}
+
+/// A keyring that holds these seeds, the first one current.
+fn ring(seeds: &[u8]) -> Arc<Keyring> {
+    let keyring = Keyring::from(seed(seeds[0]));
+    for byte in &seeds[1..] {
+        keyring.add(&seed(*byte)).unwrap();
+    }
+    Arc::new(keyring)
+}
+
+fn holding(seeds: &[u8]) -> Wire {
+    let mut config = config(seed(9));
+    config.keyring = ring(seeds);
+    Wire::bind(config).unwrap()
+}
+
+#[tokio::test]
+async fn members_meet_by_any_seed_that_both_hold() {
+    // Not told yet, told, moved on, and rid of the old one.
+    for (ours, theirs) in [
+        (&[1, 2][..], &[1][..]),
+        (&[2, 1], &[1]),
+        (&[1, 2], &[2]),
+        (&[1], &[2, 1]),
+        (&[1, 2, 3], &[3]),
+        (&[3, 2, 1], &[1, 4]),
+    ] {
+        let (alice, bob) = (holding(ours), holding(theirs));
+        session(&alice, &bob, bob.local_addr()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_under_one_seed_is_not_asked_again_under_the_next() {
+    let (alice, bob) = (holding(&[1, 2]), holding(&[1, 2]));
+    bob.set_accepting(false);
+    let (there, _) =
+        tokio::join!(alice.connect(bob.local_addr(), None), accept_one(&bob, |_| Ok(())));
+    assert_eq!(there.unwrap_err(), WireError::Refused(Refusal::NotAccepting));
+    let again = tokio::time::timeout(Duration::from_millis(100), bob.accept()).await;
+    assert!(again.is_err(), "the other attempts have ended");
+}
