@@ -40,5 +40,5 @@ pub use object::ObjectProvider;
 #[cfg(feature = "object")]
 pub use object_store;
 pub use provider::{
-    BlobReader, BlobWriter, BoxFuture, KindUsage, Op, StorageProvider, Swept, Usage,
+    BlobReader, BlobWriter, BoxFuture, KindUsage, Op, Source, StorageProvider, Swept, Usage,
 };

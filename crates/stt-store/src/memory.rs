@@ -10,7 +10,8 @@ use bytes::Bytes;
 
 use crate::{
     BlobName, BlobReader, BlobStat, BlobWriter, BoxFuture, KindUsage, Op, StorageProvider,
-    StoreError, Swept, Usage, provider::checked_range,
+    StoreError, Swept, Usage,
+    provider::{Source, checked_range, write_pieces},
 };
 
 type Blobs = BTreeMap<BlobName, Bytes>;
@@ -132,6 +133,16 @@ impl BlobWriter for Writer {
     fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<(), StoreError>> {
         self.data.extend_from_slice(&data);
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn write_all(
+        mut self: Box<Self>,
+        source: Source,
+    ) -> BoxFuture<'static, Result<Box<dyn BlobWriter>, StoreError>> {
+        Box::pin(async move {
+            write_pieces(self.as_mut(), source).await?;
+            Ok(self as Box<dyn BlobWriter>)
+        })
     }
 
     fn commit(

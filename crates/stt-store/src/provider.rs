@@ -151,6 +151,30 @@ pub trait StorageProvider: fmt::Debug + Send + Sync + 'static {
     }
 }
 
+/// Bytes that are made while they are written: replaces the contents of the buffer, and says whether
+/// there are more to come.
+pub type Source = Box<dyn FnMut(&mut Vec<u8>) -> Result<bool, StoreError> + Send>;
+
+/// What [`BlobWriter::write_all`] does on backends that have no use for more.
+pub(crate) async fn write_pieces<W: BlobWriter + ?Sized>(
+    writer: &mut W,
+    mut source: Source,
+) -> Result<(), StoreError> {
+    loop {
+        let produce = move || {
+            let mut piece = Vec::new();
+            let more = source(&mut piece)?;
+            Ok((source, piece, more))
+        };
+        let (next, piece, more) = crate::disk::blocking("the value", produce).await?;
+        writer.write(piece.into()).await?;
+        if !more {
+            return Ok(());
+        }
+        source = next;
+    }
+}
+
 /// A blob being written. Dropping it gives it up, and leaves nothing behind.
 pub trait BlobWriter: Send {
     /// Adds `data` at the end.
@@ -158,6 +182,16 @@ pub trait BlobWriter: Send {
     /// # Errors
     /// As for [`StorageProvider::apply`]; the writer is of no further use then.
     fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Adds what `source` yields until it has no more, and returns the writer. `source` computes, and
+    /// is called on a thread that may block; backends that write on such a thread call it there.
+    ///
+    /// # Errors
+    /// Those of `source`, and as for [`StorageProvider::apply`].
+    fn write_all(
+        self: Box<Self>,
+        source: Source,
+    ) -> BoxFuture<'static, Result<Box<dyn BlobWriter>, StoreError>>;
 
     /// Makes the blob durable under `name`, and then applies `also`, as one change where the
     /// backend has transactions.

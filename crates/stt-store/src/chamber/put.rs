@@ -12,12 +12,19 @@ use crate::{
     seal::{MAX_LEN, Sealer, seal_small, sealed_len},
 };
 
-/// Values up to here are hashed and sealed right away; longer ones on a thread that may block.
+/// Values up to here are hashed and sealed right away and stored in one call; longer ones piece by
+/// piece, on threads that may block.
 const INLINE_WORK: usize = 64 << 10;
-/// Values up to here are sealed as a whole and stored in one call.
-const WHOLE: usize = 8 << 20;
+/// Values in memory above here are hashed before anything is written, should they be here already.
+const HASH_FIRST: usize = 8 << 20;
 /// Plaintext bytes that travel together while streaming; at most four such pieces are in memory.
 const PIECE: usize = 1 << 20;
+/// The same for the first [`PIECE`] of a value, so that hashing, sealing and writing overlap in
+/// short ones too.
+const FIRST_PIECES: usize = 256 << 10;
+
+/// What messages call a value whose id is not known yet.
+const ITEM: &str = "the value";
 
 /// How long a value stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,25 +73,52 @@ impl Chamber {
         keep: Keep,
     ) -> Result<ContentId, StoreError> {
         let data = data.into();
-        let id = if data.len() <= INLINE_WORK {
-            ContentId::of(&data)
-        } else {
-            let data = data.clone();
-            blocking("the value", move || Ok(ContentId::of(&data))).await?
-        };
-        let name = self.shared.keys.content_name(&id)?;
-        let stored = self.store_whole(id, name, data, &keep).await;
-        stored.map_err(|error| error.about(&content_item(&id)))?;
-        Ok(id)
+        if data.len() <= INLINE_WORK {
+            let id = ContentId::of(&data);
+            let stored = self.store_whole(id, &data, &keep).await;
+            return stored.map(|()| id).map_err(|error| error.about(&content_item(&id)));
+        }
+        if data.len() > HASH_FIRST {
+            let whole = data.clone();
+            let id = blocking(ITEM, move || Ok(ContentId::of(&whole))).await?;
+            let kept = self.keep_stored(id, &keep).await;
+            if kept.map_err(|error| error.about(&content_item(&id)))? {
+                return Ok(id);
+            }
+        }
+        self.store_while_hashing(data, &keep).await
     }
 
-    async fn store_whole(
-        &self,
-        id: ContentId,
-        name: BlobName,
-        data: Bytes,
-        keep: &Keep,
-    ) -> Result<(), StoreError> {
+    /// Hashes a value on one thread while another seals and writes it. If it turns out to be here
+    /// already, what was written is given up before it was synced.
+    async fn store_while_hashing(&self, data: Bytes, keep: &Keep) -> Result<ContentId, StoreError> {
+        let needed = sealed_len(data.len() as u64);
+        let sealer = Sealer::begin(&self.shared.keys.content)?;
+        let (give_back, sealed) = tokio::sync::oneshot::channel();
+        let (mut work, mut rest) = (Some((sealer, give_back)), data.clone());
+        let seal = Box::new(move |piece: &mut Vec<u8>| {
+            let Some((mut sealer, give_back)) = work.take() else { return Ok(false) };
+            piece.clear();
+            sealer.update(&rest.split_to(rest.len().min(FIRST_PIECES)), piece)?;
+            let more = !rest.is_empty();
+            if more {
+                work = Some((sealer, give_back));
+            } else {
+                let _ = give_back.send(sealer);
+            }
+            Ok(more)
+        });
+        let write = async { self.provider().writer().await?.write_all(seal).await };
+        let hash = blocking(ITEM, move || Ok(ContentId::of(&data)));
+        let (writer, id) = tokio::join!(write, hash);
+        let (mut writer, id) = (writer?, id?);
+        let sealer = sealed.await.map_err(|_| StoreError::Closed { item: ITEM.to_owned() })?;
+        seal_end(sealer, id, Vec::new(), writer.as_mut()).await?;
+        self.finish(id, writer, keep, needed).await
+    }
+
+    async fn store_whole(&self, id: ContentId, data: &[u8], keep: &Keep) -> Result<(), StoreError> {
+        let name = self.shared.keys.content_name(&id)?;
         let _entered = self.shared.guard.enter(name).await;
         let (_lock, roots) = self.root_ops(id, name, keep).await?;
         if self.provider().exists(name).await? {
@@ -93,21 +127,51 @@ impl Chamber {
         let mut room = self.shared.quota.begin();
         let needed = sealed_len(data.len() as u64) + ops_len(&roots);
         room.grow(self.provider(), &content_item(&id), needed).await?;
-        if data.len() > WHOLE {
-            let mut source = std::io::Cursor::new(data);
-            let (sealed, writer) = self.stream_in(&mut source, None).await?;
-            debug_assert_eq!(sealed, id);
-            return writer.commit(name, roots).await;
-        }
-        let blob = if data.len() <= INLINE_WORK {
-            seal_small(&self.shared.keys.content, id, &data)?
-        } else {
-            let key = self.shared.keys.content.clone();
-            blocking("the value", move || seal_small(&key, id, &data)).await?
-        };
+        let blob = seal_small(&self.shared.keys.content, id, data)?;
         let mut ops = vec![Op::Put { name, data: blob.into() }];
         ops.extend(roots);
         self.provider().apply(ops).await
+    }
+
+    /// Makes `keep` true for a content if it is here, and says whether it is.
+    async fn keep_stored(&self, id: ContentId, keep: &Keep) -> Result<bool, StoreError> {
+        let name = self.shared.keys.content_name(&id)?;
+        let _entered = self.shared.guard.enter(name).await;
+        if !self.provider().exists(name).await? {
+            return Ok(false);
+        }
+        let (_lock, roots) = self.root_ops(id, name, keep).await?;
+        if !roots.is_empty() {
+            self.provider().apply(roots).await?;
+        }
+        Ok(true)
+    }
+
+    /// Commits what was streamed, unless it is here already, and makes `keep` true. `needed` is the
+    /// room that it takes, as far as that is not reserved yet.
+    async fn finish(
+        &self,
+        id: ContentId,
+        writer: Box<dyn BlobWriter>,
+        keep: &Keep,
+        needed: u64,
+    ) -> Result<ContentId, StoreError> {
+        let name = self.shared.keys.content_name(&id)?;
+        let _entered = self.shared.guard.enter(name).await;
+        let mut room = self.shared.quota.begin();
+        let finish = async {
+            let (_lock, roots) = self.root_ops(id, name, keep).await?;
+            if !self.provider().exists(name).await? {
+                room.grow(self.provider(), &content_item(&id), needed + ops_len(&roots)).await?;
+                writer.commit(name, roots).await
+            } else if roots.is_empty() {
+                Ok(())
+            } else {
+                self.provider().apply(roots).await
+            }
+        };
+        finish.await.map_err(|error| error.about(&content_item(&id)))?;
+        Ok(id)
     }
 
     /// Stores what `source` yields until its end, in constant memory, and returns its id.
@@ -119,23 +183,10 @@ impl Chamber {
         mut source: impl AsyncRead + Send + Unpin,
         keep: Keep,
     ) -> Result<ContentId, StoreError> {
-        const ITEM: &str = "the value";
         let mut room = self.shared.quota.begin();
-        let streamed = self.stream_in(&mut source, Some(&mut room)).await;
+        let streamed = self.stream_in(&mut source, &mut room).await;
         let (id, writer) = streamed.map_err(|error| error.about(ITEM))?;
-        let name = self.shared.keys.content_name(&id)?;
-        let _entered = self.shared.guard.enter(name).await;
-        let finish = async {
-            let len = self.provider().stat(name).await?;
-            let (_lock, roots) = self.root_ops(id, name, &keep).await?;
-            match len {
-                Some(_) if roots.is_empty() => Ok(()),
-                Some(_) => self.provider().apply(roots).await,
-                None => writer.commit(name, roots).await,
-            }
-        };
-        finish.await.map_err(|error| error.about(&content_item(&id)))?;
-        Ok(id)
+        self.finish(id, writer, &keep, 0).await
     }
 
     /// Stores the file at `path`; as [`Self::put_reader`].
@@ -159,42 +210,45 @@ impl Chamber {
     }
 
     /// Hashes, seals and writes what `source` yields, one piece behind the other: while piece `n`
-    /// is written, `n + 1` is sealed and `n + 2` is read.
+    /// is written, `n + 1` is hashed and sealed, and `n + 2` is read.
     async fn stream_in(
         &self,
         source: &mut (impl AsyncRead + Send + Unpin),
-        mut room: Option<&mut super::quota::Reservation<'_>>,
+        room: &mut super::quota::Reservation<'_>,
     ) -> Result<(ContentId, Box<dyn BlobWriter>), StoreError> {
         let mut writer = self.provider().writer().await?;
-        let mut seal = Some(Pipe {
-            sealer: Sealer::begin(&self.shared.keys.content)?,
-            hasher: blake3::Hasher::new(),
-        });
-        let mut plain = read_piece(source).await?;
+        let mut sealer = Sealer::begin(&self.shared.keys.content)?;
+        let mut hasher = blake3::Hasher::new();
+        let mut total = 0;
+        let mut plain = read_piece(source, FIRST_PIECES).await?;
         let mut sealed = Vec::new();
-        loop {
-            let last = plain.is_empty();
-            if let Some(room) = room.as_deref_mut() {
-                let more = sealed_len(plain.len() as u64);
-                room.grow(self.provider(), "the value", more).await?;
-            }
-            let pipe = seal.take().ok_or_else(|| StoreError::damaged("the value", "lost"))?;
-            let work = blocking("the value", move || pipe.advance(&plain));
+        while !plain.is_empty() {
+            let more = sealed_len(plain.len() as u64);
+            room.grow(self.provider(), ITEM, more).await?;
+            total += plain.len();
+            let (to_hash, to_seal) = (plain.clone(), plain);
+            let hash = blocking(ITEM, move || {
+                hasher.update(&to_hash);
+                Ok(hasher)
+            });
+            let seal = blocking(ITEM, move || {
+                let mut out = Vec::new();
+                sealer.update(&to_seal, &mut out)?;
+                Ok((sealer, out))
+            });
             let write = async {
                 if sealed.is_empty() { Ok(()) } else { writer.write(sealed.into()).await }
             };
-            let read = async { if last { Ok(Vec::new()) } else { read_piece(source).await } };
-            let (work, write, next) = tokio::join!(work, write, read);
+            let read = read_piece(source, if total < PIECE { FIRST_PIECES } else { PIECE });
+            let (hash, seal, write, next) = tokio::join!(hash, seal, write, read);
             write?;
-            let (pipe, out) = work?;
-            (plain, sealed) = (next?, out);
-            if last {
-                let id = ContentId::from(pipe.hasher.finalize());
-                // Padding can be longer than a piece; it is written piece by piece too.
-                return Ok((id, pipe.finish(id, sealed, writer).await?));
-            }
-            seal = Some(pipe);
+            hasher = hash?;
+            (sealer, sealed) = seal?;
+            plain = next?;
         }
+        let id = ContentId::from(hasher.finalize());
+        seal_end(sealer, id, sealed, writer.as_mut()).await?;
+        Ok((id, writer))
     }
 
     /// The changes that make `keep` true for a content, under the lock of the name they are about.
@@ -227,59 +281,35 @@ fn ops_len(ops: &[Op]) -> u64 {
     ops.iter().map(len).sum()
 }
 
-/// What runs along with a streamed value.
-struct Pipe {
-    sealer: Sealer,
-    hasher: blake3::Hasher,
+/// Writes `sealed`, and what follows it: padding, which can be longer than a piece, and the footer.
+async fn seal_end(
+    mut sealer: Sealer,
+    id: ContentId,
+    mut sealed: Vec<u8>,
+    writer: &mut dyn BlobWriter,
+) -> Result<(), StoreError> {
+    while !sealer.pad(FIRST_PIECES as u64, &mut sealed)? {
+        writer.write(std::mem::take(&mut sealed).into()).await?;
+    }
+    sealer.finish(id, &mut sealed)?;
+    writer.write(sealed.into()).await
 }
 
-impl Pipe {
-    fn advance(mut self, plain: &[u8]) -> Result<(Self, Vec<u8>), StoreError> {
-        let mut out = Vec::new();
-        self.hasher.update(plain);
-        self.sealer.update(plain, &mut out)?;
-        Ok((self, out))
-    }
-
-    async fn finish(
-        self,
-        id: ContentId,
-        mut out: Vec<u8>,
-        mut writer: Box<dyn BlobWriter>,
-    ) -> Result<Box<dyn BlobWriter>, StoreError> {
-        let mut sealer = self.sealer;
-        loop {
-            let (next, more, done) = blocking("the value", move || {
-                let done = sealer.pad(PIECE as u64, &mut out)?;
-                Ok((sealer, out, done))
-            })
-            .await?;
-            (sealer, out) = (next, Vec::new());
-            if !more.is_empty() {
-                writer.write(more.into()).await?;
-            }
-            if done {
-                break;
-            }
-        }
-        sealer.finish(id, &mut out)?;
-        writer.write(out.into()).await?;
-        Ok(writer)
-    }
-}
-
-/// The next [`PIECE`] of `source`, or less at its end.
-async fn read_piece(source: &mut (impl AsyncRead + Send + Unpin)) -> Result<Vec<u8>, StoreError> {
-    let mut piece = Vec::with_capacity(PIECE);
-    let mut part = source.take(PIECE as u64);
-    while piece.len() < PIECE {
+/// The next `len` bytes of `source`, or less at its end.
+async fn read_piece(
+    source: &mut (impl AsyncRead + Send + Unpin),
+    len: usize,
+) -> Result<Bytes, StoreError> {
+    let mut piece = Vec::with_capacity(len);
+    let mut part = source.take(len as u64);
+    while piece.len() < len {
         let read = part.read_buf(&mut piece).await;
         let read = read.map_err(|error| StoreError::Source { what: error.to_string() })?;
         if read == 0 {
             break;
         }
     }
-    Ok(piece)
+    Ok(piece.into())
 }
 
-const _: () = assert!(PIECE < WHOLE && (WHOLE as u64) < MAX_LEN);
+const _: () = assert!(FIRST_PIECES < PIECE && (HASH_FIRST as u64) < MAX_LEN);

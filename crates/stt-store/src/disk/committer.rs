@@ -63,17 +63,39 @@ impl Committer {
     /// Returns when `changes` are durable, or are not made.
     ///
     /// When the caller stops waiting, they may still be made.
-    pub(super) async fn commit(
+    pub(super) async fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        let (done, answer) = oneshot::channel();
+        let requests = self.requests.as_ref().ok_or_else(closed)?;
+        let request = Request { changes, files: Vec::new(), done };
+        requests.send(request).await.map_err(|_| closed())?;
+        Answer(answer).wait().await
+    }
+
+    /// The same from a thread that may block: it has written the files, and hands over to the
+    /// thread that commits without a detour.
+    pub(super) fn submit(
         &self,
         changes: Vec<Change>,
         files: Vec<PendingFile>,
-    ) -> Result<(), StoreError> {
-        let closed = || StoreError::Closed { item: "a change".to_owned() };
+    ) -> Result<Answer, StoreError> {
         let (done, answer) = oneshot::channel();
         let requests = self.requests.as_ref().ok_or_else(closed)?;
-        requests.send(Request { changes, files, done }).await.map_err(|_| closed())?;
-        answer.await.map_err(|_| closed())?
+        requests.blocking_send(Request { changes, files, done }).map_err(|_| closed())?;
+        Ok(Answer(answer))
     }
+}
+
+/// What a commit came to.
+pub(super) struct Answer(oneshot::Receiver<Result<(), StoreError>>);
+
+impl Answer {
+    pub(super) async fn wait(self) -> Result<(), StoreError> {
+        self.0.await.map_err(|_| closed())?
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Closed { item: "a change".to_owned() }
 }
 
 impl Drop for Committer {

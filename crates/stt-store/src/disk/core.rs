@@ -142,19 +142,23 @@ impl Core {
         let shard = path.parent().unwrap_or(&self.dir).to_owned();
         let mut moved = PendingFile::register(self, path);
         moved.row = Some((*name, Location::File { len, tail }));
+        let mut first = false;
         if let Err(error) = self.fs.rename(&pending.path, &moved.path) {
             // The first file of its directory.
             if error.kind() != std::io::ErrorKind::NotFound {
                 return Err(failed(error));
             }
             self.fs.create_dirs(&shard).map_err(failed)?;
-            self.fs.sync_dir(&self.dir.join("files")).map_err(failed)?;
             self.fs.rename(&pending.path, &moved.path).map_err(failed)?;
+            first = true;
         }
-        // In this order: journaling file systems make the new name durable along with the contents,
-        // so that the second sync finds little to do.
+        // In this order: journaling file systems make the new names durable along with the
+        // contents, so that the syncs after the first find little to do.
         file.sync().map_err(failed)?;
         self.fs.sync_dir(&shard).map_err(failed)?;
+        if first {
+            self.fs.sync_dir(&self.dir.join("files")).map_err(failed)?;
+        }
         Ok((moved, len, tail))
     }
 

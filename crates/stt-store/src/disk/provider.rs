@@ -12,7 +12,9 @@ use super::{
 };
 use crate::{
     BlobName, BlobReader, BlobStat, BlobWriter, BoxFuture, Op, StorageProvider, StoreError, Swept,
-    Usage, memory::BytesReader, provider::checked_range,
+    Usage,
+    memory::BytesReader,
+    provider::{Source, checked_range},
 };
 
 /// Settings of a [`DiskProvider`].
@@ -114,29 +116,61 @@ impl DiskProvider {
         blocking("the store", move || work(&core)).await
     }
 
-    /// Writes what is too large for the index, and returns the changes of the index.
-    async fn prepare(&self, ops: Vec<Op>) -> Result<(Vec<Change>, Vec<PendingFile>), StoreError> {
-        let mut changes = Vec::with_capacity(ops.len());
-        let mut files = Vec::new();
-        for op in ops {
-            changes.push(match op {
-                Op::Delete { name } => Change::Delete { name },
-                Op::Put { name, data } if data.len() <= self.shared.options.small_max => {
-                    Change::PutSmall { name, data }
-                }
-                Op::Put { name, data } => {
-                    let written = self.with_core(move |core| {
-                        let mut writer = core.create()?;
-                        writer.write(&data)?;
-                        core.finish(writer, &name)
-                    });
-                    let (file, len, tail) = written.await?;
-                    files.push(file);
-                    Change::PutFile { name, len, tail }
-                }
-            });
+    /// Runs `work`, which writes files, and then commits what it returns.
+    async fn with_files(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<Prepared, StoreError> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let shared = self.shared.clone();
+        let submit = move || {
+            let Prepared { changes, files } = work(&shared)?;
+            shared.committer.submit(changes, files)
+        };
+        blocking("the store", submit).await?.wait().await
+    }
+}
+
+/// Changes of the index, and the files that they point to.
+#[derive(Default)]
+struct Prepared {
+    changes: Vec<Change>,
+    files: Vec<PendingFile>,
+}
+
+impl Prepared {
+    fn file(&mut self, core: &Core, writer: FileWriter, name: BlobName) -> Result<(), StoreError> {
+        let (file, len, tail) = core.finish(writer, &name)?;
+        self.files.push(file);
+        self.changes.push(Change::PutFile { name, len, tail });
+        Ok(())
+    }
+
+    /// Writes what is too large for the index.
+    fn add(&mut self, shared: &Shared, op: Op) -> Result<(), StoreError> {
+        match op {
+            Op::Put { name, data } if !shared.is_small(&data) => {
+                let mut writer = shared.core.create()?;
+                writer.write(&data)?;
+                self.file(&shared.core, writer, name)
+            }
+            op => {
+                self.changes.push(small_change(op));
+                Ok(())
+            }
         }
-        Ok((changes, files))
+    }
+}
+
+impl Shared {
+    const fn is_small(&self, data: &Bytes) -> bool {
+        data.len() <= self.options.small_max
+    }
+}
+
+fn small_change(op: Op) -> Change {
+    match op {
+        Op::Put { name, data } => Change::PutSmall { name, data },
+        Op::Delete { name } => Change::Delete { name },
     }
 }
 
@@ -157,17 +191,26 @@ pub(crate) async fn blocking<T: Send + 'static>(
 impl StorageProvider for DiskProvider {
     fn apply(&self, ops: Vec<Op>) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            let (changes, files) = self.prepare(ops).await?;
-            self.shared.committer.commit(changes, files).await
+            let is_small = |op: &Op| match op {
+                Op::Put { data, .. } => self.shared.is_small(data),
+                Op::Delete { .. } => true,
+            };
+            if ops.iter().all(is_small) {
+                let changes = ops.into_iter().map(small_change).collect();
+                return self.shared.committer.commit(changes).await;
+            }
+            let write = move |shared: &Shared| {
+                let mut prepared = Prepared::default();
+                ops.into_iter().try_for_each(|op| prepared.add(shared, op))?;
+                Ok(prepared)
+            };
+            self.with_files(write).await
         })
     }
 
     fn writer(&self) -> BoxFuture<'_, Result<Box<dyn BlobWriter>, StoreError>> {
-        Box::pin(async move {
-            let writer = self.with_core(Core::create).await?;
-            let writer = Writer { provider: self.clone(), writer: Some(writer) };
-            Ok(Box::new(writer) as Box<dyn BlobWriter>)
-        })
+        let writer = Writer { provider: self.clone(), target: Target::Memory(Vec::new()) };
+        Box::pin(std::future::ready(Ok(Box::new(writer) as Box<dyn BlobWriter>)))
     }
 
     fn reader(&self, name: BlobName) -> BoxFuture<'_, Result<Box<dyn BlobReader>, StoreError>> {
@@ -226,21 +269,70 @@ impl StorageProvider for DiskProvider {
 
 struct Writer {
     provider: DiskProvider,
-    writer: Option<FileWriter>,
+    target: Target,
+}
+
+/// Where the bytes go.
+enum Target {
+    /// As long as they are few enough for the index.
+    Memory(Vec<u8>),
+    File(FileWriter),
+    /// A write failed.
+    Lost,
+}
+
+impl Target {
+    /// Adds `data`, in a file from now on if it was none before.
+    fn write(self, core: &Core, data: &[u8]) -> Result<FileWriter, StoreError> {
+        let mut writer = match self {
+            Self::File(writer) => writer,
+            Self::Memory(buffer) => {
+                let mut writer = core.create()?;
+                if !buffer.is_empty() {
+                    writer.write(&buffer)?;
+                }
+                writer
+            }
+            Self::Lost => return Err(StoreError::Closed { item: "a new file".to_owned() }),
+        };
+        writer.write(data)?;
+        Ok(writer)
+    }
 }
 
 impl BlobWriter for Writer {
     fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            let taken = self.writer.take();
-            let mut writer =
-                taken.ok_or_else(|| StoreError::Closed { item: "a new file".to_owned() })?;
-            let written = blocking("a new file", move || {
-                writer.write(&data)?;
-                Ok(writer)
-            });
-            self.writer = Some(written.await?);
+            let small_max = self.provider.shared.options.small_max;
+            if let Target::Memory(buffer) = &mut self.target
+                && buffer.len() + data.len() <= small_max
+            {
+                buffer.extend_from_slice(&data);
+                return Ok(());
+            }
+            let target = std::mem::replace(&mut self.target, Target::Lost);
+            let written = self.provider.with_core(move |core| target.write(core, &data));
+            self.target = Target::File(written.await?);
             Ok(())
+        })
+    }
+
+    fn write_all(
+        self: Box<Self>,
+        mut source: Source,
+    ) -> BoxFuture<'static, Result<Box<dyn BlobWriter>, StoreError>> {
+        Box::pin(async move {
+            let Self { provider, mut target } = *self;
+            let write = move |core: &Core| {
+                let (mut piece, mut more) = (Vec::new(), true);
+                while more {
+                    more = source(&mut piece)?;
+                    target = Target::File(target.write(core, &piece)?);
+                }
+                Ok(target)
+            };
+            let target = provider.with_core(write).await?;
+            Ok(Box::new(Self { provider, target }) as Box<dyn BlobWriter>)
         })
     }
 
@@ -250,16 +342,24 @@ impl BlobWriter for Writer {
         also: Vec<Op>,
     ) -> BoxFuture<'static, Result<(), StoreError>> {
         Box::pin(async move {
-            let Self { provider, writer } = *self;
-            let writer =
-                writer.ok_or_else(|| StoreError::Closed { item: "a new file".to_owned() })?;
-            let done = provider.with_core(move |core| core.finish(writer, &name));
-            let (file, len, tail) = done.await?;
-            let mut changes = vec![Change::PutFile { name, len, tail }];
-            let (more, mut files) = provider.prepare(also).await?;
-            changes.extend(more);
-            files.push(file);
-            provider.shared.committer.commit(changes, files).await
+            let Self { provider, target } = *self;
+            match target {
+                Target::Memory(data) => {
+                    let mut ops = vec![Op::Put { name, data: data.into() }];
+                    ops.extend(also);
+                    provider.apply(ops).await
+                }
+                Target::File(writer) => {
+                    let write = move |shared: &Shared| {
+                        let mut prepared = Prepared::default();
+                        prepared.file(&shared.core, writer, name)?;
+                        also.into_iter().try_for_each(|op| prepared.add(shared, op))?;
+                        Ok(prepared)
+                    };
+                    provider.with_files(write).await
+                }
+                Target::Lost => Err(StoreError::Closed { item: "a new file".to_owned() }),
+            }
         })
     }
 }

@@ -5,7 +5,10 @@ use object_store::{MultipartUpload, PutPayload};
 use tokio::task::JoinHandle;
 
 use super::{ObjectProvider, failed};
-use crate::{BlobName, BlobWriter, BoxFuture, Op, StoreError};
+use crate::{
+    BlobName, BlobWriter, BoxFuture, Op, StoreError,
+    provider::{Source, write_pieces},
+};
 
 /// Bytes of the first parts of an upload. Services allow 10,000 parts and want all of one size, or
 /// at least 5 MiB; with parts of 8 MiB that would end at 80 GB, so after every 1,000 parts they get
@@ -88,6 +91,16 @@ impl BlobWriter for Writer {
                 self.send(part).await?;
             }
             Ok(())
+        })
+    }
+
+    fn write_all(
+        mut self: Box<Self>,
+        source: Source,
+    ) -> BoxFuture<'static, Result<Box<dyn BlobWriter>, StoreError>> {
+        Box::pin(async move {
+            write_pieces(self.as_mut(), source).await?;
+            Ok(self as Box<dyn BlobWriter>)
         })
     }
 
