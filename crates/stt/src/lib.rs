@@ -28,6 +28,7 @@ pub mod events;
 mod id;
 mod identity;
 mod keyring;
+mod limits;
 mod node;
 mod pool;
 pub mod priority;
@@ -52,8 +53,8 @@ pub use id::{IdParseError, NodeId, SessionId};
 pub use identity::{Identity, IdentityError};
 pub use keyring::{Keyring, KeyringError, SeedId};
 pub use node::{
-    Admission, ConnectError, Mode, Node, NodeBuilder, NodeStats, Packet, SendReport, SessionCounts,
-    StartError, TransportStats,
+    Admission, ConnectError, LimitStats, Mode, Node, NodeBuilder, NodeStats, Packet, SendReport,
+    SessionCounts, StartError, TransportStats,
 };
 pub use pool::SessionPool;
 pub use priority::Priority;

@@ -23,6 +23,24 @@ impl ReceiveWindow {
         Self(Self::FIRST)
     }
 
+    /// A window of `bytes`, at least 2 and at most [`Self::MAX`].
+    #[must_use]
+    pub const fn starting_at(bytes: u32) -> Self {
+        Self(if bytes > Self::MAX {
+            Self::MAX
+        } else if bytes < 2 {
+            2
+        } else {
+            bytes
+        })
+    }
+
+    /// Its size.
+    #[must_use]
+    pub const fn bytes(self) -> u32 {
+        self.0
+    }
+
     /// Bytes after whose arrival [`Self::half_used`] is to be told; `None` once nothing can grow.
     #[must_use]
     pub const fn half(self) -> Option<u32> {

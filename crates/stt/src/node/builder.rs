@@ -1,16 +1,18 @@
 //! Settings of a node, each with its default and range.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU64, path::PathBuf, sync::Arc, time::Duration};
 
 use zeroize::Zeroizing;
 
 use super::{Admission, Hub, Node, StartError, chamber::ChamberSlot};
 use crate::{
-    Event, EventEmitter, Stream,
+    Event, EventEmitter,
     identity::Identity,
     keyring::Keyring,
+    limits::{Limits, per_second},
+    route::Roots,
     seed::SharedSeed,
-    wire::{Clock, MIN_MTU, Wire, WireConfig, WireError},
+    wire::{Clock, ETHERNET_MTU, MIN_MTU, Wire, WireConfig, WireError},
 };
 
 /// Whether peers may connect to this node.
@@ -20,16 +22,6 @@ pub enum Mode {
     Server,
     /// Only this node connects; peers that try are told that it is not accepting.
     Client,
-}
-
-/// Bounds of one node.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) max_sessions: usize,
-    pub(crate) max_streams: usize,
-    pub(crate) max_frame_size: u64,
-    /// Bytes that may wait unread in all streams of one session before windows stop growing.
-    pub(crate) max_session_buffer: u64,
 }
 
 /// Settings of a [`Node`].
@@ -53,15 +45,26 @@ pub struct NodeBuilder {
     clockless: bool,
     clockless_peers: usize,
     admission: Admission,
+    tls_roots: Roots,
 }
 
 impl NodeBuilder {
     /// Most sessions at once, unless set otherwise.
-    pub const DEFAULT_MAX_SESSIONS: usize = 16_384;
+    pub const DEFAULT_MAX_SESSIONS: usize = Limits::MAX_SESSIONS;
     /// Most streams of one session at once, unless set otherwise.
-    pub const DEFAULT_MAX_STREAMS: usize = 256;
+    pub const DEFAULT_MAX_STREAMS: usize = Limits::MAX_STREAMS;
     /// Bytes up to which one session's unread streams grow, unless set otherwise: 256 MiB.
-    pub const DEFAULT_MAX_SESSION_BUFFER: u64 = 256 << 20;
+    pub const DEFAULT_MAX_SESSION_BUFFER: u64 = Limits::MAX_SESSION_BUFFER;
+    /// Unread bytes of all sessions, unless set otherwise: 1 GiB.
+    pub const DEFAULT_MAX_NODE_BUFFER: u64 = Limits::MAX_NODE_BUFFER;
+    /// Bytes that one session may have under way, unless set otherwise: 64 MiB.
+    pub const DEFAULT_MAX_IN_FLIGHT: u64 = Limits::MAX_IN_FLIGHT;
+    /// Bytes that all sessions may have under way, unless set otherwise: 1 GiB.
+    pub const DEFAULT_MAX_NODE_IN_FLIGHT: u64 = Limits::MAX_NODE_IN_FLIGHT;
+    /// Handshakes a second from one address, unless set otherwise.
+    pub const DEFAULT_HANDSHAKES_PER_SECOND: u32 = Limits::HANDSHAKES_PER_SECOND;
+    /// Unfinished handshakes at once, unless set otherwise.
+    pub const DEFAULT_MAX_HALF_OPEN: usize = Limits::MAX_HALF_OPEN;
     /// Longest silence before a sign of life is sent, unless set otherwise.
     pub const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(30);
     /// Longest silence before a session is given up, unless set otherwise.
@@ -88,12 +91,8 @@ impl NodeBuilder {
             clockless: false,
             clockless_peers: 0,
             admission: Admission::default(),
-            limits: Limits {
-                max_sessions: Self::DEFAULT_MAX_SESSIONS,
-                max_streams: Self::DEFAULT_MAX_STREAMS,
-                max_frame_size: Stream::DEFAULT_MAX_FRAME_SIZE,
-                max_session_buffer: Self::DEFAULT_MAX_SESSION_BUFFER,
-            },
+            tls_roots: Roots::default(),
+            limits: Limits::default(),
         }
     }
 
@@ -148,6 +147,19 @@ impl NodeBuilder {
         self
     }
 
+    /// Trusts servers of `wss://` addresses that show this certificate, or one signed with it, beside
+    /// those that the operating system trusts. In DER, or in PEM with any number of certificates.
+    /// Default: none. Android trusts its own store alone.
+    ///
+    /// # Errors
+    /// [`StartError::Certificate`].
+    pub fn trust_certificate(mut self, certificate: impl AsRef<[u8]>) -> Result<Self, StartError> {
+        self.tls_roots
+            .add(certificate.as_ref())
+            .map_err(|cause| StartError::Certificate { cause })?;
+        Ok(self)
+    }
+
     /// Longest silence before a sign of life is sent. 100 ms to one hour; default
     /// [`Self::DEFAULT_HEARTBEAT`].
     ///
@@ -182,6 +194,105 @@ impl NodeBuilder {
     #[must_use]
     pub const fn strict_seed(mut self, strict: bool) -> Self {
         self.strict_seed = strict;
+        self
+    }
+
+    /// Sets every limit for a device with little memory: about 5 MiB for unread messages and under
+    /// 1 MiB for what is under way, whatever peers do, beside some 40 KiB for each of 64 sessions.
+    /// Calls after it change single limits.
+    ///
+    /// 16 streams a session, messages of 1 MiB, 256 KiB in flight for each session, 4 MiB unread in
+    /// all, 8 handshakes a second from one address and 16 unfinished ones, socket buffers of 256 KiB,
+    /// datagrams of at most 1,452 bytes. Fast over short links; 256 KiB in flight are 2.5 MiB/s at
+    /// 100 ms.
+    #[must_use]
+    pub fn low_memory(mut self) -> Self {
+        self.limits = Limits::low_memory();
+        self.max_mtu = Some(ETHERNET_MTU);
+        self
+    }
+
+    /// Handshakes a second that peers at one IPv4 address, or in one IPv6 /64, may begin; twice as
+    /// many may come at once. At least 1; default [`Self::DEFAULT_HANDSHAKES_PER_SECOND`], some 5 %
+    /// of one processor core.
+    ///
+    /// A handshake too many is dropped without an answer and without any work, and counted
+    /// ([`TransportStats::dropped_too_often`](crate::TransportStats)); the peer's next try, a second
+    /// later, may get in. Peers behind one proxy or one address translator share its address.
+    #[must_use]
+    pub fn handshakes_per_second(mut self, per_address: u32) -> Self {
+        self.limits.door.per_second = per_second(per_address);
+        self
+    }
+
+    /// Handshakes that peers began and did not finish, at once. 1 to 65,536; default
+    /// [`Self::DEFAULT_MAX_HALF_OPEN`]. One address may have a quarter of them. Each takes some 20 KiB
+    /// and 10 s at most.
+    ///
+    /// When there are so many, one that took longer than a second gives way to a new one; if none
+    /// did, the new one is dropped without an answer, and counted
+    /// ([`TransportStats::dropped_crowded`](crate::TransportStats)).
+    ///
+    /// # Errors
+    /// [`StartError::NumberOutOfRange`].
+    pub fn max_half_open(mut self, max: usize) -> Result<Self, StartError> {
+        self.limits.door.max_half_open = number_in_range("max_half_open", max, 1, 65_536)?;
+        Ok(self)
+    }
+
+    /// Bytes that one session may have handed to the transport before the peer acknowledged others.
+    /// 16 KiB to 1 GiB; default [`Self::DEFAULT_MAX_IN_FLIGHT`]. A session holds that much at most,
+    /// beside the queues of its streams, and sends that much at most in one round trip.
+    ///
+    /// # Errors
+    /// [`StartError::NumberOutOfRange`].
+    pub fn max_in_flight(mut self, bytes: u64) -> Result<Self, StartError> {
+        self.limits.max_in_flight = number_in_range("max_in_flight", bytes, 16 << 10, 1 << 30)?;
+        Ok(self)
+    }
+
+    /// As [`max_in_flight`](Self::max_in_flight), of all sessions together. 0 to 2^62; default
+    /// [`Self::DEFAULT_MAX_NODE_IN_FLIGHT`]. Each session has up to 256 KiB in any case, which do not
+    /// count here; the busy ones have the rest, as their path needs it.
+    ///
+    /// # Errors
+    /// [`StartError::NumberOutOfRange`].
+    pub fn max_node_in_flight(mut self, bytes: u64) -> Result<Self, StartError> {
+        self.limits.max_node_in_flight = number_in_range("max_node_in_flight", bytes, 0, 1 << 62)?;
+        Ok(self)
+    }
+
+    /// Bytes that may wait unread in all sessions together. 64 KiB to 2^62; default
+    /// [`Self::DEFAULT_MAX_NODE_BUFFER`].
+    ///
+    /// When there are more, the sessions that hold more than an equal share are not read from until
+    /// somebody takes some of it; their peers then stop sending. Others do not notice. Messages that
+    /// wait for [`Node::receive`] have a quarter of this for themselves, and the transport itself
+    /// holds at most as much again, and 64 KiB of each session.
+    ///
+    /// # Errors
+    /// [`StartError::NumberOutOfRange`].
+    pub fn max_node_buffer(mut self, bytes: u64) -> Result<Self, StartError> {
+        self.limits.max_node_buffer = number_in_range("max_node_buffer", bytes, 64 << 10, 1 << 62)?;
+        Ok(self)
+    }
+
+    /// Bytes a second that each session may send; `None`, the default, is no limit. At run time:
+    /// [`Session::set_bandwidth`](crate::Session::set_bandwidth).
+    ///
+    /// What counts are the bytes of messages, raw bytes and datagrams; headers, acknowledgements and
+    /// repeats add some 5 %. At most 20 ms' worth goes at once, or one piece of 1 KiB.
+    #[must_use]
+    pub const fn session_bandwidth(mut self, bytes_per_second: Option<NonZeroU64>) -> Self {
+        self.limits.session_bandwidth = bytes_per_second;
+        self
+    }
+
+    /// As [`session_bandwidth`](Self::session_bandwidth), of all sessions together, which take turns.
+    /// At run time: [`Node::set_bandwidth`].
+    #[must_use]
+    pub const fn node_bandwidth(mut self, bytes_per_second: Option<NonZeroU64>) -> Self {
+        self.limits.node_bandwidth = bytes_per_second;
         self
     }
 
@@ -229,7 +340,7 @@ impl NodeBuilder {
     }
 
     /// Longest message in bytes on streams that set no limit of their own. Default:
-    /// [`Stream::DEFAULT_MAX_FRAME_SIZE`].
+    /// [`Stream::DEFAULT_MAX_FRAME_SIZE`](crate::Stream::DEFAULT_MAX_FRAME_SIZE).
     #[must_use]
     pub const fn max_frame_size(mut self, bytes: u64) -> Self {
         self.limits.max_frame_size = bytes;
@@ -319,6 +430,8 @@ impl NodeBuilder {
             seed_stagger: WireConfig::SEED_STAGGER,
             #[cfg(test)]
             offer: None,
+            limits: self.limits,
+            tls_roots: self.tls_roots,
         })?;
         let events = self.events.unwrap_or_default();
         let (hub, packets) = Hub::new(self.limits, mode == Mode::Server, events, self.admission);

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use super::ConnectError;
 use crate::{
     NodeId,
-    route::{Place, Target},
+    route::{DialError, Place, Target},
     wire::{Established, Wire, WireError},
 };
 
@@ -33,13 +33,13 @@ pub(super) async fn reach(
 ) -> Result<Established, ConnectError> {
     match target {
         Target::Udp(place) => over_udp(wire, place, expect).await,
-        Target::WebSocket(place) => over_websocket(wire, place, expect).await,
-        Target::SecureWebSocket(_) => Err(ConnectError::NoTls),
+        Target::WebSocket(place) => over_websocket(wire, place, false, expect).await,
+        Target::SecureWebSocket(place) => over_websocket(wire, place, true, expect).await,
         Target::Any(place) => {
             let udp = over_udp(wire, place, expect);
             let websocket = async {
                 tokio::time::sleep(WEBSOCKET_AFTER).await;
-                over_websocket(wire, place, expect).await
+                over_websocket(wire, place, false, expect).await
             };
             tokio::select! {
                 established = udp => established,
@@ -61,11 +61,15 @@ async fn over_udp(
 async fn over_websocket(
     wire: &Wire,
     place: &Place,
+    secure: bool,
     expect: Option<NodeId>,
 ) -> Result<Established, ConnectError> {
-    let refused =
-        |cause| ConnectError::WebSocket { host: place.host.clone(), port: place.port, cause };
-    Ok(wire.connect_websocket(place, expect).await.map_err(refused)??)
+    let (host, port) = (place.host.clone(), place.port);
+    let refused = |error| match error {
+        DialError::Certificate(cause) => ConnectError::Certificate { host, port, cause },
+        DialError::Failed(cause) => ConnectError::WebSocket { host, port, cause },
+    };
+    Ok(wire.connect_websocket(place, secure, expect).await.map_err(refused)??)
 }
 
 /// The addresses of `host` that a socket at `local` can reach.

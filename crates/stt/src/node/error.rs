@@ -40,6 +40,12 @@ pub enum StartError {
         /// The most allowed.
         max: u64,
     },
+    /// A certificate to be trusted is none.
+    #[error("the certificate to be trusted cannot be used: {cause}")]
+    Certificate {
+        /// What is wrong with it.
+        cause: String,
+    },
     /// The host to listen on has no address.
     #[error("the host {host} to listen on was not found: {cause}")]
     HostNotFound {
@@ -77,6 +83,7 @@ impl StartError {
         "seed.guessable",
         "node.no_node_seed",
         "node.out_of_range",
+        "node.certificate",
         "node.host_not_found",
         "node.port_in_use",
     ];
@@ -88,6 +95,7 @@ impl Coded for StartError {
             Self::GuessableSeed(_) => "seed.guessable",
             Self::NoNodeSeed => "node.no_node_seed",
             Self::OutOfRange { .. } | Self::NumberOutOfRange { .. } => "node.out_of_range",
+            Self::Certificate { .. } => "node.certificate",
             Self::HostNotFound { .. } => "node.host_not_found",
             Self::PortInUse { .. } => "node.port_in_use",
             Self::Identity(error) => error.code(),
@@ -119,14 +127,24 @@ impl Coded for StartError {
 #[non_exhaustive]
 pub enum ConnectError {
     /// The text is no address.
-    #[error("`{address}` is not an address: HOST:PORT, udp://HOST:PORT or ws://HOST:PORT/PATH")]
+    #[error(
+        "`{address}` is not an address: HOST:PORT, udp://HOST:PORT, ws://HOST:PORT/PATH or \
+         wss://HOST/PATH"
+    )]
     Malformed {
         /// The text.
         address: String,
     },
-    /// The address asks for TLS.
-    #[error("wss:// needs TLS, which this node does not speak yet")]
-    NoTls,
+    /// The certificate of a `wss://` server does not verify.
+    #[error("the certificate of {host} at port {port} does not verify: {cause}")]
+    Certificate {
+        /// The name or address.
+        host: String,
+        /// The port.
+        port: u16,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// No WebSocket could be opened.
     #[error("no WebSocket to {host} at port {port}: {cause}")]
     WebSocket {
@@ -192,7 +210,7 @@ impl ConnectError {
     /// Codes of the variants that are this type's own, as `docs/errors.md` lists them.
     pub const CODES: &'static [&'static str] = &[
         "connect.malformed",
-        "connect.no_tls",
+        "connect.certificate",
         "connect.websocket",
         "connect.host_not_found",
         "connect.family",
@@ -209,7 +227,7 @@ impl Coded for ConnectError {
     fn code(&self) -> &'static str {
         match self {
             Self::Malformed { .. } => "connect.malformed",
-            Self::NoTls => "connect.no_tls",
+            Self::Certificate { .. } => "connect.certificate",
             Self::WebSocket { .. } => "connect.websocket",
             Self::HostNotFound { .. } => "connect.host_not_found",
             Self::Family { .. } => "connect.family",
@@ -231,7 +249,10 @@ impl Coded for ConnectError {
             | Self::Full { .. } => true,
             Self::Refused(refusal) => *refusal != Refusal::Denied,
             Self::Wire(error) => error.retry_helps(),
-            Self::Malformed { .. } | Self::NoTls | Self::Family { .. } | Self::Stopped => false,
+            Self::Malformed { .. }
+            | Self::Certificate { .. }
+            | Self::Family { .. }
+            | Self::Stopped => false,
         }
     }
 
@@ -242,7 +263,10 @@ impl Coded for ConnectError {
                  look the same: compare the seeds, the clocks and the address, and see what the \
                  other side counts as dropped",
             ),
-            Self::NoTls => Some("connect over udp:// or ws://: sessions are sealed over either"),
+            Self::Certificate { .. } => Some(
+                "compare name and clock; a certificate that the system does not know is trusted by \
+                 `NodeBuilder::trust_certificate`",
+            ),
             Self::WebSocket { .. } => Some(
                 "a peer answers like a web server without that page unless it holds the same seed \
                  and listens for WebSockets",

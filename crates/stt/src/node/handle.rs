@@ -1,6 +1,7 @@
 //! The handle of a node that an application holds.
 
 use std::{
+    num::NonZeroU64,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -153,6 +154,18 @@ impl Node {
         }
     }
 
+    /// Bytes a second that all sessions together may send, from now on; `None` for no limit. See
+    /// [`NodeBuilder::node_bandwidth`].
+    pub fn set_bandwidth(&self, bytes_per_second: Option<NonZeroU64>) {
+        self.inner.hub.throttle().set(bytes_per_second);
+    }
+
+    /// The limit of [`set_bandwidth`](Self::set_bandwidth).
+    #[must_use]
+    pub fn bandwidth(&self) -> Option<NonZeroU64> {
+        self.inner.hub.throttle().get()
+    }
+
     // --- sessions ---
 
     /// Connects over UDP to `host`, a name or an address, and waits up to
@@ -170,7 +183,7 @@ impl Node {
     }
 
     /// As [`connect_udp`](Self::connect_udp), with all in one text: `udp://HOST:PORT`,
-    /// `ws://HOST:PORT/PATH`, or `HOST:PORT`, which is UDP, and after a second of silence a WebSocket
+    /// `ws://HOST:PORT/PATH`, `wss://HOST/PATH` through a proxy that ends TLS, or `HOST:PORT`, which is UDP, and after a second of silence a WebSocket
     /// as well.
     ///
     /// # Errors
@@ -204,9 +217,7 @@ impl Node {
             return Err(ConnectError::Stopped);
         }
         let max = self.inner.hub.limits().max_sessions;
-        if self.inner.hub.counts().0 >= max {
-            return Err(ConnectError::Full { max });
-        }
+        let _place = self.inner.hub.place().ok_or(ConnectError::Full { max })?;
         let attempt = connect::reach(&self.inner.wire, target, expect);
         match tokio::time::timeout(timeout, attempt).await {
             Ok(established) => self.adopt(established?),
@@ -336,7 +347,7 @@ impl Node {
         let next = async { self.inner.packets.lock().await.recv().await };
         tokio::select! {
             biased;
-            packet = next => packet,
+            packet = next => packet.inspect(|packet| self.inner.hub.packet_taken(packet)),
             _ = stopped.wait_for(|stopped| *stopped) => None,
         }
     }
@@ -377,7 +388,8 @@ impl Node {
             accepting_connections: self.is_running() && self.inner.hub.is_accepting(),
             udp_transport: self.inner.wire.stats(),
             sessions: SessionCounts { total, active },
-            websocket_connections: 0,
+            websocket_connections: self.inner.wire.websockets(),
+            limits: self.inner.hub.limit_stats(self.inner.wire.half_open()),
         }
     }
 
@@ -438,7 +450,7 @@ async fn accept(wire: Wire, hub: Arc<Hub>) {
 
 async fn welcome(incoming: Incoming, hub: Arc<Hub>) {
     match incoming.finish(|peer| hub.admit(peer)).await {
-        Ok(established) => {
+        Ok((established, _place)) => {
             adopt(&hub, established);
         }
         Err(error) => {

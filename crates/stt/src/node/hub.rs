@@ -6,21 +6,27 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{Notify, mpsc};
 
-use super::{Admission, Packet, builder::Limits};
+use super::{Admission, Packet};
 use crate::{
-    CloseReason, Event, EventEmitter, EventKind, NodeId, Refusal, SessionId, session::SessionShared,
+    CloseReason, Event, EventEmitter, EventKind, NodeId, Refusal, SessionId,
+    limits::{LimitCounters, LimitStats, Limits, Pool, Throttle, Unread, count},
+    session::SessionShared,
 };
 
 /// Messages that wait for [`crate::Node::receive`]; beyond them their streams wait.
 const PACKET_QUEUE: usize = 1_024;
+/// How often quiet sessions are asked to give back what they do not need.
+const RECLAIM_EVERY: Duration = Duration::from_secs(1);
+
 /// What the sessions of a node share.
 pub(crate) struct Hub {
     limits: Limits,
-    sessions: Mutex<HashMap<SessionId, Arc<SessionShared>>>,
+    sessions: Mutex<Sessions>,
     /// Sessions that peers began and [`Self::accept`] has not given out.
     begun: Mutex<VecDeque<SessionId>>,
     begun_one: Notify,
@@ -32,6 +38,34 @@ pub(crate) struct Hub {
     receiving: AtomicBool,
     started_receiving: Notify,
     events: EventEmitter,
+    unread: Arc<Unread>,
+    /// Bytes of messages that wait for [`crate::Node::receive`].
+    packet_bytes: AtomicU64,
+    packet_taken: Notify,
+    in_flight: Arc<Pool>,
+    reclaimed: Mutex<Option<Instant>>,
+    throttle: Throttle,
+    counters: LimitCounters,
+}
+
+/// The sessions of a node.
+#[derive(Default)]
+struct Sessions {
+    by_id: HashMap<SessionId, Arc<SessionShared>>,
+    /// How many each peer has.
+    of_peer: HashMap<NodeId, usize>,
+    /// Places promised to peers whose session begins in a moment.
+    promised: usize,
+}
+
+/// A place among the sessions, for a peer that was admitted.
+pub(crate) struct Place(Arc<Hub>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut sessions = self.0.sessions();
+        sessions.promised = sessions.promised.saturating_sub(1);
+    }
 }
 
 impl Hub {
@@ -54,6 +88,13 @@ impl Hub {
             receiving: AtomicBool::new(false),
             started_receiving: Notify::new(),
             events,
+            unread: Arc::new(Unread::new(limits.max_node_buffer)),
+            packet_bytes: AtomicU64::new(0),
+            packet_taken: Notify::new(),
+            in_flight: Arc::new(Pool::new(limits.max_node_in_flight)),
+            reclaimed: Mutex::default(),
+            throttle: Throttle::new(limits.node_bandwidth),
+            counters: LimitCounters::default(),
         };
         (Arc::new(hub), receiver)
     }
@@ -62,7 +103,45 @@ impl Hub {
         &self.limits
     }
 
-    fn sessions(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<SessionShared>>> {
+    pub(crate) const fn unread(&self) -> &Arc<Unread> {
+        &self.unread
+    }
+
+    pub(crate) const fn in_flight(&self) -> &Arc<Pool> {
+        &self.in_flight
+    }
+
+    /// The bandwidth of all sessions together.
+    pub(crate) const fn throttle(&self) -> &Throttle {
+        &self.throttle
+    }
+
+    pub(crate) const fn limit_counters(&self) -> &LimitCounters {
+        &self.counters
+    }
+
+    /// What the limits did.
+    pub(super) fn limit_stats(&self, half_open: usize) -> LimitStats {
+        let waiting = self.packet_bytes.load(Ordering::Relaxed);
+        self.counters.snapshot(self.unread.total().saturating_add(waiting), half_open)
+    }
+
+    /// A session wants more in flight than the node has left: quiet ones give theirs back.
+    pub(crate) fn reclaim(&self) {
+        count(&self.counters.send_windows_held_down);
+        let now = Instant::now();
+        let mut last = self.reclaimed.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|at| now.saturating_duration_since(at) < RECLAIM_EVERY) {
+            return;
+        }
+        *last = Some(now);
+        drop(last);
+        for session in self.all_sessions() {
+            session.give_back();
+        }
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, Sessions> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -84,16 +163,26 @@ impl Hub {
         unwanted
     }
 
-    /// Whether a peer that proved itself gets a session.
-    pub(super) fn admit(&self, peer: NodeId) -> Result<(), Refusal> {
+    /// Whether a peer that proved itself gets a session. Its place is kept until it is dropped.
+    pub(super) fn admit(self: &Arc<Self>, peer: NodeId) -> Result<Place, Refusal> {
         self.admission.lock().unwrap_or_else(PoisonError::into_inner).check(peer)?;
         if !self.is_accepting() {
             return Err(Refusal::NotAccepting);
         }
-        if self.sessions().len() >= self.limits.max_sessions {
-            return Err(Refusal::Full);
+        self.place().ok_or_else(|| {
+            count(&self.counters.sessions_refused);
+            Refusal::Full
+        })
+    }
+
+    /// A place for one more session, if there is one.
+    pub(super) fn place(self: &Arc<Self>) -> Option<Place> {
+        let mut sessions = self.sessions();
+        if sessions.by_id.len() + sessions.promised >= self.limits.max_sessions {
+            return None;
         }
-        Ok(())
+        sessions.promised += 1;
+        Some(Place(Arc::clone(self)))
     }
 
     /// Takes a new session in. False if its id is taken, which is the sign of a peer that plays
@@ -101,12 +190,14 @@ impl Hub {
     pub(super) fn session_started(&self, session: &Arc<SessionShared>) -> bool {
         // Events are emitted under the lock, so that their order is that of the table.
         let mut sessions = self.sessions();
-        if sessions.contains_key(&session.id) {
+        if sessions.by_id.contains_key(&session.id) {
             return false;
         }
         let peer = session.peer;
-        let is_first = !sessions.values().any(|other| other.peer == peer);
-        sessions.insert(session.id, Arc::clone(session));
+        let of_peer = sessions.of_peer.entry(peer).or_default();
+        *of_peer += 1;
+        let is_first = *of_peer == 1;
+        sessions.by_id.insert(session.id, Arc::clone(session));
         self.total.fetch_add(1, Ordering::Relaxed);
         if is_first {
             self.events.emit(Event::PeerConnected { peer });
@@ -146,15 +237,26 @@ impl Hub {
     pub(crate) fn session_ended(&self, session: &Arc<SessionShared>, reason: &CloseReason) {
         let mut sessions = self.sessions();
         // A session that was never taken in must not remove the one that has its id.
-        match sessions.get(&session.id) {
-            Some(known) if Arc::ptr_eq(known, session) => sessions.remove(&session.id),
+        match sessions.by_id.get(&session.id) {
+            Some(known) if Arc::ptr_eq(known, session) => sessions.by_id.remove(&session.id),
             _ => return,
         };
         if !session.initiator {
-            self.begun().retain(|id| *id != session.id);
+            // Those that ended before anybody took them: forgotten together, not one by one.
+            let mut begun = self.begun();
+            if begun.len() > 64 + 2 * sessions.by_id.len() {
+                begun.retain(|id| sessions.by_id.contains_key(id));
+            }
         }
         let peer = session.peer;
-        let was_last = !sessions.values().any(|other| other.peer == peer);
+        let left = sessions.of_peer.get_mut(&peer).map_or(0, |count| {
+            *count = count.saturating_sub(1);
+            *count
+        });
+        let was_last = left == 0;
+        if was_last {
+            sessions.of_peer.remove(&peer);
+        }
         let reason = reason.clone();
         self.events.emit(Event::SessionClosed { session_id: session.id, peer, reason });
         if was_last {
@@ -163,16 +265,16 @@ impl Hub {
     }
 
     pub(super) fn session(&self, id: SessionId) -> Option<Arc<SessionShared>> {
-        self.sessions().get(&id).cloned()
+        self.sessions().by_id.get(&id).cloned()
     }
 
     pub(super) fn all_sessions(&self) -> Vec<Arc<SessionShared>> {
-        self.sessions().values().cloned().collect()
+        self.sessions().by_id.values().cloned().collect()
     }
 
     /// Sessions now, and ever.
     pub(super) fn counts(&self) -> (usize, u64) {
-        (self.sessions().len(), self.total.load(Ordering::Relaxed))
+        (self.sessions().by_id.len(), self.total.load(Ordering::Relaxed))
     }
 
     // --- messages of unclaimed streams ---
@@ -195,7 +297,31 @@ impl Hub {
 
     /// A place in the queue of `receive`; `None` once the node stopped.
     pub(crate) async fn packet_permit(&self) -> Option<mpsc::Permit<'_, Packet>> {
+        loop {
+            let taken = self.packet_taken.notified();
+            let mut taken = std::pin::pin!(taken);
+            taken.as_mut().enable();
+            if self.packet_bytes.load(Ordering::Acquire) <= self.limits.max_node_buffer / 4 {
+                break;
+            }
+            taken.await;
+        }
         self.packets.reserve().await.ok()
+    }
+
+    /// A message joins the queue of `receive`.
+    pub(crate) fn packet_queued(&self, packet: &Packet) {
+        let bytes = u64::try_from(packet.data.len()).unwrap_or(u64::MAX);
+        self.packet_bytes.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// A message left the queue of `receive`.
+    pub(super) fn packet_taken(&self, packet: &Packet) {
+        let bytes = u64::try_from(packet.data.len()).unwrap_or(u64::MAX);
+        let before = self.packet_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        if before > self.limits.max_node_buffer / 4 {
+            self.packet_taken.notify_waiters();
+        }
     }
 
     // --- events ---

@@ -24,7 +24,7 @@ pub use builder::{Mode, NodeBuilder};
 pub use error::{ConnectError, StartError};
 pub use handle::{Node, SendReport};
 pub(crate) use hub::Hub;
-pub use stats::{NodeStats, SessionCounts, TransportStats};
+pub use stats::{LimitStats, NodeStats, SessionCounts, TransportStats};
 
 use crate::SessionId;
 

@@ -1,6 +1,7 @@
 //! Figures of a node.
 
 use crate::NodeId;
+pub use crate::limits::LimitStats;
 pub use crate::wire::WireStats as TransportStats;
 
 /// Sessions of a node.
@@ -29,6 +30,9 @@ pub struct NodeStats {
     pub udp_transport: TransportStats,
     /// Sessions.
     pub sessions: SessionCounts,
-    /// Sessions that go over a WebSocket. This version has no such route, so it is 0.
+    /// WebSockets that are open, dialled and accepted; one whose session is not there yet or no
+    /// more included.
     pub websocket_connections: usize,
+    /// What the limits of the node refused or held up.
+    pub limits: LimitStats,
 }

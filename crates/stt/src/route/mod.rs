@@ -12,11 +12,13 @@
 //! | what the engine sees | `socket` |
 //! | what a web browser sees | `http` |
 //! | listening, dialling, moving messages | `websocket` |
+//! | TLS in front of it | `tls` |
 
 mod http;
 mod socket;
 mod table;
 mod target;
+mod tls;
 mod websocket;
 
 #[cfg(fuzzing)]
@@ -25,4 +27,5 @@ pub use http::fuzz;
 pub(crate) use socket::RouteSocket;
 pub(crate) use table::{Table, WEBSOCKET_MTU, is_stand_in};
 pub(crate) use target::{Place, Target};
-pub(crate) use websocket::{Listener, dial};
+pub(crate) use tls::{Roots, Tls, TlsError};
+pub(crate) use websocket::{DialError, Listener, dial};

@@ -31,7 +31,7 @@ pub(crate) enum Target {
     Udp(Place),
     /// `ws://HOST[:PORT][/PATH]`.
     WebSocket(Place),
-    /// `wss://…`, which needs TLS.
+    /// `wss://HOST[:PORT][/PATH]`: the same inside of TLS.
     SecureWebSocket(Place),
 }
 

@@ -1,11 +1,16 @@
 //! Listening, dialling, and moving datagrams in and out of WebSockets.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     task::{AbortHandle, JoinSet},
@@ -16,14 +21,14 @@ use tokio_tungstenite::{
     tungstenite::{
         Message,
         client::IntoClientRequest,
-        handshake::derive_accept_key,
+        handshake::{client::Request, derive_accept_key},
         http::{HeaderValue, header::COOKIE as COOKIE_HEADER},
         protocol::{Role, WebSocketConfig},
     },
 };
 
 use super::{
-    Place, Table,
+    Place, Table, Tls, TlsError,
     http::{self, Head},
     table::Entry,
 };
@@ -49,13 +54,13 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Listens at `address` for peers whose knock `admit` lets in. To others it is a web server
+    /// Listens at `address` for peers whose knock `admit` lets in, from where they are. To others it is a web server
     /// that has no such page.
     pub(crate) fn start(
         address: SocketAddr,
         table: Arc<Table>,
         idle: Duration,
-        admit: impl Fn(&[u8]) -> bool + Send + Sync + 'static,
+        admit: impl Fn(&[u8], IpAddr) -> bool + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
@@ -77,7 +82,7 @@ impl Drop for Listener {
     }
 }
 
-type Admit = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
+type Admit = Arc<dyn Fn(&[u8], IpAddr) -> bool + Send + Sync>;
 
 async fn listen(listener: TcpListener, table: Arc<Table>, idle: Duration, admit: Admit) {
     let pending = Arc::new(Semaphore::new(MAX_PENDING));
@@ -88,7 +93,7 @@ async fn listen(listener: TcpListener, table: Arc<Table>, idle: Duration, admit:
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
         };
-        let Ok((stream, _)) = accepted else {
+        let Ok((stream, from)) = accepted else {
             // Out of file descriptors, most likely: others may be closed meanwhile.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
@@ -96,7 +101,7 @@ async fn listen(listener: TcpListener, table: Arc<Table>, idle: Duration, admit:
         let Ok(permit) = Arc::clone(&pending).try_acquire_owned() else { continue };
         let (table, admit) = (Arc::clone(&table), Arc::clone(&admit));
         connections.spawn(async move {
-            let upgraded = timeout(HEAD_TIME, upgrade(stream, &table, &admit)).await;
+            let upgraded = timeout(HEAD_TIME, upgrade(stream, from.ip(), &table, &admit)).await;
             drop(permit);
             if let Ok(Ok(Some(socket))) = upgraded {
                 carry(socket, table.add(), idle).await;
@@ -108,16 +113,19 @@ async fn listen(listener: TcpListener, table: Arc<Table>, idle: Duration, admit:
 /// Reads a request and answers it. `None` if it was not a peer's.
 async fn upgrade(
     mut stream: TcpStream,
+    from: IpAddr,
     table: &Table,
     admit: &Admit,
 ) -> io::Result<Option<WebSocketStream<TcpStream>>> {
     stream.set_nodelay(true)?;
-    let mut head = Vec::new();
+    let mut head: Vec<u8> = Vec::new();
     let end = loop {
         if let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") {
             break end;
         }
-        if head.len() >= http::MAX_HEAD || stream.read_buf(&mut head).await? == 0 {
+        // What begins like no method, a greeting of TLS for one, is answered at once.
+        let no_http = head.first().is_some_and(|first| !first.is_ascii_uppercase());
+        if no_http || head.len() >= http::MAX_HEAD || stream.read_buf(&mut head).await? == 0 {
             stream.write_all(http::BAD_REQUEST.as_bytes()).await?;
             return Ok(None);
         }
@@ -126,7 +134,7 @@ async fn upgrade(
     let answer = match http::read(head.get(..end).unwrap_or_default()) {
         // Nothing follows an upgrade before it was answered.
         Head::Upgrade(upgrade)
-            if rest.is_empty() && table.len() < MAX_PEERS && admit(&upgrade.knock) =>
+            if rest.is_empty() && table.len() < MAX_PEERS && admit(&upgrade.knock, from) =>
         {
             let accept = derive_accept_key(upgrade.key.as_bytes());
             let answer = format!(
@@ -146,27 +154,62 @@ async fn upgrade(
     Ok(None)
 }
 
-/// Opens a WebSocket to `place`, with `knock` in the request, and returns the peer's stand-in. It
-/// lives until nothing came for `idle`.
+/// Why no WebSocket was opened.
+pub(crate) enum DialError {
+    /// The server's certificate does not verify.
+    Certificate(String),
+    /// Anything else, in words.
+    Failed(String),
+}
+
+impl DialError {
+    fn from(error: impl std::fmt::Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Opens a WebSocket to `place`, inside of `tls` if there is any, with `knock` in the request, and
+/// returns the peer's stand-in. It lives until nothing came for `idle`.
 pub(crate) async fn dial(
     place: &Place,
+    tls: Option<&Tls>,
     knock: &[u8],
     table: &Arc<Table>,
     idle: Duration,
-) -> Result<SocketAddr, String> {
-    let stream = TcpStream::connect((place.host.as_str(), place.port))
-        .await
-        .map_err(|error| error.to_string())?;
-    stream.set_nodelay(true).map_err(|error| error.to_string())?;
-    let mut request = format!("ws://{place}{}", place.path)
+) -> Result<SocketAddr, DialError> {
+    let stream =
+        TcpStream::connect((place.host.as_str(), place.port)).await.map_err(DialError::from)?;
+    stream.set_nodelay(true).map_err(DialError::from)?;
+    let scheme = if tls.is_some() { "wss" } else { "ws" };
+    let mut request = format!("{scheme}://{place}{}", place.path)
         .into_client_request()
-        .map_err(|error| error.to_string())?;
+        .map_err(DialError::from)?;
     let cookie = format!("{}={}", http::COOKIE, http::to_hex(knock));
-    let cookie = HeaderValue::from_str(&cookie).map_err(|error| error.to_string())?;
+    let cookie = HeaderValue::from_str(&cookie).map_err(DialError::from)?;
     request.headers_mut().insert(COOKIE_HEADER, cookie);
-    let (socket, _) = client_async_with_config(request, stream, Some(config()))
-        .await
-        .map_err(|error| error.to_string())?;
+    match tls {
+        None => open(request, stream, table, idle).await,
+        Some(tls) => {
+            let stream = tls.connect(&place.host, stream).await.map_err(|error| match error {
+                TlsError::Certificate(why) => DialError::Certificate(why),
+                TlsError::Other(why) => DialError::Failed(why),
+            })?;
+            open(request, stream, table, idle).await
+        }
+    }
+}
+
+async fn open<S>(
+    request: Request,
+    stream: S,
+    table: &Arc<Table>,
+    idle: Duration,
+) -> Result<SocketAddr, DialError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (socket, _) =
+        client_async_with_config(request, stream, Some(config())).await.map_err(DialError::from)?;
     let entry = table.add();
     let stand_in = entry.stand_in;
     tokio::spawn(carry(socket, entry, idle));
@@ -188,7 +231,10 @@ fn config() -> WebSocketConfig {
 ///
 /// Reading waits while the engine has no room, writing while the peer takes nothing; neither waits
 /// for the other.
-async fn carry(socket: WebSocketStream<TcpStream>, mut entry: Entry, idle: Duration) {
+async fn carry<S>(socket: WebSocketStream<S>, mut entry: Entry, idle: Duration)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let (mut sink, mut source) = socket.split();
     let (_, empty) = tokio::sync::mpsc::channel(1);
     let mut queue = std::mem::replace(&mut entry.queue, empty);

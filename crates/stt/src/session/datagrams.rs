@@ -23,6 +23,7 @@ use crate::{
         ShardEncoder,
     },
     dispatch::FrameType,
+    limits::Held,
     stream::{StreamShared, loose::Budget, varint},
 };
 
@@ -57,21 +58,20 @@ pub(crate) struct Datagrams {
     dropped: AtomicU64,
 }
 
-impl Default for Datagrams {
-    fn default() -> Self {
+impl Datagrams {
+    /// Messages that wait hold at most `max_waiting` bytes, counted in `account`.
+    pub(super) fn new(max_waiting: usize, account: Arc<Held>) -> Self {
         Self {
             encoder: Mutex::new(ShardEncoder::new(RepairPlanner::new())),
             assembler: Mutex::default(),
-            waiting: Budget::default(),
+            waiting: Budget::new(max_waiting, account),
             frames: Mutex::default(),
             frame_arrived: Notify::new(),
             unknown: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
         }
     }
-}
 
-impl Datagrams {
     fn encoder(&self) -> MutexGuard<'_, ShardEncoder> {
         self.encoder.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -272,6 +272,7 @@ async fn send(
 ) -> Result<(), StreamError> {
     use quinn::SendDatagramError as Error;
     let len = datagram.len().saturating_sub(overhead);
+    session.pass(datagram.len()).await;
     session.connection.send_datagram_wait(datagram).await.map_err(|error| match error {
         Error::TooLarge => {
             let max = session.connection.max_datagram_size().unwrap_or(0);

@@ -63,6 +63,7 @@ pub(super) async fn send(
         let all = async {
             let mut header = BytesMut::with_capacity(Header::MAX_LEN);
             Header::Message { id: stream.id }.put(&mut header);
+            session.pass(message.len()).await;
             quic.write_all_chunks(&mut [header.freeze(), message]).await?;
             let _ = quic.finish();
             let _ = quic.stopped().await;

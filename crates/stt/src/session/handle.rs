@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    num::NonZeroU64,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -140,6 +141,18 @@ impl Session {
     /// How likely the peer holds what is asked of it, for adaptive priorities.
     pub(crate) fn set_affinity(&self, affinity: f64) {
         self.shared.adaptive.set_affinity(affinity);
+    }
+
+    /// Bytes a second that this session may send, from now on; `None` for no limit. See
+    /// [`NodeBuilder::session_bandwidth`](crate::NodeBuilder::session_bandwidth).
+    pub fn set_bandwidth(&self, bytes_per_second: Option<NonZeroU64>) {
+        self.shared.throttle.set(bytes_per_second);
+    }
+
+    /// The limit of [`set_bandwidth`](Self::set_bandwidth).
+    #[must_use]
+    pub fn bandwidth(&self) -> Option<NonZeroU64> {
+        self.shared.throttle.get()
     }
 
     /// Figures of this session.

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     CloseReason, Packet, StreamError,
+    limits::count,
     stream::{
         Stream, StreamShared,
         header::Header,
@@ -44,6 +45,7 @@ pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream) {
             let stream = match attach(&session, id, &quic).await {
                 Ok(stream) => stream,
                 Err(_) => {
+                    count(&session.hub.limit_counters().streams_refused);
                     let _ = quic.stop(code::TOO_MANY);
                     return;
                 }
@@ -116,6 +118,14 @@ async fn feed(
         }
     }
     loop {
+        // While the node is full this session may have to wait; QUIC then stops the sender.
+        if session.held.must_wait() {
+            count(&session.hub.limit_counters().reads_held_up);
+            tokio::select! {
+                () = session.held.room() => {}
+                reason = session.closed() => return End::Failed(StreamError::SessionEnded(reason)),
+            }
+        }
         match quic.read_chunk(MAX_PIECE, false).await {
             Ok(Some(chunk)) => {
                 if let Err(error) = put(stream, header_len, chunk.offset, chunk.bytes) {
@@ -188,6 +198,7 @@ async fn forward_all(session: &Arc<SessionShared>, stream: &Arc<StreamShared>) {
         };
         let packet = Packet { session_id: session.id, stream_id: stream.id, data: message };
         hub.data_received(&packet);
+        hub.packet_queued(&packet);
         permit.send(packet);
     }
 }

@@ -8,7 +8,11 @@ use quinn::{SendStream, VarInt};
 use super::{SessionShared, driver::write_error};
 use crate::{
     StreamError,
-    stream::{StreamShared, header::Header, outbound::Next},
+    stream::{
+        StreamShared,
+        header::Header,
+        outbound::{Next, Outbound},
+    },
 };
 
 /// Runs until the direction is over.
@@ -51,6 +55,38 @@ async fn first_work(stream: &StreamShared) -> Option<Next> {
     }
 }
 
+/// Hands all of it to QUIC, no faster than the bandwidth allows.
+async fn write_batch(
+    session: &SessionShared,
+    outbound: &Outbound,
+    quic: &mut SendStream,
+    batch: &mut [Bytes],
+) -> Result<(), quinn::WriteError> {
+    let mut done = 0;
+    while let Some(rest @ [_, ..]) = batch.get_mut(done..) {
+        let len = match (session.piece(), rest) {
+            (Some(most), [first, ..]) => {
+                let piece = first.split_to(first.len().min(most));
+                let len = piece.len();
+                if first.is_empty() {
+                    done += 1;
+                }
+                session.pass(len).await;
+                quic.write_chunk(piece).await?;
+                len
+            }
+            (_, rest) => {
+                let written = quic.write_chunks(rest).await?;
+                done += written.chunks;
+                written.bytes
+            }
+        };
+        session.wrote(len);
+        outbound.written(len);
+    }
+    Ok(())
+}
+
 async fn pump(
     session: &SessionShared,
     stream: &StreamShared,
@@ -67,12 +103,10 @@ async fn pump(
                 if wanted != priority && quic.set_priority(wanted).is_ok() {
                     priority = wanted;
                 }
-                let len = batch.iter().map(Bytes::len).sum();
                 tokio::select! {
                     biased;
-                    written = quic.write_all_chunks(&mut batch) => {
+                    written = write_batch(session, outbound, quic, &mut batch) => {
                         written.map_err(lost)?;
-                        outbound.written(len);
                     }
                     // What was being written is given up with the rest.
                     () = outbound.resetting() => {}

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     CloseReason, Delivery, NodeId, SessionId, StreamError, StreamOptions,
+    limits::{Grown, Held, SendWindow, Throttle},
     node::Hub,
     stream::{StreamShared, inbound::End, outbound::Pushed},
     wire::{CloseLatch, Established, Exporter},
@@ -46,6 +47,12 @@ pub(crate) struct SessionShared {
     pub(super) datagrams: Datagrams,
     pub(super) deadlines: Deadlines,
     pub(crate) adaptive: Adaptive,
+    /// Bytes that arrived and nobody took.
+    pub(super) held: Arc<Held>,
+    /// Bytes that may be handed to QUIC before others were acknowledged.
+    send_window: SendWindow,
+    /// The bandwidth of this session alone.
+    pub(super) throttle: Throttle,
     latch: CloseLatch,
     table: Mutex<Table>,
     /// A stream of the peer that nobody has claimed came in.
@@ -67,6 +74,7 @@ impl SessionShared {
     pub(crate) fn start(start: SessionStart) -> Arc<Self> {
         let SessionStart { established, hub } = start;
         let limits = hub.limits();
+        let held = Arc::new(Held::new(Arc::clone(hub.unread())));
         let session = Arc::new(Self {
             id: established.session_id,
             peer: established.peer,
@@ -77,7 +85,7 @@ impl SessionShared {
             peer_listens: established.peer_listens,
             since: Instant::now(),
             control: Control::default(),
-            datagrams: Datagrams::default(),
+            datagrams: Datagrams::new(limits.datagram_buffer.saturating_mul(8), Arc::clone(&held)),
             deadlines: Deadlines::default(),
             adaptive: Adaptive::default(),
             latch: established.latch,
@@ -85,7 +93,11 @@ impl SessionShared {
                 established.initiator,
                 limits.max_streams,
                 limits.max_frame_size,
+                Arc::clone(&held),
             )),
+            held,
+            send_window: SendWindow::new(limits.max_in_flight, Arc::clone(hub.in_flight())),
+            throttle: Throttle::new(limits.session_bandwidth),
             arrived: Notify::new(),
             ended: watch::Sender::new(None),
             closing: Mutex::new(None),
@@ -205,6 +217,41 @@ impl SessionShared {
         if let Some(raise) = stream.inbound.raise(self.connection.rtt(), spare) {
             let quic = stream.inbound_quic.load(Ordering::Acquire);
             self.control.raise(self, quic, raise.limit);
+        }
+    }
+
+    // --- limits ---
+
+    /// The largest piece that may pass at once, if the session or its node has a bandwidth.
+    pub(super) fn piece(&self) -> Option<usize> {
+        match (self.throttle.piece(), self.hub.throttle().piece()) {
+            (Some(own), Some(all)) => Some(own.min(all)),
+            (own, all) => own.or(all),
+        }
+    }
+
+    /// Waits until `bytes` may go.
+    pub(super) async fn pass(&self, bytes: usize) {
+        self.throttle.pass(bytes).await;
+        self.hub.throttle().pass(bytes).await;
+    }
+
+    /// `bytes` were handed to QUIC: perhaps it is time for a larger window.
+    pub(super) fn wrote(&self, bytes: usize) {
+        if !self.send_window.wrote(bytes) {
+            return;
+        }
+        match self.send_window.follow(self.connection.stats().path.cwnd) {
+            Grown::To(window) => self.connection.set_send_window(window),
+            Grown::Not => {}
+            Grown::Refused => self.hub.reclaim(),
+        }
+    }
+
+    /// Gives back what a quiet session has of the node's bytes in flight.
+    pub(crate) fn give_back(&self) {
+        if let Some(window) = self.send_window.give_back() {
+            self.connection.set_send_window(window);
         }
     }
 

@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     StreamError,
+    limits::Held,
     stream::{StreamShared, inbound::End},
 };
 
@@ -15,12 +16,24 @@ pub(super) struct Table {
     next: u32,
     max: usize,
     max_frame_size: u64,
+    /// Where unread bytes are counted.
+    account: Arc<Held>,
 }
 
 impl Table {
     /// `initiator` is the side that connected: it picks odd numbers, the other even ones.
-    pub(super) fn new(initiator: bool, max: usize, max_frame_size: u64) -> Self {
-        Self { streams: HashMap::new(), next: if initiator { 1 } else { 2 }, max, max_frame_size }
+    pub(super) fn new(
+        initiator: bool,
+        max: usize,
+        max_frame_size: u64,
+        account: Arc<Held>,
+    ) -> Self {
+        let next = if initiator { 1 } else { 2 };
+        Self { streams: HashMap::new(), next, max, max_frame_size, account }
+    }
+
+    fn fresh(&self, id: u32, max_frame_size: u64) -> StreamShared {
+        StreamShared::new(id, max_frame_size, Arc::clone(&self.account))
     }
 
     /// The stream with this number, made when it is new or when both directions of the old one are
@@ -35,7 +48,7 @@ impl Table {
                 return Ok(Arc::clone(stream));
             }
         }
-        self.insert(StreamShared::new(id, self.max_frame_size))
+        self.insert(self.fresh(id, self.max_frame_size))
     }
 
     /// A stream with the next free number of this side.
@@ -48,7 +61,7 @@ impl Table {
         }
         let id = self.next;
         self.next = self.next.checked_add(2).unwrap_or(self.next % 2 + 2);
-        self.insert(StreamShared::new(id, self.max_frame_size))
+        self.insert(self.fresh(id, self.max_frame_size))
     }
 
     /// The stream whose receiving direction the peer opened just now. `None` while the direction's
@@ -61,7 +74,7 @@ impl Table {
         id: u32,
     ) -> Result<Option<Arc<StreamShared>>, StreamError> {
         let Some(stream) = self.streams.get(&id) else {
-            return self.insert(StreamShared::new(id, self.max_frame_size)).map(Some);
+            return self.insert(self.fresh(id, self.max_frame_size)).map(Some);
         };
         if !stream.has_started_receiving() {
             return Ok(Some(Arc::clone(stream)));
@@ -70,7 +83,7 @@ impl Table {
             return Ok(None);
         }
         // The peer begins anew; what this side still sends goes on.
-        let fresh = StreamShared::new(id, stream.inbound.max_frame_size());
+        let fresh = self.fresh(id, stream.inbound.max_frame_size());
         let stream = if stream.outbound.is_over() {
             fresh
         } else {
@@ -127,22 +140,22 @@ mod tests {
 
     #[test]
     fn the_side_that_connected_takes_odd_numbers_and_the_other_even_ones() {
-        let mut here = Table::new(true, 10, 100);
-        let mut there = Table::new(false, 10, 100);
+        let mut here = Table::new(true, 10, 100, Held::boundless());
+        let mut there = Table::new(false, 10, 100, Held::boundless());
         assert_eq!([here.make().unwrap().id, here.make().unwrap().id], [1, 3]);
         assert_eq!([there.make().unwrap().id, there.make().unwrap().id], [2, 4]);
     }
 
     #[test]
     fn a_number_in_use_is_skipped() {
-        let mut table = Table::new(true, 10, 100);
+        let mut table = Table::new(true, 10, 100, Held::boundless());
         table.get_or_make(1).unwrap();
         assert_eq!(table.make().unwrap().id, 3);
     }
 
     #[test]
     fn the_table_is_bounded_and_streams_that_are_over_make_room() {
-        let mut table = Table::new(true, 2, 100);
+        let mut table = Table::new(true, 2, 100, Held::boundless());
         let first = table.make().unwrap();
         first.claim();
         table.make().unwrap().claim();
@@ -154,7 +167,7 @@ mod tests {
     #[test]
     fn a_stream_that_is_pushed_out_leaves_nobody_waiting() {
         use crate::stream::inbound::Taken;
-        let mut table = Table::new(true, 1, 100);
+        let mut table = Table::new(true, 1, 100, Held::boundless());
         let first = table.get_or_make(1).unwrap();
         assert!(matches!(first.inbound.changed_from(0), Taken::Wait));
         table.get_or_make(2).unwrap();

@@ -66,9 +66,9 @@ pub fn reassembly(bytes: &[u8]) {
 /// When they do.
 pub fn inbound(bytes: &[u8]) {
     let [cut, order, stream @ ..] = bytes else { return };
-    let whole = Inbound::new(1, 1 << 16);
+    let whole = Inbound::new(1, 1 << 16, crate::limits::Held::boundless());
     whole.start(false);
-    let pieces = Inbound::new(1, 1 << 16);
+    let pieces = Inbound::new(1, 1 << 16, crate::limits::Held::boundless());
     assert!(whole.feed(0, Bytes::copy_from_slice(stream)).is_ok());
     whole.end(End::Finished);
     let size = usize::from(*cut).max(1);

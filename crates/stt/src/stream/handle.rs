@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     delivery::{Delivery, OverheadCap},
+    limits::Held,
     priority::{Priority, PriorityReport},
     session::SessionShared,
 };
@@ -121,10 +122,10 @@ pub(crate) struct StreamShared {
 }
 
 impl StreamShared {
-    pub(crate) fn new(id: u32, max_frame_size: u64) -> Self {
+    pub(crate) fn new(id: u32, max_frame_size: u64, account: Arc<Held>) -> Self {
         Self::from_halves(
             id,
-            Arc::new(Inbound::new(id, max_frame_size)),
+            Arc::new(Inbound::new(id, max_frame_size, account)),
             Arc::new(Outbound::new(id, max_frame_size)),
             false,
         )

@@ -4,7 +4,7 @@
 //! messages or raw bytes out. What bounds the bytes in between is the credit.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -19,6 +19,10 @@ use super::{
     reassembly::Reassembly,
     varint,
 };
+use crate::limits::Held;
+
+/// Taken bytes are told to the session's account in pieces of this size, or when nothing is left.
+const TELL_AFTER: u64 = 16 << 10;
 
 /// How a direction came to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +57,10 @@ struct State {
     max_frame_size: u64,
     messages: u64,
     bytes: u64,
+    /// Bytes that the session's account has for this direction.
+    held: u64,
+    /// Of them, those that the application took already.
+    taken: u64,
     /// A poll-based reader that waits.
     waker: Option<Waker>,
 }
@@ -68,12 +76,15 @@ pub(crate) struct Inbound {
     id: u32,
     state: Mutex<State>,
     readable: Notify,
+    account: Arc<Held>,
 }
 
 impl Inbound {
-    pub(crate) fn new(id: u32, max_frame_size: u64) -> Self {
+    /// A direction whose unread bytes are counted in `account`.
+    pub(crate) fn new(id: u32, max_frame_size: u64, account: Arc<Held>) -> Self {
         Self {
             id,
+            account,
             state: Mutex::new(State {
                 assembly: Reassembly::default(),
                 credit: ReceiveCredit::default(),
@@ -85,6 +96,8 @@ impl Inbound {
                 max_frame_size,
                 messages: 0,
                 bytes: 0,
+                held: 0,
+                taken: 0,
                 waker: None,
             }),
             readable: Notify::new(),
@@ -118,10 +131,12 @@ impl Inbound {
     /// The peer went beyond the limit it was given.
     pub(crate) fn feed(&self, offset: u64, bytes: Bytes) -> Result<(), StreamError> {
         let mut state = self.lock();
-        let end = offset.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        if end > state.credit.limit() {
+        let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if offset.saturating_add(len) > state.credit.limit() {
             return Err(StreamError::Protocol { id: self.id, rule: "more bytes than credit" });
         }
+        state.held += len;
+        self.account.add(len);
         state.assembly.insert(offset, bytes);
         if state.assembly.ready_len() > 0 {
             self.wake(state);
@@ -219,6 +234,11 @@ impl Inbound {
         let before = state.assembly.ready_len();
         let taken = state.take_message(self.id);
         let used = before - state.assembly.ready_len();
+        state.taken += u64::try_from(used).unwrap_or(u64::MAX);
+        // What is a part of a message is still here.
+        if state.partial.is_empty() {
+            self.tell(&mut state);
+        }
         let due = used > 0 && state.credit.consume(used);
         (taken, due && state.end.is_none())
     }
@@ -230,11 +250,22 @@ impl Inbound {
         let due = match &taken {
             Taken::Got(bytes) => {
                 let used = bytes.len();
+                state.taken += u64::try_from(used).unwrap_or(u64::MAX);
+                self.tell(&mut state);
                 state.credit.consume(used)
             }
             _ => false,
         };
         (taken, due && state.end.is_none())
+    }
+
+    /// Tells the account what was taken, now and then.
+    fn tell(&self, state: &mut State) {
+        if state.taken >= TELL_AFTER || (state.taken > 0 && state.assembly.ready_len() == 0) {
+            self.account.remove(state.taken);
+            state.held -= state.taken;
+            state.taken = 0;
+        }
     }
 
     /// As [`Self::take_raw`], for readers that poll.
@@ -249,6 +280,13 @@ impl Inbound {
             (Taken::Wait, _) => Poll::Pending,
             got => Poll::Ready(got),
         }
+    }
+}
+
+impl Drop for Inbound {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.account.remove(state.held);
     }
 }
 
@@ -333,6 +371,29 @@ impl State {
 mod tests {
     use super::*;
 
+    fn inbound(id: u32, max_frame_size: u64) -> Inbound {
+        Inbound::new(id, max_frame_size, Held::boundless())
+    }
+
+    #[test]
+    fn the_account_knows_what_was_not_taken() {
+        let unread = Arc::new(crate::limits::Unread::new(u64::MAX));
+        let inbound = Inbound::new(1, 100_000, Arc::new(Held::new(Arc::clone(&unread))));
+        inbound.start(false);
+        inbound.feed(0, Bytes::from_static(&[2, 1, 2, 3, 1, 2])).unwrap();
+        assert_eq!(unread.total(), 6);
+        message(&inbound).unwrap();
+        assert!(message(&inbound).is_none());
+        inbound.feed(6, Bytes::from_static(&[3])).unwrap();
+        message(&inbound).unwrap();
+        assert_eq!(unread.total(), 0);
+        // Behind a hole it is there all the same.
+        inbound.feed(50, Bytes::from_static(&[3])).unwrap();
+        assert_eq!(unread.total(), 1);
+        drop(inbound);
+        assert_eq!(unread.total(), 0);
+    }
+
     fn message(inbound: &Inbound) -> Option<Bytes> {
         match inbound.take_message().0 {
             Taken::Got(message) => Some(message),
@@ -348,7 +409,7 @@ mod tests {
             wire.extend(vec![7; len]);
         }
         for cut in 1..=64 {
-            let inbound = Inbound::new(1, 10_000);
+            let inbound = inbound(1, 10_000);
             inbound.start(false);
             let mut got = Vec::new();
             for (at, piece) in wire.chunks(cut).enumerate() {
@@ -366,7 +427,7 @@ mod tests {
 
     #[test]
     fn a_message_longer_than_allowed_is_refused_by_its_length_alone() {
-        let inbound = Inbound::new(1, 100);
+        let inbound = inbound(1, 100);
         inbound.start(false);
         let mut wire = Vec::new();
         varint::put(&mut wire, 101);
@@ -378,7 +439,7 @@ mod tests {
     #[test]
     fn a_message_longer_than_the_window_gets_through_when_somebody_reads() {
         let window = usize::try_from(super::super::credit::INITIAL_WINDOW).unwrap();
-        let inbound = Inbound::new(1, u64::MAX);
+        let inbound = inbound(1, u64::MAX);
         inbound.start(false);
         let mut wire = Vec::new();
         varint::put(&mut wire, 3 * window as u64);
@@ -399,7 +460,7 @@ mod tests {
 
     #[test]
     fn bytes_beyond_the_credit_are_refused() {
-        let inbound = Inbound::new(4, 100);
+        let inbound = inbound(4, 100);
         inbound.start(true);
         let error = inbound.feed(super::super::credit::INITIAL_WINDOW, Bytes::from_static(b"x"));
         assert_eq!(error, Err(StreamError::Protocol { id: 4, rule: "more bytes than credit" }));
@@ -407,7 +468,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_ends_inside_a_message_says_so() {
-        let inbound = Inbound::new(1, 100);
+        let inbound = inbound(1, 100);
         inbound.start(false);
         inbound.feed(0, Bytes::from_static(&[5, 1, 2])).unwrap();
         inbound.end(End::Finished);
@@ -419,7 +480,7 @@ mod tests {
 
     #[test]
     fn messages_are_not_read_as_raw_bytes_nor_the_other_way_round() {
-        let inbound = Inbound::new(1, 100);
+        let inbound = inbound(1, 100);
         inbound.start(false);
         assert!(matches!(
             inbound.take_raw(1).0,

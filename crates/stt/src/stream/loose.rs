@@ -10,6 +10,8 @@ use std::{
 
 use bytes::Bytes;
 
+use crate::limits::Held;
+
 /// A bounded queue; a message that does not fit is lost, as its delivery mode allows.
 #[derive(Debug, Default)]
 pub(crate) struct Loose {
@@ -18,9 +20,12 @@ pub(crate) struct Loose {
 }
 
 /// Bytes that all streams of a session may hold together.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Budget {
     used: Arc<AtomicUsize>,
+    max: usize,
+    /// Where all unread bytes of the session are counted.
+    account: Arc<Held>,
 }
 
 /// A part of a budget, given back when dropped.
@@ -31,20 +36,27 @@ struct Share {
 }
 
 impl Budget {
-    /// Bytes of one session, at most.
-    pub(crate) const MAX_BYTES: usize = 32 << 20;
+    /// At most `max` bytes of one session.
+    pub(crate) fn new(max: usize, account: Arc<Held>) -> Self {
+        Self { used: Arc::default(), max, account }
+    }
 
     fn take(&self, bytes: usize) -> Option<Share> {
+        if self.account.must_wait() {
+            return None;
+        }
         let share = Share { budget: self.clone(), bytes };
+        self.account.add(u64::try_from(bytes).unwrap_or(u64::MAX));
         let before = self.used.fetch_add(bytes, Ordering::AcqRel);
         // Dropped again, and so given back, when it is too much.
-        (before == 0 || before + bytes <= Self::MAX_BYTES).then_some(share)
+        (before == 0 || before + bytes <= self.max).then_some(share)
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.budget.account.remove(u64::try_from(self.bytes).unwrap_or(u64::MAX));
     }
 }
 
@@ -81,9 +93,13 @@ impl Loose {
 mod tests {
     use super::*;
 
+    fn budget() -> Budget {
+        Budget::new(32 << 20, Held::boundless())
+    }
+
     #[test]
     fn it_is_bounded_in_messages_and_bytes() {
-        let (mut loose, budget) = (Loose::default(), Budget::default());
+        let (mut loose, budget) = (Loose::default(), budget());
         assert!(loose.push(vec![0; 5 << 20].into(), &budget), "one always fits");
         assert!(!loose.push(Bytes::from_static(b"x"), &budget));
         loose.pop().unwrap();
@@ -95,7 +111,7 @@ mod tests {
 
     #[test]
     fn all_streams_together_are_bounded_and_give_back_what_they_held() {
-        let budget = Budget::default();
+        let budget = budget();
         let message = Bytes::from(vec![0; 4 << 20]);
         let mut streams: Vec<Loose> = (0..9).map(|_| Loose::default()).collect();
         let taken =

@@ -1,7 +1,7 @@
 //! One socket, and the sessions that go through it.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::{
         Arc,
@@ -21,8 +21,9 @@ use tokio::task::JoinSet;
 use super::{
     adapter::{self, Acceptor, Attempt, ConnectionIds, NoTokens, QUIC_VERSION, ResetKey},
     clock::Clock,
+    doorkeeper::Doorkeeper,
     error::WireError,
-    established::{Established, Incoming, confirm},
+    established::{Credit, Established, Incoming, confirm},
     gate::{Gate, GateConfig},
     knock::{KNOCK_LEN, KnockKey},
     opaque::{IdMark, Opaque},
@@ -31,20 +32,20 @@ use super::{
     stats::{Counters, WireStats, count},
     transport::{self, MAX_PAYLOAD, Timing},
     urgency::CloseLatch,
+    window::Growth,
 };
 use crate::{
     NodeId,
     identity::Identity,
     keyring::{Keyring, SeedKeys},
-    route::{self, Listener, Place, RouteSocket, Table},
+    limits::{Limits, SendWindow},
+    route::{self, DialError, Listener, Place, Roots, RouteSocket, Table, Tls, is_stand_in},
 };
 
 /// Peers that knocked and were not accepted yet. More are dropped and knock again.
 const MAX_INCOMING: usize = 1024;
 /// Bytes of one such peer's further datagrams, and of all of them.
 const INCOMING_BYTES: (u64, u64) = (16 << 10, 4 << 20);
-/// Buffers of the socket. Bursts of 64 KiB datagrams overrun the system's default.
-const SOCKET_BUFFER: usize = 4 << 20;
 /// How long a shutdown waits for peers to hear of it.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -76,6 +77,10 @@ pub(crate) struct WireConfig {
     pub(crate) websocket: Option<SocketAddr>,
     /// Addresses at which this node can be reached, told to those it connects to.
     pub(crate) listens: Vec<SocketAddr>,
+    /// What peers may take.
+    pub(crate) limits: Limits,
+    /// Certificates that proxies may have beside those that the system trusts.
+    pub(crate) tls_roots: Roots,
     /// How long one seed of the keyring is alone before an attempt with the next begins.
     pub(crate) seed_stagger: Duration,
     /// What HELLO offers instead of all that there is.
@@ -102,13 +107,16 @@ pub(crate) struct Wire {
     address: SocketAddr,
     routes: Arc<Table>,
     websocket: Option<Arc<Listener>>,
+    door: Arc<Doorkeeper>,
+    growth: Growth,
+    tls: Arc<Tls>,
 }
 
 impl Wire {
     /// Opens the socket. Must be called inside of a tokio runtime.
     pub(crate) fn bind(config: WireConfig) -> Result<Self, WireError> {
-        let at = config.bind;
-        Self::over(config, || TokioRuntime.wrap_udp_socket(udp_socket(at)?))
+        let (at, buffer) = (config.bind, config.limits.socket_buffer);
+        Self::over(config, || TokioRuntime.wrap_udp_socket(udp_socket(at, buffer)?))
     }
 
     /// As [`Self::bind`], with a socket of the caller's. Its settings come first: they may be
@@ -153,7 +161,12 @@ impl Wire {
             heartbeat: config.heartbeat,
             idle_timeout: config.idle_timeout,
             max_mtu: config.max_mtu,
+            datagram_buffer: config.limits.datagram_buffer,
+            send_window: SendWindow::first(config.limits.max_in_flight),
+            first_window: config.limits.first_window,
         };
+        let growth = Growth::new(config.limits.first_window, config.limits.max_node_buffer);
+        let door = Arc::new(Doorkeeper::new(config.limits.door));
         let server = Arc::new(Acceptor(Arc::clone(&shared)));
         let first = server_config(&server, timing, config.bind, &CloseLatch::default());
         let endpoint =
@@ -165,7 +178,7 @@ impl Wire {
                 if at.port() == 0 {
                     at.set_port(address.port());
                 }
-                Some(Arc::new(listen(at, &shared, &routes, timing)?))
+                Some(Arc::new(listen(at, &shared, &routes, timing, &door)?))
             }
             None => None,
         };
@@ -180,6 +193,9 @@ impl Wire {
             address,
             routes,
             websocket,
+            door,
+            growth,
+            tls: Arc::new(Tls::new(config.tls_roots)),
         })
     }
 
@@ -193,31 +209,53 @@ impl Wire {
         self.websocket.as_ref().map(|listener| listener.local_addr())
     }
 
+    /// Open WebSockets.
+    pub(crate) fn websockets(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// Handshakes that peers began and did not finish.
+    pub(crate) fn half_open(&self) -> usize {
+        self.door.half_open()
+    }
+
+    /// The settings of one more session, and what it may receive.
+    fn one_more(&self) -> (Timing, Credit) {
+        let first = self.growth.first(self.endpoint.open_connections());
+        let credit = Credit { first, growth: self.growth.clone() };
+        (Timing { first_window: first, ..self.timing }, credit)
+    }
+
     /// Whether peers that knock get a session from now on. If not, members are told so.
     pub(crate) fn set_accepting(&self, accepting: bool) {
         self.accepting.store(accepting, Relaxed);
     }
 
-    /// As [`Self::connect`], through a WebSocket to `place`. The inner error is in words.
+    /// As [`Self::connect`], through a WebSocket to `place`, `secure` with TLS around it.
     ///
     /// A peer that doesn't hold a seed answers at once, so the seeds are tried one after the other.
     pub(crate) async fn connect_websocket(
         &self,
         place: &Place,
+        secure: bool,
         expect: Option<NodeId>,
-    ) -> Result<Result<Established, WireError>, String> {
-        let mut refused = String::new();
+    ) -> Result<Result<Established, WireError>, DialError> {
+        let tls = secure.then_some(&*self.tls);
+        let mut refused = None;
         for seed in self.keyring.entries().iter() {
             let knock = match fresh_knock(&self.shared, seed, expect) {
                 Ok(knock) => knock,
                 Err(error) => return Ok(Err(error)),
             };
-            match route::dial(place, &knock, &self.routes, linger(self.timing)).await {
+            match route::dial(place, tls, &knock, &self.routes, linger(self.timing)).await {
                 Ok(stand_in) => return Ok(self.connect_by(seed, stand_in, expect).await),
-                Err(error) => refused = error,
+                Err(error) => refused = Some(error),
             }
         }
-        Err(refused)
+        match refused {
+            Some(error) => Err(error),
+            None => Ok(Err(WireError::Keys)),
+        }
     }
 
     /// Makes a session with whoever is at `to`, or with `expect` only. Returns when the responder
@@ -264,13 +302,14 @@ impl Wire {
     ) -> Result<Established, WireError> {
         let started = Instant::now();
         let latch = CloseLatch::default();
+        let (timing, credit) = self.one_more();
         let seed = Arc::clone(seed);
-        let config = client_config(&self.shared, seed, self.timing, to, expect, &latch)?;
+        let config = client_config(&self.shared, seed, timing, to, expect, &latch)?;
         let connecting = self
             .endpoint
             .connect_with(config, to, "stt")
             .map_err(|error| WireError::connect(to, &error))?;
-        confirm(connecting, started, latch, &self.shared.clock).await
+        confirm(connecting, started, latch, &self.shared.clock, credit).await
     }
 
     /// The next peer whose first flight authenticated; `None` when the wire is closed.
@@ -280,13 +319,34 @@ impl Wire {
             let started = Instant::now();
             let latch = CloseLatch::default();
             let peer = incoming.remote_address();
-            let config = server_config(&self.server, self.timing, peer, &latch);
+            // The address behind a stand-in was asked when its WebSocket began.
+            let from = Some(peer.ip()).filter(|ip| !is_stand_in(*ip));
+            let begun = match self.door.begin(from) {
+                Ok(begun) => begun,
+                Err(shut) => {
+                    // Not an answer, and no work: the knock may be tried again.
+                    incoming.ignore();
+                    count(self.shared.counters.shut(shut));
+                    continue;
+                }
+            };
+            let (timing, credit) = self.one_more();
+            let config = server_config(&self.server, timing, peer, &latch);
             // A first packet that authenticated and cannot be agreed with (another version, other
             // ciphers) is answered: it is from a member.
             match Scope::as_connection(|| incoming.accept_with(Arc::new(config))) {
                 Ok(connecting) => {
                     let accepting = Arc::clone(&self.accepting);
-                    return Some(Incoming { connecting, accepting, started, latch });
+                    let counters = Arc::clone(&self.shared.counters);
+                    return Some(Incoming {
+                        connecting,
+                        accepting,
+                        started,
+                        latch,
+                        credit,
+                        begun,
+                        counters,
+                    });
                 }
                 Err(_) => count(&self.shared.counters.dropped_tampered),
             }
@@ -331,9 +391,16 @@ fn listen(
     shared: &Arc<adapter::Endpoint>,
     routes: &Arc<Table>,
     timing: Timing,
+    door: &Arc<Doorkeeper>,
 ) -> Result<Listener, WireError> {
-    let shared = Arc::clone(shared);
-    let admit = move |knock: &[u8]| {
+    let (shared, door) = (Arc::clone(shared), Arc::clone(door));
+    let admit = move |knock: &[u8], from: IpAddr| {
+        if shared.gate.identify(knock).is_some()
+            && let Err(shut) = door.knock(from)
+        {
+            count(shared.counters.shut(shut));
+            return false;
+        }
         let fits = shared.gate.admit(knock).is_some();
         if let (true, Some((_, seen))) = (fits, shared.gate.identify(knock)) {
             shared.gate.remember(seen);
@@ -408,15 +475,15 @@ pub(super) fn server_config(
     config
 }
 
-fn udp_socket(address: SocketAddr) -> std::io::Result<std::net::UdpSocket> {
+fn udp_socket(address: SocketAddr, buffer: usize) -> std::io::Result<std::net::UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         // Not possible everywhere, and IPv6 alone is better than nothing.
         let _ = socket.set_only_v6(false);
     }
     // The system may grant less; then it is slower, not wrong.
-    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
-    let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    let _ = socket.set_recv_buffer_size(buffer);
+    let _ = socket.set_send_buffer_size(buffer);
     socket.bind(&address.into())?;
     Ok(socket.into())
 }

@@ -15,8 +15,15 @@ use stc::{Key, aead::Suite, kdf};
 use subtle::ConstantTimeEq;
 
 use super::{
-    adapter::PeerInfo, clock::Clock, error::WireError, handshake::HandshakeError, rekey,
-    urgency::CloseLatch, window,
+    adapter::PeerInfo,
+    clock::Clock,
+    doorkeeper::Begun,
+    error::WireError,
+    handshake::HandshakeError,
+    rekey,
+    stats::{Counters, count},
+    urgency::CloseLatch,
+    window::{self, Growth},
 };
 use crate::{NodeId, Refusal, SessionId};
 
@@ -77,6 +84,17 @@ pub(crate) struct Incoming {
     pub(super) accepting: Arc<AtomicBool>,
     pub(super) started: Instant,
     pub(super) latch: CloseLatch,
+    pub(super) credit: Credit,
+    /// Its place among the unfinished handshakes.
+    pub(super) begun: Begun,
+    pub(super) counters: Arc<Counters>,
+}
+
+/// What a session may receive before it has shown that it needs more, and how that grows.
+#[derive(Clone, Debug)]
+pub(super) struct Credit {
+    pub(super) first: u32,
+    pub(super) growth: Growth,
 }
 
 impl Incoming {
@@ -87,11 +105,30 @@ impl Incoming {
 
     /// Waits for the peer's proof, asks `admit` about it, and confirms the session.
     ///
-    /// `admit` is not asked while the wire isn't accepting. A refused peer is told why.
-    pub(crate) async fn finish(
+    /// `admit` is not asked while the wire isn't accepting. A refused peer is told why. One that takes
+    /// too long, or has to make room for others, is given up.
+    pub(crate) async fn finish<T>(
+        mut self,
+        admit: impl FnOnce(NodeId) -> Result<T, Refusal>,
+    ) -> Result<(Established, T), WireError> {
+        let (address, latch) = (self.remote_address(), self.latch.clone());
+        let counters = Arc::clone(&self.counters);
+        let mut expired = self.begun.expired();
+        tokio::select! {
+            biased;
+            finished = self.finish_in_time(admit) => finished,
+            () = &mut expired => {
+                count(&counters.handshakes_expired);
+                latch.close();
+                Err(WireError::NoAnswer { address })
+            }
+        }
+    }
+
+    async fn finish_in_time<T>(
         self,
-        admit: impl FnOnce(NodeId) -> Result<(), Refusal>,
-    ) -> Result<Established, WireError> {
+        admit: impl FnOnce(NodeId) -> Result<T, Refusal>,
+    ) -> Result<(Established, T), WireError> {
         let address = self.remote_address();
         let lost = |error| WireError::connection(address, &error);
         let connection = self.connecting.await.map_err(lost)?;
@@ -101,11 +138,14 @@ impl Incoming {
         } else {
             Err(Refusal::NotAccepting)
         };
-        if let Err(refusal) = admitted {
-            self.latch.close();
-            connection.close(VarInt::from_u32(refusal.wire_code()), b"");
-            return Err(WireError::Refused(refusal));
-        }
+        let admitted = match admitted {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                self.latch.close();
+                connection.close(VarInt::from_u32(refusal.wire_code()), b"");
+                return Err(WireError::Refused(refusal));
+            }
+        };
         let mut stream = connection.open_uni().await.map_err(lost)?;
         let sent = async {
             stream.write_all(peer.final_confirm.as_bytes()).await.is_ok() && stream.finish().is_ok()
@@ -114,7 +154,8 @@ impl Incoming {
             let error = connection.close_reason();
             return Err(error.map_or(WireError::Closed, lost));
         }
-        Ok(established(connection, peer, false, self.started, self.latch))
+        let session = established(connection, peer, false, self.started, self.latch, self.credit);
+        Ok((session, admitted))
     }
 }
 
@@ -124,6 +165,7 @@ pub(super) async fn confirm(
     started: Instant,
     latch: CloseLatch,
     clock: &Clock,
+    credit: Credit,
 ) -> Result<Established, WireError> {
     let address = connecting.remote_address();
     let lost = |error| WireError::connection(address, &error);
@@ -143,7 +185,7 @@ pub(super) async fn confirm(
     if let Some(time) = peer.time {
         clock.learn(time);
     }
-    Ok(established(connection, peer, true, started, latch))
+    Ok(established(connection, peer, true, started, latch, credit))
 }
 
 fn peer_info(connection: &Connection) -> Result<PeerInfo, WireError> {
@@ -157,8 +199,10 @@ fn established(
     initiator: bool,
     started: Instant,
     latch: CloseLatch,
+    credit: Credit,
 ) -> Established {
-    tokio::spawn(window::grow(connection.clone(), Arc::clone(&peer.meter)));
+    let Credit { first, growth } = credit;
+    tokio::spawn(window::grow(connection.clone(), Arc::clone(&peer.meter), first, growth));
     tokio::spawn(rekey::update(connection.clone(), peer.meter, rekey::BYTES, rekey::AGE));
     let [a, b, c, d, e, f, g, h, ..] = *peer.session_id.as_bytes();
     Established {

@@ -5,13 +5,14 @@
 //! | binding, connecting, accepting | `endpoint`, `established` |
 //! | the handshake and its messages | `handshake`, `messages`, `resolver` |
 //! | keys of packets | `schedule`, `protection` |
-//! | who is let in | `knock`, `clock`, `replay`, `knock_log`, `gate` |
+//! | who is let in | `knock`, `doorkeeper`, `clock`, `replay`, `knock_log`, `gate` |
 //! | what the engine sees of it | `adapter` |
 //! | what the network sees of it | `socket`, `opaque`, `mask`, `runtime` |
 //! | settings and their growth | `transport`, `window`, `rekey`, `meter`, `urgency` |
 
 mod adapter;
 mod clock;
+mod doorkeeper;
 mod endpoint;
 mod error;
 mod established;
@@ -47,5 +48,5 @@ pub(crate) use established::{Established, Exporter, Incoming};
 pub use handshake::HandshakeError;
 pub(crate) use mask::Masks;
 pub use stats::WireStats;
-pub(crate) use transport::{MIN_MTU, STREAMS};
+pub(crate) use transport::{ETHERNET_MTU, MIN_MTU, STREAMS};
 pub(crate) use urgency::CloseLatch;

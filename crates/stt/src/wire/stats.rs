@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::limits::Shut;
+
 /// Defines the counters and their snapshot alike.
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -53,12 +55,28 @@ counters! {
     dropped_replayed,
     /// Knocks of members dropped because they carry no time, and no more of those are let in.
     dropped_timeless,
+    /// Knocks of members dropped because their address began too many handshakes lately.
+    dropped_too_often,
+    /// Knocks of members dropped because there are too many unfinished handshakes.
+    dropped_crowded,
     /// First flights of members dropped because they did not verify.
     dropped_tampered,
     /// Used knocks that could not be written to their log.
     knock_log_errors,
     /// Handshakes that failed after a genuine knock.
     handshakes_failed,
+    /// Handshakes of members that were not finished in time, or gave way to others.
+    handshakes_expired,
+}
+
+impl Counters {
+    /// The counter of knocks that the door was shut to.
+    pub(crate) const fn shut(&self, why: Shut) -> &AtomicU64 {
+        match why {
+            Shut::TooOften => &self.dropped_too_often,
+            Shut::Crowded => &self.dropped_crowded,
+        }
+    }
 }
 
 /// Adds one.

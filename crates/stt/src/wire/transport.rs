@@ -17,10 +17,8 @@ use crate::{
 /// Streams that a peer may have open towards us, at first and once it has shown that it needs many.
 /// The engine keeps room for all of them: 1,024 would make 48 KiB of every idle session.
 pub(crate) const STREAMS: (u32, u32) = (64, 1024);
-/// Datagrams of an application that wait to be read or sent.
-const DATAGRAM_BUFFER: usize = 4 << 20;
 /// What Ethernet carries with IPv6 and some tunnel around it (the engine's own default).
-const ETHERNET_MTU: u16 = 1452;
+pub(crate) const ETHERNET_MTU: u16 = 1452;
 /// What a loopback interface of 65,536 bytes carries over IPv4 (limited by IP) and over IPv6.
 const LOOPBACK_MTU: (u16, u16) = (65_507, 65_488);
 /// Whether the loopback interface is as wide as that, as far as the system tells.
@@ -43,6 +41,12 @@ pub(crate) struct Timing {
     pub(crate) idle_timeout: Duration,
     /// Bound of the path MTU instead of what the kind of interface carries.
     pub(crate) max_mtu: Option<u16>,
+    /// Bytes of datagrams of an application that wait to be read, or to be sent.
+    pub(crate) datagram_buffer: usize,
+    /// Bytes that may be sent and not acknowledged, at first.
+    pub(crate) send_window: u64,
+    /// Bytes that the peer may send before it heard of credit.
+    pub(crate) first_window: u32,
 }
 
 /// The settings of one connection to `peer`, which is closed through `latch`.
@@ -66,8 +70,10 @@ pub(crate) fn config(timing: Timing, peer: IpAddr, latch: &CloseLatch) -> Transp
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .max_concurrent_uni_streams(VarInt::from_u32(STREAMS.0))
-        .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER))
-        .datagram_send_buffer_size(DATAGRAM_BUFFER)
+        .datagram_receive_buffer_size(Some(timing.datagram_buffer))
+        .datagram_send_buffer_size(timing.datagram_buffer)
+        .send_window(timing.send_window)
+        .receive_window(VarInt::from_u32(timing.first_window))
         .initial_mtu(first)
         // A search that may find nothing would only send probes.
         .mtu_discovery_config((upper > MIN_MTU).then_some(mtu))

@@ -1,7 +1,10 @@
 //! What the tests over real sockets share.
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod relay;
+
+pub(crate) use relay::Relay;
 use stt::{Mode, Node, NodeBuilder, Session, SharedSeed};
 
 /// A random seed, which needs no stretch.

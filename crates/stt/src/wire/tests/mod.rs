@@ -36,6 +36,8 @@ fn config(seed: SharedSeed) -> WireConfig {
         listens: vec!["10.1.2.3:4".parse().unwrap()],
         seed_stagger: Duration::from_millis(20),
         offer: None,
+        limits: crate::limits::Limits::default(),
+        tls_roots: crate::route::Roots::default(),
     }
 }
 
@@ -55,7 +57,7 @@ async fn accept_one(
     wire: &Wire,
     admit: impl FnOnce(NodeId) -> Result<(), Refusal>,
 ) -> Result<Established, WireError> {
-    wire.accept().await.unwrap().finish(admit).await
+    Ok(wire.accept().await.unwrap().finish(admit).await?.0)
 }
 
 #[tokio::test]

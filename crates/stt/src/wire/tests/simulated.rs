@@ -26,6 +26,9 @@ const TIMING: Timing = Timing {
     heartbeat: Duration::from_secs(30),
     idle_timeout: Duration::from_secs(120),
     max_mtu: Some(1452),
+    datagram_buffer: 4 << 20,
+    send_window: crate::congestion::SEND_WINDOW,
+    first_window: crate::congestion::ReceiveWindow::FIRST,
 };
 
 /// What the network does to datagrams, each with its probability.

@@ -1,0 +1,169 @@
+//! Bytes that arrived and nobody took, of all sessions of a node together.
+//!
+//! While there is room, every stream may fill its own window. Once the node's room is used up, the
+//! sessions that hold more than an equal share are not read from, so that QUIC's flow control stops
+//! their senders; those that hold less go on as if nothing were.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+};
+
+use tokio::sync::Notify;
+
+/// The unread bytes of a node.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    limit: u64,
+    total: AtomicU64,
+    sessions: AtomicU64,
+    /// Readers that wait for room.
+    waiting: AtomicUsize,
+    room: Notify,
+}
+
+/// The unread bytes of one session, counted in those of its node.
+#[derive(Debug)]
+pub(crate) struct Held {
+    node: Arc<Unread>,
+    bytes: AtomicU64,
+}
+
+impl Unread {
+    /// A node that may hold `limit` bytes.
+    pub(crate) const fn new(limit: u64) -> Self {
+        Self {
+            limit,
+            total: AtomicU64::new(0),
+            sessions: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            room: Notify::const_new(),
+        }
+    }
+
+    /// Unread bytes of all sessions.
+    pub(crate) fn total(&self) -> u64 {
+        self.total.load(Relaxed)
+    }
+}
+
+impl Held {
+    /// A new session that holds nothing.
+    pub(crate) fn new(node: Arc<Unread>) -> Self {
+        node.sessions.fetch_add(1, Relaxed);
+        Self { node, bytes: AtomicU64::new(0) }
+    }
+
+    /// That of a test, without bounds.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn boundless() -> Arc<Self> {
+        Arc::new(Self::new(Arc::new(Unread::new(u64::MAX))))
+    }
+
+    /// `bytes` arrived.
+    pub(crate) fn add(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Relaxed);
+        self.node.total.fetch_add(bytes, Relaxed);
+    }
+
+    /// `bytes` were taken or thrown away.
+    pub(crate) fn remove(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Relaxed);
+        self.node.total.fetch_sub(bytes, Relaxed);
+        if self.node.waiting.load(Relaxed) > 0 && !self.must_wait() {
+            self.node.room.notify_waiters();
+        }
+    }
+
+    /// Whether nothing more should be read for this session now.
+    pub(crate) fn must_wait(&self) -> bool {
+        if self.node.total.load(Relaxed) <= self.node.limit {
+            return false;
+        }
+        let share = self.node.limit / self.node.sessions.load(Relaxed).max(1);
+        self.bytes.load(Relaxed) > share
+    }
+
+    /// Waits until more may be read.
+    pub(crate) async fn room(&self) {
+        while self.must_wait() {
+            self.node.waiting.fetch_add(1, Relaxed);
+            let leave = Leave(&self.node);
+            let room = self.node.room.notified();
+            let mut room = std::pin::pin!(room);
+            room.as_mut().enable();
+            // It may have come between the two.
+            if !self.must_wait() {
+                return;
+            }
+            room.await;
+            drop(leave);
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let left = *self.bytes.get_mut();
+        self.node.total.fetch_sub(left, Relaxed);
+        self.node.sessions.fetch_sub(1, Relaxed);
+        if self.node.waiting.load(Relaxed) > 0 {
+            self.node.room.notify_waiters();
+        }
+    }
+}
+
+/// Somebody who waits, until dropped.
+struct Leave<'a>(&'a Unread);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_holds_more_than_a_share_waits() {
+        let node = Arc::new(Unread::new(1_000));
+        let [greedy, modest] = [(); 2].map(|()| Held::new(Arc::clone(&node)));
+        greedy.add(1_000);
+        assert!(!greedy.must_wait(), "it was alone, and there was room");
+        modest.add(400);
+        assert!(greedy.must_wait());
+        assert!(!modest.must_wait());
+        modest.add(101);
+        assert!(modest.must_wait());
+        greedy.remove(600);
+        assert!(!greedy.must_wait() && !modest.must_wait());
+        drop(greedy);
+        assert_eq!(node.total(), 501);
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_told_of_room_and_of_sessions_that_end() {
+        let node = Arc::new(Unread::new(10));
+        let [a, b] = [(); 2].map(|()| Arc::new(Held::new(Arc::clone(&node))));
+        let wait = |held: &Arc<Held>| {
+            let held = Arc::clone(held);
+            tokio::spawn(async move { held.room().await })
+        };
+        a.add(8);
+        b.add(8);
+        let waiting = wait(&a);
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        b.remove(6);
+        waiting.await.unwrap();
+        b.add(6);
+        let waiting = wait(&a);
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(b);
+        waiting.await.unwrap();
+        assert_eq!(node.waiting.load(Relaxed), 0);
+    }
+}

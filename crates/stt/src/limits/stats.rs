@@ -1,0 +1,51 @@
+//! What limits did.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// What the limits of a node refused or held up, since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LimitStats {
+    /// Sessions refused because the node has as many as it may.
+    pub sessions_refused: u64,
+    /// Streams of peers refused because their session has as many as it may.
+    pub streams_refused: u64,
+    /// How often a session was not read from because the node holds as many unread bytes as it may
+    /// and the session more than its share.
+    pub reads_held_up: u64,
+    /// How often a session could not have a larger send window because the node has as many
+    /// unacknowledged bytes as it may.
+    pub send_windows_held_down: u64,
+    /// Bytes that arrived and nobody took, at this moment.
+    pub unread_bytes: u64,
+    /// Handshakes that are not finished, at this moment.
+    pub half_open: usize,
+}
+
+/// The counters among them.
+#[derive(Debug, Default)]
+pub(crate) struct LimitCounters {
+    pub(crate) sessions_refused: AtomicU64,
+    pub(crate) streams_refused: AtomicU64,
+    pub(crate) reads_held_up: AtomicU64,
+    pub(crate) send_windows_held_down: AtomicU64,
+}
+
+impl LimitCounters {
+    /// The counters, and what there is at this moment.
+    pub(crate) fn snapshot(&self, unread_bytes: u64, half_open: usize) -> LimitStats {
+        LimitStats {
+            sessions_refused: self.sessions_refused.load(Relaxed),
+            streams_refused: self.streams_refused.load(Relaxed),
+            reads_held_up: self.reads_held_up.load(Relaxed),
+            send_windows_held_down: self.send_windows_held_down.load(Relaxed),
+            unread_bytes,
+            half_open,
+        }
+    }
+}
+
+/// Adds one.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Relaxed);
+}
