@@ -37,6 +37,8 @@ mod recent;
 mod route;
 mod seed;
 mod session;
+#[cfg(test)]
+mod simulated;
 mod stream;
 pub mod transfer;
 mod unwind;

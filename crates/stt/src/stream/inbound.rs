@@ -6,11 +6,11 @@
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{
     StreamError,
@@ -194,8 +194,9 @@ impl Inbound {
     /// Raises the limit if half the window was used up.
     pub(crate) fn raise(&self, round_trip: Duration, spare: u64) -> Option<Raise> {
         let mut state = self.lock();
-        (state.end.is_none() && state.credit.consume(0))
-            .then(|| Raise { limit: state.credit.raise(Instant::now(), round_trip, spare) })
+        (state.end.is_none() && state.credit.consume(0)).then(|| Raise {
+            limit: state.credit.raise(Instant::now().into_std(), round_trip, spare),
+        })
     }
 
     /// Waits until [`Self::take_message`] or [`Self::take_raw`] may say something new.

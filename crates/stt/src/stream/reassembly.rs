@@ -8,6 +8,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Buf, Bytes};
 
+/// A piece behind a hole that is shorter than this is copied. It would hold the whole buffer that it
+/// arrived in, up to 64 KiB: a peer that sends one byte of each would take far more than its credit.
+const COPIED_BELOW: usize = 16 << 10;
+
 /// Puts pieces of one stream back in order. Overlaps and repeats are harmless.
 #[derive(Debug, Default)]
 pub(crate) struct Reassembly {
@@ -41,6 +45,9 @@ impl Reassembly {
     /// Keeps what of the piece is new, cut at the pieces already there.
     fn insert_waiting(&mut self, mut offset: u64, mut bytes: Bytes) {
         skip_to(&mut offset, &mut bytes, self.next);
+        if offset > self.next && bytes.len() < COPIED_BELOW {
+            bytes = Bytes::copy_from_slice(&bytes);
+        }
         if let Some((start, before)) = self.waiting.range(..=offset).next_back() {
             let end = end_of(*start, before);
             skip_to(&mut offset, &mut bytes, end);
@@ -184,6 +191,17 @@ mod tests {
         }
         assert!(reassembly.waiting.is_empty());
         assert_eq!(drain(&mut reassembly), data);
+    }
+
+    #[test]
+    fn a_short_piece_behind_a_hole_does_not_hold_its_datagram() {
+        let datagram = Bytes::from(vec![7; 65_000]);
+        let mut reassembly = Reassembly::default();
+        reassembly.insert(5, datagram.slice(..100));
+        assert!(datagram.is_unique());
+        // A long one is not copied, and what is in order leaves as it came.
+        reassembly.insert(1_000, datagram.slice(..COPIED_BELOW));
+        assert!(!datagram.is_unique());
     }
 
     proptest! {

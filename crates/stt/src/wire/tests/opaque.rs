@@ -90,3 +90,65 @@ async fn a_hundred_thousand_datagrams_are_noise() {
     assert!(handshakes.len() + bulk.len() > 100_000, "{} {}", handshakes.len(), bulk.len());
     assert_noise(&bulk);
 }
+
+/// A client that moves keeps its session's connection ids; masked, they look new every time. So
+/// whoever sees it at both addresses finds nothing that both have in common.
+#[tokio::test]
+async fn no_connection_id_repeats_in_clear_when_an_address_changes() {
+    let (alice, _) = wire(seed(1));
+    let (bob, _) = wire(seed(1));
+    let relay = Relay::before(bob.local_addr()).await;
+    let (there, here) = session(&alice, &bob, relay.address()).await;
+    let talk = async || {
+        let mut stream = there.connection.open_uni().await.unwrap();
+        stream.write_all(&[7; 5000]).await.unwrap();
+        stream.finish().unwrap();
+        let mut stream = here.connection.accept_uni().await.unwrap();
+        assert_eq!(stream.read_to_end(5000).await.unwrap().len(), 5000);
+    };
+    for _ in 0..50 {
+        talk().await;
+    }
+    let before = relay.seen().len();
+    relay.move_client().await;
+    // What the other side makes of a new address is the routes' business; what is sent is what it
+    // shows.
+    let mut stream = there.connection.open_uni().await.unwrap();
+    while relay.seen().len() < before + 50 {
+        stream.write_all(&[7; 1000]).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let seen = relay.seen();
+    let (first, second) = seen.split_at(before);
+    let masks = Masks::new(&Key::from_bytes([1; 32]));
+    for to_node in [true, false] {
+        let of = |side: &[super::relay::Seen]| -> Vec<Vec<u8>> {
+            let side = side.iter().filter(|seen| seen.to_node == to_node);
+            side.map(|seen| seen.bytes.clone()).filter(|bytes| bytes.len() >= 25).collect()
+        };
+        let (first, second) = (of(first), of(second));
+        // Without the mask the same id is in many of them.
+        let id = |datagram: &Vec<u8>| {
+            let mut datagram = datagram.clone();
+            masks.short(&mut datagram);
+            <[u8; 8]>::try_from(&datagram[1..9]).unwrap()
+        };
+        let ids: Vec<_> = first.iter().map(id).collect();
+        let most = ids.iter().map(|id| ids.iter().filter(|other| *other == id).count()).max();
+        assert!(most.unwrap() > 10, "{most:?}");
+        // With it no run of 8 bytes occurs twice, in whichever place, before or after.
+        let mut runs = std::collections::HashMap::new();
+        for (number, datagram) in first.iter().chain(&second).enumerate() {
+            for run in datagram.windows(8).take(64) {
+                let other = *runs.entry(run.to_vec()).or_insert(number);
+                assert!(
+                    other == number,
+                    "datagrams {other} and {number} have {run:02x?} in common"
+                );
+            }
+        }
+        if to_node {
+            assert!(second.iter().map(id).any(|after| ids.contains(&after)), "the id moved along");
+        }
+    }
+}

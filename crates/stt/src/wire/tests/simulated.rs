@@ -12,14 +12,17 @@ use quinn_proto::{
 };
 
 use super::*;
-use crate::wire::{
-    adapter::{self, Acceptor, PeerInfo},
-    endpoint::{client_config, endpoint_config, server_config, suites},
-    gate::{Gate, GateConfig},
-    opaque::{IdMark, Inbound, Opaque},
-    stats::Counters,
-    transport::Timing,
-    urgency::CloseLatch,
+use crate::{
+    simulated::Weather,
+    wire::{
+        adapter::{self, Acceptor, PeerInfo},
+        endpoint::{client_config, endpoint_config, server_config, suites},
+        gate::{Gate, GateConfig},
+        opaque::{IdMark, Inbound, Opaque},
+        stats::Counters,
+        transport::Timing,
+        urgency::CloseLatch,
+    },
 };
 
 const TIMING: Timing = Timing {
@@ -30,18 +33,6 @@ const TIMING: Timing = Timing {
     send_window: crate::congestion::SEND_WINDOW,
     first_window: crate::congestion::ReceiveWindow::FIRST,
 };
-
-/// What the network does to datagrams, each with its probability.
-#[derive(Clone, Copy)]
-struct Weather {
-    loss: f64,
-    repeated: f64,
-    changed: f64,
-    /// Shortest and longest way, in milliseconds: what differs comes out of order.
-    delay: (u64, u64),
-    /// Nothing gets through in this time, in milliseconds after the start.
-    hole: (u64, u64),
-}
 
 struct Network {
     weather: Weather,
@@ -55,20 +46,9 @@ struct Network {
 
 impl Network {
     fn send(&mut self, to: usize, datagram: &[u8]) {
-        let Weather { loss, repeated, changed, delay, hole } = self.weather;
-        let since = u64::try_from((self.now - self.start).as_millis()).unwrap();
-        let copies = 1 + u64::from(self.random.f64() < repeated);
-        for _ in 0..copies {
-            if (hole.0..hole.1).contains(&since) || self.random.f64() < loss {
-                continue;
-            }
-            let mut datagram = datagram.to_vec();
-            if self.random.f64() < changed {
-                let at = self.random.usize(..datagram.len());
-                datagram[at] ^= 1 << self.random.u8(..8);
-            }
+        let since = self.now - self.start;
+        for (delay, datagram) in self.weather.carry(&mut self.random, since, datagram) {
             self.sent += 1;
-            let delay = Duration::from_millis(self.random.u64(delay.0..=delay.1));
             self.under_way.insert((self.now + delay, self.sent), (to, datagram));
         }
     }
@@ -268,18 +248,15 @@ fn all_complete(weather: Weather, seeds: std::ops::Range<u64>) {
     assert!(failed.is_empty(), "seeds {failed:?}");
 }
 
-const CALM: Weather =
-    Weather { loss: 0.0, repeated: 0.0, changed: 0.0, delay: (10, 10), hole: (0, 0) };
-
 #[test]
 fn without_loss_a_handshake_takes_two_round_trips() {
     // HELLO, RESPONSE, AUTH_PROOF, FINAL: four ways of 10 ms.
-    assert_eq!(handshake(CALM, 0), Some(Duration::from_millis(40)));
+    assert_eq!(handshake(Weather::CALM, 0), Some(Duration::from_millis(40)));
 }
 
 #[test]
 fn three_hundred_of_three_hundred_complete_at_thirty_percent_loss() {
-    all_complete(Weather { loss: 0.3, ..CALM }, 0..300);
+    all_complete(Weather { loss: 0.3, ..Weather::CALM }, 0..300);
 }
 
 #[test]
@@ -291,6 +268,6 @@ fn changed_repeated_and_reordered_datagrams_do_no_harm() {
 #[test]
 fn a_path_that_is_dead_for_a_while_is_waited_for() {
     for hole in [(0, 3000), (15, 2000), (25, 4000), (35, 5000)] {
-        all_complete(Weather { loss: 0.05, hole, ..CALM }, 2000..2010);
+        all_complete(Weather { loss: 0.05, hole, ..Weather::CALM }, 2000..2010);
     }
 }

@@ -1,0 +1,16 @@
+//! Whole nodes in a simulated network, on a clock that nobody waits for: the runtime's own, which
+//! jumps to the next thing to happen as soon as all tasks wait (`start_paused`). Only for tests.
+//!
+//! | look for | in |
+//! |---|---|
+//! | what the network does | `weather` |
+//! | the sockets of a world | `world` |
+//! | streams in bad weather | `streams` |
+//! | what an engine like ours falls into | `traps` |
+
+mod streams;
+mod traps;
+mod weather;
+mod world;
+
+pub(crate) use weather::Weather;

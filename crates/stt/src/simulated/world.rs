@@ -1,0 +1,202 @@
+//! A network of sockets, each of them a node's.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    io::{self, IoSliceMut},
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use quinn::{AsyncUdpSocket, UdpPoller};
+use quinn_udp::{RecvMeta, Transmit};
+use stc::Key;
+use tokio::time::{Instant, Sleep};
+
+use super::Weather;
+use crate::{Mode, Node, Session, SharedSeed, wire::Wire};
+
+/// Decides over a datagram of so many bytes before the weather does: whether it gets through.
+type Rule = Box<dyn FnMut(usize) -> bool + Send>;
+
+/// Everything between the nodes.
+#[derive(Clone)]
+pub(super) struct World(Arc<Mutex<State>>);
+
+struct State {
+    weather: Weather,
+    random: fastrand::Rng,
+    start: Instant,
+    rule: Option<Rule>,
+    /// How often the system has no room for a call.
+    full: f64,
+    sent: u64,
+    inboxes: HashMap<SocketAddr, Inbox>,
+}
+
+/// What is under way to one socket, by arrival, and who waits for it.
+#[derive(Default)]
+struct Inbox {
+    under_way: BTreeMap<(Instant, u64), (SocketAddr, Vec<u8>)>,
+    waker: Option<Waker>,
+}
+
+impl World {
+    pub(super) fn new(weather: Weather, seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            weather,
+            random: fastrand::Rng::with_seed(seed),
+            start: Instant::now(),
+            rule: None,
+            full: 0.0,
+            sent: 0,
+            inboxes: HashMap::new(),
+        })))
+    }
+
+    /// From now on the weather is that, counted from now.
+    pub(super) fn turn(&self, weather: Weather) {
+        let mut state = self.0.lock().unwrap();
+        state.weather = weather;
+        state.start = Instant::now();
+    }
+
+    /// From now on this decides first.
+    pub(super) fn rule(&self, rule: impl FnMut(usize) -> bool + Send + 'static) {
+        self.0.lock().unwrap().rule = Some(Box::new(rule));
+    }
+
+    /// How often a send finds the system's buffer full, from 0 to 1.
+    pub(super) fn full(&self, share: f64) {
+        self.0.lock().unwrap().full = share;
+    }
+
+    /// A node of this world at 10.0.0.`host`.
+    pub(super) async fn node(&self, host: u8, mode: Mode) -> Node {
+        let address = SocketAddr::from(([10, 0, 0, host], 1));
+        self.0.lock().unwrap().inboxes.insert(address, Inbox::default());
+        let socket = Arc::new(Socket { world: self.clone(), address, sleep: Mutex::new(None) });
+        Node::builder(SharedSeed::from_key(Key::from_bytes([1; 32])))
+            .host(address.ip().to_string())
+            .port(address.port())
+            .start_over(mode, |config| Wire::over(config, || Ok(socket)))
+            .await
+            .unwrap()
+    }
+
+    /// Two nodes with a session, as each of them sees it: server, client, server's, client's.
+    pub(super) async fn session(&self) -> (Node, Node, Session, Session) {
+        let server = self.node(1, Mode::Server).await;
+        let client = self.node(2, Mode::Client).await;
+        let patience = Duration::from_secs(100);
+        let ours = client.connect_to("10.0.0.1:1", None, patience).await.unwrap();
+        let theirs = server.accept().await.unwrap();
+        (server, client, theirs, ours)
+    }
+}
+
+struct Socket {
+    world: World,
+    address: SocketAddr,
+    sleep: Mutex<Option<Pin<Box<Sleep>>>>,
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Socket({})", self.address)
+    }
+}
+
+/// There is always room, as far as the system says beforehand.
+#[derive(Debug)]
+struct Room;
+
+impl UdpPoller for Room {
+    fn poll_writable(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncUdpSocket for Socket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Box::pin(Room)
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let now = Instant::now();
+        let mut state = self.world.0.lock().unwrap();
+        let State { weather, random, start, rule, full, sent, inboxes } = &mut *state;
+        if random.f64() < *full {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let Some(inbox) = inboxes.get_mut(&transmit.destination) else { return Ok(()) };
+        let size = transmit.segment_size.unwrap_or(transmit.contents.len());
+        for datagram in transmit.contents.chunks(size) {
+            if rule.as_mut().is_some_and(|rule| !rule(datagram.len())) {
+                continue;
+            }
+            for (delay, datagram) in weather.carry(random, now - *start, datagram) {
+                *sent += 1;
+                inbox.under_way.insert((now + delay, *sent), (self.address, datagram));
+            }
+        }
+        if let Some(waker) = inbox.waker.take() {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        metas: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let now = Instant::now();
+            let next = {
+                let mut state = self.world.0.lock().unwrap();
+                let inbox = state.inboxes.get_mut(&self.address).unwrap();
+                let mut filled = 0;
+                for (buffer, meta) in buffers.iter_mut().zip(metas.iter_mut()) {
+                    let Some(entry) = inbox.under_way.first_entry() else { break };
+                    if entry.key().0 > now {
+                        break;
+                    }
+                    let (from, datagram) = entry.remove();
+                    buffer[..datagram.len()].copy_from_slice(&datagram);
+                    *meta = RecvMeta::default();
+                    (meta.addr, meta.len, meta.stride) = (from, datagram.len(), datagram.len());
+                    filled += 1;
+                }
+                if filled > 0 {
+                    return Poll::Ready(Ok(filled));
+                }
+                inbox.waker = Some(cx.waker().clone());
+                inbox.under_way.first_key_value().map(|((at, _), _)| *at)
+            };
+            let Some(next) = next else { return Poll::Pending };
+            let mut sleep = self.sleep.lock().unwrap();
+            let sleep = sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));
+            sleep.as_mut().reset(next);
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.address)
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        10
+    }
+
+    fn may_fragment(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,153 @@
+//! Datagrams that the system gathered into one buffer: the engine takes only equal ones, and those
+//! with long headers shrink when their mask comes off.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IoSliceMut},
+    pin::Pin,
+    sync::Mutex,
+    task::{Context, Poll},
+};
+
+use quinn::{AsyncUdpSocket, UdpPoller};
+use quinn_udp::{RecvMeta, Transmit};
+
+use super::*;
+use crate::wire::{
+    adapter::QUIC_VERSION,
+    opaque::{IdMark, Opaque},
+    socket::SilentSocket,
+    stats::Counters,
+};
+
+/// Gives out what was put in, one buffer at a time: bytes, and size of each datagram in them.
+#[derive(Debug, Default)]
+struct System(Mutex<VecDeque<(Vec<u8>, usize)>>);
+
+impl AsyncUdpSocket for System {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        panic!("not asked for")
+    }
+
+    fn try_send(&self, _: &Transmit<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn poll_recv(
+        &self,
+        _: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        metas: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let Some((bytes, stride)) = self.0.lock().unwrap().pop_front() else {
+            return Poll::Pending;
+        };
+        buffers[0][..bytes.len()].copy_from_slice(&bytes);
+        metas[0] = RecvMeta::default();
+        (metas[0].len, metas[0].stride) = (bytes.len(), stride);
+        Poll::Ready(Ok(1))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(SocketAddr::from(([127, 0, 0, 1], 1)))
+    }
+}
+
+/// Datagrams as the engine gets them, until there are none.
+fn received(socket: &SilentSocket) -> Vec<Vec<u8>> {
+    let (mut buffers, mut all) = (vec![vec![0; 65_536]; 4], Vec::new());
+    let mut metas = [RecvMeta::default(); 4];
+    loop {
+        let mut slices: Vec<_> = buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
+        let waker = std::task::Waker::noop();
+        let polled = socket.poll_recv(&mut Context::from_waker(waker), &mut slices, &mut metas);
+        let Poll::Ready(Ok(filled)) = polled else { return all };
+        for (slice, meta) in slices.iter().zip(&metas).take(filled) {
+            all.extend(slice[..meta.len].chunks(meta.stride.max(1)).map(<[u8]>::to_vec));
+        }
+    }
+}
+
+struct Sealed {
+    masks: Masks,
+    ids: IdMark,
+}
+
+impl Sealed {
+    /// A short header for us with its mask, and without.
+    fn short(&self, number: u8, length: usize) -> (Vec<u8>, Vec<u8>) {
+        let mut packet = vec![number; length];
+        packet[0] = 0x41;
+        packet[1..9].copy_from_slice(&self.ids.id([number; 4]));
+        let plain = packet.clone();
+        assert!(self.masks.short(&mut packet));
+        (packet, plain)
+    }
+
+    fn long(&self, number: u8, length: usize, masked: usize) -> (Vec<u8>, Vec<u8>) {
+        let mut plain = vec![number; length];
+        plain[0] = 0xe0;
+        plain[1..5].copy_from_slice(&QUIC_VERSION.to_be_bytes());
+        plain[5] = 8;
+        let mut packet = Vec::new();
+        assert!(self.masks.seal_long(&plain, &vec![0; masked - length - 2], &mut packet));
+        (packet, plain)
+    }
+}
+
+fn socket() -> (Arc<System>, SilentSocket, Sealed, Arc<Counters>) {
+    let (system, counters) = (Arc::new(System::default()), Arc::new(Counters::default()));
+    let ids = IdMark::new([1; 16]);
+    let opaque = Opaque::new(Arc::new(Keyring::from(seed(1))), ids);
+    let udp: Arc<dyn AsyncUdpSocket> = Arc::<System>::clone(&system);
+    let socket = SilentSocket::new(udp, opaque, Arc::clone(&counters));
+    (system, socket, Sealed { masks: Masks::new(&Key::from_bytes([1; 32])), ids }, counters)
+}
+
+#[test]
+fn a_batch_of_long_and_short_datagrams_and_noise_comes_apart_right() {
+    let (system, socket, sealed, counters) = socket();
+    let datagrams = [
+        sealed.short(1, 1200),
+        sealed.long(2, 700, 1200),
+        (vec![9; 1200], vec![]),
+        sealed.long(3, 1198, 1200),
+        sealed.short(4, 1200),
+        // The last one of a batch may be shorter than the others.
+        sealed.short(5, 300),
+    ];
+    let batch = datagrams.iter().flat_map(|(masked, _)| masked.clone()).collect();
+    system.0.lock().unwrap().push_back((batch, 1200));
+    let mut got = received(&socket);
+    got.sort();
+    let mut expected: Vec<_> =
+        datagrams.into_iter().map(|(_, plain)| plain).filter(|plain| !plain.is_empty()).collect();
+    expected.sort();
+    assert!(got == expected);
+    let stats = counters.snapshot();
+    assert_eq!((stats.datagrams_received, stats.dropped_unknown), (6, 1));
+}
+
+#[test]
+fn a_batch_whose_last_one_is_long_and_short_ones_alone_come_through() {
+    let (system, socket, sealed, _) = socket();
+    let (short, long) = (sealed.short(1, 1000), sealed.long(2, 500, 900));
+    let alone = sealed.long(3, 400, 1232);
+    let batch = [short.0, long.0].concat();
+    system.0.lock().unwrap().extend([(batch, 1000), (alone.0, 1232)]);
+    let mut got = received(&socket);
+    got.sort();
+    let mut expected = [short.1, long.1, alone.1];
+    expected.sort();
+    assert!(got == expected);
+}
+
+/// What waits aside is bounded, whatever is gathered.
+#[test]
+fn a_flood_of_gathered_long_datagrams_takes_no_more_room_than_there_is() {
+    let (system, socket, sealed, _) = socket();
+    let (long, _) = sealed.long(1, 100, 128);
+    let batch = long.repeat(500);
+    system.0.lock().unwrap().push_back((batch, 128));
+    assert_eq!(received(&socket).len(), 256);
+}
