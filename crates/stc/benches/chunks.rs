@@ -35,7 +35,8 @@ fn seal(len: usize) {
     let mut place = Vec::with_capacity(len + 4096);
     let mut out = Vec::with_capacity(len + 4096);
     let mut counter = 0_u64;
-    let mut candidates: [Candidate<'_>; 5] = [
+    let mut counter_copied = 0_u64;
+    let mut candidates: [Candidate<'_>; 6] = [
         (
             "raw AES-256-GCM, in place",
             Box::new(|| {
@@ -45,6 +46,23 @@ fn seal(len: usize) {
                         let mut nonce = [0; 12];
                         nonce[4..].copy_from_slice(&counter.to_be_bytes());
                         black_box(raw.seal(nonce, &[0; 16], &mut raw_buffer).unwrap());
+                    }
+                })
+            }),
+        ),
+        (
+            "raw, copied into a new buffer",
+            Box::new(|| {
+                time(|| {
+                    for _ in 0..PER_RUN {
+                        counter_copied += 1;
+                        let mut nonce = [0; 12];
+                        nonce[4..].copy_from_slice(&counter_copied.to_be_bytes());
+                        let mut copy = Vec::with_capacity(len + 16);
+                        copy.extend_from_slice(&data);
+                        let tag = raw.seal(nonce, &[0; 16], &mut copy).unwrap();
+                        copy.extend_from_slice(&tag);
+                        black_box(copy);
                     }
                 })
             }),

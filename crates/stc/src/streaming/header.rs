@@ -106,6 +106,24 @@ impl ChunkHeader {
         data + pieces * TAG_LEN
     }
 
+    /// Bytes of plaintext in each piece but the last, at least 1.
+    fn piece_len(&self, data: usize) -> usize {
+        self.sub_chunk_len().map_or(data.max(1), |size| size as usize)
+    }
+
+    /// What is sealed on its own, in order; a chunk of no bytes is one empty piece.
+    pub(super) fn pieces<'a>(&self, data: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let empty = data.is_empty().then_some::<&[u8]>(&[]);
+        empty.into_iter().chain(data.chunks(self.piece_len(data.len())))
+    }
+
+    /// As [`Self::pieces`].
+    pub(super) fn pieces_mut<'a>(&self, data: &'a mut [u8]) -> impl Iterator<Item = &'a mut [u8]> {
+        let empty = data.is_empty().then_some::<&mut [u8]>(&mut []);
+        let size = self.piece_len(data.len());
+        empty.into_iter().chain(data.chunks_mut(size))
+    }
+
     /// The epoch: the upper 16 bits of the sequence.
     #[must_use]
     pub const fn epoch(&self) -> u16 {

@@ -87,6 +87,8 @@ pub struct StreamingContext {
     epochs: Epochs,
     /// Senders that are listened to; empty: all.
     only: HashSet<u64>,
+    /// Tags of the chunk that is being sealed: they stand behind all of its pieces.
+    tags: Vec<u8>,
     sealing: Meter,
     opening: Meter,
     forged: u64,
@@ -135,6 +137,7 @@ impl StreamingContext {
             config,
             depth,
             only: HashSet::new(),
+            tags: Vec::new(),
             sealing: Meter::default(),
             opening: Meter::default(),
             forged: 0,
@@ -182,10 +185,16 @@ impl StreamingContext {
     ) -> Result<ChunkHeader, StreamError> {
         let started = self.sealing.start();
         let header = self.sender.begin(&self.root, &self.config, data.len())?;
-        let at = out.len();
         out.reserve(header.sealed_len());
-        out.extend_from_slice(data);
-        self.seal_tail(&header, out, at)?;
+        self.tags.clear();
+        // Each piece is sealed while its copy is still in the nearest cache.
+        for (piece, index) in header.pieces(data).zip(0..) {
+            let at = out.len();
+            out.extend_from_slice(piece);
+            let copy = out.get_mut(at..).unwrap_or_default();
+            self.tags.extend_from_slice(&self.sender.seal(&header, index, copy)?);
+        }
+        out.extend_from_slice(&self.tags);
         self.sealing.stop(started, data.len());
         Ok(header)
     }
@@ -198,29 +207,13 @@ impl StreamingContext {
         let started = self.sealing.start();
         let len = data.len();
         let header = self.sender.begin(&self.root, &self.config, len)?;
-        self.seal_tail(&header, data, 0)?;
+        self.tags.clear();
+        for (piece, index) in header.pieces_mut(data).zip(0..) {
+            self.tags.extend_from_slice(&self.sender.seal(&header, index, piece)?);
+        }
+        data.extend_from_slice(&self.tags);
         self.sealing.stop(started, len);
         Ok(header)
-    }
-
-    /// Seals what `out` holds from `at` on, and appends the tags.
-    fn seal_tail(
-        &mut self,
-        header: &ChunkHeader,
-        out: &mut Vec<u8>,
-        at: usize,
-    ) -> Result<(), StreamError> {
-        out.resize(at + header.sealed_len(), 0);
-        let sealed = out.get_mut(at..).unwrap_or_default();
-        let (data, tags) =
-            sealed.split_at_mut_checked(header.data_length as usize).ok_or(StreamError::Header)?;
-        let size = header.sub_chunk_len().map_or(data.len().max(1), |size| size as usize);
-        let empty = data.is_empty().then_some::<&mut [u8]>(&mut []);
-        let pieces = empty.into_iter().chain(data.chunks_mut(size));
-        for ((piece, tag), index) in pieces.zip(tags.as_chunks_mut::<16>().0).zip(0_u32..) {
-            *tag = self.sender.seal(header, index, piece)?;
-        }
-        Ok(())
     }
 
     /// Opens a chunk.

@@ -41,11 +41,8 @@ pub(super) fn open_pieces(
     let associated = header.to_bytes();
     let (data, tags) =
         sealed.split_at_checked(header.data_length as usize).ok_or(StreamError::Header)?;
-    let size = header.sub_chunk_len().map_or(data.len().max(1), |size| size as usize);
-    let empty = data.is_empty().then_some::<&[u8]>(&[]);
-    let pieces = empty.into_iter().chain(data.chunks(size));
     // Zeroing a megabyte for a forgery would be work; each piece makes room for itself.
-    for ((piece, tag), index) in pieces.zip(tags.as_chunks::<16>().0).zip(0_u32..) {
+    for ((piece, tag), index) in header.pieces(data).zip(tags.as_chunks().0).zip(0..) {
         let at = out.len();
         out.resize(at + piece.len(), 0);
         let space = out.get_mut(at..).unwrap_or_default();
@@ -64,10 +61,7 @@ pub(super) fn open_pieces_in_place(
     let associated = header.to_bytes();
     let (data, tags) =
         chunk.split_at_mut_checked(header.data_length as usize).ok_or(StreamError::Header)?;
-    let size = header.sub_chunk_len().map_or(data.len().max(1), |size| size as usize);
-    let empty = data.is_empty().then_some::<&mut [u8]>(&mut []);
-    let pieces = empty.into_iter().chain(data.chunks_mut(size));
-    for ((piece, tag), index) in pieces.zip(tags.as_chunks::<16>().0).zip(0_u32..) {
+    for ((piece, tag), index) in header.pieces_mut(data).zip(tags.as_chunks().0).zip(0..) {
         key.open_beside_tag(chunk_nonce(header.sequence, index), &associated, piece, tag)
             .map_err(|_| StreamError::Forged)?;
     }
