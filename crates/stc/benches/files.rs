@@ -165,16 +165,17 @@ fn compare(folder: &Path, megabytes: usize) {
     let [plain, sealed, opened, ctr, gcm, aged] =
         [&plain, &sealed, &opened, &ctr, &gcm, &aged].map(PathBuf::as_path);
     type Make<'a> = Box<dyn Fn() -> Command + 'a>;
-    let mut candidates: Vec<(&str, Make<'_>)> = vec![
-        ("stc encrypt", Box::new(move || own("encrypt", plain, sealed))),
-        ("stc decrypt", Box::new(move || own("decrypt", sealed, opened))),
-        ("raw AES-256-GCM on all cores", Box::new(move || own("raw", plain, gcm))),
-        ("openssl enc -aes-256-ctr", Box::new(move || openssl("-e", plain, ctr))),
-        ("openssl enc -d -aes-256-ctr", Box::new(move || openssl("-d", ctr, opened))),
+    let mut candidates: Vec<(&str, &Path, Make<'_>)> = vec![
+        ("stc encrypt", sealed, Box::new(move || own("encrypt", plain, sealed))),
+        ("stc decrypt", opened, Box::new(move || own("decrypt", sealed, opened))),
+        ("raw AES-256-GCM on all cores", gcm, Box::new(move || own("raw", plain, gcm))),
+        ("openssl enc -aes-256-ctr", ctr, Box::new(move || openssl("-e", plain, ctr))),
+        ("openssl enc -d -aes-256-ctr", opened, Box::new(move || openssl("-d", ctr, opened))),
     ];
     if let Some((identity, recipient)) = &age {
         candidates.push((
             "age",
+            aged,
             Box::new(move || {
                 let mut command = Command::new("age");
                 command.args(["-r", recipient, "-o"]).arg(aged).arg(plain);
@@ -183,6 +184,7 @@ fn compare(folder: &Path, megabytes: usize) {
         ));
         candidates.push((
             "age -d",
+            opened,
             Box::new(move || {
                 let mut command = Command::new("age");
                 command.arg("-d").arg("-i").arg(identity).arg("-o").arg(opened).arg(aged);
@@ -190,11 +192,17 @@ fn compare(folder: &Path, megabytes: usize) {
             }),
         ));
     }
-    candidates.push(("a process that does nothing", Box::new(move || own("nothing", plain, gcm))));
+    let nothing = "a process that does nothing";
+    candidates.push((nothing, gcm, Box::new(move || own("nothing", plain, gcm))));
 
     let mut results = vec![(Vec::new(), 0); candidates.len()];
     for _ in 0..7 {
-        for ((_, make), (seconds, peak)) in candidates.iter().zip(&mut results) {
+        for ((_, output, make), (seconds, peak)) in candidates.iter().zip(&mut results) {
+            // Everybody writes a file that was not there: giving back an old one's memory takes
+            // as long as the work, and only some would do it while the clock runs.
+            let _ = fs::remove_file(output);
+            // Nor does anybody wait for what the one before left to be written.
+            let _ = Command::new("sync").status();
             if let Some((took, memory)) = run(make()) {
                 seconds.push(took);
                 *peak = memory.max(*peak);
@@ -202,7 +210,7 @@ fn compare(folder: &Path, megabytes: usize) {
         }
     }
     println!("\n{megabytes} MB in {}", folder.parent().unwrap().display());
-    for ((name, _), (seconds, peak)) in candidates.iter().zip(results) {
+    for ((name, ..), (seconds, peak)) in candidates.iter().zip(results) {
         let sample = Sample::of(seconds);
         println!(
             "  {name:<30} {:>9} ({} to {})  {:>6.1} MiB at most",

@@ -158,3 +158,43 @@ fn failures_say_what_to_do() {
     }
     assert!(!dir.join("note.stc").exists());
 }
+
+/// Runs `stt` at a terminal of its own, where `typed` is typed in; what the screen shows, and how it
+/// ended.
+#[cfg(target_os = "linux")]
+fn at_a_terminal(dir: &Path, args: &str, typed: &str) -> (String, Option<i32>) {
+    // `script`, of util-linux, is where there is Linux.
+    let line = format!("{} {args}", env!("CARGO_BIN_EXE_stt"));
+    let mut child = Command::new("script")
+        .args(["-q", "-e", "-c", &line, "/dev/null"])
+        .current_dir(dir)
+        .env_remove("STT_PASSWORD")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    (String::from_utf8(output.stdout).unwrap(), output.status.code())
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_new_password_is_asked_for_twice_and_an_old_one_once() {
+    let dir = place();
+    let dir = dir.path();
+    let (screen, code) = at_a_terminal(dir, "encrypt note", "one thing\nanother\n");
+    assert_ne!(code, Some(0), "{screen}");
+    assert!(screen.contains("again"), "{screen}");
+    assert!(!dir.join("note.stc").exists());
+
+    let (screen, code) = at_a_terminal(dir, "encrypt note", "correct horse\ncorrect horse\n");
+    assert_eq!(code, Some(0), "{screen}");
+    let (screen, code) = at_a_terminal(dir, "decrypt note.stc -o back", "correct horse\n");
+    assert_eq!(code, Some(0), "{screen}");
+    assert!(!screen.contains("again"), "{screen}");
+    assert_eq!(fs::read_to_string(dir.join("back")).unwrap(), "the real thing");
+    let (screen, code) = at_a_terminal(dir, "decrypt note.stc -o third", "battery staple\n");
+    assert_ne!(code, Some(0), "{screen}");
+    assert!(!dir.join("third").exists());
+}
