@@ -61,6 +61,7 @@ pub use node::{
 pub use pool::SessionPool;
 pub use priority::Priority;
 pub use reason::{CloseReason, Refusal};
+pub use route::{Route, RouteError, RouteKind};
 pub use seed::{SeedError, SeedWarning, SharedSeed};
 pub use session::{FrameError, Session, SessionStats};
 pub use stc::Coded;

@@ -5,7 +5,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use stt::{
-    Coded, Priority, StreamError,
+    Coded, Priority, RouteError, RouteKind, StreamError,
     codec::CodecError,
     delivery::DeliveryError,
     dispatch::DispatchError,
@@ -16,6 +16,7 @@ use stt::{
 fn all() -> Vec<Box<dyn Coded>> {
     let id = || EndpointId::try_from("a").unwrap();
     let (what, min, max, got) = ("x", 1, 2, 3);
+    let host = || "h".to_owned();
     vec![
         Box::new(EventError::NoRuntime),
         Box::new(EventError::Name { got, max }),
@@ -50,6 +51,14 @@ fn all() -> Vec<Box<dyn Coded>> {
         Box::new(EndpointError::NoSender),
         Box::new(EndpointError::SendTimeout { id: id(), within: Duration::ZERO }),
         Box::new(EndpointError::QueueFull { id: id() }),
+        Box::new(RouteError::Malformed { target: host() }),
+        Box::new(RouteError::HostNotFound { host: host(), cause: host() }),
+        Box::new(RouteError::Family { host: host() }),
+        Box::new(RouteError::NoAnswer { kind: RouteKind::Udp }),
+        Box::new(RouteError::WebSocket { cause: host() }),
+        Box::new(RouteError::Superseded),
+        Box::new(RouteError::Ended),
+        Box::new(RouteError::TooManySockets { max: 8 }),
     ]
 }
 

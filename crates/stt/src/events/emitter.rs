@@ -492,5 +492,6 @@ const fn bit(kind: EventKind) -> u32 {
         EventKind::Error => 5,
         EventKind::Warning => 6,
         EventKind::Custom => 7,
+        EventKind::RouteChanged => 8,
     }
 }

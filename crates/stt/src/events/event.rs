@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::EventError;
 use crate::{
-    CloseReason, NodeId, SessionId,
+    CloseReason, NodeId, Route, SessionId,
     value::{Fields, Value, weight_of},
 };
 
@@ -39,6 +39,17 @@ pub enum Event {
     PeerDisconnected {
         /// The peer.
         peer: NodeId,
+    },
+    /// Datagrams of a session travel over another route, or to another address, from now on.
+    RouteChanged {
+        /// The session.
+        session_id: SessionId,
+        /// The node at its other end.
+        peer: NodeId,
+        /// The route before.
+        from: Route,
+        /// The route now.
+        to: Route,
     },
     /// A message arrived on a stream that nobody has claimed.
     DataReceived {
@@ -80,6 +91,8 @@ pub enum EventKind {
     PeerConnected,
     /// [`Event::PeerDisconnected`], `peer_disconnected`.
     PeerDisconnected,
+    /// [`Event::RouteChanged`], `route_changed`.
+    RouteChanged,
     /// [`Event::DataReceived`], `data_received`.
     DataReceived,
     /// [`Event::Error`], `error`.
@@ -92,11 +105,12 @@ pub enum EventKind {
 
 impl EventKind {
     /// The built-in events.
-    pub const BUILT_IN: [Self; 7] = [
+    pub const BUILT_IN: [Self; 8] = [
         Self::SessionCreated,
         Self::SessionClosed,
         Self::PeerConnected,
         Self::PeerDisconnected,
+        Self::RouteChanged,
         Self::DataReceived,
         Self::Error,
         Self::Warning,
@@ -110,6 +124,7 @@ impl EventKind {
             Self::SessionClosed => "session_closed",
             Self::PeerConnected => "peer_connected",
             Self::PeerDisconnected => "peer_disconnected",
+            Self::RouteChanged => "route_changed",
             Self::DataReceived => "data_received",
             Self::Error => "error",
             Self::Warning => "warning",
@@ -176,6 +191,7 @@ impl Event {
             Self::SessionClosed { .. } => EventKind::SessionClosed,
             Self::PeerConnected { .. } => EventKind::PeerConnected,
             Self::PeerDisconnected { .. } => EventKind::PeerDisconnected,
+            Self::RouteChanged { .. } => EventKind::RouteChanged,
             Self::DataReceived { .. } => EventKind::DataReceived,
             Self::Error { .. } => EventKind::Error,
             Self::Warning { .. } => EventKind::Warning,
@@ -209,6 +225,14 @@ impl Event {
             Self::PeerConnected { peer } | Self::PeerDisconnected { peer } => {
                 vec![("peer_node_id", node(peer))]
             }
+            Self::RouteChanged { session_id, peer, from, to } => vec![
+                ("session_id", session(session_id)),
+                ("peer_node_id", node(peer)),
+                ("from_kind", from.kind.to_string().into()),
+                ("from_address", from.remote.to_string().into()),
+                ("kind", to.kind.to_string().into()),
+                ("address", to.remote.to_string().into()),
+            ],
             Self::DataReceived { session_id, stream_id, data } => vec![
                 ("session_id", session(session_id)),
                 ("stream_id", (*stream_id).into()),

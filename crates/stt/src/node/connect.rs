@@ -54,7 +54,7 @@ async fn over_udp(
     place: &Place,
     expect: Option<NodeId>,
 ) -> Result<Established, ConnectError> {
-    let addresses = resolve(&place.host, place.port, wire.local_addr()).await?;
+    let addresses = resolve(&place.host, place.port, wire).await?;
     Ok(dial(wire, addresses, expect).await?)
 }
 
@@ -72,12 +72,8 @@ async fn over_websocket(
     Ok(wire.connect_websocket(place, secure, expect).await.map_err(refused)??)
 }
 
-/// The addresses of `host` that a socket at `local` can reach.
-async fn resolve(
-    host: &str,
-    port: u16,
-    local: SocketAddr,
-) -> Result<Vec<SocketAddr>, ConnectError> {
+/// The addresses of `host` that the sockets can reach.
+async fn resolve(host: &str, port: u16, wire: &Wire) -> Result<Vec<SocketAddr>, ConnectError> {
     let not_found = |cause| ConnectError::HostNotFound { host: host.to_owned(), cause };
     let all: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
         .await
@@ -86,13 +82,10 @@ async fn resolve(
     if all.is_empty() {
         return Err(not_found("the name has no address".into()));
     }
-    let reachable: Vec<SocketAddr> = all
-        .into_iter()
-        .filter(|address| address.is_ipv4() == local.is_ipv4())
-        .take(MAX_ADDRESSES)
-        .collect();
+    let reachable: Vec<SocketAddr> =
+        all.into_iter().filter(|address| wire.reaches(*address)).take(MAX_ADDRESSES).collect();
     if reachable.is_empty() {
-        return Err(ConnectError::Family { host: host.to_owned(), local });
+        return Err(ConnectError::Family { host: host.to_owned(), local: wire.local_addr() });
     }
     Ok(reachable)
 }

@@ -1,6 +1,7 @@
 //! The handle of a node that an application holds.
 
 use std::{
+    net::SocketAddr,
     num::NonZeroU64,
     sync::{
         Arc,
@@ -21,7 +22,8 @@ use super::{
     chamber::ChamberSlot, connect,
 };
 use crate::{
-    CloseReason, Event, EventEmitter, EventKind, NodeId, Refusal, Session, SessionId, StreamError,
+    CloseReason, Event, EventEmitter, EventKind, NodeId, Refusal, RouteError, Session, SessionId,
+    StreamError,
     events::{EventError, HandlerId},
     route::{Place, Target},
     seed::{SeedWarning, SharedSeed},
@@ -126,6 +128,20 @@ impl Node {
     #[must_use]
     pub fn local_addr(&self) -> std::net::SocketAddr {
         self.inner.wire.local_addr()
+    }
+
+    /// Sends and receives UDP from another address from now on, and returns it with the port that it
+    /// got: for a new network, another port, another interface.
+    ///
+    /// Sessions over UDP move there by themselves while data flows; [`Event::RouteChanged`] tells
+    /// when. The socket before is closed when the last of them has; new peers are met at the new
+    /// one. An address of the other family is one more, at first: IPv4 and IPv6 each have a socket
+    /// of their own, and a session moves between them with [`Session::move_to`].
+    ///
+    /// # Errors
+    /// [`RouteError`]: nothing has changed.
+    pub fn rebind(&self, to: SocketAddr) -> Result<SocketAddr, RouteError> {
+        self.inner.wire.rebind(to)
     }
 
     /// Where it listens for WebSockets, if it does.

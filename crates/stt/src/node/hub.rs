@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::{Admission, Packet};
 use crate::{
-    CloseReason, Event, EventEmitter, EventKind, NodeId, Refusal, SessionId,
+    CloseReason, Event, EventEmitter, EventKind, NodeId, Refusal, Route, SessionId,
     limits::{LimitCounters, LimitStats, Limits, Pool, Throttle, Unread, count},
     session::SessionShared,
 };
@@ -262,6 +262,11 @@ impl Hub {
         if was_last {
             self.events.emit(Event::PeerDisconnected { peer });
         }
+    }
+
+    pub(crate) fn route_changed(&self, session: &SessionShared, from: Route, to: Route) {
+        let (session_id, peer) = (session.id, session.peer);
+        self.events.emit(Event::RouteChanged { session_id, peer, from, to });
     }
 
     pub(super) fn session(&self, id: SessionId) -> Option<Arc<SessionShared>> {

@@ -5,27 +5,54 @@
 //! sends what goes there as binary messages, one datagram each. Datagrams are sealed, masked and
 //! knock exactly as they do over UDP: a WebSocket carries them and decides nothing.
 //!
+//! A session is not bound to an address: a [`Link`] tells where its datagrams go at the moment, and
+//! a [`Mover`](mover::Mover) at each end agrees with the other one when that changes.
+//!
 //! | look for | in |
 //! |---|---|
 //! | what a person may write as an address | `target` |
 //! | which stand-in is whom | `table` |
-//! | what the engine sees | `socket` |
+//! | one way to a peer | `path` |
+//! | whose datagram it is, and where it goes | `link` |
+//! | all sockets as one | `socket` |
+//! | when to move, and how it is agreed | `mover`, `watch`, `datagram`, `sequence` |
+//! | the task that does it | `driver` |
+//! | the route of one session | `session`, `error` |
 //! | what a web browser sees | `http` |
 //! | listening, dialling, moving messages | `websocket` |
 //! | TLS in front of it | `tls` |
 
+mod datagram;
+mod driver;
+mod error;
 mod http;
+mod link;
+mod mover;
+mod path;
+mod sequence;
+mod session;
 mod socket;
 mod table;
 mod target;
 mod tls;
+mod watch;
 mod websocket;
 
+pub(crate) use datagram::{RouteKeys, id_of};
+pub(crate) use driver::{Began, Input, Inputs, Means, run};
+pub use error::RouteError;
 #[cfg(fuzzing)]
 #[allow(unreachable_pub, reason = "public for the fuzzer alone")]
 pub use http::fuzz;
-pub(crate) use socket::RouteSocket;
+pub(crate) use link::{Directory, Id, Link, Way};
+pub(crate) use mover::{Mover, Start};
+pub use path::RouteKind;
+pub(crate) use path::{Path, Via};
+pub use session::Route;
+pub(crate) use session::{Routes, SessionRoute};
+pub(crate) use socket::{MAX_LOCALS, RouteSocket, is_passing};
 pub(crate) use table::{Table, WEBSOCKET_MTU, is_stand_in};
-pub(crate) use target::{Place, Target};
+pub(crate) use target::{Place, Target, Web};
 pub(crate) use tls::{Roots, Tls, TlsError};
+pub(crate) use watch::Traffic;
 pub(crate) use websocket::{DialError, Listener, dial};

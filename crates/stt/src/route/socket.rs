@@ -1,4 +1,4 @@
-//! One socket object over all routes.
+//! All the sockets of a node, as one.
 
 use std::{
     fmt,
@@ -6,10 +6,10 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
@@ -17,15 +17,43 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 use quinn_udp::{RecvMeta, Transmit};
 use tokio::sync::mpsc;
 
-use super::table::{Table, is_stand_in};
+use super::{
+    link::{Link, Way},
+    path::{Path, Via},
+    table::{Table, is_stand_in},
+};
 
-/// Sends to stand-ins through the table, to all others over UDP; receives from both.
+/// Most UDP sockets at once: one in use and one that is being left for each address family.
+pub(crate) const MAX_LOCALS: usize = 8;
+
+/// A UDP socket of this node.
+#[derive(Debug)]
+pub(crate) struct Local {
+    pub(crate) number: u32,
+    pub(crate) udp: Arc<dyn AsyncUdpSocket>,
+    pub(crate) address: SocketAddr,
+    /// A newer one took its place: it serves sessions that still use it, and no new ones.
+    retired: AtomicBool,
+    /// It cannot receive any more.
+    failed: AtomicBool,
+}
+
+/// Sends over the way of a connection; receives from all.
 pub(crate) struct RouteSocket {
-    udp: Arc<dyn AsyncUdpSocket>,
+    locals: RwLock<Vec<Arc<Local>>>,
+    next: AtomicU32,
     table: Arc<Table>,
     received: Mutex<mpsc::Receiver<(SocketAddr, Bytes)>>,
-    /// Who is asked first: they take turns, so that neither keeps the other waiting.
-    udp_first: AtomicBool,
+    /// Who is asked first: they take turns, so that none keeps the others waiting.
+    turn: AtomicUsize,
+    /// Who receives, to be told of a new socket.
+    receiver: Mutex<Option<Waker>>,
+}
+
+impl Local {
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Relaxed)
+    }
 }
 
 impl RouteSocket {
@@ -33,9 +61,197 @@ impl RouteSocket {
         udp: Arc<dyn AsyncUdpSocket>,
         table: Arc<Table>,
         received: mpsc::Receiver<(SocketAddr, Bytes)>,
-    ) -> Self {
-        let received = Mutex::new(received);
-        Self { udp, table, received, udp_first: AtomicBool::new(true) }
+    ) -> io::Result<Self> {
+        let socket = Self {
+            locals: RwLock::default(),
+            next: AtomicU32::new(0),
+            table,
+            received: Mutex::new(received),
+            turn: AtomicUsize::new(0),
+            receiver: Mutex::default(),
+        };
+        socket.add(udp)?;
+        Ok(socket)
+    }
+
+    fn locals(&self) -> Vec<Arc<Local>> {
+        self.locals.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Uses one more socket. Those of its address family are retired. `None` when there are too many.
+    pub(crate) fn add(&self, udp: Arc<dyn AsyncUdpSocket>) -> io::Result<Option<Arc<Local>>> {
+        let address = udp.local_addr()?;
+        let mut locals = self.locals.write().unwrap_or_else(PoisonError::into_inner);
+        if locals.len() >= MAX_LOCALS {
+            return Ok(None);
+        }
+        for local in locals.iter().filter(|local| local.address.is_ipv4() == address.is_ipv4()) {
+            local.retired.store(true, Relaxed);
+        }
+        let number = self.next.fetch_add(1, Relaxed);
+        let local = Arc::new(Local {
+            number,
+            udp,
+            address,
+            retired: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+        });
+        locals.push(Arc::clone(&local));
+        drop(locals);
+        self.wake_receiver();
+        Ok(Some(local))
+    }
+
+    fn wake_receiver(&self) {
+        let waker = self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Closes retired sockets that no connection uses.
+    pub(crate) fn prune(&self) {
+        let mut locals = self.locals.write().unwrap_or_else(PoisonError::into_inner);
+        locals.retain(|local| !local.is_retired() || Arc::strong_count(local) > 1);
+    }
+
+    /// Whether there are sockets that wait to be closed.
+    pub(crate) fn has_retired(&self) -> bool {
+        self.locals().iter().any(|local| local.is_retired())
+    }
+
+    /// The socket with this number.
+    pub(crate) fn local(&self, number: u32) -> Option<Arc<Local>> {
+        let locals = self.locals.read().unwrap_or_else(PoisonError::into_inner);
+        locals.iter().find(|local| local.number == number).cloned()
+    }
+
+    /// The socket through which new peers at `remote` are reached, and the form that the address
+    /// has there. An IPv6 socket reaches IPv4 as well, if it was opened so.
+    pub(crate) fn towards(&self, remote: SocketAddr) -> Option<(Arc<Local>, SocketAddr)> {
+        let mut locals = self.locals();
+        locals.retain(|local| !local.is_retired());
+        let canonical = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+        if let Some(same) = locals.iter().find(|one| one.address.is_ipv4() == canonical.is_ipv4()) {
+            return Some((Arc::clone(same), canonical));
+        }
+        let SocketAddr::V4(v4) = canonical else { return None };
+        let wide = locals.iter().find(|local| local.address.ip().is_unspecified())?;
+        let mapped = SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port());
+        Some((Arc::clone(wide), mapped))
+    }
+
+    /// Whether what comes through `via` is left to sessions that still use it.
+    pub(crate) fn is_retired(&self, via: Via) -> bool {
+        match via {
+            Via::Udp(number) => self.local(number).is_none_or(|local| local.is_retired()),
+            Via::WebSocket => false,
+        }
+    }
+
+    /// The way back to where a datagram came from.
+    pub(crate) fn way_back(&self, from: SocketAddr) -> Option<Way> {
+        if is_stand_in(from.ip()) {
+            return self.way_to(from);
+        }
+        let mut locals = self.locals();
+        locals.retain(|local| !local.is_retired() && local.address.is_ipv4() == from.is_ipv4());
+        let path = Path { via: Via::Udp(locals.first()?.number), remote: from };
+        self.way(path, false)
+    }
+
+    /// The newest socket in use.
+    pub(crate) fn newest(&self) -> Option<Arc<Local>> {
+        let locals = self.locals.read().unwrap_or_else(PoisonError::into_inner);
+        locals.iter().rev().find(|local| !local.is_retired()).or(locals.last()).cloned()
+    }
+
+    /// The way over `path`. `None` when its socket is gone.
+    pub(crate) fn way(&self, path: Path, moved: bool) -> Option<Way> {
+        match path.via {
+            Via::Udp(number) => {
+                Some(Way { path, local: Some(self.local(number)?), moved, source: None })
+            }
+            Via::WebSocket => Some(Way { path, local: None, moved, source: None }),
+        }
+    }
+
+    /// The way to where a datagram without a link would go.
+    pub(crate) fn way_to(&self, remote: SocketAddr) -> Option<Way> {
+        if is_stand_in(remote.ip()) {
+            return self.way(Path { via: Via::WebSocket, remote }, false);
+        }
+        let (local, remote) = self.towards(remote)?;
+        self.way(Path { via: Via::Udp(local.number), remote }, false)
+    }
+
+    /// Sends what `transmit` holds over `way`, to wherever that leads.
+    pub(crate) fn send(&self, way: &Way, transmit: &Transmit<'_>) -> io::Result<()> {
+        let Some(local) = &way.local else {
+            let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
+            for datagram in transmit.contents.chunks(size) {
+                // What finds the queue full is lost, and congestion control learns of it.
+                let _ = self.table.send(way.path.remote, datagram);
+            }
+            return Ok(());
+        };
+        local.udp.try_send(&Transmit {
+            destination: way.path.remote,
+            ecn: transmit.ecn,
+            contents: transmit.contents,
+            segment_size: transmit.segment_size,
+            // The address that the peer first wrote to is that of another path.
+            src_ip: if way.moved { way.source } else { transmit.src_ip },
+        })
+    }
+
+    /// A poller that follows `link` to whatever socket it uses.
+    pub(crate) fn poller(self: &Arc<Self>, link: Option<Arc<Link>>) -> Pin<Box<dyn UdpPoller>> {
+        Box::pin(RoutePoller { socket: Arc::clone(self), link, inner: None })
+    }
+
+    /// Receives from one socket, and tells from which.
+    pub(crate) fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        metas: &mut [RecvMeta],
+    ) -> Poll<io::Result<(usize, Via)>> {
+        self.remember(cx.waker());
+        let locals = self.locals.read().unwrap_or_else(PoisonError::into_inner);
+        let sources = locals.len() + 1;
+        let first = self.turn.fetch_add(1, Relaxed);
+        for source in 0..sources {
+            match locals.get((first.wrapping_add(source)) % sources) {
+                Some(local) if local.failed.load(Relaxed) => {}
+                Some(local) => match local.udp.poll_recv(cx, buffers, metas) {
+                    Poll::Ready(Ok(received)) => {
+                        return Poll::Ready(Ok((received, Via::Udp(local.number))));
+                    }
+                    // One socket of several must not end the others.
+                    Poll::Ready(Err(error)) if locals.len() > 1 && !is_passing(&error) => {
+                        local.failed.store(true, Relaxed);
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {}
+                },
+                None => {
+                    if let Poll::Ready(filled) = self.poll_table(cx, buffers, metas) {
+                        return Poll::Ready(Ok((filled, Via::WebSocket)));
+                    }
+                }
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Notes whom to wake when a socket is added.
+    fn remember(&self, waker: &Waker) {
+        let mut receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *receiver {
+            Some(known) => known.clone_from(waker),
+            None => *receiver = Some(waker.clone()),
+        }
     }
 
     /// Fills buffers with what WebSockets received.
@@ -70,60 +286,63 @@ impl RouteSocket {
         }
         if filled > 0 { Poll::Ready(filled) } else { Poll::Pending }
     }
+
+    pub(crate) fn max_transmit_segments(&self) -> usize {
+        self.newest().map_or(1, |local| local.udp.max_transmit_segments())
+    }
+
+    pub(crate) fn may_fragment(&self) -> bool {
+        self.newest().is_none_or(|local| local.udp.may_fragment())
+    }
 }
 
 impl fmt::Debug for RouteSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RouteSocket").field("udp", &self.udp).finish_non_exhaustive()
+        f.debug_struct("RouteSocket").field("locals", &self.locals()).finish_non_exhaustive()
     }
 }
 
-impl AsyncUdpSocket for RouteSocket {
-    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Arc::clone(&self.udp).create_io_poller()
-    }
+/// Whether an error says that one datagram went wrong and the next may be fine.
+pub(crate) fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::ConnectionReset
+            | Kind::ConnectionRefused
+            | Kind::ConnectionAborted
+            | Kind::HostUnreachable
+            | Kind::NetworkUnreachable
+            | Kind::NetworkDown
+            | Kind::Interrupted
+            | Kind::OutOfMemory
+    )
+}
 
-    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        if !is_stand_in(transmit.destination.ip()) {
-            return self.udp.try_send(transmit);
+/// Waits until the socket of a link takes more. A WebSocket's queue always does.
+#[derive(Debug)]
+struct RoutePoller {
+    socket: Arc<RouteSocket>,
+    link: Option<Arc<Link>>,
+    inner: Option<(u32, Pin<Box<dyn UdpPoller>>)>,
+}
+
+impl UdpPoller for RoutePoller {
+    fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let local = match &self.link {
+            Some(link) => link.way().local,
+            None => self.socket.newest(),
+        };
+        let Some(local) = local else {
+            self.inner = None;
+            return Poll::Ready(Ok(()));
+        };
+        match &mut self.inner {
+            Some((number, inner)) if *number == local.number => inner.as_mut().poll_writable(cx),
+            slot => {
+                let poller = Arc::clone(&local.udp).create_io_poller();
+                let (_, inner) = slot.insert((local.number, poller));
+                inner.as_mut().poll_writable(cx)
+            }
         }
-        let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
-        for datagram in transmit.contents.chunks(size) {
-            // What finds the queue full is lost, and congestion control learns of it.
-            let _ = self.table.send(transmit.destination, datagram);
-        }
-        Ok(())
-    }
-
-    fn poll_recv(
-        &self,
-        cx: &mut Context<'_>,
-        buffers: &mut [IoSliceMut<'_>],
-        metas: &mut [RecvMeta],
-    ) -> Poll<io::Result<usize>> {
-        let udp_first = self.udp_first.fetch_xor(true, Relaxed);
-        if udp_first && let Poll::Ready(received) = self.udp.poll_recv(cx, buffers, metas) {
-            return Poll::Ready(received);
-        }
-        if let Poll::Ready(filled) = self.poll_table(cx, buffers, metas) {
-            return Poll::Ready(Ok(filled));
-        }
-        if udp_first { Poll::Pending } else { self.udp.poll_recv(cx, buffers, metas) }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.udp.local_addr()
-    }
-
-    fn max_transmit_segments(&self) -> usize {
-        self.udp.max_transmit_segments()
-    }
-
-    fn max_receive_segments(&self) -> usize {
-        self.udp.max_receive_segments()
-    }
-
-    fn may_fragment(&self) -> bool {
-        self.udp.may_fragment()
     }
 }

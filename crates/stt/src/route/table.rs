@@ -4,13 +4,15 @@ use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
     },
 };
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+
+use super::driver::{Input, Inputs, WeakInputs};
 
 /// Datagrams that wait for one peer's WebSocket, and their bytes. What is more is lost, as in any
 /// full queue: a slow peer grows neither memory nor another's delay.
@@ -37,12 +39,16 @@ pub(crate) struct Table {
     next: AtomicU32,
     peers: RwLock<HashMap<SocketAddr, Outgoing>>,
     received: mpsc::Sender<(SocketAddr, Bytes)>,
+    /// Who is told when one of them is gone.
+    lost: OnceLock<WeakInputs>,
 }
 
 /// The way to one peer.
 struct Outgoing {
     queue: mpsc::Sender<Bytes>,
     waiting: Arc<AtomicUsize>,
+    /// Both ends of the TCP connection: this node's and the other one.
+    ends: Option<(SocketAddr, SocketAddr)>,
 }
 
 /// What the task of one WebSocket holds: dropping it removes the peer.
@@ -57,7 +63,8 @@ impl Table {
     /// An empty table, and what WebSockets receive.
     pub(crate) fn new(ipv6: bool) -> (Arc<Self>, mpsc::Receiver<(SocketAddr, Bytes)>) {
         let (received, taken) = mpsc::channel(MAX_RECEIVED);
-        let table = Self { ipv6, next: AtomicU32::new(0), peers: RwLock::default(), received };
+        let (next, peers) = (AtomicU32::new(0), RwLock::default());
+        let table = Self { ipv6, next, peers, received, lost: OnceLock::new() };
         (Arc::new(table), taken)
     }
 
@@ -66,8 +73,25 @@ impl Table {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// A stand-in for a new peer.
-    pub(crate) fn add(self: &Arc<Self>) -> Entry {
+    /// From now on `inputs` hears of WebSockets that end.
+    pub(crate) fn tell(&self, inputs: &Inputs) {
+        // Set once, when the node starts.
+        let _ = self.lost.set(inputs.weak());
+    }
+
+    /// Both ends of the TCP connection behind `stand_in`: this node's and the other one.
+    pub(crate) fn ends(&self, stand_in: SocketAddr) -> Option<(SocketAddr, SocketAddr)> {
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        peers.get(&stand_in).and_then(|peer| peer.ends)
+    }
+
+    /// Ends the WebSocket behind `stand_in`, once what waits has been written.
+    pub(crate) fn remove(&self, stand_in: SocketAddr) {
+        self.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&stand_in);
+    }
+
+    /// A stand-in for a new peer, whose connection has these `ends`.
+    pub(crate) fn add(self: &Arc<Self>, ends: Option<(SocketAddr, SocketAddr)>) -> Entry {
         let (sender, queue) = mpsc::channel(MAX_WAITING);
         let waiting = Arc::new(AtomicUsize::new(0));
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
@@ -81,7 +105,7 @@ impl Table {
                 break address;
             }
         };
-        peers.insert(stand_in, Outgoing { queue: sender, waiting: Arc::clone(&waiting) });
+        peers.insert(stand_in, Outgoing { queue: sender, waiting: Arc::clone(&waiting), ends });
         Entry { table: Arc::clone(self), stand_in, queue, waiting }
     }
 
@@ -117,6 +141,10 @@ impl Drop for Entry {
     fn drop(&mut self) {
         let mut peers = self.table.peers.write().unwrap_or_else(PoisonError::into_inner);
         peers.remove(&self.stand_in);
+        drop(peers);
+        if let Some(inputs) = self.table.lost.get().and_then(WeakInputs::upgrade) {
+            inputs.send(Input::Lost(self.stand_in));
+        }
     }
 }
 
@@ -127,8 +155,8 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_takes_nothing_bounds_its_own_queue_only() {
         let (table, _taken) = Table::new(false);
-        let mut slow = table.add();
-        let mut other = table.add();
+        let mut slow = table.add(None);
+        let mut other = table.add(None);
         assert!(is_stand_in(slow.stand_in.ip()));
         assert_ne!(slow.stand_in, other.stand_in);
         let datagram = [0; 16_000];
@@ -149,7 +177,7 @@ mod tests {
     #[test]
     fn stand_ins_have_the_family_of_the_socket() {
         let (table, _taken) = Table::new(true);
-        let entry = table.add();
+        let entry = table.add(None);
         assert!(entry.stand_in.is_ipv6() && is_stand_in(entry.stand_in.ip()));
         for real in ["127.0.0.1", "255.255.255.255", "::1", "224.0.0.1"] {
             assert!(!is_stand_in(real.parse().unwrap()), "{real}");

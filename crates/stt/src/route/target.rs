@@ -22,6 +22,14 @@ impl fmt::Display for Place {
     }
 }
 
+/// Where a WebSocket leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Web {
+    pub(crate) place: Place,
+    /// Whether it goes inside of TLS, which a proxy ends.
+    pub(crate) secure: bool,
+}
+
 /// Where to connect, and over what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {

@@ -104,7 +104,8 @@ async fn listen(listener: TcpListener, table: Arc<Table>, idle: Duration, admit:
             let upgraded = timeout(HEAD_TIME, upgrade(stream, from.ip(), &table, &admit)).await;
             drop(permit);
             if let Ok(Ok(Some(socket))) = upgraded {
-                carry(socket, table.add(), idle).await;
+                let ends = ends(socket.get_ref());
+                carry(socket, table.add(ends), idle).await;
             }
         });
     }
@@ -163,6 +164,13 @@ pub(crate) enum DialError {
 }
 
 impl DialError {
+    /// What happened.
+    pub(super) fn into_words(self) -> String {
+        match self {
+            Self::Certificate(why) | Self::Failed(why) => why,
+        }
+    }
+
     fn from(error: impl std::fmt::Display) -> Self {
         Self::Failed(error.to_string())
     }
@@ -187,14 +195,15 @@ pub(crate) async fn dial(
     let cookie = format!("{}={}", http::COOKIE, http::to_hex(knock));
     let cookie = HeaderValue::from_str(&cookie).map_err(DialError::from)?;
     request.headers_mut().insert(COOKIE_HEADER, cookie);
+    let ends = ends(&stream);
     match tls {
-        None => open(request, stream, table, idle).await,
+        None => open(request, stream, table, ends, idle).await,
         Some(tls) => {
             let stream = tls.connect(&place.host, stream).await.map_err(|error| match error {
                 TlsError::Certificate(why) => DialError::Certificate(why),
                 TlsError::Other(why) => DialError::Failed(why),
             })?;
-            open(request, stream, table, idle).await
+            open(request, stream, table, ends, idle).await
         }
     }
 }
@@ -203,6 +212,7 @@ async fn open<S>(
     request: Request,
     stream: S,
     table: &Arc<Table>,
+    ends: Option<(SocketAddr, SocketAddr)>,
     idle: Duration,
 ) -> Result<SocketAddr, DialError>
 where
@@ -210,10 +220,15 @@ where
 {
     let (socket, _) =
         client_async_with_config(request, stream, Some(config())).await.map_err(DialError::from)?;
-    let entry = table.add();
+    let entry = table.add(ends);
     let stand_in = entry.stand_in;
     tokio::spawn(carry(socket, entry, idle));
     Ok(stand_in)
+}
+
+/// This node's end of a connection, and the other one.
+fn ends(stream: &TcpStream) -> Option<(SocketAddr, SocketAddr)> {
+    Some((stream.local_addr().ok()?, stream.peer_addr().ok()?))
 }
 
 /// Small buffers, and no message larger than a datagram.

@@ -125,6 +125,13 @@ impl Control {
         let _ = answer.await;
     }
 
+    /// Has both ends send something now, whatever else there is to say.
+    pub(super) fn nudge(&self, session: &Arc<SessionShared>) {
+        let number = self.next_ping.fetch_add(1, Ordering::Relaxed);
+        self.asks.lock().unwrap_or_else(PoisonError::into_inner).push(number);
+        self.start_writing(session);
+    }
+
     /// Everything to be said, as records.
     pub(super) fn take_records(&self) -> Bytes {
         let mut out = BytesMut::new();

@@ -10,8 +10,23 @@ use crate::{CloseReason, stream::inbound::End, wire::STREAMS};
 /// Runs until the session ended.
 pub(super) async fn run(session: Arc<SessionShared>) {
     let mut accepted = 0;
+    let mut route = session.route.clone();
+    let mut path = route.now(session.connection.rtt());
     let error = loop {
-        match session.connection.accept_uni().await {
+        let accepted_one = tokio::select! {
+            accepted_one = session.connection.accept_uni() => accepted_one,
+            () = route.news() => {
+                // What was lost on the path before is noticed by what arrives on the new one.
+                session.control.nudge(&session);
+                let now = route.now(session.connection.rtt());
+                if (now.kind, now.local, now.remote) != (path.kind, path.local, path.remote) {
+                    session.hub.route_changed(&session, path, now);
+                    path = now;
+                }
+                continue;
+            }
+        };
+        match accepted_one {
             Ok(stream) => {
                 accepted += 1;
                 if accepted == STREAMS.0 / 2 {

@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::{SessionShared, SessionStats};
-use crate::{CloseReason, NodeId, SessionId, Stream, StreamError, StreamOptions};
+use crate::{
+    CloseReason, NodeId, Route, RouteError, RouteKind, SessionId, Stream, StreamError,
+    StreamOptions,
+};
 
 /// A sealed session with one peer. Clones are the same session.
 ///
@@ -49,10 +52,40 @@ impl Session {
         self.shared.initiator
     }
 
-    /// Where the peer's datagrams come from. A peer behind a WebSocket has a stand-in of 240.0.0.0/4.
+    /// Where the peer is at the moment: where its UDP datagrams come from, or the other end of the
+    /// connection that carries its WebSocket. It changes when the session moves.
     #[must_use]
     pub fn remote_address(&self) -> SocketAddr {
-        self.shared.connection.remote_address()
+        self.route().remote
+    }
+
+    /// How its datagrams travel at the moment.
+    #[must_use]
+    pub fn route(&self) -> Route {
+        self.shared.route.now(self.shared.connection.rtt())
+    }
+
+    /// Moves to the peer's address `target`, while data flows: `udp://HOST:PORT` (or `HOST:PORT`),
+    /// `ws://HOST[:PORT][/PATH]`. Returns once the peer answered there and sends there, too; until
+    /// then the route before stays in use.
+    ///
+    /// A session that was moved by this call stays there until it is moved again or the route dies.
+    ///
+    /// # Errors
+    /// [`RouteError`]: the session goes on over the route that it has.
+    pub async fn move_to(&self, target: &str) -> Result<Route, RouteError> {
+        self.shared.route.move_to(target).await?;
+        Ok(self.route())
+    }
+
+    /// As [`move_to`](Self::move_to), to the address of this kind where the peer is known to be. Of a
+    /// WebSocket only the side that connected knows; the other side asks it to move.
+    ///
+    /// # Errors
+    /// [`RouteError`].
+    pub async fn move_to_kind(&self, kind: RouteKind) -> Result<Route, RouteError> {
+        self.shared.route.move_to_kind(kind).await?;
+        Ok(self.route())
     }
 
     /// Addresses at which the peer says it listens. Claims, not facts.

@@ -21,6 +21,7 @@ use crate::{
     CloseReason, Delivery, NodeId, SessionId, StreamError, StreamOptions,
     limits::{Grown, Held, SendWindow, Throttle},
     node::Hub,
+    route::SessionRoute,
     stream::{StreamShared, inbound::End, outbound::Pushed},
     wire::{CloseLatch, Established, Exporter},
 };
@@ -53,6 +54,7 @@ pub(crate) struct SessionShared {
     send_window: SendWindow,
     /// The bandwidth of this session alone.
     pub(super) throttle: Throttle,
+    pub(crate) route: SessionRoute,
     latch: CloseLatch,
     table: Mutex<Table>,
     /// A stream of the peer that nobody has claimed came in.
@@ -88,6 +90,7 @@ impl SessionShared {
             datagrams: Datagrams::new(limits.datagram_buffer.saturating_mul(8), Arc::clone(&held)),
             deadlines: Deadlines::default(),
             adaptive: Adaptive::default(),
+            route: established.route,
             latch: established.latch,
             table: Mutex::new(Table::new(
                 established.initiator,

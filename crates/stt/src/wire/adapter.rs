@@ -28,7 +28,9 @@ use super::{
     meter::Meter,
     opaque::{IdMark, stamp},
     protection::{HeaderCipher, PacketCipher, SAMPLE_LEN},
+    runtime::current_link,
     schedule::{LevelSecrets, SessionSecrets},
+    socket::short_id,
     stats::{Counters, count},
 };
 use crate::{NodeId, identity::Identity, keyring::SeedKeys};
@@ -63,6 +65,8 @@ pub(crate) struct PeerInfo {
     /// The responder's time; `None` on its own side.
     pub(crate) time: Option<u32>,
     pub(crate) meter: Arc<Meter>,
+    /// The seed whose masks the session uses.
+    pub(crate) seed: Arc<SeedKeys>,
 }
 
 /// The client's side of one attempt: which seed, which knock, which node is expected.
@@ -200,6 +204,7 @@ impl NoiseSession {
             listens: handshake.peer_listens().to_vec(),
             time: handshake.peer_time(),
             meter: Arc::clone(&self.meter),
+            seed: Arc::clone(seed),
         });
         let (local, remote) = sides(&secrets.packets, self.side);
         let cipher = |secret| HeaderCipher::new(secrets.packets.suite, secret);
@@ -437,6 +442,14 @@ impl PacketKey for Packets {
         let length = cipher.open(number, header, payload).map_err(|_| CryptoError)?;
         if let Some(meter) = &self.meter {
             meter.opened.add(payload.len());
+            // The engine makes most ids in a task that serves all connections. Which of them the
+            // peer uses shows here first, in a packet that verified, in this connection's task.
+            if let Some(id) = short_id(header)
+                && meter.is_new_id(id)
+                && let Some(link) = current_link()
+            {
+                link.add_id(id);
+            }
         }
         payload.truncate(length);
         Ok(())
@@ -472,7 +485,12 @@ impl ConnectionIdGenerator for ConnectionIds {
         // The engine asks again when an id is taken already. Without randomness it would ask for
         // ever, so then time has to do: an id is not a secret.
         let random = random::bytes().unwrap_or_else(|_| nanoseconds().to_be_bytes());
-        ConnectionId::new(&self.0.id(random))
+        let id = self.0.id(random);
+        // That of a connection which is being made; the others are met when the peer uses them.
+        if let Some(link) = current_link() {
+            link.add_id(id);
+        }
+        ConnectionId::new(&id)
     }
 
     fn validate(&self, _: &ConnectionId) -> Result<(), InvalidCid> {

@@ -23,11 +23,12 @@ use super::{
     clock::Clock,
     doorkeeper::Doorkeeper,
     error::WireError,
-    established::{Credit, Established, Incoming, confirm},
+    established::{Credit, Established, Incoming, Line, confirm},
     gate::{Gate, GateConfig},
     knock::{KNOCK_LEN, KnockKey},
     opaque::{IdMark, Opaque},
-    runtime::{Scope, ScopedRuntime},
+    places::Places,
+    runtime::{Scope, ScopedRuntime, making},
     socket::SilentSocket,
     stats::{Counters, WireStats, count},
     transport::{self, MAX_PAYLOAD, Timing},
@@ -39,7 +40,10 @@ use crate::{
     identity::Identity,
     keyring::{Keyring, SeedKeys},
     limits::{Limits, SendWindow},
-    route::{self, DialError, Listener, Place, Roots, RouteSocket, Table, Tls, is_stand_in},
+    route::{
+        self, DialError, Directory, Input, Inputs, Listener, MAX_LOCALS, Means, Place, Roots,
+        RouteError, RouteSocket, Routes, Table, Tls, Web, is_stand_in,
+    },
 };
 
 /// Peers that knocked and were not accepted yet. More are dropped and knock again.
@@ -105,11 +109,12 @@ pub(crate) struct Wire {
     timing: Timing,
     seed_stagger: Duration,
     address: SocketAddr,
-    routes: Arc<Table>,
+    routes: Routes,
     websocket: Option<Arc<Listener>>,
     door: Arc<Doorkeeper>,
     growth: Growth,
     tls: Arc<Tls>,
+    socket_buffer: usize,
 }
 
 impl Wire {
@@ -150,11 +155,20 @@ impl Wire {
         let runtime = Arc::new(ScopedRuntime::default());
         let udp = socket().map_err(failed)?;
         let local = udp.local_addr().map_err(failed)?;
-        let (routes, received) = Table::new(local.is_ipv6());
-        let udp = Arc::new(RouteSocket::new(udp, Arc::clone(&routes), received));
+        let (table, received) = Table::new(local.is_ipv6());
+        let sockets = RouteSocket::new(udp, Arc::clone(&table), received).map_err(failed)?;
+        let (inputs, receiver) = Inputs::new();
+        table.tell(&inputs);
+        let routes = Routes {
+            sockets: Arc::new(sockets),
+            directory: Directory::new(inputs.clone()),
+            table,
+            engine_ipv6: local.is_ipv6(),
+        };
         let ids = IdMark::new(random::bytes().map_err(|_| WireError::Keys)?);
         let opaque = Opaque::new(Arc::clone(&config.keyring), ids);
-        let socket = Arc::new(SilentSocket::new(udp, opaque, counters));
+        let (sockets, directory) = (Arc::clone(&routes.sockets), Arc::clone(&routes.directory));
+        let socket = Arc::new(SilentSocket::over(sockets, directory, opaque, counters));
         let endpoint = endpoint_config(ids)?;
 
         let timing = Timing {
@@ -178,10 +192,22 @@ impl Wire {
                 if at.port() == 0 {
                     at.set_port(address.port());
                 }
-                Some(Arc::new(listen(at, &shared, &routes, timing, &door)?))
+                Some(Arc::new(listen(at, &shared, &routes.table, timing, &door)?))
             }
             None => None,
         };
+        let knocking = Arc::clone(&shared);
+        let tls = Arc::new(Tls::new(config.tls_roots));
+        let means = Means {
+            socket: Arc::clone(&routes.sockets),
+            table: Arc::clone(&routes.table),
+            knock: Box::new(move |seed, peer| {
+                fresh_knock(&knocking, seed, Some(peer)).ok().map(Vec::from)
+            }),
+            tls: Arc::clone(&tls),
+            idle: linger(timing),
+        };
+        tokio::spawn(route::run(inputs, receiver, means));
         Ok(Self {
             endpoint,
             shared,
@@ -195,23 +221,40 @@ impl Wire {
             websocket,
             door,
             growth,
-            tls: Arc::new(Tls::new(config.tls_roots)),
+            tls,
+            socket_buffer: config.limits.socket_buffer,
         })
     }
 
     /// The address of the socket, with the port that it got.
-    pub(crate) const fn local_addr(&self) -> SocketAddr {
-        self.address
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.routes.sockets.newest().map_or(self.address, |local| local.address)
+    }
+
+    /// Whether one of its sockets can send to this address.
+    pub(crate) fn reaches(&self, address: SocketAddr) -> bool {
+        self.routes.sockets.towards(address).is_some()
+    }
+
+    /// How many peers are reached through WebSockets.
+    pub(crate) fn websockets(&self) -> usize {
+        self.routes.table.len()
+    }
+
+    /// Opens another UDP socket and moves sessions to it from those of its address family.
+    pub(crate) fn rebind(&self, to: SocketAddr) -> Result<SocketAddr, RouteError> {
+        let failed = |error| RouteError::Bind(WireError::bind(to, &error));
+        let udp = udp_socket(to, self.socket_buffer);
+        let udp = udp.and_then(|udp| TokioRuntime.wrap_udp_socket(udp));
+        let local = self.routes.sockets.add(udp.map_err(failed)?).map_err(failed)?;
+        let local = local.ok_or(RouteError::TooManySockets { max: MAX_LOCALS })?;
+        self.routes.directory.inputs().send(Input::Rebound);
+        Ok(local.address)
     }
 
     /// Where it listens for WebSockets.
     pub(crate) fn websocket_addr(&self) -> Option<SocketAddr> {
         self.websocket.as_ref().map(|listener| listener.local_addr())
-    }
-
-    /// Open WebSockets.
-    pub(crate) fn websockets(&self) -> usize {
-        self.routes.len()
     }
 
     /// Handshakes that peers began and did not finish.
@@ -247,8 +290,12 @@ impl Wire {
                 Ok(knock) => knock,
                 Err(error) => return Ok(Err(error)),
             };
-            match route::dial(place, tls, &knock, &self.routes, linger(self.timing)).await {
-                Ok(stand_in) => return Ok(self.connect_by(seed, stand_in, expect).await),
+            let idle = linger(self.timing);
+            match route::dial(place, tls, &knock, &self.routes.table, idle).await {
+                Ok(stand_in) => {
+                    let web = Web { place: place.clone(), secure };
+                    return Ok(self.connect_by(seed, stand_in, expect, Some(web)).await);
+                }
                 Err(error) => refused = Some(error),
             }
         }
@@ -270,7 +317,7 @@ impl Wire {
     ) -> Result<Established, WireError> {
         let entries = self.keyring.entries();
         if let [only] = entries.as_slice() {
-            return self.connect_by(only, to, expect).await;
+            return self.connect_by(only, to, expect, None).await;
         }
         let mut attempts = JoinSet::new();
         for (at, seed) in (0u32..).zip(entries.iter()) {
@@ -279,7 +326,7 @@ impl Wire {
                 if at > 0 {
                     tokio::time::sleep(wire.seed_stagger.saturating_mul(at)).await;
                 }
-                wire.connect_by(&seed, to, expect).await
+                wire.connect_by(&seed, to, expect, None).await
             });
         }
         let mut last = WireError::Keys;
@@ -294,22 +341,29 @@ impl Wire {
         Err(last)
     }
 
+    /// Through a WebSocket, `to` is its stand-in, and `web` where it leads.
     async fn connect_by(
         &self,
         seed: &Arc<SeedKeys>,
         to: SocketAddr,
         expect: Option<NodeId>,
+        web: Option<Web>,
     ) -> Result<Established, WireError> {
         let started = Instant::now();
         let latch = CloseLatch::default();
         let (timing, credit) = self.one_more();
         let seed = Arc::clone(seed);
         let config = client_config(&self.shared, seed, timing, to, expect, &latch)?;
-        let connecting = self
-            .endpoint
-            .connect_with(config, to, "stt")
-            .map_err(|error| WireError::connect(to, &error))?;
-        confirm(connecting, started, latch, &self.shared.clock, credit).await
+        let refused = |error| WireError::connect(to, &error);
+        let unreachable = || refused(quinn::ConnectError::InvalidRemoteAddress(to));
+        let way = self.routes.sockets.way_to(to).ok_or_else(unreachable)?;
+        let logical = self.routes.logical(to);
+        let link = self.routes.directory.link(logical, way);
+        let connecting = making(&link, || self.endpoint.connect_with(config, logical, "stt"))
+            .inspect_err(|_| link.close())
+            .map_err(refused)?;
+        let line = Line { link, routes: self.routes.clone(), latch, started, credit };
+        confirm(connecting, line, web, &self.shared.clock).await
     }
 
     /// The next peer whose first flight authenticated; `None` when the wire is closed.
@@ -332,24 +386,36 @@ impl Wire {
             };
             let (timing, credit) = self.one_more();
             let config = server_config(&self.server, timing, peer, &latch);
+            let Some(way) = self.routes.sockets.way_back(peer) else { continue };
+            let link = self.routes.directory.link(peer, way);
             // A first packet that authenticated and cannot be agreed with (another version, other
             // ciphers) is answered: it is from a member.
-            match Scope::as_connection(|| incoming.accept_with(Arc::new(config))) {
+            let accept = || Scope::as_connection(|| incoming.accept_with(Arc::new(config)));
+            match making(&link, accept) {
                 Ok(connecting) => {
-                    let accepting = Arc::clone(&self.accepting);
-                    let counters = Arc::clone(&self.shared.counters);
+                    let line = Line { link, routes: self.routes.clone(), latch, started, credit };
                     return Some(Incoming {
                         connecting,
-                        accepting,
-                        started,
-                        latch,
-                        credit,
+                        accepting: Arc::clone(&self.accepting),
+                        places: self.places(),
+                        line,
                         begun,
-                        counters,
+                        counters: Arc::clone(&self.shared.counters),
                     });
                 }
-                Err(_) => count(&self.shared.counters.dropped_tampered),
+                Err(_) => {
+                    link.close();
+                    count(&self.shared.counters.dropped_tampered);
+                }
             }
+        }
+    }
+
+    /// Where peers reach this node, at the address where they know it.
+    fn places(&self) -> Places {
+        Places {
+            udp: Some(self.local_addr().port()),
+            websocket: self.websocket_addr().map(|address| address.port()),
         }
     }
 

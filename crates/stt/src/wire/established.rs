@@ -11,7 +11,7 @@ use std::{
 };
 
 use quinn::{Connecting, Connection, VarInt};
-use stc::{Key, aead::Suite, kdf};
+use stc::{Key, aead::Suite, kdf, random};
 use subtle::ConstantTimeEq;
 
 use super::{
@@ -20,14 +20,21 @@ use super::{
     doorkeeper::Begun,
     error::WireError,
     handshake::HandshakeError,
+    places::{self, Places},
     rekey,
     stats::{Counters, count},
     urgency::CloseLatch,
     window::{self, Growth},
 };
-use crate::{NodeId, Refusal, SessionId};
+use crate::{
+    NodeId, Refusal, SessionId,
+    route::{
+        Began, Input, Link, Mover, Path, Place, RouteKeys, RouteKind, Routes, SessionRoute, Start,
+        Traffic, Web,
+    },
+};
 
-/// Bytes of the FINAL record (docs/protocol.md, HS-6).
+/// Bytes of the proof in FINAL (docs/protocol.md, HS-6). Places follow.
 const FINAL_LEN: usize = 32;
 
 /// A session whose two sides have both proved themselves and know it.
@@ -51,6 +58,17 @@ pub(crate) struct Established {
     pub(crate) peer_listens: Vec<SocketAddr>,
     /// To be closed just before the connection is.
     pub(crate) latch: CloseLatch,
+    /// Where its datagrams go.
+    pub(crate) route: SessionRoute,
+}
+
+/// What a connection is made with.
+pub(super) struct Line {
+    pub(super) link: Arc<Link>,
+    pub(super) routes: Routes,
+    pub(super) latch: CloseLatch,
+    pub(super) started: Instant,
+    pub(super) credit: Credit,
 }
 
 #[cfg(test)]
@@ -82,9 +100,9 @@ impl fmt::Debug for Exporter {
 pub(crate) struct Incoming {
     pub(super) connecting: Connecting,
     pub(super) accepting: Arc<AtomicBool>,
-    pub(super) started: Instant,
-    pub(super) latch: CloseLatch,
-    pub(super) credit: Credit,
+    /// Where this node is reached, to be told to the peer.
+    pub(super) places: Places,
+    pub(super) line: Line,
     /// Its place among the unfinished handshakes.
     pub(super) begun: Begun,
     pub(super) counters: Arc<Counters>,
@@ -111,7 +129,7 @@ impl Incoming {
         mut self,
         admit: impl FnOnce(NodeId) -> Result<T, Refusal>,
     ) -> Result<(Established, T), WireError> {
-        let (address, latch) = (self.remote_address(), self.latch.clone());
+        let (address, latch) = (self.remote_address(), self.line.latch.clone());
         let counters = Arc::clone(&self.counters);
         let mut expired = self.begun.expired();
         tokio::select! {
@@ -141,20 +159,21 @@ impl Incoming {
         let admitted = match admitted {
             Ok(admitted) => admitted,
             Err(refusal) => {
-                self.latch.close();
+                self.line.latch.close();
                 connection.close(VarInt::from_u32(refusal.wire_code()), b"");
                 return Err(WireError::Refused(refusal));
             }
         };
         let mut stream = connection.open_uni().await.map_err(lost)?;
         let sent = async {
-            stream.write_all(peer.final_confirm.as_bytes()).await.is_ok() && stream.finish().is_ok()
+            let record = [peer.final_confirm.as_bytes(), self.places.encode().as_slice()].concat();
+            stream.write_all(&record).await.is_ok() && stream.finish().is_ok()
         };
         if !sent.await {
             let error = connection.close_reason();
             return Err(error.map_or(WireError::Closed, lost));
         }
-        let session = established(connection, peer, false, self.started, self.latch, self.credit);
+        let session = established(connection, peer, false, self.line, Knows::default())?;
         Ok((session, admitted))
     }
 }
@@ -162,30 +181,32 @@ impl Incoming {
 /// Waits for the responder's FINAL.
 pub(super) async fn confirm(
     connecting: Connecting,
-    started: Instant,
-    latch: CloseLatch,
+    line: Line,
+    dialled: Option<Web>,
     clock: &Clock,
-    credit: Credit,
 ) -> Result<Established, WireError> {
     let address = connecting.remote_address();
     let lost = |error| WireError::connection(address, &error);
     let connection = connecting.await.map_err(lost)?;
     let peer = peer_info(&connection)?;
     let mut stream = connection.accept_uni().await.map_err(lost)?;
-    let read = stream.read_to_end(FINAL_LEN).await;
+    let read = stream.read_to_end(FINAL_LEN + places::MAX_LEN).await;
     if let Some(error) = connection.close_reason() {
         return Err(lost(error));
     }
-    if !read.is_ok_and(|record| bool::from(record.ct_eq(peer.final_confirm.as_bytes()))) {
+    let record = read.unwrap_or_default();
+    let (proof, told) = record.split_at_checked(FINAL_LEN).unwrap_or_default();
+    if !bool::from(proof.ct_eq(peer.final_confirm.as_bytes())) {
         let error = HandshakeError::Tampered;
-        latch.close();
+        line.latch.close();
         connection.close(VarInt::from_u32(0), b"");
         return Err(WireError::Handshake(error));
     }
     if let Some(time) = peer.time {
         clock.learn(time);
     }
-    Ok(established(connection, peer, true, started, latch, credit))
+    let knows = Knows::of(Places::decode(told), dialled, &line);
+    established(connection, peer, true, line, knows)
 }
 
 fn peer_info(connection: &Connection) -> Result<PeerInfo, WireError> {
@@ -193,19 +214,70 @@ fn peer_info(connection: &Connection) -> Result<PeerInfo, WireError> {
     info.map(|info| *info).ok_or(WireError::Keys)
 }
 
+/// Where else the peer may be reached.
+#[derive(Default)]
+struct Knows {
+    web: Option<Web>,
+    udp: Option<Path>,
+}
+
+impl Knows {
+    fn of(told: Places, dialled: Option<Web>, line: &Line) -> Self {
+        let path = line.link.way().path;
+        let reached = line.routes.remote(path);
+        let host = reached.ip().to_canonical();
+        let udp = || {
+            let remote = SocketAddr::new(host, told.udp?);
+            Some(line.routes.sockets.way_to(remote)?.path)
+        };
+        let web = |port| {
+            let place = Place { host: host.to_string(), port, path: "/".into() };
+            Web { place, secure: false }
+        };
+        match path.kind() {
+            RouteKind::Udp => Self { web: told.websocket.map(web), udp: Some(path) },
+            RouteKind::WebSocket => Self { web: dialled, udp: udp() },
+        }
+    }
+}
+
 fn established(
     connection: Connection,
     peer: PeerInfo,
     initiator: bool,
-    started: Instant,
-    latch: CloseLatch,
-    credit: Credit,
-) -> Established {
+    line: Line,
+    knows: Knows,
+) -> Result<Established, WireError> {
+    let Line { link, routes, latch, started, credit } = line;
+    let keys = RouteKeys::new(&peer.exporter, peer.suite, initiator).ok_or(WireError::Keys)?;
+    link.add_id(keys.receive_id);
+    let path = link.way().path;
+    let start = Start {
+        keys,
+        random: Box::new(|out| random::fill(out).is_ok()),
+        initiator,
+        path,
+        rtt: connection.rtt(),
+        can_dial: knows.web.is_some(),
+        udp: knows.udp,
+        traffic: Traffic { sealed: peer.meter.sealed.total(), opened: peer.meter.opened.total() },
+    };
+    let (state, route) = SessionRoute::new(Arc::clone(&link), routes.clone());
+    routes.directory.inputs().send(Input::Began(Box::new(Began {
+        link,
+        mover: Mover::new(Instant::now(), start),
+        meter: Arc::clone(&peer.meter),
+        seed: Arc::clone(&peer.seed),
+        latch: latch.clone(),
+        state,
+        peer: peer.node_id,
+        web: knows.web,
+    })));
     let Credit { first, growth } = credit;
     tokio::spawn(window::grow(connection.clone(), Arc::clone(&peer.meter), first, growth));
     tokio::spawn(rekey::update(connection.clone(), peer.meter, rekey::BYTES, rekey::AGE));
     let [a, b, c, d, e, f, g, h, ..] = *peer.session_id.as_bytes();
-    Established {
+    Ok(Established {
         connection,
         peer: peer.node_id,
         session_id: SessionId::from_bytes([a, b, c, d, e, f, g, h]),
@@ -215,5 +287,6 @@ fn established(
         handshake_time: started.elapsed(),
         peer_listens: peer.listens,
         latch,
-    }
+        route,
+    })
 }

@@ -14,6 +14,8 @@ pub(crate) struct Meter {
     /// Bytes encrypted.
     pub(crate) sealed: Tally,
     updates: AtomicU64,
+    /// The connection id of the last packet that verified.
+    last_id: AtomicU64,
 }
 
 /// A number of bytes that somebody may wait for.
@@ -29,6 +31,12 @@ impl Meter {
     /// New keys were made: those at the start, or for an update.
     pub(crate) fn updated(&self) {
         self.updates.fetch_add(1, Relaxed);
+    }
+
+    /// Whether the last packet that verified had another connection id.
+    pub(crate) fn is_new_id(&self, id: [u8; 8]) -> bool {
+        let id = u64::from_be_bytes(id);
+        self.last_id.load(Relaxed) != id && self.last_id.swap(id, Relaxed) != id
     }
 
     /// How often the keys were replaced. The first ones to come are made in advance.
@@ -48,6 +56,11 @@ impl Tally {
             self.mark.store(0, Relaxed);
             self.wake.notify_one();
         }
+    }
+
+    /// The number of bytes until now.
+    pub(crate) fn total(&self) -> u64 {
+        self.total.load(Relaxed)
     }
 
     /// Wakes who waits at the next byte already.

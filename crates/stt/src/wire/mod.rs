@@ -8,6 +8,7 @@
 //! | who is let in | `knock`, `doorkeeper`, `clock`, `replay`, `knock_log`, `gate` |
 //! | what the engine sees of it | `adapter` |
 //! | what the network sees of it | `socket`, `opaque`, `mask`, `runtime` |
+//! | what a responder tells of its other ports | `places` |
 //! | settings and their growth | `transport`, `window`, `rekey`, `meter`, `urgency` |
 
 mod adapter;
@@ -27,6 +28,7 @@ mod mask;
 mod messages;
 mod meter;
 mod opaque;
+mod places;
 mod protection;
 mod rekey;
 mod replay;
@@ -47,6 +49,7 @@ pub use error::WireError;
 pub(crate) use established::{Established, Exporter, Incoming};
 pub use handshake::HandshakeError;
 pub(crate) use mask::Masks;
+pub(crate) use meter::Meter;
 pub use stats::WireStats;
 pub(crate) use transport::{ETHERNET_MTU, MIN_MTU, STREAMS};
 pub(crate) use urgency::CloseLatch;

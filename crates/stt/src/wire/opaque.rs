@@ -8,7 +8,10 @@ use super::{
     adapter::{CONNECTION_ID_LEN, QUIC_VERSION},
     mask::{LENGTH_LEN, Long},
 };
-use crate::keyring::{Keyring, SeedKeys};
+use crate::{
+    keyring::{Keyring, SeedKeys},
+    route::{Id, id_of},
+};
 
 /// A long datagram is not made longer than this by its padding: every path of IPv6 carries it.
 const PADDED_LEN: usize = 1232;
@@ -122,6 +125,27 @@ impl Opaque {
             seed.masks.short(packet);
         }
         false
+    }
+
+    /// Takes the mask off a datagram about routes, whose id is `known`, and gives its id
+    /// (docs/protocol.md, ROUTE-1). Others are left as they were.
+    pub(crate) fn inbound_route(
+        &self,
+        seeds: &[Arc<SeedKeys>],
+        datagram: &mut [u8],
+        known: impl Fn(Id) -> bool,
+    ) -> Option<Id> {
+        for seed in seeds {
+            if !seed.masks.short(datagram) {
+                return None;
+            }
+            let id = id_of(datagram).filter(|id| known(*id));
+            if id.is_some() {
+                return id;
+            }
+            seed.masks.short(datagram);
+        }
+        None
     }
 
     /// The slot of the seed that masks this datagram, if it begins with a stamped long header.

@@ -6,7 +6,7 @@
 //! a test asserts it, and the version of the engine is pinned.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     future::Future,
     io,
     net::UdpSocket,
@@ -20,6 +20,8 @@ use std::{
 };
 
 use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime};
+
+use crate::route::Link;
 
 /// What the socket knows about the task that calls it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +49,23 @@ thread_local! {
     static SCOPE: Cell<Scope> = const {
         Cell::new(Scope { role: Role::Outside, taken: 0, datagram: 0 })
     };
+}
+
+thread_local! {
+    static LINK: RefCell<Option<Arc<Link>>> = const { RefCell::new(None) };
+}
+
+/// Lets `act` make a connection of the engine: its ids, its task and its poller belong to `link`.
+pub(crate) fn making<T>(link: &Arc<Link>, act: impl FnOnce() -> T) -> T {
+    let outer = LINK.replace(Some(Arc::clone(link)));
+    let result = act();
+    LINK.set(outer);
+    result
+}
+
+/// The link of the connection that is being polled or made on this thread.
+pub(crate) fn current_link() -> Option<Arc<Link>> {
+    LINK.with_borrow(Option::clone)
 }
 
 impl Scope {
@@ -77,6 +96,8 @@ pub(crate) struct ScopedRuntime {
 
 struct Scoped {
     scope: Scope,
+    /// Lent to the thread while the task is polled.
+    link: Option<Arc<Link>>,
     task: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
@@ -85,9 +106,19 @@ impl Future for Scoped {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let outer = SCOPE.replace(self.scope);
+        let outer_link = LINK.replace(self.link.take());
         let polled = self.task.as_mut().poll(cx);
+        self.link = LINK.replace(outer_link);
         self.scope = SCOPE.replace(outer);
         polled
+    }
+}
+
+impl Drop for Scoped {
+    fn drop(&mut self) {
+        if let Some(link) = &self.link {
+            link.close();
+        }
     }
 }
 
@@ -99,7 +130,8 @@ impl Runtime for ScopedRuntime {
     fn spawn(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>) {
         let role =
             if self.endpoint_runs.swap(true, Relaxed) { Role::Connection } else { Role::Endpoint };
-        TokioRuntime.spawn(Box::pin(Scoped { scope: Scope { role, ..Scope::default() }, task }));
+        let scope = Scope { role, ..Scope::default() };
+        TokioRuntime.spawn(Box::pin(Scoped { scope, link: current_link(), task }));
     }
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {

@@ -1,12 +1,12 @@
 //! The socket between the engine and the system.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     fmt,
     io::{self, IoSliceMut},
     net::SocketAddr,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLockReadGuard},
     task::{Context, Poll, ready},
 };
 
@@ -14,9 +14,14 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 use quinn_udp::{RecvMeta, Transmit};
 
 use super::{
+    adapter::CONNECTION_ID_LEN,
     opaque::{Inbound, Opaque},
-    runtime::{Role, Scope},
+    runtime::{Role, Scope, current_link},
     stats::{Counters, add, count},
+};
+use crate::{
+    keyring::SeedKeys,
+    route::{Directory, Id, Link, Path, RouteSocket, Via, Way, is_passing},
 };
 
 /// A datagram of this size or more shows what a connection sends when it has much to send.
@@ -29,7 +34,8 @@ const MAX_ASIDE: usize = 256;
 
 /// Sends only for connections, lets only members in, and shows the network nothing but noise.
 pub(crate) struct SilentSocket {
-    udp: Arc<dyn AsyncUdpSocket>,
+    routes: Arc<RouteSocket>,
+    directory: Arc<Directory>,
     opaque: Opaque,
     counters: Arc<Counters>,
     aside: Mutex<VecDeque<(RecvMeta, Vec<u8>)>>,
@@ -37,24 +43,38 @@ pub(crate) struct SilentSocket {
 
 impl fmt::Debug for SilentSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SilentSocket").field("udp", &self.udp).finish_non_exhaustive()
+        f.debug_struct("SilentSocket").field("routes", &self.routes).finish_non_exhaustive()
     }
 }
 
 impl SilentSocket {
+    pub(crate) fn over(
+        routes: Arc<RouteSocket>,
+        directory: Arc<Directory>,
+        opaque: Opaque,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self { routes, directory, opaque, counters, aside: Mutex::default() }
+    }
+
+    /// Over one UDP socket, without anybody who keeps routes.
+    #[cfg(test)]
     pub(crate) fn new(
         udp: Arc<dyn AsyncUdpSocket>,
         opaque: Opaque,
         counters: Arc<Counters>,
     ) -> Self {
-        Self { udp, opaque, counters, aside: Mutex::default() }
+        let (table, received) = crate::route::Table::new(false);
+        let routes = Arc::new(RouteSocket::new(udp, table, received).unwrap());
+        let (inputs, _) = crate::route::Inputs::new();
+        Self::over(routes, Directory::new(inputs), opaque, counters)
     }
 
     /// Sends one call's worth of datagrams, and counts it. Only "would block" is an error: any
     /// other would end the connection, where a lost packet is enough.
-    fn send(&self, call: &Transmit<'_>) -> io::Result<()> {
+    fn send(&self, way: &Way, call: &Transmit<'_>) -> io::Result<()> {
         let datagram = call.segment_size.unwrap_or(call.contents.len()).max(1);
-        match self.udp.try_send(call) {
+        match self.routes.send(way, call) {
             Ok(()) => {
                 add(&self.counters.bytes_sent, call.contents.len());
                 add(&self.counters.datagrams_sent, call.contents.len().div_ceil(datagram));
@@ -70,7 +90,13 @@ impl SilentSocket {
 
     /// Sends datagrams of which some have long headers. They are few, so each is copied and masked
     /// as a whole.
-    fn send_long(&self, scope: &mut Scope, transmit: &Transmit<'_>, size: usize) -> io::Result<()> {
+    fn send_long(
+        &self,
+        scope: &mut Scope,
+        way: &Way,
+        transmit: &Transmit<'_>,
+        size: usize,
+    ) -> io::Result<()> {
         let rest = transmit.contents.get(scope.taken..).unwrap_or_default();
         let mut masked = Vec::new();
         for datagram in rest.chunks(size) {
@@ -82,13 +108,8 @@ impl SilentSocket {
                     .then_some(masked.as_slice()),
             };
             if let Some(contents) = contents {
-                self.send(&Transmit {
-                    destination: transmit.destination,
-                    ecn: transmit.ecn,
-                    contents,
-                    segment_size: None,
-                    src_ip: transmit.src_ip,
-                })?;
+                let segment_size = None;
+                self.send(way, &Transmit { contents, segment_size, ..copy(transmit) })?;
             }
             scope.taken = scope.taken.saturating_add(datagram.len());
         }
@@ -99,19 +120,16 @@ impl SilentSocket {
     fn send_short(
         &self,
         scope: &mut Scope,
+        way: &Way,
         transmit: &Transmit<'_>,
         size: usize,
     ) -> io::Result<()> {
-        let gathered = (MAX_DATAGRAM / size).clamp(1, self.udp.max_transmit_segments().max(1));
+        let most = way.local.as_ref().map_or(1, |local| local.udp.max_transmit_segments());
+        let gathered = (MAX_DATAGRAM / size).clamp(1, most.max(1));
         let rest = transmit.contents.get(scope.taken..).unwrap_or_default();
         for contents in rest.chunks(gathered.saturating_mul(size)) {
-            self.send(&Transmit {
-                destination: transmit.destination,
-                ecn: transmit.ecn,
-                contents,
-                segment_size: (contents.len() > size).then_some(size),
-                src_ip: transmit.src_ip,
-            })?;
+            let segment_size = (contents.len() > size).then_some(size);
+            self.send(way, &Transmit { contents, segment_size, ..copy(transmit) })?;
             scope.taken = scope.taken.saturating_add(contents.len());
         }
         Ok(())
@@ -119,37 +137,78 @@ impl SilentSocket {
 
     /// Unmasks what was received into one buffer, and drops what is from strangers.
     ///
-    /// The system may have gathered several datagrams of equal size. Those with long headers shrink,
-    /// and go aside unless they are alone.
-    fn unmask(&self, buffer: &mut [u8], meta: &mut RecvMeta) {
+    /// The system may have gathered several datagrams of equal size. The engine gets one address for
+    /// all of them: that which it knows the peer by, wherever they came from. Those of another
+    /// connection go aside, and so do those with long headers, which shrink, unless they are alone.
+    fn unmask(&self, buffer: &mut [u8], meta: &mut RecvMeta, batch: &Batch<'_>) {
         let stride = meta.stride.max(1);
         let received = buffer.get_mut(..meta.len).unwrap_or_default();
         add(&self.counters.bytes_received, received.len());
         add(&self.counters.datagrams_received, received.len().div_ceil(stride).max(1));
         let alone = received.len() <= stride;
-        let seeds = self.opaque.seeds();
-        let (mut from, mut kept) = (0, 0);
+        let source = meta.addr;
+        let (mut from, mut kept, mut kept_id) = (0, 0, None);
         while from < received.len() {
             let until = from.saturating_add(stride).min(received.len());
             let datagram = received.get_mut(from..until).unwrap_or_default();
-            match self.opaque.inbound(&seeds, datagram) {
+            match self.opaque.inbound(&batch.seeds, datagram) {
                 Inbound::Short => {
-                    received.copy_within(from..until, kept);
-                    kept += until - from;
-                }
-                Inbound::Long(length) if alone => {
-                    kept = length;
-                    meta.stride = length;
+                    let id = short_id(datagram);
+                    let link = if id == kept_id { None } else { batch.link(id) };
+                    if let Some(link) = link {
+                        link.stir();
+                    }
+                    let address = link.map_or(source, |link| link.logical);
+                    if kept == 0 {
+                        meta.addr = address;
+                        kept_id = id;
+                    }
+                    if id == kept_id {
+                        received.copy_within(from..until, kept);
+                        kept += until - from;
+                    } else {
+                        self.put_aside(RecvMeta { addr: address, ..*meta }, datagram);
+                    }
                 }
                 Inbound::Long(length) => {
-                    self.put_aside(*meta, datagram.get(..length).unwrap_or_default());
+                    let datagram = datagram.get(..length).unwrap_or_default();
+                    let link = batch.link(long_id(datagram));
+                    if link.is_none() && self.routes.is_retired(batch.via) {
+                        // Whoever is new has to knock where this node is now.
+                        count(&self.counters.dropped_unknown);
+                    } else if alone {
+                        kept = length;
+                        meta.stride = length;
+                        meta.addr = link.map_or(source, |link| link.logical);
+                    } else {
+                        let addr = link.map_or(source, |link| link.logical);
+                        self.put_aside(RecvMeta { addr, ..*meta }, datagram);
+                    }
                 }
                 Inbound::OtherVersion => count(&self.counters.dropped_other_version),
-                Inbound::Unknown => count(&self.counters.dropped_unknown),
+                Inbound::Unknown => self.take_route(datagram, source, meta, batch),
             }
             from = until;
         }
         meta.len = kept;
+    }
+
+    /// Hands over a datagram about routes, or drops it as a stranger's.
+    fn take_route(
+        &self,
+        datagram: &mut [u8],
+        remote: SocketAddr,
+        meta: &RecvMeta,
+        batch: &Batch<'_>,
+    ) {
+        let known = |id| batch.links.contains_key(&id);
+        let link = self.opaque.inbound_route(&batch.seeds, datagram, known);
+        let Some(link) = batch.link(link) else {
+            count(&self.counters.dropped_unknown);
+            return;
+        };
+        let path = Path { via: batch.via, remote };
+        self.directory.inputs().datagram(link.number, path, meta.dst_ip, datagram);
     }
 
     fn put_aside(&self, mut meta: RecvMeta, datagram: &[u8]) {
@@ -175,28 +234,46 @@ impl SilentSocket {
         }
         filled
     }
+}
 
-    /// Whether an error says that one datagram went wrong and the next may be fine. Every other one
-    /// ends the endpoint.
-    fn is_passing(error: &io::Error) -> bool {
-        use io::ErrorKind as Kind;
-        matches!(
-            error.kind(),
-            Kind::ConnectionReset
-                | Kind::ConnectionRefused
-                | Kind::ConnectionAborted
-                | Kind::HostUnreachable
-                | Kind::NetworkUnreachable
-                | Kind::NetworkDown
-                | Kind::Interrupted
-                | Kind::OutOfMemory
-        )
+/// What all buffers of one call to the system share.
+struct Batch<'a> {
+    via: Via,
+    seeds: Vec<Arc<SeedKeys>>,
+    links: RwLockReadGuard<'a, HashMap<Id, Arc<Link>>>,
+}
+
+impl Batch<'_> {
+    fn link(&self, id: Option<Id>) -> Option<&Arc<Link>> {
+        self.links.get(&id?)
+    }
+}
+
+/// The connection id of an unmasked packet with a short header.
+pub(super) fn short_id(packet: &[u8]) -> Option<Id> {
+    packet.get(1..)?.first_chunk().copied()
+}
+
+/// The destination connection id of an unmasked packet with a long header, if it is one of ours.
+fn long_id(packet: &[u8]) -> Option<Id> {
+    let (length, rest) = packet.get(5..)?.split_first()?;
+    (usize::from(*length) == CONNECTION_ID_LEN).then(|| rest.first_chunk().copied())?
+}
+
+/// The same transmission, which the engine's type cannot copy by itself.
+const fn copy<'a>(transmit: &Transmit<'a>) -> Transmit<'a> {
+    Transmit {
+        destination: transmit.destination,
+        ecn: transmit.ecn,
+        contents: transmit.contents,
+        segment_size: transmit.segment_size,
+        src_ip: transmit.src_ip,
     }
 }
 
 impl AsyncUdpSocket for SilentSocket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Arc::clone(&self.udp).create_io_poller()
+        self.routes.poller(current_link())
     }
 
     /// Sends what the connection of the calling task has ready.
@@ -214,11 +291,21 @@ impl AsyncUdpSocket for SilentSocket {
         if size >= MIN_FULL {
             scope.datagram = size;
         }
+        let link = current_link();
+        let way = match &link {
+            Some(link) => {
+                link.stir();
+                Some(link.way())
+            }
+            None => self.routes.way_to(transmit.destination),
+        };
+        // Without a way they are lost.
+        let Some(way) = way else { return Ok(()) };
         let has_long = transmit.contents.chunks(size).any(|one| Opaque::stamped(one).is_some());
         let sent = if has_long {
-            self.send_long(&mut scope, transmit, size)
+            self.send_long(&mut scope, &way, transmit, size)
         } else {
-            self.send_short(&mut scope, transmit, size)
+            self.send_short(&mut scope, &way, transmit, size)
         };
         if sent.is_ok() {
             scope.taken = 0;
@@ -238,26 +325,29 @@ impl AsyncUdpSocket for SilentSocket {
             return Poll::Ready(Ok(filled));
         }
         loop {
-            match ready!(self.udp.poll_recv(cx, buffers, metas)) {
-                Ok(received) => {
+            match ready!(self.routes.poll_recv(cx, buffers, metas)) {
+                Ok((received, via)) => {
+                    let (seeds, links) = (self.opaque.seeds(), self.directory.read());
+                    let batch = Batch { via, seeds, links };
                     for (buffer, meta) in buffers.iter_mut().zip(metas.iter_mut()).take(received) {
-                        self.unmask(buffer, meta);
+                        self.unmask(buffer, meta, &batch);
                     }
                     return Poll::Ready(Ok(received));
                 }
-                Err(error) if Self::is_passing(&error) => count(&self.counters.receive_errors),
+                Err(error) if is_passing(&error) => count(&self.counters.receive_errors),
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.udp.local_addr()
+        let local = self.routes.newest().ok_or(io::ErrorKind::NotConnected)?;
+        Ok(local.address)
     }
 
     /// The engine's buffer has to hold that many datagrams: one of 64 KiB, ten of 1,452 bytes.
     fn max_transmit_segments(&self) -> usize {
-        let most = self.udp.max_transmit_segments().max(1);
+        let most = self.routes.max_transmit_segments().max(1);
         match Scope::current().datagram {
             0 => most,
             datagram => (MAX_DATAGRAM / datagram).clamp(1, most),
@@ -271,7 +361,7 @@ impl AsyncUdpSocket for SilentSocket {
     }
 
     fn may_fragment(&self) -> bool {
-        self.udp.may_fragment()
+        self.routes.may_fragment()
     }
 }
 

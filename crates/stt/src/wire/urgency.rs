@@ -1,10 +1,15 @@
-//! A close that gets out, whatever the path is doing.
+//! What a congestion controller is told from outside: that its connection closes, or moved.
 //!
+//! **Closing.**
 //! The engine holds CONNECTION_CLOSE back like data while the congestion window is full, and a
 //! connection that is closing takes no more acknowledgements, so it would never be sent and the peer
 //! would wait for its idle timeout. The controller is where that can be lifted from outside.
 //!
-//! The same check wants room for a datagram of full size. With the 65,507 bytes of a loopback
+//! **Moving.** What a controller knows is of a path. On another one a new controller begins, with the
+//! last window of that kind of path if there was one. What was sent before the move, and is still
+//! unaccounted for, is none of its business: it neither fills the new window nor counts as its loss.
+//!
+//! The check of the window wants room for a datagram of full size. With the 65,507 bytes of a loopback
 //! interface a window of two datagrams is blocked by one MTU probe, so the window keeps its size in
 //! datagrams there.
 
@@ -12,7 +17,7 @@ use std::{
     any::Any,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -21,20 +26,39 @@ use quinn::congestion::{Controller, ControllerFactory};
 use quinn_proto::RttEstimator;
 use quinn_proto::congestion::ControllerMetrics;
 
+use crate::{congestion::BbrConfig, route::RouteKind};
+
 /// From this MTU on the path is a loopback interface, or something as wide.
 const JUMBO: u16 = 9_217;
 /// Datagrams in a window at least on such a path (RFC 9002, section 7.2, gives an initial window
 /// the same).
 const JUMBO_WINDOW: u64 = 10;
 
-/// Says that a connection is being closed. Clones are the same latch.
+/// Tells the controller of a connection what happens to it. Clones tell the same one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct CloseLatch(Arc<AtomicBool>);
+pub(crate) struct CloseLatch(Arc<Latch>);
+
+#[derive(Debug, Default)]
+struct Latch {
+    closed: AtomicBool,
+    /// Number of moves so far, and in the lowest byte the kind of the path that it is on.
+    moves: AtomicU64,
+}
 
 impl CloseLatch {
     /// Lets the next packet of the connection out, come what may. Called just before it is closed.
     pub(crate) fn close(&self) {
-        self.0.store(true, Ordering::Release);
+        self.0.closed.store(true, Ordering::Release);
+    }
+
+    /// What is sent from now on takes a path of this kind that is unlike the one before.
+    pub(crate) fn moved(&self, kind: RouteKind) {
+        let moves = (self.moves() >> 8) + 1;
+        self.0.moves.store(moves << 8 | u64::from(kind.id()), Ordering::Release);
+    }
+
+    fn moves(&self) -> u64 {
+        self.0.moves.load(Ordering::Acquire)
     }
 }
 
@@ -47,18 +71,87 @@ pub(crate) struct Urgent {
 impl ControllerFactory for Urgent {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
         let inner = Arc::clone(&self.inner).build(now, current_mtu);
-        Box::new(Heeding { inner, mtu: current_mtu, latch: self.latch.clone() })
+        Box::new(Heeding {
+            inner,
+            factory: Arc::clone(&self.inner),
+            mtu: current_mtu,
+            latch: self.latch.clone(),
+            moves: self.latch.moves(),
+            moved_at: None,
+            in_flight: 0,
+            stale: 0,
+            windows: [None; KINDS],
+        })
     }
 }
 
+/// Kinds of paths whose last window is remembered.
+const KINDS: usize = 4;
+
 struct Heeding {
     inner: Box<dyn Controller>,
+    factory: Arc<dyn ControllerFactory + Send + Sync>,
     mtu: u16,
     latch: CloseLatch,
+    /// The move that `inner` was made for.
+    moves: u64,
+    moved_at: Option<Instant>,
+    /// Bytes in flight, as far as the engine tells.
+    in_flight: u64,
+    /// Those of them that were sent before the move.
+    stale: u64,
+    /// Last window on each kind of path.
+    windows: [Option<u64>; KINDS],
+}
+
+impl Clone for Heeding {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone_box(),
+            factory: Arc::clone(&self.factory),
+            latch: self.latch.clone(),
+            ..*self
+        }
+    }
+}
+
+impl Heeding {
+    fn window_of(&mut self, moves: u64) -> Option<&mut Option<u64>> {
+        let kind = usize::try_from(moves & 0xff).ok()?;
+        self.windows.get_mut(kind)
+    }
+
+    /// Begins anew if the connection moved.
+    fn heed(&mut self, now: Instant) {
+        let moves = self.latch.moves();
+        if moves == self.moves {
+            return;
+        }
+        let last = self.inner.window();
+        if let Some(window) = self.window_of(self.moves) {
+            *window = Some(last);
+        }
+        let known = self.window_of(moves).and_then(|window| *window);
+        let factory: Arc<dyn ControllerFactory> = match known {
+            Some(window) => Arc::new(BbrConfig::default().with_initial_window(window)),
+            None => Arc::clone(&self.factory) as _,
+        };
+        self.inner = factory.build(now, self.mtu);
+        self.moves = moves;
+        self.moved_at = Some(now);
+        self.stale = self.in_flight;
+    }
+
+    /// Whether what was sent at `sent` took a path that was left.
+    fn is_stale(&self, sent: Instant) -> bool {
+        self.moved_at.is_some_and(|moved| sent < moved)
+    }
 }
 
 impl Controller for Heeding {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
+        self.heed(now);
+        self.in_flight = self.in_flight.saturating_add(bytes);
         self.inner.on_sent(now, bytes, last_packet_number);
     }
 
@@ -70,7 +163,13 @@ impl Controller for Heeding {
         app_limited: bool,
         rtt: &RttEstimator,
     ) {
-        self.inner.on_ack(now, sent, bytes, app_limited, rtt);
+        self.heed(now);
+        self.in_flight = self.in_flight.saturating_sub(bytes);
+        if self.is_stale(sent) {
+            self.stale = self.stale.saturating_sub(bytes);
+        } else {
+            self.inner.on_ack(now, sent, bytes, app_limited, rtt);
+        }
     }
 
     fn on_end_acks(
@@ -80,6 +179,10 @@ impl Controller for Heeding {
         app_limited: bool,
         largest_packet_num_acked: Option<u64>,
     ) {
+        self.heed(now);
+        self.in_flight = in_flight;
+        self.stale = self.stale.min(in_flight);
+        let in_flight = in_flight - self.stale;
         self.inner.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
     }
 
@@ -90,7 +193,13 @@ impl Controller for Heeding {
         is_persistent_congestion: bool,
         lost_bytes: u64,
     ) {
-        self.inner.on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
+        self.heed(now);
+        self.in_flight = self.in_flight.saturating_sub(lost_bytes);
+        if self.is_stale(sent) {
+            self.stale = self.stale.saturating_sub(lost_bytes);
+        } else {
+            self.inner.on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
+        }
     }
 
     fn on_mtu_update(&mut self, new_mtu: u16) {
@@ -99,12 +208,18 @@ impl Controller for Heeding {
     }
 
     fn window(&self) -> u64 {
-        if self.latch.0.load(Ordering::Acquire) {
+        if self.latch.0.closed.load(Ordering::Acquire) {
             // Beyond 32 bits the engine does not pace either.
             return u64::MAX;
         }
         let least = if self.mtu >= JUMBO { u64::from(self.mtu) * JUMBO_WINDOW } else { 0 };
-        self.inner.window().max(least)
+        let (window, stale) = if self.latch.moves() == self.moves {
+            (self.inner.window(), self.stale)
+        } else {
+            // Not heeded yet: there must be room for the packet that makes it heed.
+            (self.inner.initial_window(), self.in_flight)
+        };
+        window.max(least).saturating_add(stale)
     }
 
     fn metrics(&self) -> ControllerMetrics {
@@ -112,7 +227,7 @@ impl Controller for Heeding {
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
-        Box::new(Self { inner: self.inner.clone_box(), mtu: self.mtu, latch: self.latch.clone() })
+        Box::new(self.clone())
     }
 
     fn initial_window(&self) -> u64 {
@@ -142,5 +257,35 @@ mod tests {
         latch.close();
         assert_eq!(controller.window(), u64::MAX);
         assert_eq!(controller.clone_box().window(), u64::MAX);
+    }
+
+    /// What was in flight before a move neither fills the window of the new path nor is its loss.
+    #[test]
+    fn after_a_move_a_new_controller_begins_and_the_old_one_is_remembered() {
+        let latch = CloseLatch::default();
+        let inner = Arc::new(BbrConfig::new(1));
+        let urgent = Arc::new(Urgent { inner, latch: latch.clone() });
+        let start = Instant::now();
+        let at = |ms| start + std::time::Duration::from_millis(ms);
+        let mut controller = urgent.build(start, 1_200);
+        let first = controller.window();
+        controller.on_sent(at(1), 10_000, 0);
+        latch.moved(RouteKind::WebSocket);
+        assert_eq!(controller.window(), first + 10_000, "room before it was heeded");
+        controller.on_sent(at(5), 1_000, 1);
+        assert_eq!(controller.window(), first + 10_000);
+        controller.on_congestion_event(at(9), at(1), true, 4_000);
+        assert_eq!(controller.window(), first + 6_000, "no loss of this path");
+        controller.on_congestion_event(at(9), at(1), true, 6_000);
+        assert_eq!(controller.window(), first);
+        controller.on_congestion_event(at(10), at(5), true, 1_000);
+        let cut = controller.window();
+        assert!(cut < first, "a loss of this path");
+        latch.moved(RouteKind::Udp);
+        controller.on_sent(at(11), 1, 2);
+        assert_eq!(controller.window(), first);
+        latch.moved(RouteKind::WebSocket);
+        controller.on_sent(at(12), 1, 3);
+        assert_eq!(controller.window(), cut + 1, "as it was when it was left");
     }
 }

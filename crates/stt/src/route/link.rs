@@ -1,0 +1,150 @@
+//! What the socket knows of one connection, and how it finds it.
+//!
+//! The engine believes that each peer has one address for good. A [`Link`] is where that ends: what
+//! arrives is told apart by the connection ids that we gave out, wherever it comes from, and gets
+//! the address that the engine knows; what leaves is known by the task that sends it, and goes
+//! where the link's way leads at that moment. So addresses decide nothing: two sessions may have
+//! the same one, and one that a session has left is free for the next peer.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst},
+    },
+};
+
+use super::{
+    driver::{Input, Inputs},
+    path::Path,
+    socket::Local,
+};
+
+/// Bytes of a connection id or of the id of a route datagram.
+pub(crate) type Id = [u8; 8];
+
+/// Most ids of one connection: the engine gives out eight at once, and two of routes come to it.
+const MAX_IDS: usize = 32;
+
+/// Which ids are whose.
+pub(crate) struct Directory {
+    links: RwLock<HashMap<Id, Arc<Link>>>,
+    next: AtomicU64,
+    inputs: Inputs,
+}
+
+/// One connection, as the socket sees it.
+pub(crate) struct Link {
+    /// Names it among those of this node.
+    pub(crate) number: u64,
+    /// What the engine takes for the peer's address.
+    pub(crate) logical: SocketAddr,
+    way: RwLock<Way>,
+    /// Nothing is watched over: the next datagram says so.
+    asleep: AtomicBool,
+    ids: Mutex<Vec<Id>>,
+    directory: Weak<Directory>,
+}
+
+/// Where datagrams of a connection go.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
+    pub(crate) path: Path,
+    /// The socket of a path over UDP.
+    pub(crate) local: Option<Arc<Local>>,
+    /// The session left its first path: the engine's own idea of this node's address is out of date.
+    pub(crate) moved: bool,
+    /// This node's address to send from then, if it has several.
+    pub(crate) source: Option<IpAddr>,
+}
+
+impl Directory {
+    pub(crate) fn new(inputs: Inputs) -> Arc<Self> {
+        Arc::new(Self { links: RwLock::default(), next: AtomicU64::new(0), inputs })
+    }
+
+    /// A link for a connection that is about to be made.
+    pub(crate) fn link(self: &Arc<Self>, logical: SocketAddr, way: Way) -> Arc<Link> {
+        Arc::new(Link {
+            number: self.next.fetch_add(1, Relaxed),
+            logical,
+            way: RwLock::new(way),
+            asleep: AtomicBool::new(false),
+            ids: Mutex::default(),
+            directory: Arc::downgrade(self),
+        })
+    }
+
+    /// Held while a batch of datagrams is sorted.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, HashMap<Id, Arc<Link>>> {
+        self.links.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) const fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+}
+
+impl Link {
+    /// Datagrams with this id are for this connection.
+    pub(crate) fn add_id(self: &Arc<Self>, id: Id) {
+        let Some(directory) = self.directory.upgrade() else { return };
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        if ids.contains(&id) || ids.len() >= MAX_IDS {
+            return;
+        }
+        ids.push(id);
+        drop(ids);
+        let mut links = directory.links.write().unwrap_or_else(PoisonError::into_inner);
+        links.insert(id, Arc::clone(self));
+    }
+
+    /// Where its datagrams go at the moment.
+    pub(crate) fn way(&self) -> Way {
+        self.way.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_way(&self, way: Way) {
+        *self.way.write().unwrap_or_else(PoisonError::into_inner) = way;
+    }
+
+    /// A datagram came or went.
+    pub(crate) fn stir(&self) {
+        if self.asleep.load(Relaxed)
+            && self.asleep.swap(false, SeqCst)
+            && let Some(directory) = self.directory.upgrade()
+        {
+            directory.inputs.send(Input::Stirred(self.number));
+        }
+    }
+
+    /// From now on the next datagram is told of.
+    pub(super) fn sleep(&self) {
+        self.asleep.store(true, SeqCst);
+    }
+
+    /// It is watched again; whoever calls this knows of the datagram.
+    pub(super) fn wake(&self) {
+        self.asleep.store(false, SeqCst);
+    }
+
+    /// The connection is over, or was never made.
+    pub(crate) fn close(&self) {
+        let Some(directory) = self.directory.upgrade() else { return };
+        let ids = std::mem::take(&mut *self.ids.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut links = directory.links.write().unwrap_or_else(PoisonError::into_inner);
+        for id in ids {
+            links.remove(&id);
+        }
+        drop(links);
+        directory.inputs.send(Input::Ended(self.number));
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("number", &self.number).field("way", &self.way()).finish()
+    }
+}
