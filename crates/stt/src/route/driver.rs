@@ -161,12 +161,15 @@ pub(crate) struct Receiver {
     waiting: Arc<AtomicUsize>,
 }
 
+/// Makes a knock under a seed for a peer; `None` without randomness.
+type KnockMaker = Box<dyn Fn(&SeedKeys, NodeId) -> Option<Vec<u8>> + Send>;
+
 /// What a driver needs beside its inputs.
 pub(crate) struct Means {
     pub(crate) socket: Arc<RouteSocket>,
     pub(crate) table: Arc<Table>,
     /// A knock for a WebSocket to this peer.
-    pub(crate) knock: Box<dyn Fn(&SeedKeys, NodeId) -> Option<Vec<u8>> + Send>,
+    pub(crate) knock: KnockMaker,
     pub(crate) tls: Arc<Tls>,
     /// How long a WebSocket without traffic lives.
     pub(crate) idle: Duration,
