@@ -176,8 +176,11 @@ pub fn datagram(bytes: &[u8]) {
         let mut stamped = bytes.to_vec();
         super::opaque::stamp(seed.slot, &mut stamped);
         if opaque.outbound(seed.slot, &mut stamped, &mut masked) && is_long(&stamped) {
-            assert!(matches!(opaque.inbound(&seeds, &mut masked), Inbound::Long(length)
-                if length == bytes.len()));
+            // Unless one of its packets has a type that nobody sends.
+            match opaque.inbound(&seeds, &mut masked) {
+                Inbound::Long(length) => assert_eq!(length, bytes.len()),
+                other => assert_eq!(other, Inbound::Unknown),
+            }
         }
     }
 }

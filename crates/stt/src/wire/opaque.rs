@@ -99,7 +99,8 @@ impl Opaque {
             match seed.masks.open_long(datagram) {
                 Long::Datagram(length) => {
                     let datagram = datagram.get_mut(..length).unwrap_or_default();
-                    let tail_at = LongHeaders::new(datagram, QUIC_VERSION.to_be_bytes()).end();
+                    let headers = LongHeaders::new(datagram, QUIC_VERSION.to_be_bytes());
+                    let Some(tail_at) = headers.end() else { return Inbound::Unknown };
                     // A short header that follows long ones has a mask of its own.
                     self.unmask_short(seeds, datagram.get_mut(tail_at..).unwrap_or_default());
                     return Inbound::Long(length);
@@ -219,12 +220,23 @@ impl<'a> LongHeaders<'a> {
         at.checked_add(used)?.checked_add(length)
     }
 
-    /// Where the packets with long headers end.
-    fn end(mut self) -> usize {
-        while let Some(length) = self.packet_len() {
+    /// Where the packets with long headers end. `None` when one of them is of a type that nobody
+    /// sends (VER-3): the mask authenticates nothing, so a bit that flips on the way makes a Retry of
+    /// another packet, and the engine ends the connection that gets it.
+    fn end(mut self) -> Option<usize> {
+        loop {
+            if self.is_retry_or_early() {
+                return None;
+            }
+            let Some(length) = self.packet_len() else { return Some(self.at) };
             self.at = self.at.saturating_add(length);
         }
-        self.at
+    }
+
+    fn is_retry_or_early(&self) -> bool {
+        let packet = self.datagram.get(self.at..).unwrap_or_default();
+        packet.first().is_some_and(|flags| flags & 0xd0 == 0xd0)
+            && packet.get(VERSION_AT) == Some(&self.version)
     }
 
     /// Gives every one of them the version that belongs on the wire.

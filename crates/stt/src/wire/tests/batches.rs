@@ -151,3 +151,16 @@ fn a_flood_of_gathered_long_datagrams_takes_no_more_room_than_there_is() {
     system.0.lock().unwrap().push_back((batch, 128));
     assert_eq!(received(&socket).len(), 256);
 }
+
+/// The mask of a long header is malleable: one flipped bit makes a Retry of a Handshake packet, and a
+/// connection of the engine that gets one is over. So nobody on the path may bring one in.
+#[test]
+fn a_flipped_bit_does_not_make_a_retry() {
+    let (system, socket, sealed, counters) = socket();
+    let (mut masked, _) = sealed.long(1, 400, 1200);
+    // The length comes first, then the flags.
+    masked[2] ^= 0x10;
+    system.0.lock().unwrap().push_back((masked, 1200));
+    assert!(received(&socket).concat().is_empty());
+    assert_eq!(counters.snapshot().dropped_unknown, 1);
+}
