@@ -92,7 +92,10 @@ impl World {
         let server = self.node(1, Mode::Server).await;
         let client = self.node(2, Mode::Client).await;
         let patience = Duration::from_secs(100);
-        let ours = client.connect_to("10.0.0.1:1", None, patience).await.unwrap();
+        let ours = client.connect_to("10.0.0.1:1", None, patience).await.unwrap_or_else(|error| {
+            let [ours, theirs] = [&client, &server].map(|node| node.stats().udp_transport);
+            panic!("{error}: {:?}, {ours:?}, {theirs:?}", self.0.lock().unwrap().weather)
+        });
         let theirs = server.accept().await.unwrap();
         (server, client, theirs, ours)
     }
