@@ -220,7 +220,8 @@ pub(crate) async fn run(inputs: Inputs, mut receiver: Receiver, means: Means) {
             },
             () = sleep => None,
         };
-        let now = Instant::now();
+        // The runtime's clock, by which it sleeps: in a simulated world it is not the system's.
+        let now = tokio::time::Instant::now().into_std();
         match input {
             Some(input) => {
                 if matches!(input, Input::Datagram { .. }) {
@@ -448,7 +449,9 @@ impl Driver {
         match self.means.socket.send(&way, &transmit) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if self.unsent.len() < MAX_UNSENT {
-                    self.unsent_at.get_or_insert_with(|| Instant::now() + UNSENT_WAIT);
+                    self.unsent_at.get_or_insert_with(|| {
+                        tokio::time::Instant::now().into_std() + UNSENT_WAIT
+                    });
                     self.unsent.push_back((path, source, bytes));
                 }
             }

@@ -265,7 +265,7 @@ fn established(
     let (state, route) = SessionRoute::new(Arc::clone(&link), routes.clone());
     routes.directory.inputs().send(Input::Began(Box::new(Began {
         link,
-        mover: Mover::new(Instant::now(), start),
+        mover: Mover::new(tokio::time::Instant::now().into_std(), start),
         meter: Arc::clone(&peer.meter),
         seed: Arc::clone(&peer.seed),
         latch: latch.clone(),
