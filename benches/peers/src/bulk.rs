@@ -13,9 +13,9 @@ use crate::{
     stt_peer,
 };
 
-const MIB: usize = 1 << 20;
+pub const MIB: usize = 1 << 20;
 /// Handed to the transport at once.
-const BLOCK: usize = 256 << 10;
+pub const BLOCK: usize = 256 << 10;
 /// What quinn tries by default.
 const EQUAL_MTU: u16 = 1_452;
 
@@ -36,7 +36,7 @@ pub fn run(how: How, report: &mut Report) -> Result<()> {
     ];
     report.add(&alternate(how, "bulk, one stream, defaults", metrics(4.0), defaults)?);
 
-    let equal_stt = stt_peer::Terms { max_mtu: Some(EQUAL_MTU) };
+    let equal_stt = stt_peer::Terms { max_mtu: Some(EQUAL_MTU), ..Default::default() };
     let equal_quinn = quinn_peer::Terms { equal_windows: true, ..Default::default() };
     let equal = vec![
         Contender::new(Peer::Stt, "stt", stt(equal_stt)),
@@ -48,7 +48,7 @@ pub fn run(how: How, report: &mut Report) -> Result<()> {
 }
 
 /// Throughput and processor time of one transfer.
-fn measured<F>(total: usize, transfer: impl FnOnce(Handle) -> F) -> Result<Vec<f64>>
+pub fn measured<F>(total: usize, transfer: impl FnOnce(Handle) -> F) -> Result<Vec<f64>>
 where
     F: Future<Output = Result<[f64; 2]>> + Send + 'static,
 {
@@ -57,7 +57,7 @@ where
     Ok(vec![mib / seconds, processor / mib * 1024.0])
 }
 
-async fn stt(on: Handle, terms: stt_peer::Terms, total: usize) -> Result<[f64; 2]> {
+pub async fn stt(on: Handle, terms: stt_peer::Terms, total: usize) -> Result<[f64; 2]> {
     let pair = stt_peer::pair(&on, terms).await?;
     let server = pair.server.clone();
     let receiving = on.spawn(async move {

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use clap::ValueEnum;
 use serde_json::{Value, json};
 use stt::Mode;
 use tokio::{runtime::Handle, task::JoinSet};
@@ -20,8 +21,21 @@ use crate::{
     quinn_peer,
     report::Report,
     stage::Peer,
-    stt_peer,
+    stt_peer, websocket_peer,
 };
+
+/// What is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// Sessions of STT over UDP.
+    Stt,
+    /// Connections of quinn.
+    Quinn,
+    /// Sessions of STT over WebSockets.
+    SttWebSocket,
+    /// WebSockets of tokio-tungstenite, with its default settings.
+    Tungstenite,
+}
 
 /// Sessions set up at once.
 const AT_ONCE: usize = 32;
@@ -29,18 +43,8 @@ const AT_ONCE: usize = 32;
 const SETTLE: Duration = Duration::from_secs(3);
 
 pub fn memory(how: How, report: &mut Report) -> Result<()> {
-    let sessions = how.amount(2_000, 500);
-    let run = |peer| {
-        move || {
-            let mut ends = Ends::start(peer)?;
-            let before = [ends.server.ask("memory")?, ends.client.ask("memory")?];
-            ends.connect(sessions)?;
-            std::thread::sleep(SETTLE);
-            let after = [ends.server.ask("memory")?, ends.client.ask("memory")?];
-            let each = |end: usize| (after[end] - before[end]) / sessions as f64;
-            Ok(vec![each(0), each(1)])
-        }
-    };
+    let sessions = how.sessions.unwrap_or(how.amount(2_000, 500));
+    let run = |kind| move || resident_each(kind, sessions);
     let metrics = vec![
         Metric::new("at the server", "KiB", Some(Target::AtMost(40.0))),
         Metric::new("at the client", "KiB", Some(Target::AtMost(40.0))),
@@ -48,16 +52,27 @@ pub fn memory(how: How, report: &mut Report) -> Result<()> {
     // Memory is nearly the same every time.
     let how = How { rounds: Some(how.rounds().min(3)), ..how };
     let contenders = vec![
-        Contender::new(Peer::Stt, "stt", run(Peer::Stt)),
-        Contender::new(Peer::Quinn, "quinn", run(Peer::Quinn)),
+        Contender::new(Peer::Stt, "stt", run(Kind::Stt)),
+        Contender::new(Peer::Quinn, "quinn", run(Kind::Quinn)),
     ];
     let title = format!("resident memory of an idle session, {sessions} of them");
     report.add(&alternate(how, &title, metrics, contenders)?);
     Ok(())
 }
 
+/// KiB of one session at the server and at the client, each in a process of its own.
+pub fn resident_each(kind: Kind, sessions: usize) -> Result<Vec<f64>> {
+    let mut ends = Ends::start(kind)?;
+    let before = [ends.server.ask("memory")?, ends.client.ask("memory")?];
+    ends.connect(sessions)?;
+    std::thread::sleep(SETTLE);
+    let after = [ends.server.ask("memory")?, ends.client.ask("memory")?];
+    let each = |end: usize| (after[end] - before[end]) / sessions as f64;
+    Ok(vec![each(0), each(1)])
+}
+
 pub fn processor(how: How, report: &mut Report) -> Result<()> {
-    let sessions = how.amount(1_000, 200);
+    let sessions = how.sessions.unwrap_or(how.amount(1_000, 200));
     let watch = Duration::from_secs(if how.quick { 5 } else { 60 });
     let run = |peer| {
         move || {
@@ -78,8 +93,8 @@ pub fn processor(how: How, report: &mut Report) -> Result<()> {
     // A minute each; what is measured is a sum over the minute already.
     let how = How { rounds: Some(1), ..how };
     let contenders = vec![
-        Contender::new(Peer::Stt, "stt", run(Peer::Stt)),
-        Contender::new(Peer::Quinn, "quinn", run(Peer::Quinn)),
+        Contender::new(Peer::Stt, "stt", run(Kind::Stt)),
+        Contender::new(Peer::Quinn, "quinn", run(Kind::Quinn)),
     ];
     let seconds = watch.as_secs();
     let title = format!("processor time of {sessions} idle sessions over {seconds} s");
@@ -109,10 +124,10 @@ impl Drop for End {
 }
 
 impl End {
-    fn start(peer: Peer, arguments: &[String]) -> Result<Self> {
-        let peer = if peer == Peer::Stt { "stt" } else { "quinn" };
+    fn start(kind: Kind, arguments: &[String]) -> Result<Self> {
+        let peer = kind.to_possible_value().ok_or("no such kind")?.get_name().to_owned();
         let mut child = Command::new(std::env::current_exe()?)
-            .args(["hold", peer])
+            .args(["hold", &peer])
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -139,7 +154,7 @@ impl End {
 }
 
 impl Ends {
-    fn start(peer: Peer) -> Result<Self> {
+    fn start(peer: Kind) -> Result<Self> {
         let mut server = End::start(peer, &[])?;
         let hello = server.read()?;
         let address = hello["address"].as_str().ok_or("no address")?.to_owned();
@@ -160,7 +175,7 @@ impl Ends {
 }
 
 /// Is one of the ends: says where it is and does what it is told, line by line.
-pub fn hold(peer: Peer, to: Option<SocketAddr>) -> Result<()> {
+pub fn hold(peer: Kind, to: Option<SocketAddr>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut lines = std::io::stdin().lines();
     let _inside = runtime.enter();
@@ -192,14 +207,26 @@ pub fn hold(peer: Peer, to: Option<SocketAddr>) -> Result<()> {
 
 /// The endpoint of a process that holds sessions.
 enum Holder {
-    Stt { node: stt::Node, to: Option<SocketAddr> },
+    /// `scheme` is that of addresses to connect to.
+    Stt {
+        node: stt::Node,
+        to: Option<SocketAddr>,
+        scheme: &'static str,
+    },
+    TungsteniteServer(SocketAddr),
+    TungsteniteClient(SocketAddr),
     QuinnServer(quinn::Endpoint),
-    QuinnClient { endpoint: quinn::Endpoint, config: quinn::ClientConfig, to: SocketAddr },
+    QuinnClient {
+        endpoint: quinn::Endpoint,
+        config: quinn::ClientConfig,
+        to: SocketAddr,
+    },
 }
 
 /// A session that is held.
 enum Kept {
     Stt { _session: stt::Session },
+    Tungstenite { _socket: websocket_peer::Plain },
     Quinn { _connection: quinn::Connection },
 }
 
@@ -207,15 +234,21 @@ const QUINN: quinn_peer::Terms =
     quinn_peer::Terms { equal_windows: false, fixed_mtu: false, keep_alive: true };
 
 impl Holder {
-    async fn server(peer: Peer) -> Result<Self> {
+    async fn server(peer: Kind) -> Result<Self> {
         let here = Handle::current();
         match peer {
-            Peer::Stt => {
+            Kind::Stt => {
                 let terms = stt_peer::Terms::default();
                 let node = stt_peer::node(&here, terms, Mode::Server).await?;
-                Ok(Self::Stt { node, to: None })
+                Ok(Self::Stt { node, to: None, scheme: "udp" })
             }
-            Peer::Quinn => {
+            Kind::SttWebSocket => {
+                let builder = stt_peer::builder(stt_peer::Terms::default())?;
+                let node = builder.websocket(websocket_peer::ANY).start(Mode::Server).await?;
+                Ok(Self::Stt { node, to: None, scheme: "ws" })
+            }
+            Kind::Tungstenite => Ok(Self::TungsteniteServer(websocket_peer::hold().await?)),
+            Kind::Quinn => {
                 let endpoint = quinn_peer::server(&here, QUINN).await?;
                 let accepting = endpoint.clone();
                 tokio::spawn(async move {
@@ -232,14 +265,16 @@ impl Holder {
         }
     }
 
-    async fn client(peer: Peer, to: SocketAddr, hello: &Value) -> Result<Self> {
+    async fn client(peer: Kind, to: SocketAddr, hello: &Value) -> Result<Self> {
         match peer {
-            Peer::Stt => {
+            Kind::Stt | Kind::SttWebSocket => {
                 let terms = stt_peer::Terms::default();
                 let node = stt_peer::node(&Handle::current(), terms, Mode::Client).await?;
-                Ok(Self::Stt { node, to: Some(to) })
+                let scheme = if peer == Kind::Stt { "udp" } else { "ws" };
+                Ok(Self::Stt { node, to: Some(to), scheme })
             }
-            Peer::Quinn => {
+            Kind::Tungstenite => Ok(Self::TungsteniteClient(to)),
+            Kind::Quinn => {
                 let trusted = serde_json::from_value(hello["certificate"].clone())?;
                 let config = quinn_peer::client_config_trusting(QUINN, trusted)?;
                 let endpoint = quinn_peer::endpoint(QUINN, None)?;
@@ -251,7 +286,10 @@ impl Holder {
     /// What the other process has to know.
     fn hello(&self) -> Result<Value> {
         Ok(match self {
-            Self::Stt { node, .. } => json!({ "address": node.local_addr() }),
+            Self::Stt { node, .. } => {
+                json!({ "address": node.websocket_addr().unwrap_or(node.local_addr()) })
+            }
+            Self::TungsteniteServer(at) | Self::TungsteniteClient(at) => json!({ "address": at }),
             Self::QuinnServer(endpoint) => json!({
                 "address": endpoint.local_addr()?,
                 "certificate": quinn_peer::certificate()?,
@@ -269,11 +307,18 @@ impl Holder {
                 kept.push(made??);
             }
             match self {
-                Self::Stt { node, to } => {
+                Self::Stt { node, to, scheme } => {
                     let (node, to) = (node.clone(), to.ok_or("no address")?);
+                    let to = format!("{scheme}://{to}");
                     attempts.spawn(async move {
-                        let session = stt_peer::connect(&node, to).await?;
+                        let session = stt_peer::connect_to(&node, &to).await?;
                         Result::Ok(Kept::Stt { _session: session })
+                    });
+                }
+                Self::TungsteniteClient(to) => {
+                    let to = *to;
+                    attempts.spawn(async move {
+                        Ok(Kept::Tungstenite { _socket: websocket_peer::plain(to).await? })
                     });
                 }
                 Self::QuinnClient { endpoint, config, to } => {
@@ -283,7 +328,9 @@ impl Holder {
                         Ok(Kept::Quinn { _connection: connecting.await? })
                     });
                 }
-                Self::QuinnServer(_) => return Err("a server does not connect".into()),
+                Self::QuinnServer(_) | Self::TungsteniteServer(_) => {
+                    return Err("a server does not connect".into());
+                }
             }
         }
         while let Some(made) = attempts.join_next().await {

@@ -5,8 +5,8 @@
 //!
 //! | look for | in |
 //! |---|---|
-//! | what is measured | `bulk`, `echo`, `messages`, `handshakes`, `idle`, `overhead` |
-//! | the two peers | `stt_peer`, `quinn_peer` |
+//! | what is measured | `bulk`, `echo`, `messages`, `handshakes`, `idle`, `overhead`, `websocket` |
+//! | the peers | `stt_peer`, `quinn_peer`, `websocket_peer` |
 //! | where their tasks run | `stage` |
 //! | rounds, medians, the table | `compare`, `report` |
 //! | memory and processor time | `process` |
@@ -23,6 +23,8 @@ mod quinn_peer;
 mod report;
 mod stage;
 mod stt_peer;
+mod websocket;
+mod websocket_peer;
 
 use clap::{Parser, Subcommand};
 
@@ -54,6 +56,9 @@ struct How {
     /// Runs only this side: for a profiler.
     #[arg(long, global = true, value_enum)]
     only: Option<stage::Peer>,
+    /// Idle sessions of `memory` (default: 2,000), `idle` (1,000) and `web-socket` (500).
+    #[arg(long, global = true)]
+    sessions: Option<usize>,
 }
 
 impl How {
@@ -83,13 +88,15 @@ enum What {
     Overhead,
     /// Processor time of a node with idle sessions.
     Idle,
+    /// WebSockets: bytes over one stream, and memory of an idle connection.
+    WebSocket,
     /// All of them.
     All,
     /// One end of the idle sessions, in a process of its own.
     #[command(hide = true)]
     Hold {
         #[arg(value_enum)]
-        peer: stage::Peer,
+        peer: idle::Kind,
         /// Connect to this address; without it, be connected to.
         #[arg(long)]
         to: Option<std::net::SocketAddr>,
@@ -110,6 +117,7 @@ fn main() -> Result<()> {
         What::Memory => idle::memory(how, &mut report)?,
         What::Overhead => overhead::run(how, &mut report)?,
         What::Idle => idle::processor(how, &mut report)?,
+        What::WebSocket => websocket::run(how, &mut report)?,
         What::All => {
             bulk::run(how, &mut report)?;
             echo::run(how, &mut report)?;
@@ -118,6 +126,7 @@ fn main() -> Result<()> {
             overhead::run(how, &mut report)?;
             idle::memory(how, &mut report)?;
             idle::processor(how, &mut report)?;
+            websocket::run(how, &mut report)?;
         }
         What::Hold { .. } => {}
     }

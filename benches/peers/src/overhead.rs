@@ -76,7 +76,8 @@ fn figures(count: usize, before: [Sent; 2], after: [Sent; 2]) -> Vec<f64> {
 }
 
 async fn stt(on: Handle, count: usize) -> Result<Vec<f64>> {
-    let pair = stt_peer::pair(&on, stt_peer::Terms { max_mtu: Some(1_200) }).await?;
+    let pair =
+        stt_peer::pair(&on, stt_peer::Terms { max_mtu: Some(1_200), ..Default::default() }).await?;
     tokio::time::sleep(SETTLE).await;
     let sent = || [Sent::by_session(&pair.client), Sent::by_session(&pair.server)];
     let before = sent();

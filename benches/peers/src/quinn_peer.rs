@@ -62,7 +62,7 @@ fn credentials() -> Result<&'static Credentials> {
 }
 
 /// AES-256-GCM and X25519, as STT has them.
-fn provider() -> Arc<CryptoProvider> {
+pub fn provider() -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites.sort_by_key(|suite| {
         // QUIC's Initial packets need the 128-bit suite to be there too.
@@ -99,6 +99,26 @@ pub fn server_config(terms: Terms) -> Result<ServerConfig> {
     let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
     config.transport_config(transport(terms)?);
     Ok(config)
+}
+
+/// TLS of a server without QUIC.
+pub fn tls_server() -> Result<rustls::ServerConfig> {
+    let Credentials { certificate, key } = credentials()?;
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.clone()));
+    Ok(rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)?)
+}
+
+/// TLS of its client.
+pub fn tls_client() -> Result<rustls::ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(credentials()?.certificate.clone())?;
+    Ok(rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
 }
 
 /// `trusted` is the server's certificate. Resumption is off: every handshake is a whole one.

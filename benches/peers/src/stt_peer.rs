@@ -5,13 +5,15 @@ use std::{net::SocketAddr, time::Duration};
 use stt::{Mode, Node, NodeBuilder, Session, SharedSeed};
 use tokio::runtime::Handle;
 
-use crate::Result;
+use crate::{Result, websocket_peer};
 
 /// What is set apart from the defaults.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Terms {
     /// Bound of the path MTU.
     pub max_mtu: Option<u16>,
+    /// Over a WebSocket.
+    pub websocket: bool,
 }
 
 /// Two nodes and one session between them.
@@ -43,14 +45,25 @@ pub async fn node(on: &Handle, terms: Terms, mode: Mode) -> Result<Node> {
 }
 
 pub async fn connect(node: &Node, to: SocketAddr) -> Result<Session> {
-    Ok(node.connect_to(&to.to_string(), None, Duration::from_secs(30)).await?)
+    connect_to(node, &to.to_string()).await
+}
+
+/// To an address with a scheme.
+pub async fn connect_to(node: &Node, to: &str) -> Result<Session> {
+    Ok(node.connect_to(to, None, Duration::from_secs(30)).await?)
 }
 
 /// A client here, a server in the runtime of `on`, and a session.
 pub async fn pair(on: &Handle, terms: Terms) -> Result<Pair> {
-    let server_node = node(on, terms, Mode::Server).await?;
+    let builder = builder(terms)?;
+    let builder = if terms.websocket { builder.websocket(websocket_peer::ANY) } else { builder };
+    let server_node = on.spawn(builder.start(Mode::Server)).await??;
     let client_node = node(&Handle::current(), terms, Mode::Client).await?;
-    let client = connect(&client_node, server_node.local_addr()).await?;
+    let address = match server_node.websocket_addr() {
+        Some(address) => format!("ws://{address}"),
+        None => format!("udp://{}", server_node.local_addr()),
+    };
+    let client = connect_to(&client_node, &address).await?;
     if client.suite() != stc::aead::Suite::Aes256Gcm {
         return Err("the processor has no AES, so the ciphers would differ".into());
     }

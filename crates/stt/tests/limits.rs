@@ -18,7 +18,10 @@ use std::{
 use bytes::Bytes;
 use common::{builder, connect, other_end, seed, session};
 use stt::{Coded, Mode, Node, Session, SharedSeed, StreamError};
-use tokio::{net::UdpSocket, task::JoinSet};
+use tokio::{
+    net::{TcpSocket, UdpSocket},
+    task::JoinSet,
+};
 
 const SOON: Duration = Duration::from_millis(500);
 const LONG: Duration = Duration::from_secs(30);
@@ -87,6 +90,24 @@ async fn handshakes_that_are_never_finished_neither_fill_the_node_nor_shut_other
     let stats = server.stats();
     assert!(stats.limits.half_open <= 8);
     assert!(stats.udp_transport.handshakes_expired >= 1);
+}
+
+#[tokio::test]
+async fn connections_without_a_request_do_not_shut_others_out_of_the_listener() {
+    let seed = seed();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let server = builder(&seed).websocket(any).start(Mode::Server).await.unwrap();
+    let address = server.websocket_addr().unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
+        silent.push(socket.connect(address).await.unwrap());
+    }
+    until("a share", || server.stats().udp_transport.dropped_requests == 100 - 64).await;
+    let honest = builder(&seed).start(Mode::Client).await.unwrap();
+    let session = honest.connect(&format!("ws://{address}")).await.unwrap();
+    session.ping().await.unwrap();
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Bytes that arrived and nobody took, of all sessions of a node together.
 //!
 //! While there is room, every stream may fill its own window. Once the node's room is used up, the
-//! sessions that hold more than an equal share are not read from, so that QUIC's flow control stops
+//! sessions that hold more than a small share are not read from, so that QUIC's flow control stops
 //! their senders; those that hold less go on as if nothing were.
 
 use std::sync::{
@@ -11,12 +11,17 @@ use std::sync::{
 
 use tokio::sync::Notify;
 
+/// What a session may hold in any case, where there may be very many of them.
+const LEAST_SHARE: u64 = 16 << 10;
+
 /// The unread bytes of a node.
 #[derive(Debug)]
 pub(crate) struct Unread {
     limit: u64,
+    /// What each session may hold beyond it. It does not depend on how many there are just now: those
+    /// that came early would keep what was a share then.
+    share: u64,
     total: AtomicU64,
-    sessions: AtomicU64,
     /// Readers that wait for room.
     waiting: AtomicUsize,
     room: Notify,
@@ -30,12 +35,13 @@ pub(crate) struct Held {
 }
 
 impl Unread {
-    /// A node that may hold `limit` bytes.
-    pub(crate) const fn new(limit: u64) -> Self {
+    /// A node that may hold `limit` bytes, of `max_sessions` at most.
+    pub(crate) fn new(limit: u64, max_sessions: usize) -> Self {
+        let max_sessions = u64::try_from(max_sessions).unwrap_or(u64::MAX).max(1);
         Self {
             limit,
+            share: (limit / max_sessions).max(LEAST_SHARE),
             total: AtomicU64::new(0),
-            sessions: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             room: Notify::const_new(),
         }
@@ -50,14 +56,13 @@ impl Unread {
 impl Held {
     /// A new session that holds nothing.
     pub(crate) fn new(node: Arc<Unread>) -> Self {
-        node.sessions.fetch_add(1, Relaxed);
         Self { node, bytes: AtomicU64::new(0) }
     }
 
     /// That of a test, without bounds.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn boundless() -> Arc<Self> {
-        Arc::new(Self::new(Arc::new(Unread::new(u64::MAX))))
+        Arc::new(Self::new(Arc::new(Unread::new(u64::MAX, 1))))
     }
 
     /// `bytes` arrived.
@@ -77,11 +82,14 @@ impl Held {
 
     /// Whether nothing more should be read for this session now.
     pub(crate) fn must_wait(&self) -> bool {
-        if self.node.total.load(Relaxed) <= self.node.limit {
-            return false;
-        }
-        let share = self.node.limit / self.node.sessions.load(Relaxed).max(1);
-        self.bytes.load(Relaxed) > share
+        self.node.total.load(Relaxed) > self.node.limit
+            && self.bytes.load(Relaxed) > self.node.share
+    }
+
+    /// The largest piece to read at once: a task that was let in may wait for its bytes, and then
+    /// takes so much, whatever was read meanwhile.
+    pub(crate) fn piece(&self) -> usize {
+        usize::try_from(self.node.limit / 4_096).unwrap_or(usize::MAX).max(1 << 10)
     }
 
     /// Waits until more may be read.
@@ -106,7 +114,6 @@ impl Drop for Held {
     fn drop(&mut self) {
         let left = *self.bytes.get_mut();
         self.node.total.fetch_sub(left, Relaxed);
-        self.node.sessions.fetch_sub(1, Relaxed);
         if self.node.waiting.load(Relaxed) > 0 {
             self.node.room.notify_waiters();
         }
@@ -126,39 +133,54 @@ impl Drop for Leave<'_> {
 mod tests {
     use super::*;
 
+    const KIB: u64 = 1 << 10;
+
     #[test]
     fn only_who_holds_more_than_a_share_waits() {
-        let node = Arc::new(Unread::new(1_000));
+        let node = Arc::new(Unread::new(1_000 * KIB, 10));
         let [greedy, modest] = [(); 2].map(|()| Held::new(Arc::clone(&node)));
-        greedy.add(1_000);
-        assert!(!greedy.must_wait(), "it was alone, and there was room");
-        modest.add(400);
+        greedy.add(1_000 * KIB);
+        assert!(!greedy.must_wait(), "there was room");
+        modest.add(100 * KIB);
         assert!(greedy.must_wait());
         assert!(!modest.must_wait());
-        modest.add(101);
+        modest.add(1);
         assert!(modest.must_wait());
-        greedy.remove(600);
+        greedy.remove(600 * KIB);
         assert!(!greedy.must_wait() && !modest.must_wait());
         drop(greedy);
-        assert_eq!(node.total(), 501);
+        assert_eq!(node.total(), 100 * KIB + 1);
+    }
+
+    #[test]
+    fn however_many_come_one_after_the_other_all_hold_twice_the_limit_at_most() {
+        let limit = 16 * KIB * 64;
+        let node = Arc::new(Unread::new(limit, 64));
+        let sessions: Vec<_> = (0..64).map(|_| Held::new(Arc::clone(&node))).collect();
+        for session in &sessions {
+            while !session.must_wait() {
+                session.add(KIB);
+            }
+        }
+        assert!(node.total() <= 2 * limit + 64 * KIB, "{}", node.total());
     }
 
     #[tokio::test]
     async fn who_waits_is_told_of_room_and_of_sessions_that_end() {
-        let node = Arc::new(Unread::new(10));
+        let node = Arc::new(Unread::new(100 * KIB, 1_000));
         let [a, b] = [(); 2].map(|()| Arc::new(Held::new(Arc::clone(&node))));
         let wait = |held: &Arc<Held>| {
             let held = Arc::clone(held);
             tokio::spawn(async move { held.room().await })
         };
-        a.add(8);
-        b.add(8);
+        a.add(80 * KIB);
+        b.add(80 * KIB);
         let waiting = wait(&a);
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
-        b.remove(6);
+        b.remove(60 * KIB);
         waiting.await.unwrap();
-        b.add(6);
+        b.add(60 * KIB);
         let waiting = wait(&a);
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());

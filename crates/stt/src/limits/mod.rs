@@ -3,7 +3,7 @@
 //! | look for | in |
 //! |---|---|
 //! | all of them with their defaults | [`Limits`] (`settings`) |
-//! | handshakes: how often, how many unfinished | `door` |
+//! | handshakes: how often, how many unfinished | `door` (the rule), `doorkeeper` |
 //! | bytes a second | `bucket` (the rule), `throttle` (waiting for it) |
 //! | unread bytes of all sessions together | `held` |
 //! | unacknowledged and promised bytes of all sessions together | `pool`, `send_window` |
@@ -13,6 +13,7 @@
 
 mod bucket;
 mod door;
+mod doorkeeper;
 mod held;
 mod pool;
 mod send_window;
@@ -24,6 +25,7 @@ use std::time::Instant;
 
 pub(crate) use bucket::TokenBucket;
 pub(crate) use door::{Door, DoorLimits, Shut};
+pub(crate) use doorkeeper::{Begun, Doorkeeper};
 pub(crate) use held::{Held, Unread};
 pub(crate) use pool::{Claim, Pool};
 pub(crate) use send_window::{Grown, SendWindow};

@@ -265,8 +265,9 @@ impl NodeBuilder {
     /// Bytes that may wait unread in all sessions together. 64 KiB to 2^62; default
     /// [`Self::DEFAULT_MAX_NODE_BUFFER`].
     ///
-    /// When there are more, the sessions that hold more than an equal share are not read from until
-    /// somebody takes some of it; their peers then stop sending. Others do not notice. Messages that
+    /// When there are more, the sessions that hold more than an equal share (this divided by
+    /// [`max_sessions`](Self::max_sessions), and at least 16 KiB) are not read from until somebody
+    /// takes some of it; their peers then stop sending. Others do not notice. Messages that
     /// wait for [`Node::receive`] have a quarter of this for themselves, and the transport itself
     /// holds at most as much again, and 64 KiB of each session.
     ///

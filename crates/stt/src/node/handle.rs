@@ -76,6 +76,9 @@ pub struct SendReport {
     pub sent: usize,
     /// Sessions that did not, and why.
     pub failed: Vec<(SessionId, StreamError)>,
+    /// Sessions that [`Node::try_send_to_all`] left out because their queue is full: their peer does
+    /// not read, or its path is slow.
+    pub full: Vec<SessionId>,
 }
 
 impl Node {
@@ -281,14 +284,32 @@ impl Node {
 
     // --- messages ---
 
-    /// Sends `message` on stream `stream_id` of every session. Nothing is copied for it.
+    /// Sends `message` on stream `stream_id` of every session. From 4 KiB on it is not copied: all
+    /// queues share it until each session seals its packets. A shorter one is copied next to its
+    /// length, which costs less than sharing would.
     ///
     /// Every session is tried at once; the call returns when the queues of all have taken it or
-    /// failed, so a peer that does not read delays the caller, but no other peer. Nobody being there
-    /// is a [`Event::Warning`] with code `send.nobody`, not an error.
+    /// failed, so a peer that does not read delays the caller, but no other peer of this call. To
+    /// leave such peers out instead, use [`try_send_to_all`](Self::try_send_to_all). Nobody being
+    /// there is a [`Event::Warning`] with code `send.nobody`, not an error.
     pub async fn send_to_all(&self, message: impl Into<Bytes>, stream_id: u32) -> SendReport {
         let sessions = self.inner.hub.all_sessions();
         self.fan_out(sessions, message.into(), stream_id).await
+    }
+
+    /// As [`send_to_all`](Self::send_to_all), but never waits: sessions whose queue is full (1 MiB)
+    /// are left out, and reported as such. For what is sent again and again to many, so that slow
+    /// ones neither delay the others nor grow.
+    pub fn try_send_to_all(&self, message: impl Into<Bytes>, stream_id: u32) -> SendReport {
+        let (message, mut report) = (message.into(), SendReport::default());
+        for session in self.inner.hub.all_sessions() {
+            match try_one(&session, &message, stream_id) {
+                Ok(None) => report.sent += 1,
+                Ok(Some(_)) => report.full.push(session.id),
+                Err(error) => report.failed.push((session.id, error)),
+            }
+        }
+        report
     }
 
     /// As [`send_to_all`](Self::send_to_all), to the sessions with these ids. Ids of sessions that

@@ -88,7 +88,7 @@ impl Hub {
             receiving: AtomicBool::new(false),
             started_receiving: Notify::new(),
             events,
-            unread: Arc::new(Unread::new(limits.max_node_buffer)),
+            unread: Arc::new(Unread::new(limits.max_node_buffer, limits.max_sessions)),
             packet_bytes: AtomicU64::new(0),
             packet_taken: Notify::new(),
             in_flight: Arc::new(Pool::new(limits.max_node_in_flight)),

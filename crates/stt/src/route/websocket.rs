@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    num::NonZeroU64,
     sync::Arc,
     time::Duration,
 };
@@ -12,7 +13,6 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     task::{AbortHandle, JoinSet},
     time::timeout,
 };
@@ -32,11 +32,17 @@ use super::{
     http::{self, Head},
     table::Entry,
 };
+use crate::limits::{DoorLimits, Doorkeeper};
 
-/// How long a client may take for its request.
-const HEAD_TIME: Duration = Duration::from_secs(10);
-/// Clients that have not sent their request yet.
-const MAX_PENDING: usize = 256;
+/// Clients that have not sent their request yet: of one address a quarter, and so many new ones a
+/// second. Each has 10 s, and 1 s where there are too many.
+const REQUESTS: DoorLimits = DoorLimits {
+    per_second: match NonZeroU64::new(256) {
+        Some(number) => number,
+        None => NonZeroU64::MIN,
+    },
+    max_half_open: 256,
+};
 /// Peers over WebSockets at once.
 const MAX_PEERS: usize = 16_384;
 /// Largest message: a datagram has at most 64 KiB.
@@ -61,12 +67,14 @@ impl Listener {
         table: Arc<Table>,
         idle: Duration,
         admit: impl Fn(&[u8], IpAddr) -> bool + Send + Sync + 'static,
+        turned_away: impl Fn() + Send + 'static,
     ) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
-        let task = tokio::spawn(listen(listener, table, idle, Arc::new(admit))).abort_handle();
+        let listening = listen(listener, table, idle, Arc::new(admit), turned_away);
+        let task = tokio::spawn(listening).abort_handle();
         Ok(Self { address, task })
     }
 
@@ -84,8 +92,14 @@ impl Drop for Listener {
 
 type Admit = Arc<dyn Fn(&[u8], IpAddr) -> bool + Send + Sync>;
 
-async fn listen(listener: TcpListener, table: Arc<Table>, idle: Duration, admit: Admit) {
-    let pending = Arc::new(Semaphore::new(MAX_PENDING));
+async fn listen(
+    listener: TcpListener,
+    table: Arc<Table>,
+    idle: Duration,
+    admit: Admit,
+    turned_away: impl Fn(),
+) {
+    let pending = Arc::new(Doorkeeper::new(REQUESTS));
     // Ends with this task, and its connections with it.
     let mut connections = JoinSet::new();
     loop {
@@ -98,12 +112,19 @@ async fn listen(listener: TcpListener, table: Arc<Table>, idle: Duration, admit:
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let Ok(permit) = Arc::clone(&pending).try_acquire_owned() else { continue };
+        let Ok(mut begun) = pending.begin(Some(from.ip())) else {
+            turned_away();
+            continue;
+        };
         let (table, admit) = (Arc::clone(&table), Arc::clone(&admit));
         connections.spawn(async move {
-            let upgraded = timeout(HEAD_TIME, upgrade(stream, from.ip(), &table, &admit)).await;
-            drop(permit);
-            if let Ok(Ok(Some(socket))) = upgraded {
+            let expired = begun.expired();
+            let upgraded = tokio::select! {
+                upgraded = upgrade(stream, from.ip(), &table, &admit) => upgraded,
+                () = expired => return,
+            };
+            drop(begun);
+            if let Ok(Some(socket)) = upgraded {
                 let ends = ends(socket.get_ref());
                 carry(socket, table.add(ends), idle).await;
             }

@@ -1,17 +1,26 @@
 //! The task of a whole session: takes in the peer's streams and notices the end.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use quinn::{ConnectionError, TransportErrorCode, VarInt};
+
+use tokio::{task::JoinSet, time::timeout};
 
 use super::{SessionShared, inbound};
 use crate::{CloseReason, stream::inbound::End, wire::STREAMS};
 
+/// How long the end waits for what arrived before it to be handed over. It is all in memory.
+const DRAIN: Duration = Duration::from_secs(1);
+
 /// Runs until the session ended.
+///
+/// What arrived before the end is handed to its streams first: a peer that closed a stream in good
+/// order, and then the session, was promised so (docs/sessions.md).
 pub(super) async fn run(session: Arc<SessionShared>) {
     let mut accepted = 0;
     let mut route = session.route.clone();
     let mut path = route.now(session.connection.rtt());
+    let mut readers = JoinSet::new();
     let error = loop {
         let accepted_one = tokio::select! {
             accepted_one = session.connection.accept_uni() => accepted_one,
@@ -32,11 +41,15 @@ pub(super) async fn run(session: Arc<SessionShared>) {
                 if accepted == STREAMS.0 / 2 {
                     session.connection.set_max_concurrent_uni_streams(VarInt::from_u32(STREAMS.1));
                 }
-                tokio::spawn(inbound::run(Arc::clone(&session), stream));
+                while readers.try_join_next().is_some() {}
+                readers.spawn(inbound::run(Arc::clone(&session), stream));
             }
             Err(error) => break error,
         }
     };
+    let _ = timeout(DRAIN, async { while readers.join_next().await.is_some() {} }).await;
+    // Those that wait for an application which takes nothing end by themselves.
+    readers.detach_all();
     let reason = reason(&session, &error);
     session.finish(&reason);
     session.hub.session_ended(&session, &reason);

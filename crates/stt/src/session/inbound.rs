@@ -22,10 +22,6 @@ use crate::{
     },
 };
 
-/// Longest piece taken from QUIC at once; pieces are never longer than what one datagram carried
-/// or QUIC put together.
-const MAX_PIECE: usize = usize::MAX;
-
 /// Pieces that came before the header was complete. The header is at most nine bytes, so a peer
 /// that sends more pieces than this before it is not one of ours.
 const MAX_EARLY: usize = 4_096;
@@ -68,7 +64,8 @@ async fn read_header(quic: &mut RecvStream) -> Option<(Header, u64, Vec<Piece>)>
     let mut front = Reassembly::default();
     let mut early = Vec::new();
     while early.len() < MAX_EARLY {
-        let chunk = quic.read_chunk(MAX_PIECE, false).await.ok()??;
+        // No more than that: what follows is not counted yet.
+        let chunk = quic.read_chunk(Header::MAX_LEN, false).await.ok()??;
         early.push((chunk.offset, chunk.bytes.clone()));
         front.insert(chunk.offset, chunk.bytes);
         let mut head = [0; Header::MAX_LEN];
@@ -98,9 +95,13 @@ async fn attach(
                 None => table.get_or_make(id)?,
             }
         };
-        busy.inbound
-            .wait_for(|| if busy.inbound.is_done() { Taken::Got(()) } else { Taken::Wait })
-            .await;
+        let over = busy
+            .inbound
+            .wait_for(|| if busy.inbound.is_done() { Taken::Got(()) } else { Taken::Wait });
+        tokio::select! {
+            _ = over => {}
+            _ = session.connection.closed() => return Err(StreamError::Closed { id }),
+        }
     }
 }
 
@@ -123,10 +124,11 @@ async fn feed(
             count(&session.hub.limit_counters().reads_held_up);
             tokio::select! {
                 () = session.held.room() => {}
-                reason = session.closed() => return End::Failed(StreamError::SessionEnded(reason)),
+                // What QUIC holds is all that will come, and is not much.
+                _ = session.connection.closed() => {}
             }
         }
-        match quic.read_chunk(MAX_PIECE, false).await {
+        match quic.read_chunk(session.held.piece(), false).await {
             Ok(Some(chunk)) => {
                 if let Err(error) = put(stream, header_len, chunk.offset, chunk.bytes) {
                     return violated(session, error);

@@ -317,6 +317,9 @@ impl Stream {
         if len > max {
             return Err(StreamError::FrameTooLarge { len, max });
         }
+        if let Some(reason) = self.session.end_reason() {
+            return Err(StreamError::SessionEnded(reason));
+        }
         if self.is_closed() {
             return Err(StreamError::Closed { id: self.id() });
         }

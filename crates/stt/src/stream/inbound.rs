@@ -378,7 +378,7 @@ mod tests {
 
     #[test]
     fn the_account_knows_what_was_not_taken() {
-        let unread = Arc::new(crate::limits::Unread::new(u64::MAX));
+        let unread = Arc::new(crate::limits::Unread::new(u64::MAX, 1));
         let inbound = Inbound::new(1, 100_000, Arc::new(Held::new(Arc::clone(&unread))));
         inbound.start(false);
         inbound.feed(0, Bytes::from_static(&[2, 1, 2, 3, 1, 2])).unwrap();

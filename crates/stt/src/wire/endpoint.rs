@@ -21,7 +21,6 @@ use tokio::task::JoinSet;
 use super::{
     adapter::{self, Acceptor, Attempt, ConnectionIds, NoTokens, QUIC_VERSION, ResetKey},
     clock::Clock,
-    doorkeeper::Doorkeeper,
     error::WireError,
     established::{Credit, Established, Incoming, Line, confirm},
     gate::{Gate, GateConfig},
@@ -39,7 +38,7 @@ use crate::{
     NodeId,
     identity::Identity,
     keyring::{Keyring, SeedKeys},
-    limits::{Limits, SendWindow},
+    limits::{Doorkeeper, Limits, SendWindow},
     route::{
         self, DialError, Directory, Input, Inputs, Listener, MAX_LOCALS, Means, Place, Roots,
         RouteError, RouteSocket, Routes, Table, Tls, Web, is_stand_in,
@@ -460,6 +459,7 @@ fn listen(
     door: &Arc<Doorkeeper>,
 ) -> Result<Listener, WireError> {
     let (shared, door) = (Arc::clone(shared), Arc::clone(door));
+    let counters = Arc::clone(&shared.counters);
     let admit = move |knock: &[u8], from: IpAddr| {
         if shared.gate.identify(knock).is_some()
             && let Err(shut) = door.knock(from)
@@ -473,7 +473,8 @@ fn listen(
         }
         fits
     };
-    Listener::start(at, Arc::clone(routes), linger(timing), admit)
+    let turned_away = move || count(&counters.dropped_requests);
+    Listener::start(at, Arc::clone(routes), linger(timing), admit, turned_away)
         .map_err(|error| WireError::bind(at, &error))
 }
 

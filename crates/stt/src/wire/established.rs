@@ -17,7 +17,6 @@ use subtle::ConstantTimeEq;
 use super::{
     adapter::PeerInfo,
     clock::Clock,
-    doorkeeper::Begun,
     error::WireError,
     handshake::HandshakeError,
     places::{self, Places},
@@ -28,6 +27,7 @@ use super::{
 };
 use crate::{
     NodeId, Refusal, SessionId,
+    limits::Begun,
     route::{
         Began, Input, Link, Mover, Path, Place, RouteKeys, RouteKind, Routes, SessionRoute, Start,
         Traffic, Web,

@@ -5,7 +5,7 @@
 //! | binding, connecting, accepting | `endpoint`, `established` |
 //! | the handshake and its messages | `handshake`, `messages`, `resolver` |
 //! | keys of packets | `schedule`, `protection` |
-//! | who is let in | `knock`, `doorkeeper`, `clock`, `replay`, `knock_log`, `gate` |
+//! | who is let in | `knock`, `clock`, `replay`, `knock_log`, `gate` |
 //! | what the engine sees of it | `adapter` |
 //! | what the network sees of it | `socket`, `opaque`, `mask`, `runtime` |
 //! | what a responder tells of its other ports | `places` |
@@ -13,7 +13,6 @@
 
 mod adapter;
 mod clock;
-mod doorkeeper;
 mod endpoint;
 mod error;
 mod established;

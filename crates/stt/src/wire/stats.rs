@@ -59,6 +59,9 @@ counters! {
     dropped_too_often,
     /// Knocks of members dropped because there are too many unfinished handshakes.
     dropped_crowded,
+    /// TCP connections to the WebSocket listener dropped because there are too many that did not send
+    /// their request, or too many of their address.
+    dropped_requests,
     /// First flights of members dropped because they did not verify.
     dropped_tampered,
     /// Used knocks that could not be written to their log.

@@ -62,8 +62,10 @@ pub(crate) fn config(timing: Timing, peer: IpAddr, latch: &CloseLatch) -> Transp
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(upper);
     // What is known need not be searched for. If it was wrong after all, the engine notices that
-    // large packets get lost and goes back to the least.
-    let first = if peer.is_loopback() && *LOOPBACK_IS_WIDE { upper.min(usual) } else { MIN_MTU };
+    // large packets get lost and goes back to the least. Through a WebSocket, probes would also make
+    // its buffers as large as they are.
+    let known = is_stand_in(peer) || (peer.is_loopback() && *LOOPBACK_IS_WIDE);
+    let first = if known { upper.min(usual) } else { MIN_MTU };
     let idle_timeout = IdleTimeout::try_from(timing.idle_timeout).ok();
     let mut config = TransportConfig::default();
     congestion::configure(&mut config);

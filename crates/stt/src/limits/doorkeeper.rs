@@ -1,4 +1,4 @@
-//! The door of an endpoint: [`Door`] with the clock, and those who wait at it.
+//! The door of an endpoint or a listener: [`Door`] with the clock, and those who wait at it.
 
 use std::{
     net::IpAddr,
@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::limits::{Door, DoorLimits, Shut, now};
+use super::{Door, DoorLimits, Shut, now};
 
 /// Decides which handshakes begin.
 #[derive(Debug)]
