@@ -71,7 +71,7 @@ impl Chamber {
             if !self.provider().exists(content).await? {
                 return Err(StoreError::NotFound { item: content_item(id) });
             }
-            let mut ops = vec![Op::Delete { name: content }];
+            let mut ops = Vec::new();
             for (root, entry) in self.roots(&content).await? {
                 if let Some(Ok(Some(entry))) = entry
                     && entry.id == *id
@@ -81,6 +81,8 @@ impl Chamber {
                 }
                 ops.push(Op::Delete { name: root });
             }
+            // Last: on a backend without transactions, nothing is ever kept that is gone.
+            ops.push(Op::Delete { name: content });
             self.provider().apply(ops).await
         };
         remove.await.map_err(|error| error.about(&content_item(id)))

@@ -5,7 +5,7 @@ use std::path::Path;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::{Chamber, content_item, keys};
+use super::{Chamber, content_item, guard::Entered, keys};
 use crate::{
     BlobName, BlobWriter, ContentId, Op, StoreError,
     disk::blocking,
@@ -73,105 +73,107 @@ impl Chamber {
         keep: Keep,
     ) -> Result<ContentId, StoreError> {
         let data = data.into();
-        if data.len() <= INLINE_WORK {
-            let id = ContentId::of(&data);
-            let stored = self.store_whole(id, &data, &keep).await;
-            return stored.map(|()| id).map_err(|error| error.about(&content_item(&id)));
+        if data.len() > INLINE_WORK {
+            return self.store_while_hashing(data, &keep).await;
         }
-        if data.len() > HASH_FIRST {
-            let whole = data.clone();
-            let id = blocking(ITEM, move || Ok(ContentId::of(&whole))).await?;
-            let kept = self.keep_stored(id, &keep).await;
-            if kept.map_err(|error| error.about(&content_item(&id)))? {
-                return Ok(id);
+        let id = ContentId::of(&data);
+        let store = async {
+            let place = self.place_of(id).await?;
+            let (_lock, mut ops) = self.root_ops(&place, &keep).await?;
+            let mut room = self.shared.quota.begin();
+            if !place.taken {
+                let needed = sealed_len(data.len() as u64) + ops_len(&ops);
+                room.grow(self.provider(), &content_item(&id), needed).await?;
+                let blob = seal_small(&self.shared.keys.content, id, &data)?;
+                ops.insert(0, Op::Put { name: place.name, data: blob.into() });
             }
-        }
-        self.store_while_hashing(data, &keep).await
+            if ops.is_empty() { Ok(()) } else { self.provider().apply(ops).await }
+        };
+        store.await.map_err(|error: StoreError| error.about(&content_item(&id)))?;
+        Ok(id)
     }
 
     /// Hashes a value on one thread while another seals and writes it. If it turns out to be here
     /// already, what was written is given up before it was synced.
     async fn store_while_hashing(&self, data: Bytes, keep: &Keep) -> Result<ContentId, StoreError> {
         let needed = sealed_len(data.len() as u64);
+        let (hashed, long) = (data.clone(), data.len() > HASH_FIRST);
+        let hash = async {
+            let id = blocking(ITEM, move || Ok(ContentId::of(&hashed))).await?;
+            self.place_of(id).await.map_err(|error| error.about(&content_item(&id)))
+        };
+        let (place, written) = if long {
+            let place = hash.await?;
+            let written = if place.taken { None } else { Some(self.seal_in(data).await) };
+            (place, written)
+        } else {
+            let (place, written) = tokio::join!(hash, self.seal_in(data));
+            (place?, Some(written))
+        };
+        let id = place.id;
+        let finish = async {
+            match written {
+                Some(written) => {
+                    let (sealer, mut writer) = written?;
+                    seal_end(sealer, id, Vec::new(), writer.as_mut()).await?;
+                    self.finish(place, Some(writer), keep, needed).await
+                }
+                None => self.finish(place, None, keep, needed).await,
+            }
+        };
+        finish.await.map_err(|error: StoreError| error.about(&content_item(&id)))?;
+        Ok(id)
+    }
+
+    /// Seals and writes all of `data`, but for what [`seal_end`] adds.
+    async fn seal_in(&self, mut data: Bytes) -> Result<(Sealer, Box<dyn BlobWriter>), StoreError> {
         let sealer = Sealer::begin(&self.shared.keys.content)?;
         let (give_back, sealed) = tokio::sync::oneshot::channel();
-        let (mut work, mut rest) = (Some((sealer, give_back)), data.clone());
+        let mut work = Some((sealer, give_back));
         let seal = Box::new(move |piece: &mut Vec<u8>| {
             let Some((mut sealer, give_back)) = work.take() else { return Ok(false) };
             piece.clear();
-            sealer.update(&rest.split_to(rest.len().min(FIRST_PIECES)), piece)?;
-            let more = !rest.is_empty();
-            if more {
-                work = Some((sealer, give_back));
-            } else {
+            sealer.update(&data.split_to(data.len().min(FIRST_PIECES)), piece)?;
+            if data.is_empty() {
                 let _ = give_back.send(sealer);
+                return Ok(false);
             }
-            Ok(more)
+            work = Some((sealer, give_back));
+            Ok(true)
         });
-        let write = async { self.provider().writer().await?.write_all(seal).await };
-        let hash = blocking(ITEM, move || Ok(ContentId::of(&data)));
-        let (writer, id) = tokio::join!(write, hash);
-        let (mut writer, id) = (writer?, id?);
+        let writer = self.provider().writer().await?.write_all(seal).await?;
         let sealer = sealed.await.map_err(|_| StoreError::Closed { item: ITEM.to_owned() })?;
-        seal_end(sealer, id, Vec::new(), writer.as_mut()).await?;
-        self.finish(id, writer, keep, needed).await
+        Ok((sealer, writer))
     }
 
-    async fn store_whole(&self, id: ContentId, data: &[u8], keep: &Keep) -> Result<(), StoreError> {
+    /// Where a content lies, and whether it does: a fact as long as the result lives.
+    async fn place_of(&self, id: ContentId) -> Result<Place, StoreError> {
         let name = self.shared.keys.content_name(&id)?;
-        let _entered = self.shared.guard.enter(name).await;
-        let (_lock, roots) = self.root_ops(id, name, keep).await?;
-        if self.provider().exists(name).await? {
-            return if roots.is_empty() { Ok(()) } else { self.provider().apply(roots).await };
-        }
-        let mut room = self.shared.quota.begin();
-        let needed = sealed_len(data.len() as u64) + ops_len(&roots);
-        room.grow(self.provider(), &content_item(&id), needed).await?;
-        let blob = seal_small(&self.shared.keys.content, id, data)?;
-        let mut ops = vec![Op::Put { name, data: blob.into() }];
-        ops.extend(roots);
-        self.provider().apply(ops).await
-    }
-
-    /// Makes `keep` true for a content if it is here, and says whether it is.
-    async fn keep_stored(&self, id: ContentId, keep: &Keep) -> Result<bool, StoreError> {
-        let name = self.shared.keys.content_name(&id)?;
-        let _entered = self.shared.guard.enter(name).await;
-        if !self.provider().exists(name).await? {
-            return Ok(false);
-        }
-        let (_lock, roots) = self.root_ops(id, name, keep).await?;
-        if !roots.is_empty() {
-            self.provider().apply(roots).await?;
-        }
-        Ok(true)
+        let entered = self.shared.guard.enter(name).await;
+        let taken = self.provider().exists(name).await?;
+        Ok(Place { id, name, taken, _entered: entered })
     }
 
     /// Commits what was streamed, unless it is here already, and makes `keep` true. `needed` is the
     /// room that it takes, as far as that is not reserved yet.
     async fn finish(
         &self,
-        id: ContentId,
-        writer: Box<dyn BlobWriter>,
+        place: Place,
+        writer: Option<Box<dyn BlobWriter>>,
         keep: &Keep,
         needed: u64,
-    ) -> Result<ContentId, StoreError> {
-        let name = self.shared.keys.content_name(&id)?;
-        let _entered = self.shared.guard.enter(name).await;
-        let mut room = self.shared.quota.begin();
-        let finish = async {
-            let (_lock, roots) = self.root_ops(id, name, keep).await?;
-            if !self.provider().exists(name).await? {
-                room.grow(self.provider(), &content_item(&id), needed + ops_len(&roots)).await?;
-                writer.commit(name, roots).await
-            } else if roots.is_empty() {
-                Ok(())
-            } else {
-                self.provider().apply(roots).await
+    ) -> Result<(), StoreError> {
+        let (_lock, roots) = self.root_ops(&place, keep).await?;
+        match writer {
+            Some(writer) if !place.taken => {
+                let mut room = self.shared.quota.begin();
+                let needed = needed + ops_len(&roots);
+                room.grow(self.provider(), &content_item(&place.id), needed).await?;
+                writer.commit(place.name, roots).await
             }
-        };
-        finish.await.map_err(|error| error.about(&content_item(&id)))?;
-        Ok(id)
+            _ if roots.is_empty() => Ok(()),
+            _ => self.provider().apply(roots).await,
+        }
     }
 
     /// Stores what `source` yields until its end, in constant memory, and returns its id.
@@ -186,7 +188,12 @@ impl Chamber {
         let mut room = self.shared.quota.begin();
         let streamed = self.stream_in(&mut source, &mut room).await;
         let (id, writer) = streamed.map_err(|error| error.about(ITEM))?;
-        self.finish(id, writer, &keep, 0).await
+        let finish = async {
+            let place = self.place_of(id).await?;
+            self.finish(place, Some(writer), &keep, 0).await
+        };
+        finish.await.map_err(|error: StoreError| error.about(&content_item(&id)))?;
+        Ok(id)
     }
 
     /// Stores the file at `path`; as [`Self::put_reader`].
@@ -254,22 +261,30 @@ impl Chamber {
     /// The changes that make `keep` true for a content, under the lock of the name they are about.
     async fn root_ops(
         &self,
-        id: ContentId,
-        content: BlobName,
+        place: &Place,
         keep: &Keep,
     ) -> Result<(Option<tokio::sync::MutexGuard<'_, ()>>, Vec<Op>), StoreError> {
         match keep {
             Keep::Cached => Ok((None, Vec::new())),
             Keep::Pinned => {
-                let name = keys::pin_root(&content)?;
+                let name = keys::pin_root(&place.name)?;
                 Ok((None, vec![Op::Put { name, data: Bytes::new() }]))
             }
             Keep::Named(entry) => {
-                let (lock, ops) = self.entry_ops(entry, id, content).await?;
+                let (lock, ops) = self.entry_ops(entry, place.id, place.name).await?;
                 Ok((Some(lock), ops))
             }
         }
     }
+}
+
+/// Where a content lies.
+struct Place {
+    id: ContentId,
+    name: BlobName,
+    /// Whether it is here already.
+    taken: bool,
+    _entered: Entered,
 }
 
 /// Bytes that the values of `ops` take.

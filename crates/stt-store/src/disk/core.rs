@@ -3,7 +3,10 @@
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -25,6 +28,9 @@ pub(super) struct Core {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
     in_flight: Arc<InFlight>,
+    /// Directories below `files` whose names this process has made durable. An earlier one may have
+    /// been killed before it did.
+    durable_shards: [AtomicBool; 256],
     _lock: Lock,
 }
 
@@ -37,6 +43,10 @@ pub(super) enum Found {
 
 /// Bytes at the end of a file that are read when it is opened.
 const TAIL: u64 = 256;
+
+/// Pieces of a file from here on are given to the disk while the next one is made; shorter ones
+/// wait for the sync.
+const BEGIN_SYNC: usize = 128 << 10;
 
 impl Core {
     pub(super) fn open(fs: Arc<dyn Fs>, dir: &Path) -> Result<Self, StoreError> {
@@ -63,17 +73,29 @@ impl Core {
             fs.sync_dir(dir).map_err(failed)?;
         }
         if !has_format {
+            // Before the format file, which says that all of this was done.
+            for parent in dir.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()) {
+                match fs.sync_dir(parent) {
+                    // Somebody else's, such as `/home`: it was there long before.
+                    Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => break,
+                    synced => synced.map_err(failed)?,
+                }
+            }
             let new = dir.join("tmp").join("format");
             let file = fs.create_new(&new).map_err(failed)?;
             file.write_at(0, b"stt-store 1\n").and_then(|()| file.sync()).map_err(failed)?;
             fs.rename(&new, &format_path).map_err(failed)?;
             fs.sync_dir(dir).map_err(failed)?;
-            if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                fs.sync_dir(parent).map_err(failed)?;
-            }
         }
         let index = Arc::new(Index::open(fs.clone(), index_path, &place)?);
-        Ok(Self { index, fs, dir: dir.to_owned(), in_flight: Arc::default(), _lock: lock })
+        Ok(Self {
+            index,
+            fs,
+            dir: dir.to_owned(),
+            in_flight: Arc::default(),
+            durable_shards: [const { AtomicBool::new(false) }; 256],
+            _lock: lock,
+        })
     }
 
     pub(super) fn place(&self) -> String {
@@ -142,7 +164,6 @@ impl Core {
         let shard = path.parent().unwrap_or(&self.dir).to_owned();
         let mut moved = PendingFile::register(self, path);
         moved.row = Some((*name, Location::File { len, tail }));
-        let mut first = false;
         if let Err(error) = self.fs.rename(&pending.path, &moved.path) {
             // The first file of its directory.
             if error.kind() != std::io::ErrorKind::NotFound {
@@ -150,14 +171,15 @@ impl Core {
             }
             self.fs.create_dirs(&shard).map_err(failed)?;
             self.fs.rename(&pending.path, &moved.path).map_err(failed)?;
-            first = true;
         }
         // In this order: journaling file systems make the new names durable along with the
         // contents, so that the syncs after the first find little to do.
         file.sync().map_err(failed)?;
         self.fs.sync_dir(&shard).map_err(failed)?;
-        if first {
+        let durable = self.durable_shards.get(usize::from(shard_of(name)));
+        if !durable.is_some_and(|durable| durable.load(Ordering::SeqCst)) {
             self.fs.sync_dir(&self.dir.join("files")).map_err(failed)?;
+            durable.iter().for_each(|durable| durable.store(true, Ordering::SeqCst));
         }
         Ok((moved, len, tail))
     }
@@ -212,11 +234,14 @@ impl Core {
     }
 
     fn file_path(&self, name: &BlobName, tail: [u8; 4]) -> PathBuf {
-        // The first byte is the kind; the second is as good as random.
-        let shard = name.as_bytes().get(1).copied().unwrap_or_default();
         let file = format!("{name}.{}", hex(&tail));
-        self.dir.join("files").join(hex(&[shard])).join(file)
+        self.dir.join("files").join(hex(&[shard_of(name)])).join(file)
     }
+}
+
+/// Which directory below `files` is its: the first byte is the kind, the second as good as random.
+fn shard_of(name: &BlobName) -> u8 {
+    name.as_bytes().get(1).copied().unwrap_or_default()
 }
 
 fn lock(in_flight: &InFlight) -> MutexGuard<'_, HashSet<PathBuf>> {
@@ -235,6 +260,9 @@ impl FileWriter {
     pub(super) fn write(&mut self, data: &[u8]) -> Result<(), StoreError> {
         let written = self.file.write_at(self.len, data);
         written.map_err(|error| StoreError::io("a new file", &error))?;
+        if data.len() >= BEGIN_SYNC {
+            self.file.begin_sync(self.len, data.len() as u64);
+        }
         self.len += data.len() as u64;
         Ok(())
     }

@@ -14,6 +14,9 @@ pub(crate) trait RawFile: fmt::Debug + Send + Sync {
     fn set_len(&self, len: u64) -> io::Result<()>;
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+    /// Lets the disk begin with what was just written, so that the sync finds less to do. Promises
+    /// nothing, and never waits for the disk.
+    fn begin_sync(&self, offset: u64, len: u64);
     /// Makes contents and length durable.
     fn sync(&self) -> io::Result<()>;
 }
@@ -153,6 +156,20 @@ impl RawFile for RealFile {
             offset += written as u64;
         }
         Ok(())
+    }
+
+    fn begin_sync(&self, offset: u64, len: u64) {
+        // On Linux this call begins to write dirty pages back and leaves them in memory, because
+        // they are dirty.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::fs::fadvise(
+            &self.0,
+            offset,
+            std::num::NonZeroU64::new(len),
+            rustix::fs::Advice::DontNeed,
+        );
+        #[cfg(not(target_os = "linux"))]
+        let _ = (offset, len);
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -3,7 +3,7 @@
 //!
 //! It is stricter than most real ones: a crash keeps any subset of the writes to a file that were
 //! not synced, each perhaps only in part, and any subset of the changes of names in a directory
-//! that was not synced.
+//! that was not synced, new directories with all that is in them included.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -42,6 +42,7 @@ struct State {
     durable: BTreeMap<PathBuf, usize>,
     unsynced: Vec<NameOp>,
     dirs: BTreeSet<PathBuf>,
+    unsynced_dirs: BTreeSet<PathBuf>,
     locks: BTreeSet<PathBuf>,
     done: u64,
     fault: Fault,
@@ -115,6 +116,7 @@ impl Sim {
             durable: BTreeMap::new(),
             unsynced: Vec::new(),
             dirs: BTreeSet::new(),
+            unsynced_dirs: BTreeSet::new(),
             locks: BTreeSet::new(),
             done: 0,
             fault,
@@ -156,7 +158,12 @@ impl Sim {
             }
         }
         let inodes = state.inodes.iter().map(|inode| inode.after_power_loss(rng)).collect();
-        Self::restarted(inodes, names, state.dirs.clone())
+        let mut dirs = state.dirs.clone();
+        for lost in state.unsynced_dirs.iter().filter(|_| rng.bool()) {
+            dirs.retain(|dir| !dir.starts_with(lost));
+            names.retain(|path, _| !path.starts_with(lost));
+        }
+        Self::restarted(inodes, names, dirs)
     }
 
     /// What the disk holds after the process was killed: all that was written.
@@ -236,8 +243,11 @@ impl Fs for Sim {
     fn create_dirs(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.count()?;
-        // Directories are never lost here: what can be lost are the names in them.
-        state.dirs.extend(path.ancestors().map(Path::to_owned));
+        for dir in path.ancestors() {
+            if state.dirs.insert(dir.to_owned()) && dir.parent().is_some() {
+                state.unsynced_dirs.insert(dir.to_owned());
+            }
+        }
         Ok(())
     }
 
@@ -294,6 +304,7 @@ impl Fs for Sim {
         let (synced, rest) =
             std::mem::take(&mut state.unsynced).into_iter().partition(|op| op.touches(path));
         let synced: Vec<NameOp> = synced;
+        state.unsynced_dirs.retain(|dir| dir.parent() != Some(path));
         synced.iter().for_each(|op| op.apply(&mut state.durable));
         state.unsynced = rest;
         Ok(())
@@ -367,6 +378,8 @@ impl RawFile for SimFile {
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.change(Change::Write(offset, data.to_vec()))
     }
+
+    fn begin_sync(&self, _offset: u64, _len: u64) {}
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.sim.state();

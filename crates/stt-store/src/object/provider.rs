@@ -9,7 +9,8 @@ use std::{
 use bytes::Bytes;
 use futures_util::StreamExt;
 use object_store::{
-    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, path::Path,
+    GetOptions, GetRange, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload,
+    path::Path,
 };
 
 use super::{
@@ -56,6 +57,16 @@ impl ObjectProvider {
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, prefix: &str, place: impl Into<String>) -> Self {
         Self { store, paths: Paths::new(prefix), place: place.into(), shared: Arc::default() }
+    }
+
+    /// Begins a data object, which a sweep leaves alone until it has [landed](Self::landed).
+    pub(super) async fn begin_upload(
+        &self,
+        data: &[u8; 16],
+    ) -> Result<Box<dyn MultipartUpload>, StoreError> {
+        self.in_flight().insert(*data);
+        let upload = self.store.put_multipart(&self.paths.data(data)).await;
+        upload.map_err(|error| failed("a new object", &error))
     }
 
     pub(super) fn landed(&self, data: &[u8; 16]) {
@@ -281,13 +292,7 @@ impl StorageProvider for ObjectProvider {
     fn writer(&self) -> BoxFuture<'_, Result<Box<dyn BlobWriter>, StoreError>> {
         Box::pin(async move {
             let data = stc::random::bytes::<16>()?;
-            self.in_flight().insert(data);
-            let upload = self.store.put_multipart(&self.paths.data(&data)).await;
-            let upload = upload.map_err(|error| {
-                self.landed(&data);
-                failed("a new object", &error)
-            })?;
-            Ok(Box::new(Writer::new(self.clone(), data, upload)) as Box<dyn BlobWriter>)
+            Ok(Box::new(Writer::new(self.clone(), data)) as Box<dyn BlobWriter>)
         })
     }
 

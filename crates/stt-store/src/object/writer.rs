@@ -20,6 +20,7 @@ const ITEM: &str = "a new object";
 pub(super) struct Writer {
     provider: ObjectProvider,
     data: [u8; 16],
+    /// Begun when the first part is full: shorter blobs are one object and one request.
     upload: Option<Box<dyn MultipartUpload>>,
     buffer: BytesMut,
     len: u64,
@@ -29,13 +30,9 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(
-        provider: ObjectProvider,
-        data: [u8; 16],
-        upload: Box<dyn MultipartUpload>,
-    ) -> Self {
-        let (buffer, upload) = (BytesMut::new(), Some(upload));
-        Self { provider, data, upload, buffer, len: 0, parts: 0, sending: None }
+    pub(super) fn new(provider: ObjectProvider, data: [u8; 16]) -> Self {
+        let buffer = BytesMut::new();
+        Self { provider, data, upload: None, buffer, len: 0, parts: 0, sending: None }
     }
 
     fn part_len(&self) -> usize {
@@ -44,8 +41,10 @@ impl Writer {
 
     async fn send(&mut self, part: Bytes) -> Result<(), StoreError> {
         self.sent().await?;
-        let upload = self.upload.as_mut();
-        let upload = upload.ok_or_else(|| StoreError::Closed { item: ITEM.to_owned() })?;
+        let upload = match &mut self.upload {
+            Some(upload) => upload,
+            none => none.insert(self.provider.begin_upload(&self.data).await?),
+        };
         self.sending = Some(tokio::spawn(upload.put_part(PutPayload::from_bytes(part))));
         self.parts += 1;
         Ok(())
@@ -64,7 +63,7 @@ impl Writer {
 
     async fn complete(&mut self) -> Result<(), StoreError> {
         let rest = self.buffer.split().freeze();
-        if !rest.is_empty() || self.parts == 0 {
+        if !rest.is_empty() {
             self.send(rest).await?;
         }
         self.sent().await?;
@@ -110,6 +109,11 @@ impl BlobWriter for Writer {
         also: Vec<Op>,
     ) -> BoxFuture<'static, Result<(), StoreError>> {
         Box::pin(async move {
+            if self.parts == 0 {
+                let data = self.buffer.split().freeze();
+                self.provider.apply_now(vec![Op::Put { name, data }]).await?;
+                return self.provider.apply_now(also).await;
+            }
             self.complete().await?;
             let (len, data) = (self.len, self.data);
             self.provider.point(name, len, data).await?;
