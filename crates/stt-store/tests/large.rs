@@ -113,8 +113,10 @@ struct Counting {
     below: MemoryProvider,
     counts: Arc<Counts>,
     window: Range<u64>,
-    streamed: Arc<Mutex<Option<(BlobName, Arc<Kept>)>>>,
+    streamed: Arc<Mutex<Option<Streamed>>>,
 }
+
+type Streamed = (BlobName, Arc<Kept>);
 
 /// What is left of a blob: pieces, each with its offset.
 #[derive(Debug, Default)]
