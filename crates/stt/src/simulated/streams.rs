@@ -131,7 +131,9 @@ async fn is_whole_or_explained(before: Weather, weather: Weather, seed: u64) -> 
 }
 
 async fn arrives(weather: Weather, seed: u64) {
-    assert!(is_whole_or_explained(weather, weather, seed).await, "seed {seed}, {weather:?}");
+    // A handshake that is cut off is a matter of its own: the responder gives it up after a while.
+    let before = Weather { hole: (0, 0), ..weather };
+    assert!(is_whole_or_explained(before, weather, seed).await, "seed {seed}, {weather:?}");
 }
 
 /// Every fifth datagram is lost or changed, and most come out of order.
