@@ -226,11 +226,46 @@ def packets():
     return out
 
 
+def route_body(sequence, kind, challenge, echo, detail, address):
+    """ROUTE-2, ROUTE-3, without padding."""
+    family, ip, port = address
+    address = bytes([family]) + ip.ljust(16, b"\0") + port.to_bytes(2, "big")
+    return sequence.to_bytes(8, "big") + bytes([kind]) + challenge + echo + bytes([detail]) + address
+
+
+def routes():
+    """ROUTE-1: what either side seals first, not masked and masked."""
+    exporter, out = bytes([9]) * 32, {}
+    v4, v6 = (4, bytes([10, 0, 0, 1]), 4433), (6, bytes(range(16)), 9)
+    none, nowhere = bytes(16), (4, bytes(4), 0)
+    challenge, echo = bytes([1]) * 16, bytes([2]) * 16
+    messages = {
+        "ask": (1, challenge, none, 1, nowhere),
+        "move": (2, challenge, echo, 0, nowhere),
+        "answer": (3, challenge, echo, 1, v4),
+        "answer-v6": (3, challenge, echo, 0, v6),
+        "come": (4, none, none, 2, (4, bytes(4), 7)),
+    }
+    for suite, cipher, name in ((AES, AESGCM, "aes"), (CHACHA, ChaCha20Poly1305, "chacha")):
+        for side in ("initiator", "responder"):
+            key = derive(exporter, f"stt/1 route key {side}", bytes([suite]))
+            head = bytes([1]) + derive(exporter, f"stt/1 route id {side}", length=8)
+            nonce = bytes(range(2, 14))
+            for message, fields in messages.items():
+                body = route_body(1, *fields) + bytes(5)
+                sealed = head + nonce + cipher(key).encrypt(nonce, body, head + nonce)
+                out[f"{name}-{side}-{message}"] = sealed
+                masked = mask_short(Seed(bytes([1]) * 32), sealed)
+                out[f"{name}-{side}-{message}-masked"] = masked
+    return out
+
+
 FILES = {
     "seeds": seeds,
     "knocks": knocks,
     "masks": masks,
     "packets": packets,
+    "routes": routes,
     "handshake-aes": lambda: handshake(AES),
     "handshake-chacha": lambda: handshake(CHACHA),
 }

@@ -3,11 +3,15 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod common;
+#[path = "common/path.rs"]
+mod relay;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use common::{builder, seed};
+use relay::Relay;
 use stt::{Mode, Node, RouteKind, Session};
+use tokio::net::UdpSocket;
 
 const V4: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
@@ -132,4 +136,146 @@ async fn the_other_side_moves_it_as_well() {
         assert_eq!(ours.route().kind, RouteKind::Udp);
     };
     under_load(&theirs, &ours, moving).await;
+}
+
+/// A server that also listens for WebSockets, and a client that reaches it over UDP through a relay.
+async fn through_relay() -> (Node, Node, Relay, Session, Session) {
+    let seed = seed();
+    let server = builder(&seed).websocket(V4).start(Mode::Server).await.unwrap();
+    let client = builder(&seed).start(Mode::Client).await.unwrap();
+    let relay = Relay::start(server.local_addr()).await;
+    let ours = client.connect(&format!("udp://{}", relay.address)).await.unwrap();
+    let theirs = common::other_end(&server, &ours).await;
+    (server, client, relay, theirs, ours)
+}
+
+async fn kind_becomes(session: &Session, kind: RouteKind) {
+    let wait = async {
+        while session.route().kind != kind {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ipv4_to_ipv6_and_back() {
+    let seed = seed();
+    // Not every machine that tests this has IPv6.
+    let Ok(server) = builder(&seed).host("::").start(Mode::Server).await else { return };
+    let client = builder(&seed).start(Mode::Client).await.unwrap();
+    let port = server.local_addr().port();
+    let ours = client.connect(&format!("127.0.0.1:{port}")).await.unwrap();
+    let theirs = common::other_end(&server, &ours).await;
+    assert!(theirs.remote_address().is_ipv4());
+    let to_v6 = format!("udp://[::1]:{port}");
+    assert_eq!(stt::Coded::code(&ours.move_to(&to_v6).await.unwrap_err()), "route.family");
+    let Ok(_) = client.rebind("[::1]:0".parse().unwrap()) else { return };
+    let moving = async {
+        let route = ours.move_to(&to_v6).await.unwrap();
+        assert!(route.remote.is_ipv6());
+        assert!(theirs.remote_address().is_ipv6());
+        ours.move_to(&format!("udp://127.0.0.1:{port}")).await.unwrap();
+        assert!(theirs.remote_address().is_ipv4());
+    };
+    under_load(&ours, &theirs, moving).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_nat_that_forgets_is_noticed_under_load() {
+    let (_server, _client, relay, theirs, ours) = through_relay().await;
+    let before = theirs.remote_address();
+    let rebinding = async {
+        relay.forget();
+        let wait = async {
+            while theirs.remote_address() == before {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap();
+    };
+    under_load(&theirs, &ours, rebinding).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_udp_dies_a_websocket_takes_over_until_it_lives_again() {
+    let (_server, _client, relay, theirs, ours) = through_relay().await;
+    let dying = async {
+        relay.set_dead(true);
+        kind_becomes(&ours, RouteKind::WebSocket).await;
+        kind_becomes(&theirs, RouteKind::WebSocket).await;
+        relay.set_dead(false);
+        kind_becomes(&ours, RouteKind::Udp).await;
+        kind_becomes(&theirs, RouteKind::Udp).await;
+    };
+    under_load(&ours, &theirs, dying).await;
+}
+
+/// The datagrams of a loopback interface are wider than the path that the session moves to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_width_of_a_path_is_learned_anew() {
+    let (_server, _client, relay, theirs, ours) = through_relay().await;
+    ours.move_to_kind(RouteKind::WebSocket).await.unwrap();
+    under_load(&ours, &theirs, tokio::time::sleep(Duration::from_millis(20))).await;
+    assert!(ours.stats().path_mtu > 1_200, "{}", ours.stats().path_mtu);
+    relay.set_widest(1_452);
+    let narrow = async {
+        ours.move_to_kind(RouteKind::Udp).await.unwrap();
+        let wait = async {
+            while !(1_201..=1_452).contains(&ours.stats().path_mtu) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap();
+    };
+    under_load(&ours, &theirs, narrow).await;
+}
+
+/// A stranger who repeats what went over the wire, from another address, gets nothing, and the
+/// session stays where it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn captured_datagrams_sent_from_elsewhere_get_no_byte() {
+    let seed = seed();
+    let server = builder(&seed).start(Mode::Server).await.unwrap();
+    let client = builder(&seed).start(Mode::Client).await.unwrap();
+    let tap = UdpSocket::bind(V4).await.unwrap();
+    let back = UdpSocket::bind(V4).await.unwrap();
+    let tapped = format!("udp://{}", tap.local_addr().unwrap());
+    let to = server.local_addr();
+    let captured = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let notes = Arc::clone(&captured);
+    let tapping = tokio::spawn(async move {
+        let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
+        let mut client = None;
+        loop {
+            tokio::select! {
+                Ok((length, from)) = tap.recv_from(&mut up) => {
+                    client = Some(from);
+                    notes.lock().unwrap().push(up[..length].to_vec());
+                    back.send_to(&up[..length], to).await.unwrap();
+                }
+                Ok((length, _)) = back.recv_from(&mut down) => {
+                    let Some(client) = client else { continue };
+                    tap.send_to(&down[..length], client).await.unwrap();
+                }
+            }
+        }
+    });
+    let ours = client.connect(&tapped).await.unwrap();
+    let theirs = common::other_end(&server, &ours).await;
+    under_load(&ours, &theirs, tokio::time::sleep(Duration::from_millis(5))).await;
+    // Silence after a flow is asked about: those are among what was captured.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let at = theirs.remote_address();
+    let stranger = UdpSocket::bind(V4).await.unwrap();
+    let captured = std::mem::take(&mut *captured.lock().unwrap());
+    assert!(captured.iter().any(|datagram| (98..196).contains(&datagram.len())));
+    for datagram in &captured {
+        stranger.send_to(datagram, to).await.unwrap();
+    }
+    ours.ping().await.unwrap();
+    let mut answer = [0; 2048];
+    assert!(stranger.try_recv(&mut answer).is_err(), "not a byte");
+    assert_eq!(theirs.remote_address(), at);
+    tapping.abort();
 }

@@ -147,6 +147,13 @@ impl Node {
         self.inner.wire.rebind(to)
     }
 
+    /// As [`Self::rebind`], with a socket of the caller's.
+    #[cfg(test)]
+    pub(crate) fn rebind_over(&self, udp: Arc<dyn quinn::AsyncUdpSocket>) -> SocketAddr {
+        let to = udp.local_addr().unwrap();
+        self.inner.wire.rebind_over(to, udp).unwrap()
+    }
+
     /// Where it listens for WebSockets, if it does.
     #[must_use]
     pub fn websocket_addr(&self) -> Option<std::net::SocketAddr> {

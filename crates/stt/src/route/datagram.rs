@@ -230,6 +230,55 @@ mod tests {
         }
     }
 
+    /// Against what an independent program computes from the specification (`interop/wire`).
+    #[test]
+    fn vectors() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/wire/routes.vector");
+        let file = std::fs::read_to_string(path).unwrap();
+        let vectors: std::collections::HashMap<&str, &str> =
+            file.lines().filter_map(|line| line.split_once(": ")).collect();
+        let (challenge, echo) = ([1; 16], [2; 16]);
+        let (v4, v6) = ("10.0.0.1:4433", "[1:203:405:607:809:a0b:c0d:e0f]:9");
+        let answer = |here, seen: &str| Message::Answer {
+            challenge,
+            echo,
+            here,
+            seen: seen.parse().unwrap(),
+        };
+        let messages = [
+            ("ask", Message::Ask { challenge, doubt: true }),
+            ("move", Message::Move { challenge, echo }),
+            ("answer", answer(true, v4)),
+            ("answer-v6", answer(false, v6)),
+            ("come", Message::Come { kind: RouteKind::WebSocket, port: 7 }),
+        ];
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let exporter = Key::from_bytes([9; 32]);
+        let masks = Masks::new(&Key::from_bytes([1; 32]));
+        let mut count = 0;
+        for (suite, name) in [(Suite::Aes256Gcm, "aes"), (Suite::ChaCha20Poly1305, "chacha")] {
+            for (initiator, side) in [(true, "initiator"), (false, "responder")] {
+                for (kind, message) in &messages {
+                    let mut counting: Random = Box::new(|out| {
+                        out.iter_mut().zip(1..).for_each(|(byte, value)| *byte = value);
+                        true
+                    });
+                    let mut keys = RouteKeys::new(&exporter, suite, initiator).unwrap();
+                    let mut datagram = keys.seal(message, &mut counting).unwrap();
+                    let name = format!("{name}-{side}-{kind}");
+                    assert_eq!(hex(&datagram), vectors[name.as_str()], "{name}");
+                    let peer = RouteKeys::new(&exporter, suite, !initiator).unwrap();
+                    assert_eq!(peer.open(&datagram), Some((1, *message)));
+                    mask(&masks, &mut datagram);
+                    let name = format!("{name}-masked");
+                    assert_eq!(hex(&datagram), vectors[name.as_str()], "{name}");
+                    count += 2;
+                }
+            }
+        }
+        assert_eq!(count, vectors.len());
+    }
+
     #[test]
     fn any_change_is_refused() {
         let (mut initiator, responder) = ends();

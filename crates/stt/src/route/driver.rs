@@ -55,6 +55,7 @@ pub(crate) enum Input {
     },
     Dialled {
         link: u64,
+        number: u64,
         result: Result<SocketAddr, String>,
     },
     /// A WebSocket ended.
@@ -193,6 +194,11 @@ struct Driver {
     prune: Option<Instant>,
 }
 
+/// The runtime's own time, which tests may stop.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 /// Runs until the node is gone.
 pub(crate) async fn run(inputs: Inputs, mut receiver: Receiver, means: Means) {
     let mut driver = Driver {
@@ -220,8 +226,7 @@ pub(crate) async fn run(inputs: Inputs, mut receiver: Receiver, means: Means) {
             },
             () = sleep => None,
         };
-        // The runtime's clock, by which it sleeps: in a simulated world it is not the system's.
-        let now = tokio::time::Instant::now().into_std();
+        let now = now();
         match input {
             Some(input) => {
                 if matches!(input, Input::Datagram { .. }) {
@@ -292,7 +297,10 @@ impl Driver {
                 }
             }
             Input::Move { link, wish, reply } => {
-                let port = self.port();
+                let port = match &wish {
+                    Wish::Path(path) => self.port(*path),
+                    Wish::Open(_) | Wish::Kind(_) => None,
+                };
                 self.with(now, link, |entry, now| {
                     if let Some(earlier) = entry.reply.replace(reply) {
                         let _ = earlier.send(Err(Failure::Superseded));
@@ -308,12 +316,12 @@ impl Driver {
                     }
                 });
             }
-            Input::Dialled { link, result } => {
+            Input::Dialled { link, number, result } => {
                 let path = result.map(|remote| Path { via: Via::WebSocket, remote });
                 if let (false, Ok(path)) = (self.entries.contains_key(&link), &path) {
                     self.means.table.remove(path.remote);
                 }
-                self.with(now, link, |entry, now| entry.began.mover.dialled(now, path));
+                self.with(now, link, |entry, now| entry.began.mover.dialled(now, number, path));
             }
             Input::Lost(stand_in) => {
                 let path = Path { via: Via::WebSocket, remote: stand_in };
@@ -327,9 +335,12 @@ impl Driver {
         }
     }
 
-    /// The UDP port that peers reach this node at, as far as this node knows.
-    fn port(&self) -> Option<u16> {
-        self.means.socket.newest().map(|local| local.address.port())
+    /// This node's UDP port on a path, as far as it knows.
+    fn port(&self, path: Path) -> Option<u16> {
+        match path.via {
+            Via::Udp(number) => Some(self.means.socket.local(number)?.address.port()),
+            Via::WebSocket => None,
+        }
     }
 
     fn rebound(&mut self, now: Instant) {
@@ -338,13 +349,21 @@ impl Driver {
         let socket = Arc::clone(&self.means.socket);
         for number in numbers {
             self.with(now, number, |entry, now| {
-                let path = entry.began.mover.path();
-                let Via::Udp(local) = path.via else { return };
-                let is_retired = socket.local(local).is_none_or(|local| local.is_retired());
-                if is_retired && let Some((local, remote)) = socket.towards(path.remote) {
-                    let path = Path { via: Via::Udp(local.number), remote };
-                    let goal = Goal::Path(path, Some(local.address.port()));
-                    entry.began.mover.move_to(now, goal);
+                let renew = |path: Path| {
+                    let Via::Udp(local) = path.via else { return None };
+                    let is_retired = socket.local(local).is_none_or(|local| local.is_retired());
+                    let (local, remote) = socket.towards(path.remote).filter(|_| is_retired)?;
+                    Some(Path { via: Via::Udp(local.number), remote })
+                };
+                entry.began.mover.rebound(renew);
+                if let Some(path) = renew(entry.began.mover.path()) {
+                    let Via::Udp(number) = path.via else { return };
+                    let port = socket.local(number).map(|local| local.address.port());
+                    if let Some(earlier) = entry.reply.take() {
+                        // Who asked may have stopped waiting.
+                        let _ = earlier.send(Err(Failure::Superseded));
+                    }
+                    entry.began.mover.move_to(now, Goal::Path(path, port));
                 }
             });
         }
@@ -398,7 +417,7 @@ impl Driver {
                 entry.tell(path);
             }
             Output::Settled(path) => entry.tell(path),
-            Output::Dial => self.dial(entry),
+            Output::Dial(number) => self.dial(entry, number),
             Output::Invited(remote) => {
                 if let Some((local, remote)) = self.means.socket.towards(remote) {
                     let path = Path { via: Via::Udp(local.number), remote };
@@ -415,8 +434,8 @@ impl Driver {
         }
     }
 
-    fn dial(&self, entry: &Entry) {
-        let (number, table) = (entry.began.link.number, Arc::clone(&self.means.table));
+    fn dial(&self, entry: &Entry, number: u64) {
+        let (link, table) = (entry.began.link.number, Arc::clone(&self.means.table));
         let knock = (self.means.knock)(&entry.began.seed, entry.began.peer);
         let (idle, weak) = (self.means.idle, self.weak.clone());
         let (web, tls) = (entry.began.web.clone(), Arc::clone(&self.means.tls));
@@ -431,7 +450,7 @@ impl Driver {
                 _ => Err("the peer told of no WebSocket".to_owned()),
             };
             if let Some(inputs) = weak.upgrade() {
-                inputs.send(Input::Dialled { link: number, result });
+                inputs.send(Input::Dialled { link, number, result });
             }
         });
     }
@@ -449,9 +468,7 @@ impl Driver {
         match self.means.socket.send(&way, &transmit) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if self.unsent.len() < MAX_UNSENT {
-                    self.unsent_at.get_or_insert_with(|| {
-                        tokio::time::Instant::now().into_std() + UNSENT_WAIT
-                    });
+                    self.unsent_at.get_or_insert_with(|| now() + UNSENT_WAIT);
                     self.unsent.push_back((path, source, bytes));
                 }
             }

@@ -31,6 +31,8 @@ mod mover;
 mod path;
 mod sequence;
 mod session;
+#[cfg(test)]
+mod simulation;
 mod socket;
 mod table;
 mod target;

@@ -46,8 +46,8 @@ pub(crate) enum Output {
     Switch(Path),
     /// The peer sends to this end of the path as well.
     Settled(Path),
-    /// Open a WebSocket to the peer, and say what came of it by [`Mover::dialled`].
-    Dial,
+    /// Open a WebSocket to the peer, and say what came of it by [`Mover::dialled`], with this number.
+    Dial(u64),
     /// The peer wants to be reached at this address: [`Mover::follow`] it.
     Invited(SocketAddr),
     /// The WebSocket of this path is not needed any more.
@@ -146,6 +146,7 @@ pub(crate) struct Mover {
     attempt: Option<Attempt>,
     home: Option<Home>,
     dialling: Option<Dialling>,
+    dials: u64,
     /// Where the peer is reached over UDP, as far as it is known.
     udp: Option<Path>,
     closing: Vec<(Path, Instant)>,
@@ -184,6 +185,7 @@ impl Mover {
             attempt: None,
             home: None,
             dialling: start.can_dial.then_some(dialling),
+            dials: 0,
             udp: start.udp,
             closing: Vec::new(),
             out: VecDeque::new(),
@@ -216,6 +218,12 @@ impl Mover {
     /// Whether there was traffic since the last look.
     pub(crate) fn has_missed(&self, traffic: Traffic) -> bool {
         self.watch.has_missed(traffic)
+    }
+
+    /// Whether questions about the route are open.
+    #[cfg(test)]
+    pub(crate) const fn is_in_doubt(&self) -> bool {
+        self.watch.is_in_doubt()
     }
 
     /// Datagrams of the session come or go again.
@@ -256,6 +264,18 @@ impl Mover {
         self.dial(Cause::Planned);
     }
 
+    /// This end's UDP sockets changed: `renew` gives the path that takes the place of one.
+    pub(crate) fn rebound(&mut self, renew: impl Fn(Path) -> Option<Path>) {
+        if let Some(udp) = self.udp.and_then(&renew) {
+            self.udp = Some(udp);
+        }
+        if let Some(home) = &mut self.home
+            && let Some(path) = renew(home.path)
+        {
+            home.path = path;
+        }
+    }
+
     /// Gives up what was wished before.
     fn supersede(&mut self) {
         self.attempt = None;
@@ -281,8 +301,13 @@ impl Mover {
     }
 
     /// What came of [`Output::Dial`].
-    pub(crate) fn dialled(&mut self, now: Instant, result: Result<Path, String>) {
-        let Some(dialling) = &mut self.dialling else { return };
+    pub(crate) fn dialled(&mut self, now: Instant, number: u64, result: Result<Path, String>) {
+        let current = number == self.dials;
+        let Some(dialling) = self.dialling.as_mut().filter(|_| current) else {
+            // A later wish took its place.
+            self.out.extend(result.ok().map(Output::Close));
+            return;
+        };
         let cause = dialling.under_way.take();
         match (result, cause) {
             (Ok(path), Some(cause)) => {
@@ -371,7 +396,8 @@ impl Mover {
             && dialling.under_way.is_none_or(|under_way| under_way == Cause::Dead)
         {
             if dialling.under_way.is_none() {
-                self.out.push_back(Output::Dial);
+                self.dials += 1;
+                self.out.push_back(Output::Dial(self.dials));
             }
             dialling.under_way = Some(cause);
         }

@@ -111,8 +111,10 @@ impl Watch {
             self.asked_first = now;
         }
         self.asked = self.asked.saturating_add(1);
-        // Twice at the pace, then ever more slowly.
-        let doublings = self.asked.saturating_sub(2).min(16);
+        // At the pace at first, then ever more slowly. A peer that is heard is asked more often at
+        // the pace, so that its longer respite is not a longer time.
+        let quick = if self.heard_at > self.asked_first { LIMIT.1 } else { 2 };
+        let doublings = self.asked.saturating_sub(quick).min(16);
         let wait = pace.saturating_mul(1 << doublings).min(SLOWEST.max(pace));
         self.next = Some(now + wait);
     }

@@ -5,9 +5,11 @@
 //! |---|---|
 //! | what the network does | `weather` |
 //! | the sockets of a world | `world` |
+//! | pauses while routes change | `routes` |
 //! | streams in bad weather | `streams` |
 //! | what an engine like ours falls into | `traps` |
 
+mod routes;
 mod streams;
 mod traps;
 mod weather;

@@ -1,7 +1,7 @@
 //! A network of sockets, each of them a node's.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     io::{self, IoSliceMut},
     net::SocketAddr,
@@ -35,6 +35,10 @@ struct State {
     full: f64,
     sent: u64,
     inboxes: HashMap<SocketAddr, Inbox>,
+    /// Those behind a NAT: their address, and the one that others see.
+    nat: HashMap<SocketAddr, SocketAddr>,
+    /// To whom those wrote: a NAT lets nobody else in.
+    written: HashSet<(SocketAddr, SocketAddr)>,
 }
 
 /// What is under way to one socket, by arrival, and who waits for it.
@@ -54,6 +58,8 @@ impl World {
             full: 0.0,
             sent: 0,
             inboxes: HashMap::new(),
+            nat: HashMap::new(),
+            written: HashSet::new(),
         })))
     }
 
@@ -67,6 +73,19 @@ impl World {
     /// From now on this decides first.
     pub(super) fn rule(&self, rule: impl FnMut(usize) -> bool + Send + 'static) {
         self.0.lock().unwrap().rule = Some(Box::new(rule));
+    }
+
+    /// From now on the node at `inner` is seen at `outer`, and at no other address.
+    pub(super) fn nat(&self, inner: SocketAddr, outer: SocketAddr) {
+        let mut state = self.0.lock().unwrap();
+        state.nat.insert(inner, outer);
+        state.written.retain(|(from, _)| *from != inner);
+    }
+
+    /// Another socket of a node.
+    pub(super) fn socket(&self, address: SocketAddr) -> Arc<dyn AsyncUdpSocket> {
+        self.0.lock().unwrap().inboxes.insert(address, Inbox::default());
+        Arc::new(Socket { world: self.clone(), address, sleep: Mutex::new(None) })
     }
 
     /// How often a send finds the system's buffer full, from 0 to 1.
@@ -131,11 +150,21 @@ impl AsyncUdpSocket for Socket {
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let now = Instant::now();
         let mut state = self.world.0.lock().unwrap();
-        let State { weather, random, start, rule, full, sent, inboxes } = &mut *state;
+        let State { weather, random, start, rule, full, sent, inboxes, nat, written } = &mut *state;
         if random.f64() < *full {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let Some(inbox) = inboxes.get_mut(&transmit.destination) else { return Ok(()) };
+        let from = nat.get(&self.address).copied().unwrap_or(self.address);
+        let behind = nat.iter().find(|(_, outer)| **outer == transmit.destination);
+        let to = behind.map_or(transmit.destination, |(inner, _)| *inner);
+        if nat.contains_key(&self.address) {
+            written.insert((self.address, to));
+        }
+        // Who is behind a NAT is reached at its address outside, by those that it wrote to.
+        if nat.contains_key(&to) && (behind.is_none() || !written.contains(&(to, self.address))) {
+            return Ok(());
+        }
+        let Some(inbox) = inboxes.get_mut(&to) else { return Ok(()) };
         let size = transmit.segment_size.unwrap_or(transmit.contents.len());
         for datagram in transmit.contents.chunks(size) {
             if rule.as_mut().is_some_and(|rule| !rule(datagram.len())) {
@@ -143,7 +172,7 @@ impl AsyncUdpSocket for Socket {
             }
             for (delay, datagram) in weather.carry(random, now - *start, datagram) {
                 *sent += 1;
-                inbox.under_way.insert((now + delay, *sent), (self.address, datagram));
+                inbox.under_way.insert((now + delay, *sent), (from, datagram));
             }
         }
         if let Some(waker) = inbox.waker.take() {

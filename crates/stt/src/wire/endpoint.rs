@@ -245,7 +245,17 @@ impl Wire {
         let failed = |error| RouteError::Bind(WireError::bind(to, &error));
         let udp = udp_socket(to, self.socket_buffer);
         let udp = udp.and_then(|udp| TokioRuntime.wrap_udp_socket(udp));
-        let local = self.routes.sockets.add(udp.map_err(failed)?).map_err(failed)?;
+        self.rebind_over(to, udp.map_err(failed)?)
+    }
+
+    /// As [`Self::rebind`], with a socket of the caller's.
+    pub(crate) fn rebind_over(
+        &self,
+        to: SocketAddr,
+        udp: Arc<dyn AsyncUdpSocket>,
+    ) -> Result<SocketAddr, RouteError> {
+        let failed = |error| RouteError::Bind(WireError::bind(to, &error));
+        let local = self.routes.sockets.add(udp).map_err(failed)?;
         let local = local.ok_or(RouteError::TooManySockets { max: MAX_LOCALS })?;
         self.routes.directory.inputs().send(Input::Rebound);
         Ok(local.address)

@@ -29,6 +29,10 @@ static LOOPBACK_IS_WIDE: LazyLock<bool> = LazyLock::new(|| {
     let mtu = std::fs::read_to_string("/sys/class/net/lo/mtu").unwrap_or_default();
     mtu.trim().parse::<u32>().is_ok_and(|mtu| mtu >= 65_536)
 });
+/// How long a path that turned out narrower than it was carries the least, before what it does carry
+/// is searched for. A session that moved to another route needs it soon; the engine's default is a
+/// minute.
+const NARROW_TIME: Duration = Duration::from_secs(1);
 /// Smallest datagram that every path must carry (RFC 9000, section 14).
 pub(crate) const MIN_MTU: u16 = 1_200;
 /// Largest datagram that we are ready to receive.
@@ -60,7 +64,7 @@ pub(crate) fn config(timing: Timing, peer: IpAddr, latch: &CloseLatch) -> Transp
     };
     let upper = timing.max_mtu.unwrap_or(usual);
     let mut mtu = MtuDiscoveryConfig::default();
-    mtu.upper_bound(upper);
+    mtu.upper_bound(upper).black_hole_cooldown(NARROW_TIME);
     // What is known need not be searched for. If it was wrong after all, the engine notices that
     // large packets get lost and goes back to the least. Through a WebSocket, probes would also make
     // its buffers as large as they are.
