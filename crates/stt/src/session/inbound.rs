@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     CloseReason, Packet, StreamError,
-    limits::count,
+    limits::{Held, count},
     stream::{
         Stream, StreamShared,
         header::Header,
@@ -28,7 +28,7 @@ const MAX_EARLY: usize = 4_096;
 
 /// Runs until the direction ended.
 pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream) {
-    let Some((header, header_len, early)) = read_header(&mut quic).await else {
+    let Some((header, header_len, early)) = read_header(&session.held, &mut quic).await else {
         let _ = quic.stop(code::HEADER);
         return;
     };
@@ -59,19 +59,42 @@ pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream) {
 
 type Piece = (u64, Bytes);
 
+/// Pieces that came before the header was complete, counted like those after it.
+struct Early<'a> {
+    held: &'a Held,
+    pieces: Vec<Piece>,
+    bytes: u64,
+}
+
+impl Early<'_> {
+    fn push(&mut self, offset: u64, bytes: &Bytes) {
+        let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.bytes += len;
+        self.held.add(len);
+        // One behind a hole may wait for long, and must not hold the buffer that it came in.
+        let kept = if offset == 0 { bytes.clone() } else { Bytes::copy_from_slice(bytes) };
+        self.pieces.push((offset, kept));
+    }
+}
+
+impl Drop for Early<'_> {
+    fn drop(&mut self) {
+        self.held.remove(self.bytes);
+    }
+}
+
 /// Reads until the header is complete; gives back all pieces read so far.
-async fn read_header(quic: &mut RecvStream) -> Option<(Header, u64, Vec<Piece>)> {
+async fn read_header(held: &Held, quic: &mut RecvStream) -> Option<(Header, u64, Vec<Piece>)> {
     let mut front = Reassembly::default();
-    let mut early = Vec::new();
-    while early.len() < MAX_EARLY {
-        // No more than that: what follows is not counted yet.
-        let chunk = quic.read_chunk(Header::MAX_LEN, false).await.ok()??;
-        early.push((chunk.offset, chunk.bytes.clone()));
+    let mut early = Early { held, pieces: Vec::new(), bytes: 0 };
+    while early.pieces.len() < MAX_EARLY {
+        let chunk = quic.read_chunk(held.piece(), false).await.ok()??;
+        early.push(chunk.offset, &chunk.bytes);
         front.insert(chunk.offset, chunk.bytes);
         let mut head = [0; Header::MAX_LEN];
         let len = front.peek(&mut head);
         if let Some((header, len)) = Header::parse(head.get(..len)?).ok()? {
-            return Some((header, u64::try_from(len).ok()?, early));
+            return Some((header, u64::try_from(len).ok()?, std::mem::take(&mut early.pieces)));
         }
     }
     None
