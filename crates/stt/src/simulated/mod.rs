@@ -9,6 +9,7 @@
 //! | streams in bad weather | `streams` |
 //! | what an engine like ours falls into | `traps` |
 
+mod handshakes;
 mod routes;
 mod streams;
 mod traps;

@@ -27,7 +27,7 @@ use super::{
     handshake::{Handshake, HandshakeError, Local, Output},
     meter::Meter,
     opaque::{IdMark, stamp},
-    protection::{HeaderCipher, PacketCipher, SAMPLE_LEN},
+    protection::{HeaderCipher, LONG, PacketCipher, SAMPLE_LEN},
     runtime::current_link,
     schedule::{LevelSecrets, SessionSecrets},
     socket::short_id,
@@ -75,6 +75,8 @@ pub(crate) struct Attempt {
     pub(crate) seed: Arc<SeedKeys>,
     pub(crate) knock: ConnectionId,
     pub(crate) expect: Option<NodeId>,
+    /// Tells what came back, from the first packet on.
+    pub(crate) meter: Arc<Meter>,
 }
 
 /// The server's side of all sessions.
@@ -131,7 +133,7 @@ impl quinn::crypto::ClientConfig for Attempt {
             called,
             packets: None,
             peer: None,
-            meter: Arc::default(),
+            meter: Arc::clone(&self.meter),
         }))
     }
 }
@@ -145,7 +147,7 @@ impl quinn::crypto::ServerConfig for Acceptor {
         // The engine drops such a packet without an answer.
         let seed = self.0.gate.admit(connection_id).ok_or(UnsupportedVersion)?;
         let secrets = LevelSecrets::initial(&seed.initial, connection_id);
-        Ok(early_keys(&secrets, Side::Server, seed.slot))
+        Ok(early_keys(&secrets, Side::Server, seed.slot, None))
     }
 
     fn retry_tag(&self, _: u32, _: &ConnectionId, _: &[u8]) -> [u8; 16] {
@@ -185,7 +187,7 @@ impl NoiseSession {
         match secrets {
             Output::Handshake(secrets) => {
                 let (seed, _) = self.called.get()?;
-                Some(early_keys(&secrets, self.side, seed.slot))
+                Some(early_keys(&secrets, self.side, seed.slot, Some(&self.meter)))
             }
             Output::Session(secrets) => self.complete(*secrets),
             Output::Record(_) => None,
@@ -231,7 +233,7 @@ impl Session for NoiseSession {
         match self.called.get() {
             Some((seed, _)) => {
                 let secrets = LevelSecrets::initial(&seed.initial, connection_id);
-                early_keys(&secrets, side, seed.slot)
+                early_keys(&secrets, side, seed.slot, Some(&self.meter))
             }
             // The seed was retired between two calls. Nothing can be said to such a peer.
             None => dead_keys(),
@@ -329,14 +331,14 @@ fn sides(secrets: &LevelSecrets, side: Side) -> (&Key, &Key) {
 }
 
 /// Keys of Initial or Handshake packets.
-fn early_keys(secrets: &LevelSecrets, side: Side, slot: u8) -> Keys {
+fn early_keys(secrets: &LevelSecrets, side: Side, slot: u8, meter: Option<&Arc<Meter>>) -> Keys {
     let (local, remote) = sides(secrets, side);
     let header = |secret| -> Box<dyn HeaderKey> {
         Box::new(Headers { cipher: HeaderCipher::new(secrets.suite, secret), slot })
     };
     Keys {
         header: KeyPair { local: header(local), remote: header(remote) },
-        packet: packet_keys(secrets, side, None),
+        packet: packet_keys(secrets, side, meter),
     }
 }
 
@@ -444,7 +446,8 @@ impl PacketKey for Packets {
             meter.opened.add(payload.len());
             // The engine makes most ids in a task that serves all connections. Which of them the
             // peer uses shows here first, in a packet that verified, in this connection's task.
-            if let Some(id) = short_id(header)
+            if header.first().is_some_and(|flags| flags & LONG == 0)
+                && let Some(id) = short_id(header)
                 && meter.is_new_id(id)
                 && let Some(link) = current_link()
             {

@@ -25,6 +25,7 @@ use super::{
     established::{Credit, Established, Incoming, Line, confirm},
     gate::{Gate, GateConfig},
     knock::{KNOCK_LEN, KnockKey},
+    meter::Meter,
     opaque::{IdMark, Opaque},
     places::Places,
     runtime::{Scope, ScopedRuntime, making},
@@ -49,6 +50,11 @@ use crate::{
 const MAX_INCOMING: usize = 1024;
 /// Bytes of one such peer's further datagrams, and of all of them.
 const INCOMING_BYTES: (u64, u64) = (16 << 10, 4 << 20);
+/// Silence after which an attempt is joined by another one. A member on the other side of the earth
+/// answers within half a second, and each further loss of a first packet costs a second, then two.
+const FRESH_AFTER: Duration = Duration::from_secs(3);
+/// Attempts with one seed to one address at once.
+const MAX_ATTEMPTS: usize = 8;
 /// How long a shutdown waits for peers to hear of it.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -303,7 +309,8 @@ impl Wire {
             match route::dial(place, tls, &knock, &self.routes.table, idle).await {
                 Ok(stand_in) => {
                     let web = Web { place: place.clone(), secure };
-                    return Ok(self.connect_by(seed, stand_in, expect, Some(web)).await);
+                    let meter = Arc::default();
+                    return Ok(self.attempt(seed, stand_in, expect, Some(web), meter).await);
                 }
                 Err(error) => refused = Some(error),
             }
@@ -326,7 +333,7 @@ impl Wire {
     ) -> Result<Established, WireError> {
         let entries = self.keyring.entries();
         if let [only] = entries.as_slice() {
-            return self.connect_by(only, to, expect, None).await;
+            return self.connect_by(only, to, expect).await;
         }
         let mut attempts = JoinSet::new();
         for (at, seed) in (0u32..).zip(entries.iter()) {
@@ -335,7 +342,7 @@ impl Wire {
                 if at > 0 {
                     tokio::time::sleep(wire.seed_stagger.saturating_mul(at)).await;
                 }
-                wire.connect_by(&seed, to, expect, None).await
+                wire.connect_by(&seed, to, expect).await
             });
         }
         let mut last = WireError::Keys;
@@ -350,19 +357,55 @@ impl Wire {
         Err(last)
     }
 
-    /// Through a WebSocket, `to` is its stand-in, and `web` where it leads.
+    /// With one seed.
+    ///
+    /// Whenever an attempt has heard nothing for a while, one with a knock of its own joins in: the
+    /// peer may have given the earlier one up, and would take its knock for a replay
+    /// (docs/protocol.md, KNOCK-9).
     async fn connect_by(
         &self,
         seed: &Arc<SeedKeys>,
         to: SocketAddr,
         expect: Option<NodeId>,
+    ) -> Result<Established, WireError> {
+        let (mut attempts, mut begun, mut last) = (JoinSet::new(), 0, WireError::Closed);
+        loop {
+            let meter = Arc::<Meter>::default();
+            let (wire, seed, heard) = (self.clone(), Arc::clone(seed), Arc::clone(&meter));
+            attempts.spawn(async move { wire.attempt(&seed, to, expect, None, heard).await });
+            begun += 1;
+            // A knock without a time takes one of few places at the responder, for ever.
+            let is_last = begun >= MAX_ATTEMPTS || self.shared.clock.now() == 0;
+            let silence = meter.silence(FRESH_AFTER);
+            tokio::pin!(silence);
+            loop {
+                tokio::select! {
+                    ended = attempts.join_next() => match ended {
+                        Some(Ok(Err(error))) if error.is_of_one_attempt() => last = error,
+                        Some(Ok(outcome)) => return outcome,
+                        Some(Err(_)) => {}
+                        None => return Err(last),
+                    },
+                    () = &mut silence, if !is_last => break,
+                }
+            }
+        }
+    }
+
+    /// Through a WebSocket, `to` is its stand-in, and `web` where it leads.
+    async fn attempt(
+        &self,
+        seed: &Arc<SeedKeys>,
+        to: SocketAddr,
+        expect: Option<NodeId>,
         web: Option<Web>,
+        meter: Arc<Meter>,
     ) -> Result<Established, WireError> {
         let started = Instant::now();
         let latch = CloseLatch::default();
         let (timing, credit) = self.one_more();
         let seed = Arc::clone(seed);
-        let config = client_config(&self.shared, seed, timing, to, expect, &latch)?;
+        let config = client_config(&self.shared, seed, timing, to, expect, (&latch, meter))?;
         let refused = |error| WireError::connect(to, &error);
         let unreachable = || refused(quinn::ConnectError::InvalidRemoteAddress(to));
         let way = self.routes.sockets.way_to(to).ok_or_else(unreachable)?;
@@ -519,10 +562,10 @@ pub(super) fn client_config(
     timing: Timing,
     to: SocketAddr,
     expect: Option<NodeId>,
-    latch: &CloseLatch,
+    (latch, meter): (&CloseLatch, Arc<Meter>),
 ) -> Result<ClientConfig, WireError> {
     let knock = ConnectionId::new(&fresh_knock(endpoint, &seed, expect)?);
-    let attempt = Attempt { endpoint: Arc::clone(endpoint), seed, knock, expect };
+    let attempt = Attempt { endpoint: Arc::clone(endpoint), seed, knock, expect, meter };
     let mut config = ClientConfig::new(Arc::new(attempt));
     config
         .version(QUIC_VERSION)

@@ -158,6 +158,11 @@ impl WireError {
         }
     }
 
+    /// Whether another attempt, begun at another moment, may have another outcome.
+    pub(crate) const fn is_of_one_attempt(&self) -> bool {
+        matches!(self, Self::NoAnswer { .. } | Self::PeerClosed { .. } | Self::Transport { .. })
+    }
+
     /// What the end of a connection to `address` means while it is being made.
     pub(crate) fn connection(address: SocketAddr, error: &ConnectionError) -> Self {
         match error {

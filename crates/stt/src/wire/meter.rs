@@ -2,7 +2,10 @@
 //!
 //! A tally wakes whoever waits for an amount, so that an idle session costs nothing.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use tokio::sync::Notify;
 
@@ -31,6 +34,17 @@ impl Meter {
     /// New keys were made: those at the start, or for an update.
     pub(crate) fn updated(&self) {
         self.updates.fetch_add(1, Relaxed);
+    }
+
+    /// Waits until nothing has verified for `time` or longer, up to twice that.
+    pub(crate) async fn silence(&self, time: Duration) {
+        loop {
+            let before = self.opened.total();
+            tokio::time::sleep(time).await;
+            if self.opened.total() == before {
+                return;
+            }
+        }
     }
 
     /// Whether the last packet that verified had another connection id.

@@ -23,7 +23,7 @@ pub(crate) struct HeaderCipher {
 /// Bytes of ciphertext that decide over the mask of a header.
 pub(crate) const SAMPLE_LEN: usize = 16;
 /// First bit of a packet: set in long headers.
-const LONG: u8 = 0x80;
+pub(crate) const LONG: u8 = 0x80;
 
 impl PacketCipher {
     /// `None` only when the cryptographic library refuses a 32-byte key.

@@ -113,7 +113,8 @@ impl Side {
     fn connect(&mut self, to: SocketAddr, now: Instant) {
         let seed = Arc::clone(&self.keyring.entries()[0]);
         let latch = CloseLatch::default();
-        let config = client_config(&self.shared, seed, TIMING, to, None, &latch).unwrap();
+        let config =
+            client_config(&self.shared, seed, TIMING, to, None, (&latch, Arc::default())).unwrap();
         let (handle, connection) = self.engine.connect(now, config, to, "stt").unwrap();
         self.connections.insert(handle, connection);
     }

@@ -1,0 +1,100 @@
+//! A caller whose network goes away while it calls, and comes back.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::{Weather, world::World};
+use crate::{ConnectError, Mode};
+
+/// What a user gives for the whole of it.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// After the network is back: one more attempt has to begin, and to get through.
+const SOON: Duration = Duration::from_secs(4);
+
+/// Connects while nothing gets through in the hole of `weather`. How long that took.
+async fn connects(weather: Weather, seed: u64) -> Duration {
+    let world = World::new(weather, seed);
+    let (server, client) = (world.node(1, Mode::Server).await, world.node(2, Mode::Client).await);
+    world.turn(weather);
+    let before = Instant::now();
+    let ours = client.connect_to("10.0.0.1:1", None, PATIENCE).await;
+    let ours = ours.unwrap_or_else(|error| panic!("{error}: seed {seed}, {weather:?}"));
+    let took = before.elapsed();
+    // An earlier attempt may have come as far as the responder's FINAL: that session is over.
+    let theirs = loop {
+        let theirs = timeout(PATIENCE, server.accept()).await.expect("both have it").unwrap();
+        if theirs.id() == ours.id() {
+            break theirs;
+        }
+    };
+    ours.get_stream(1).unwrap().send(b"hello").await.unwrap();
+    let message = theirs.get_stream(1).unwrap().receive().await.unwrap();
+    assert_eq!(message.as_deref(), Some(b"hello".as_slice()), "seed {seed}, {weather:?}");
+    took
+}
+
+/// A round trip is 100 ms here, and a handshake two of them, so the hole begins before HELLO, while
+/// it is under way, and likewise for RESPONSE, AUTH_PROOF and FINAL, or when all is over.
+fn holes(lengths: impl Iterator<Item = u64> + Clone) -> impl Iterator<Item = Weather> {
+    let begins = [0, 25, 50, 75, 100, 125, 150, 175, 200];
+    begins.into_iter().flat_map(move |begin| {
+        lengths.clone().map(move |seconds| Weather {
+            delay: (50, 50),
+            hole: (begin, begin + seconds * 1_000),
+            ..Weather::CALM
+        })
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_was_cut_off_gets_through_soon_after() {
+    for (seed, weather) in (0..).zip(holes([1, 4, 8, 13, 20].into_iter())) {
+        let took = connects(weather, seed).await;
+        let back = Duration::from_millis(weather.hole.1);
+        assert!(took <= back + SOON, "seed {seed}, {weather:?}: {took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+#[ignore = "heavy: 1,080 handshakes"]
+async fn a_caller_that_was_cut_off_gets_through_whenever_it_was() {
+    for (seed, weather) in (0..).zip(holes(1..=20)) {
+        for weather in [
+            weather,
+            Weather { delay: (40, 60), loss: 0.1, repeated: 0.1, ..weather },
+            Weather { loss: 0.2, ..weather },
+            Weather { delay: (20, 80), changed: 0.1, ..weather },
+            Weather { delay: (1, 1), ..weather },
+            Weather { delay: (250, 250), ..weather },
+        ] {
+            connects(weather, seed).await;
+        }
+    }
+}
+
+/// The network that is only slow gets no knock more than it needs.
+#[tokio::test(start_paused = true)]
+async fn one_attempt_is_enough_where_the_peer_is_heard() {
+    for delay in [1, 50, 300, 700] {
+        let weather = Weather { delay: (delay, delay), ..Weather::CALM };
+        let world = World::new(weather, delay);
+        let server = world.node(1, Mode::Server).await;
+        let client = world.node(2, Mode::Client).await;
+        let ours = client.connect_to("10.0.0.1:1", None, PATIENCE).await.unwrap();
+        let theirs = server.accept().await.unwrap();
+        assert_eq!(theirs.id(), ours.id());
+        assert!(timeout(PATIENCE, server.accept()).await.is_err(), "{delay} ms: one session");
+    }
+}
+
+/// Nobody there: it takes as long as the caller said, and the error says what it may be.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_is_not_there_takes_as_long_as_the_caller_waits() {
+    let world = World::new(Weather::CALM, 1);
+    let client = world.node(2, Mode::Client).await;
+    let before = Instant::now();
+    let error = client.connect_to("10.0.0.1:1", None, PATIENCE).await.unwrap_err();
+    assert!(matches!(error, ConnectError::NoAnswer { .. }), "{error}");
+    assert_eq!(before.elapsed(), PATIENCE);
+}
