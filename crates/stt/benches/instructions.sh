@@ -23,8 +23,8 @@ spent() {
         awk -v caller="$2" -v callee="$3" '
             /^$/ { from = 0 }
             $3 == "<" || $4 == "<" { if ($0 ~ caller) { gsub(",", "", $1); from += $1 } }
-            ($3 == "*" || $4 == "*") && $0 ~ callee { print from; found = 1; exit }
-            END { if (!found) exit 1 }' || { echo "$3 is not in the profile $1" >&2; exit 1; }
+            ($3 == "*" || $4 == "*") && $0 ~ callee { total = from }
+            END { if (!total) exit 1; print total }' || { echo "$3 is not in the profile $1" >&2; exit 1; }
 }
 
 echo "a stranger's datagram of 1,200 bytes, instructions (the sender's own taken off; X25519 alone would be more than 100,000):"
