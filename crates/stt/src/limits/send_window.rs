@@ -57,6 +57,11 @@ impl SendWindow {
         }
     }
 
+    /// The largest piece that should be written at once: a sixteenth of the window.
+    pub(crate) fn piece(&self) -> usize {
+        usize::try_from(self.window.load(Relaxed) / 16).unwrap_or(usize::MAX).max(1)
+    }
+
     /// `bytes` were written. True when it is time to look at the congestion window: after a quarter
     /// of the window.
     pub(crate) fn wrote(&self, bytes: usize) -> bool {

@@ -194,9 +194,10 @@ async fn write(session: Arc<SessionShared>) {
     let Ok(mut quic) = session.connection.open_uni().await else { return };
     // Credit that waits behind data may never get through: the data may wait for this credit.
     let _ = quic.set_priority(i32::MAX);
+    let first = &session.precedence;
     let mut header = BytesMut::new();
     Header::Control.put(&mut header);
-    if quic.write_chunk(header.freeze()).await.is_err() {
+    if first.write(i32::MAX, quic.write_chunk(header.freeze())).await.is_err() {
         return;
     }
     loop {
@@ -207,7 +208,7 @@ async fn write(session: Arc<SessionShared>) {
                 _ = session.closed() => return,
             }
         }
-        if quic.write_chunk(records).await.is_err() {
+        if first.write(i32::MAX, quic.write_chunk(records)).await.is_err() {
             return;
         }
     }

@@ -59,12 +59,13 @@ pub(super) async fn send(
     tokio::spawn(async move {
         let _place = place;
         let Ok(mut quic) = session.connection.open_uni().await else { return };
-        let _ = quic.set_priority(stream.outbound.priority());
+        let priority = stream.outbound.priority();
+        let _ = quic.set_priority(priority);
         let all = async {
             let mut header = BytesMut::with_capacity(Header::MAX_LEN);
             Header::Message { id: stream.id }.put(&mut header);
-            session.pass(message.len()).await;
-            quic.write_all_chunks(&mut [header.freeze(), message]).await?;
+            let mut chunks = [header.freeze(), message];
+            session.feed(&mut quic, priority, &mut chunks, |_| {}).await?;
             let _ = quic.finish();
             let _ = quic.stopped().await;
             Ok::<_, quinn::WriteError>(())

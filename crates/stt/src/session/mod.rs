@@ -8,6 +8,7 @@
 //! | the tasks: whole session, one direction each | `driver`, `inbound`, `outbound` |
 //! | delivery in datagrams and by a deadline | `datagrams`, `deadline` |
 //! | frames of the application | `frames` |
+//! | handing bytes to the engine, the urgent first | `feed`, `precedence` |
 //! | adaptive priorities | `adaptive` |
 //! | records between the two sessions (credit) | `control` |
 
@@ -16,6 +17,7 @@ mod control;
 mod datagrams;
 mod deadline;
 mod driver;
+mod feed;
 mod frames;
 #[cfg(any(test, fuzzing))]
 #[allow(unreachable_pub, reason = "public for the fuzzer alone")]
@@ -23,6 +25,7 @@ pub mod fuzz;
 mod handle;
 mod inbound;
 mod outbound;
+mod precedence;
 mod shared;
 mod stats;
 mod table;

@@ -2,17 +2,13 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use quinn::{SendStream, VarInt};
 
 use super::{SessionShared, driver::write_error};
 use crate::{
     StreamError,
-    stream::{
-        StreamShared,
-        header::Header,
-        outbound::{Next, Outbound},
-    },
+    stream::{StreamShared, header::Header, outbound::Next},
 };
 
 /// Runs until the direction is over.
@@ -31,8 +27,12 @@ async fn write(session: &SessionShared, stream: &Arc<StreamShared>) -> Result<()
     let result = async {
         let mut header = BytesMut::with_capacity(Header::MAX_LEN);
         Header::Stream { raw: stream.outbound.is_raw(), id: stream.id }.put(&mut header);
-        quic.write_chunk(header.freeze()).await.map_err(lost)?;
-        pump(session, stream, &mut quic, first).await
+        // Before the first byte: the engine queues a stream by the priority it has then.
+        let priority = stream.outbound.priority();
+        let _ = quic.set_priority(priority);
+        let header = quic.write_chunk(header.freeze());
+        session.precedence.write(priority, header).await.map_err(lost)?;
+        pump(session, stream, &mut quic, priority, first).await
     }
     .await;
     session.control.remove_sender(index);
@@ -55,47 +55,15 @@ async fn first_work(stream: &StreamShared) -> Option<Next> {
     }
 }
 
-/// Hands all of it to QUIC, no faster than the bandwidth allows.
-async fn write_batch(
-    session: &SessionShared,
-    outbound: &Outbound,
-    quic: &mut SendStream,
-    batch: &mut [Bytes],
-) -> Result<(), quinn::WriteError> {
-    let mut done = 0;
-    while let Some(rest @ [_, ..]) = batch.get_mut(done..) {
-        let len = match (session.piece(), rest) {
-            (Some(most), [first, ..]) => {
-                let piece = first.split_to(first.len().min(most));
-                let len = piece.len();
-                if first.is_empty() {
-                    done += 1;
-                }
-                session.pass(len).await;
-                quic.write_chunk(piece).await?;
-                len
-            }
-            (_, rest) => {
-                let written = quic.write_chunks(rest).await?;
-                done += written.chunks;
-                written.bytes
-            }
-        };
-        session.wrote(len);
-        outbound.written(len);
-    }
-    Ok(())
-}
-
 async fn pump(
     session: &SessionShared,
     stream: &StreamShared,
     quic: &mut SendStream,
+    mut priority: i32,
     mut next: Next,
 ) -> Result<(), StreamError> {
     let outbound = &stream.outbound;
     let lost = |error| write_error(session, stream.id, error);
-    let mut priority = 0;
     loop {
         match next {
             Next::Write(mut batch) => {
@@ -105,8 +73,8 @@ async fn pump(
                 }
                 tokio::select! {
                     biased;
-                    written = write_batch(session, outbound, quic, &mut batch) => {
-                        written.map_err(lost)?;
+                    fed = session.feed(quic, priority, &mut batch, |len| outbound.written(len)) => {
+                        fed.map_err(lost)?;
                     }
                     // What was being written is given up with the rest.
                     () = outbound.resetting() => {}

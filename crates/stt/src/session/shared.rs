@@ -15,6 +15,7 @@ use super::{
     datagrams::{self, Datagrams},
     deadline::{self, Deadlines},
     driver, outbound,
+    precedence::Precedence,
     table::Table,
 };
 use crate::{
@@ -51,7 +52,9 @@ pub(crate) struct SessionShared {
     /// Bytes that arrived and nobody took.
     pub(super) held: Arc<Held>,
     /// Bytes that may be handed to QUIC before others were acknowledged.
-    send_window: SendWindow,
+    pub(super) send_window: SendWindow,
+    /// Who of the streams that wait for it goes first.
+    pub(super) precedence: Precedence,
     /// The bandwidth of this session alone.
     pub(super) throttle: Throttle,
     pub(crate) route: SessionRoute,
@@ -99,6 +102,7 @@ impl SessionShared {
                 Arc::clone(&held),
             )),
             held,
+            precedence: Precedence::default(),
             send_window: SendWindow::new(limits.max_in_flight, Arc::clone(hub.in_flight())),
             throttle: Throttle::new(limits.session_bandwidth),
             arrived: Notify::new(),
@@ -226,7 +230,7 @@ impl SessionShared {
     // --- limits ---
 
     /// The largest piece that may pass at once, if the session or its node has a bandwidth.
-    pub(super) fn piece(&self) -> Option<usize> {
+    pub(super) fn throttled_piece(&self) -> Option<usize> {
         match (self.throttle.piece(), self.hub.throttle().piece()) {
             (Some(own), Some(all)) => Some(own.min(all)),
             (own, all) => own.or(all),
@@ -240,7 +244,7 @@ impl SessionShared {
     }
 
     /// `bytes` were handed to QUIC: perhaps it is time for a larger window.
-    pub(super) fn wrote(&self, bytes: usize) {
+    pub(super) fn fed(&self, bytes: usize) {
         if !self.send_window.wrote(bytes) {
             return;
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::{Weather, world::World};
-use crate::{CloseReason, RawStream, Session, Stream, StreamError};
+use crate::{CloseReason, Priority, RawStream, Session, Stream, StreamError, StreamOptions};
 
 /// What one side says in one direction.
 #[derive(Clone)]
@@ -152,6 +152,50 @@ async fn a_session_in_calm_weather_takes_as_long_as_the_way_does() {
     let message = theirs.get_stream(1).unwrap().receive().await.unwrap();
     assert_eq!(message.as_deref(), Some(b"hello".as_slice()));
     assert_eq!(before.elapsed().as_millis() / 10, 5);
+}
+
+/// Round trips of small messages of this priority beside large ones of priority 500 that fill a path
+/// of 2 MiB/s.
+async fn beside_bulk(priority: Priority) -> Vec<Duration> {
+    let world = World::new(Weather::CALM, 0);
+    world.narrow(f64::from(2 << 20), Duration::from_millis(30));
+    let (_server, _client, theirs, ours) = world.session().await;
+    let bulk = ours.open_stream().unwrap();
+    let sink = theirs.get_stream(bulk.id()).unwrap();
+    let block = bytes::Bytes::from(vec![7; 256 << 10]);
+    let sending =
+        tokio::spawn(async move { while bulk.send_bytes(block.clone()).await.is_ok() {} });
+    let draining = tokio::spawn(async move { while let Ok(Some(_)) = sink.receive().await {} });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let small = ours.open_stream_with(&StreamOptions::new().priority(priority)).unwrap();
+    let echo = theirs.get_stream(small.id()).unwrap();
+    let echoing = tokio::spawn(async move {
+        while let Ok(Some(message)) = echo.receive().await {
+            echo.send(&message).await.unwrap();
+        }
+    });
+    let mut times = Vec::new();
+    for _ in 0..10 {
+        let before = Instant::now();
+        small.send(b"small").await.unwrap();
+        let _ = timeout(Duration::from_secs(10), small.receive()).await;
+        times.push(before.elapsed());
+    }
+    for task in [sending, draining, echoing] {
+        task.abort();
+    }
+    times
+}
+
+/// The engine's window is full of the large ones all the time: neither they nor what they are cut
+/// into may keep an urgent one out.
+#[tokio::test(start_paused = true)]
+async fn urgent_messages_wait_for_the_path_and_for_nothing_else() {
+    let urgent = beside_bulk(Priority::HIGHEST).await;
+    // The way, the queue of the path, and a piece of the window.
+    assert!(urgent.iter().all(|took| took.as_millis() < 100), "{urgent:?}");
+    let patient = beside_bulk(Priority::LOWEST).await;
+    assert!(patient.iter().all(|took| took.as_secs() >= 1), "{patient:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -33,12 +33,35 @@ struct State {
     rule: Option<Rule>,
     /// How often the system has no room for a call.
     full: f64,
+    narrow: Option<Narrow>,
     sent: u64,
     inboxes: HashMap<SocketAddr, Inbox>,
     /// Those behind a NAT: their address, and the one that others see.
     nat: HashMap<SocketAddr, SocketAddr>,
     /// To whom those wrote: a NAT lets nobody else in.
     written: HashSet<(SocketAddr, SocketAddr)>,
+}
+
+/// A rate to each socket, and a queue before it that drops what is too much.
+struct Narrow {
+    bytes_per_second: f64,
+    longest: Duration,
+    free: HashMap<SocketAddr, Instant>,
+}
+
+impl Narrow {
+    /// How long a datagram waits and takes; `None` when the queue is full.
+    fn carry(&mut self, to: SocketAddr, len: usize) -> Option<Duration> {
+        let now = Instant::now();
+        let free = self.free.entry(to).or_insert(now);
+        let wait = free.saturating_duration_since(now);
+        if wait > self.longest {
+            return None;
+        }
+        let whole = wait + Duration::from_secs_f64(len as f64 / self.bytes_per_second);
+        *free = now + whole;
+        Some(whole)
+    }
 }
 
 /// What is under way to one socket, by arrival, and who waits for it.
@@ -56,6 +79,7 @@ impl World {
             start: Instant::now(),
             rule: None,
             full: 0.0,
+            narrow: None,
             sent: 0,
             inboxes: HashMap::new(),
             nat: HashMap::new(),
@@ -91,6 +115,12 @@ impl World {
     /// How often a send finds the system's buffer full, from 0 to 1.
     pub(super) fn full(&self, share: f64) {
         self.0.lock().unwrap().full = share;
+    }
+
+    /// From now on all ways are that narrow, with a queue that holds so much.
+    pub(super) fn narrow(&self, bytes_per_second: f64, longest: Duration) {
+        let narrow = Narrow { bytes_per_second, longest, free: HashMap::new() };
+        self.0.lock().unwrap().narrow = Some(narrow);
     }
 
     /// A node of this world at 10.0.0.`host`.
@@ -150,7 +180,8 @@ impl AsyncUdpSocket for Socket {
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let now = Instant::now();
         let mut state = self.world.0.lock().unwrap();
-        let State { weather, random, start, rule, full, sent, inboxes, nat, written } = &mut *state;
+        let State { weather, random, start, rule, full, narrow, sent, inboxes, nat, written } =
+            &mut *state;
         if random.f64() < *full {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -170,9 +201,11 @@ impl AsyncUdpSocket for Socket {
             if rule.as_mut().is_some_and(|rule| !rule(datagram.len())) {
                 continue;
             }
+            let queued = narrow.as_mut().map(|narrow| narrow.carry(to, datagram.len()));
+            let Some(queued) = queued.unwrap_or(Some(Duration::ZERO)) else { continue };
             for (delay, datagram) in weather.carry(random, now - *start, datagram) {
                 *sent += 1;
-                inbox.under_way.insert((now + delay, *sent), (from, datagram));
+                inbox.under_way.insert((now + queued + delay, *sent), (from, datagram));
             }
         }
         if let Some(waker) = inbox.waker.take() {

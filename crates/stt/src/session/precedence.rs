@@ -1,0 +1,174 @@
+//! Which stream gets the room that becomes free in the engine's window.
+//!
+//! The window is one for all streams of a session. Without an order, a bulk transfer takes every
+//! byte of it as it becomes free, and an urgent message waits outside, where the engine's own
+//! priorities do not reach.
+
+use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Poll, Waker},
+};
+
+/// The more urgent first, and of the same urgency who came first.
+type Place = (Reverse<i32>, u64);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    places: BTreeMap<Place, Waker>,
+    next: u64,
+}
+
+/// Writers of one session that wait for room.
+#[derive(Debug, Default)]
+pub(super) struct Precedence(Mutex<Waiting>);
+
+/// A place among them, given up when it is dropped.
+struct Turn<'a> {
+    precedence: &'a Precedence,
+    place: Option<Place>,
+}
+
+impl Precedence {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets `write` go on whenever nobody with precedence waits.
+    pub(super) async fn write<T>(&self, priority: i32, write: impl Future<Output = T>) -> T {
+        let mut turn = Turn { precedence: self, place: None };
+        let mut write = pin!(write);
+        poll_fn(|cx| {
+            if !turn.may_go(priority, cx.waker()) {
+                return Poll::Pending;
+            }
+            let outcome = write.as_mut().poll(cx);
+            if outcome.is_pending() {
+                turn.wait(priority, cx.waker());
+            }
+            outcome
+        })
+        .await
+    }
+}
+
+impl Turn<'_> {
+    /// Whether this writer is the first; if not, it waits.
+    fn may_go(&mut self, priority: i32, waker: &Waker) -> bool {
+        let first = self.precedence.lock().places.keys().next().copied();
+        let may = match (first, self.place) {
+            (None, _) => true,
+            (Some((Reverse(other), _)), None) => other < priority,
+            (Some(first), Some(own)) => own <= first,
+        };
+        if !may {
+            self.wait(priority, waker);
+        }
+        may
+    }
+
+    fn wait(&mut self, priority: i32, waker: &Waker) {
+        let mut waiting = self.precedence.lock();
+        let place = *self.place.get_or_insert_with(|| {
+            waiting.next += 1;
+            (Reverse(priority), waiting.next)
+        });
+        waiting.places.insert(place, waker.clone());
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let Some(place) = self.place else { return };
+        let mut waiting = self.precedence.lock();
+        waiting.places.remove(&place);
+        let next = waiting.places.values().next().cloned();
+        drop(waiting);
+        if let Some(next) = next {
+            next.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        cell::{Cell, RefCell},
+        pin::Pin,
+        task::Context,
+    };
+
+    use super::*;
+
+    /// Room that writers take byte by byte.
+    struct Room(Cell<usize>);
+
+    impl Room {
+        async fn take(&self, order: &RefCell<Vec<char>>, name: char) {
+            poll_fn(|_| match self.0.get() {
+                0 => Poll::Pending,
+                room => {
+                    self.0.set(room - 1);
+                    order.borrow_mut().push(name);
+                    Poll::Ready(())
+                }
+            })
+            .await;
+        }
+    }
+
+    fn poll(task: &mut Pin<Box<dyn Future<Output = ()> + '_>>) -> bool {
+        task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn the_urgent_go_first_and_equals_in_the_order_they_came() {
+        let (precedence, room, order) =
+            (Precedence::default(), Room(Cell::new(0)), RefCell::new(Vec::new()));
+        let writer = |priority, name| -> Pin<Box<dyn Future<Output = ()> + '_>> {
+            let (precedence, room, order) = (&precedence, &room, &order);
+            Box::pin(async move {
+                precedence.write(priority, room.take(order, name)).await;
+            })
+        };
+        let mut tasks =
+            [writer(0, 'b'), writer(0, 'c'), writer(9, 'u'), writer(-5, 'l'), writer(0, 'd')];
+        for task in &mut tasks {
+            assert!(!poll(task));
+        }
+        for _ in 0..5 {
+            room.0.set(1);
+            // Whoever is asked, the room waits for who has precedence.
+            let mut at = 0;
+            while room.0.get() == 1 {
+                if !finished(&order, at) {
+                    poll(&mut tasks[at]);
+                }
+                at = (at + 1) % tasks.len();
+            }
+        }
+        assert_eq!(*order.borrow(), ['u', 'b', 'c', 'd', 'l']);
+    }
+
+    fn finished(order: &RefCell<Vec<char>>, at: usize) -> bool {
+        order.borrow().contains(&['b', 'c', 'u', 'l', 'd'][at])
+    }
+
+    #[test]
+    fn who_gives_up_leaves_the_way_free() {
+        let (precedence, room, order) =
+            (Precedence::default(), Room(Cell::new(0)), RefCell::new(Vec::new()));
+        let mut urgent: Pin<Box<dyn Future<Output = ()> + '_>> =
+            Box::pin(precedence.write(9, room.take(&order, 'u')));
+        let mut bulk: Pin<Box<dyn Future<Output = ()> + '_>> =
+            Box::pin(precedence.write(0, room.take(&order, 'b')));
+        assert!(!poll(&mut urgent) && !poll(&mut bulk));
+        room.0.set(1);
+        assert!(!poll(&mut bulk), "the urgent one waits");
+        drop(urgent);
+        assert!(poll(&mut bulk));
+    }
+}
