@@ -1,5 +1,5 @@
 //! Everything short that is read in one go: handshake messages, headers of streams, records of
-//! transfers, requests of WebSockets, frames, reports of loss.
+//! transfers, requests and frames of WebSockets, frames, reports of loss.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -13,6 +13,9 @@ fuzz_target!(|data: &[u8]| {
     stt::fuzz::header(data);
     stt::fuzz::record(data);
     stt::fuzz::request(data);
+    for of_client in [false, true] {
+        stt::fuzz::frames(of_client, usize::from(data.len() as u8), data);
+    }
     if let Ok(frame) = Frame::decode(data.to_vec().into(), None, Carrier::Datagram) {
         assert_eq!(Frame::encode(frame.frame_type, &frame.payload), data);
     }

@@ -78,7 +78,7 @@ struct Readme;
 #[cfg(fuzzing)]
 pub mod fuzz {
     pub use crate::{
-        route::fuzz as request,
+        route::{fuzz as request, fuzz_frames as frames},
         session::fuzz::control,
         stream::fuzz::{header, inbound, reassembly},
         transfer::fuzz as record,

@@ -15,13 +15,13 @@ use quinn_udp::Transmit;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    Table, Tls, Web, datagram,
+    Table, Web, datagram,
     link::Link,
     mover::{Failure, Goal, Mover, Output},
     path::{Path, RouteKind, Via},
     socket::RouteSocket,
     watch::Traffic,
-    websocket::{self, DialError},
+    websocket::{DialError, Dialler},
 };
 use crate::{NodeId, keyring::SeedKeys, wire::CloseLatch, wire::Meter};
 
@@ -171,9 +171,7 @@ pub(crate) struct Means {
     pub(crate) table: Arc<Table>,
     /// A knock for a WebSocket to this peer.
     pub(crate) knock: KnockMaker,
-    pub(crate) tls: Arc<Tls>,
-    /// How long a WebSocket without traffic lives.
-    pub(crate) idle: Duration,
+    pub(crate) dialler: Arc<Dialler>,
 }
 
 struct Entry {
@@ -435,17 +433,13 @@ impl Driver {
     }
 
     fn dial(&self, entry: &Entry, number: u64) {
-        let (link, table) = (entry.began.link.number, Arc::clone(&self.means.table));
+        let (link, weak) = (entry.began.link.number, self.weak.clone());
         let knock = (self.means.knock)(&entry.began.seed, entry.began.peer);
-        let (idle, weak) = (self.means.idle, self.weak.clone());
-        let (web, tls) = (entry.began.web.clone(), Arc::clone(&self.means.tls));
+        let (web, dialler) = (entry.began.web.clone(), Arc::clone(&self.means.dialler));
         tokio::spawn(async move {
             let result = match (web, knock) {
                 (Some(web), Some(knock)) => {
-                    let tls = web.secure.then_some(&*tls);
-                    websocket::dial(&web.place, tls, &knock, &table, idle)
-                        .await
-                        .map_err(DialError::into_words)
+                    dialler.dial(&web, &knock).await.map_err(DialError::into_words)
                 }
                 _ => Err("the peer told of no WebSocket".to_owned()),
             };

@@ -33,6 +33,8 @@ pub(super) enum Head {
     Upgrade(Upgrade),
     /// Some other request.
     Other,
+    /// One whose answer has no body.
+    Bodiless,
     /// No HTTP.
     Malformed,
 }
@@ -62,8 +64,14 @@ pub(super) fn read(head: &[u8]) -> Head {
         (Some(key), Some(knock)) if upgrade && version_13 && *method == "GET" => {
             Head::Upgrade(Upgrade { key, knock })
         }
+        _ if *method == "HEAD" => Head::Bodiless,
         _ => Head::Other,
     }
+}
+
+/// [`NOT_FOUND`] without its body, as HEAD wants it (RFC 9110, section 9.3.2).
+pub(super) fn not_found_head() -> &'static str {
+    NOT_FOUND.split_inclusive("\r\n\r\n").next().unwrap_or(NOT_FOUND)
 }
 
 /// Our cookie of a `Cookie` line.
@@ -126,6 +134,7 @@ mod tests {
             assert_eq!(read(UPGRADE.replace(from, to).as_bytes()), Head::Other, "{to}");
         }
         assert_eq!(read(b"GET / HTTP/1.1\r\nHost: h"), Head::Other);
+        assert_eq!(read(b"HEAD / HTTP/1.1\r\nHost: h"), Head::Bodiless);
         for bad in ["", "hello", "GET / HTTP/2", "GET x HTTP/1.1", "GET / HTTP/1.1\r\nnonsense"] {
             assert_eq!(read(bad.as_bytes()), Head::Malformed, "{bad}");
         }
@@ -133,7 +142,8 @@ mod tests {
 
     #[test]
     fn the_length_is_told_right() {
-        let (_, body) = NOT_FOUND.split_once("\r\n\r\n").unwrap();
+        let (head, body) = NOT_FOUND.split_once("\r\n\r\n").unwrap();
+        assert_eq!(not_found_head(), format!("{head}\r\n\r\n"));
         assert!(
             NOT_FOUND.contains(&format!("Content-Length: {}\r\n", body.len())),
             "{}",

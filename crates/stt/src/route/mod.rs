@@ -19,15 +19,21 @@
 //! | the task that does it | `driver` |
 //! | the route of one session | `session`, `error` |
 //! | what a web browser sees | `http` |
-//! | listening, dialling, moving messages | `websocket` |
+//! | listening, dialling | `websocket` |
+//! | its frames | `frame` |
+//! | moving datagrams in and out of it | `carry` |
+//! | TCP, or what is in its place | `network` |
 //! | TLS in front of it | `tls` |
 
+mod carry;
 mod datagram;
 mod driver;
 mod error;
+mod frame;
 mod http;
 mod link;
 mod mover;
+mod network;
 mod path;
 mod sequence;
 mod session;
@@ -43,11 +49,11 @@ mod websocket;
 pub(crate) use datagram::{RouteKeys, id_of};
 pub(crate) use driver::{Began, Input, Inputs, Means, run};
 pub use error::RouteError;
-#[cfg(fuzzing)]
-#[allow(unreachable_pub, reason = "public for the fuzzer alone")]
-pub use http::fuzz;
 pub(crate) use link::{Directory, Id, Link, Way};
 pub(crate) use mover::{Mover, Start};
+#[cfg(test)]
+pub(crate) use network::{Accept, Soon, Stream};
+pub(crate) use network::{Network, Tcp};
 pub use path::RouteKind;
 pub(crate) use path::{Path, Via};
 pub use session::Route;
@@ -57,4 +63,7 @@ pub(crate) use table::{Table, WEBSOCKET_MTU, is_stand_in};
 pub(crate) use target::{Place, Target, Web};
 pub(crate) use tls::{Roots, Tls, TlsError};
 pub(crate) use watch::Traffic;
-pub(crate) use websocket::{DialError, Listener, dial};
+pub(crate) use websocket::{DialError, Dialler, Listener};
+#[cfg(fuzzing)]
+#[allow(unreachable_pub, reason = "public for the fuzzer alone")]
+pub use {frame::fuzz as fuzz_frames, http::fuzz};

@@ -189,10 +189,8 @@ impl RouteSocket {
     pub(crate) fn send(&self, way: &Way, transmit: &Transmit<'_>) -> io::Result<()> {
         let Some(local) = &way.local else {
             let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
-            for datagram in transmit.contents.chunks(size) {
-                // What finds the queue full is lost, and congestion control learns of it.
-                let _ = self.table.send(way.path.remote, datagram);
-            }
+            // What finds the queue full is lost, and congestion control learns of it.
+            let _ = self.table.send(way.path.remote, transmit.contents, size);
             return Ok(());
         };
         local.udp.try_send(&Transmit {

@@ -9,12 +9,16 @@ use std::{
     },
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 
-use super::driver::{Input, Inputs, WeakInputs};
+use super::{
+    carry::Role,
+    driver::{Input, Inputs, WeakInputs},
+    frame,
+};
 
-/// Datagrams that wait for one peer's WebSocket, and their bytes. What is more is lost, as in any
+/// Pieces that wait for one peer's WebSocket, and their bytes. What is more is lost, as in any
 /// full queue: a slow peer grows neither memory nor another's delay.
 const MAX_WAITING: usize = 1024;
 const MAX_WAITING_BYTES: usize = 1 << 20;
@@ -47,6 +51,8 @@ pub(crate) struct Table {
 struct Outgoing {
     queue: mpsc::Sender<Bytes>,
     waiting: Arc<AtomicUsize>,
+    /// This node's side of the WebSocket.
+    role: Role,
     /// Both ends of the TCP connection: this node's and the other one.
     ends: Option<(SocketAddr, SocketAddr)>,
 }
@@ -91,7 +97,11 @@ impl Table {
     }
 
     /// A stand-in for a new peer, whose connection has these `ends`.
-    pub(crate) fn add(self: &Arc<Self>, ends: Option<(SocketAddr, SocketAddr)>) -> Entry {
+    pub(super) fn add(
+        self: &Arc<Self>,
+        ends: Option<(SocketAddr, SocketAddr)>,
+        role: Role,
+    ) -> Entry {
         let (sender, queue) = mpsc::channel(MAX_WAITING);
         let waiting = Arc::new(AtomicUsize::new(0));
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
@@ -105,27 +115,34 @@ impl Table {
                 break address;
             }
         };
-        peers.insert(stand_in, Outgoing { queue: sender, waiting: Arc::clone(&waiting), ends });
+        let outgoing = Outgoing { queue: sender, waiting: Arc::clone(&waiting), role, ends };
+        peers.insert(stand_in, outgoing);
         Entry { table: Arc::clone(self), stand_in, queue, waiting }
     }
 
-    /// Queues one datagram for the peer behind `stand_in`; false if it was lost.
-    pub(crate) fn send(&self, stand_in: SocketAddr, datagram: &[u8]) -> bool {
+    /// Queues datagrams of `size` bytes, of which the last may be shorter, for the peer behind
+    /// `stand_in`; false if they were lost.
+    pub(crate) fn send(&self, stand_in: SocketAddr, datagrams: &[u8], size: usize) -> bool {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
         let Some(peer) = peers.get(&stand_in) else { return false };
-        if peer.waiting.load(Relaxed).saturating_add(datagram.len()) > MAX_WAITING_BYTES {
+        let datagrams = datagrams.chunks(size.max(1));
+        let room = frame::room(datagrams.len(), datagrams.clone().map(<[u8]>::len).sum());
+        if peer.waiting.load(Relaxed).saturating_add(room) > MAX_WAITING_BYTES {
             return false;
         }
-        let sent = peer.queue.try_send(Bytes::copy_from_slice(datagram)).is_ok();
+        let mut frames = BytesMut::with_capacity(room);
+        datagrams.for_each(|one| frame::put_datagram(one, peer.role.mask_key(), &mut frames));
+        let bytes = frames.len();
+        let sent = peer.queue.try_send(frames.freeze()).is_ok();
         if sent {
-            peer.waiting.fetch_add(datagram.len(), Relaxed);
+            peer.waiting.fetch_add(bytes, Relaxed);
         }
         sent
     }
 }
 
 impl Entry {
-    /// A datagram left the queue.
+    /// So many bytes of the queue were written.
     pub(crate) fn sent(&self, bytes: usize) {
         // Counted after it was queued, so it may leave before it is counted: never below zero.
         let _ = self.waiting.fetch_update(Relaxed, Relaxed, |all| Some(all.saturating_sub(bytes)));
@@ -155,29 +172,29 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_takes_nothing_bounds_its_own_queue_only() {
         let (table, _taken) = Table::new(false);
-        let mut slow = table.add(None);
-        let mut other = table.add(None);
+        let mut slow = table.add(None, Role::Server);
+        let mut other = table.add(None, Role::Server);
         assert!(is_stand_in(slow.stand_in.ip()));
         assert_ne!(slow.stand_in, other.stand_in);
         let datagram = [0; 16_000];
-        let accepted = (0..1000).filter(|_| table.send(slow.stand_in, &datagram)).count();
+        let accepted = (0..1000).filter(|_| table.send(slow.stand_in, &datagram, 16_000)).count();
         assert_eq!(accepted, MAX_WAITING_BYTES / datagram.len());
-        assert!(table.send(other.stand_in, &datagram), "the other is not full");
-        assert_eq!(other.queue.recv().await.map(|datagram| datagram.len()), Some(16_000));
+        assert!(table.send(other.stand_in, &datagram, 16_000), "the other is not full");
+        assert_eq!(other.queue.recv().await.map(|datagram| datagram.len()), Some(16_004));
 
         let taken = slow.queue.recv().await.unwrap();
         slow.sent(taken.len());
-        assert!(table.send(slow.stand_in, &datagram), "room again");
+        assert!(table.send(slow.stand_in, &datagram, 16_000), "room again");
         let gone = slow.stand_in;
         drop(slow);
-        assert!(!table.send(gone, &datagram));
+        assert!(!table.send(gone, &datagram, 16_000));
         assert_eq!(table.len(), 1);
     }
 
     #[test]
     fn stand_ins_have_the_family_of_the_socket() {
         let (table, _taken) = Table::new(true);
-        let entry = table.add(None);
+        let entry = table.add(None, Role::Server);
         assert!(entry.stand_in.is_ipv6() && is_stand_in(entry.stand_in.ip()));
         for real in ["127.0.0.1", "255.255.255.255", "::1", "224.0.0.1"] {
             assert!(!is_stand_in(real.parse().unwrap()), "{real}");

@@ -12,8 +12,10 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 use rustls_platform_verifier::Verifier;
-use tokio::{net::TcpStream, sync::OnceCell};
+use tokio::sync::OnceCell;
 use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::network::ByteStream;
 
 /// Certificates to trust beside the system's.
 #[derive(Clone, Debug, Default)]
@@ -69,8 +71,8 @@ impl Tls {
     pub(crate) async fn connect(
         &self,
         host: &str,
-        stream: TcpStream,
-    ) -> Result<TlsStream<TcpStream>, TlsError> {
+        stream: Box<dyn ByteStream>,
+    ) -> Result<TlsStream<Box<dyn ByteStream>>, TlsError> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| TlsError::Other(format!("`{host}` is no name for TLS")))?;
         let connector = self.connector.get_or_try_init(|| self.connector()).await?;

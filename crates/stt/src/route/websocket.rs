@@ -1,4 +1,4 @@
-//! Listening, dialling, and moving datagrams in and out of WebSockets.
+//! Listening for WebSockets, and dialling them.
 
 use std::{
     io,
@@ -8,29 +8,29 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use bytes::{Buf, BytesMut};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    io::{AsyncReadExt, AsyncWriteExt},
     task::{AbortHandle, JoinSet},
-    time::timeout,
 };
-use tokio_tungstenite::{
-    WebSocketStream, client_async_with_config,
-    tungstenite::{
-        Message,
-        client::IntoClientRequest,
-        handshake::{client::Request, derive_accept_key},
-        http::{HeaderValue, header::COOKIE as COOKIE_HEADER},
-        protocol::{Role, WebSocketConfig},
+use tungstenite::{
+    client::IntoClientRequest,
+    handshake::{
+        client::{Response, generate_request},
+        derive_accept_key,
+        machine::TryParse,
+    },
+    http::{
+        HeaderValue, StatusCode,
+        header::{COOKIE as COOKIE_HEADER, SEC_WEBSOCKET_ACCEPT, UPGRADE},
     },
 };
 
 use super::{
-    Place, Table, Tls, TlsError,
+    Place, Table, Tls, TlsError, Web,
+    carry::{Role, carry},
     http::{self, Head},
-    table::Entry,
+    network::{Accept, ByteStream, Network, Stream},
 };
 use crate::limits::{DoorLimits, Doorkeeper};
 
@@ -45,13 +45,8 @@ const REQUESTS: DoorLimits = DoorLimits {
 };
 /// Peers over WebSockets at once.
 const MAX_PEERS: usize = 16_384;
-/// Largest message: a datagram has at most 64 KiB.
-const MAX_MESSAGE: usize = 1 << 16;
-/// Read buffer of one WebSocket: the library's own default, 128 KiB, would be most of what an idle
-/// session costs.
-const READ_BUFFER: usize = 4 << 10;
-/// Datagrams written between two flushes.
-const BATCH: usize = 32;
+/// How long a stranger may go on sending what nobody reads, after the answer.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// A listener; dropping it ends it and its connections.
 pub(crate) struct Listener {
@@ -60,19 +55,17 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Listens at `address` for peers whose knock `admit` lets in, from where they are. To others it is a web server
-    /// that has no such page.
+    /// Listens at `address` for peers whose knock `admit` lets in, from where they are. To others it
+    /// is a web server that has no such page.
     pub(crate) fn start(
+        network: &dyn Network,
         address: SocketAddr,
         table: Arc<Table>,
         idle: Duration,
         admit: impl Fn(&[u8], IpAddr) -> bool + Send + Sync + 'static,
         turned_away: impl Fn() + Send + 'static,
     ) -> io::Result<Self> {
-        let listener = std::net::TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
-        let address = listener.local_addr()?;
+        let (address, listener) = network.listen(address)?;
         let listening = listen(listener, table, idle, Arc::new(admit), turned_away);
         let task = tokio::spawn(listening).abort_handle();
         Ok(Self { address, task })
@@ -93,7 +86,7 @@ impl Drop for Listener {
 type Admit = Arc<dyn Fn(&[u8], IpAddr) -> bool + Send + Sync>;
 
 async fn listen(
-    listener: TcpListener,
+    mut listener: Box<dyn Accept>,
     table: Arc<Table>,
     idle: Duration,
     admit: Admit,
@@ -124,9 +117,9 @@ async fn listen(
                 () = expired => return,
             };
             drop(begun);
-            if let Ok(Some(socket)) = upgraded {
-                let ends = ends(socket.get_ref());
-                carry(socket, table.add(ends), idle).await;
+            if let Ok(Some(Stream { bytes, ends })) = upgraded {
+                let entry = table.add(ends, Role::Server);
+                carry(bytes, Role::Server, BytesMut::new(), entry, idle).await;
             }
         });
     }
@@ -134,12 +127,12 @@ async fn listen(
 
 /// Reads a request and answers it. `None` if it was not a peer's.
 async fn upgrade(
-    mut stream: TcpStream,
+    mut stream: Stream,
     from: IpAddr,
     table: &Table,
     admit: &Admit,
-) -> io::Result<Option<WebSocketStream<TcpStream>>> {
-    stream.set_nodelay(true)?;
+) -> io::Result<Option<Stream>> {
+    let bytes = &mut stream.bytes;
     let mut head: Vec<u8> = Vec::new();
     let end = loop {
         if let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -147,13 +140,12 @@ async fn upgrade(
         }
         // What begins like no method, a greeting of TLS for one, is answered at once.
         let no_http = head.first().is_some_and(|first| !first.is_ascii_uppercase());
-        if no_http || head.len() >= http::MAX_HEAD || stream.read_buf(&mut head).await? == 0 {
-            stream.write_all(http::BAD_REQUEST.as_bytes()).await?;
-            return Ok(None);
+        if no_http || head.len() >= http::MAX_HEAD || bytes.read_buf(&mut head).await? == 0 {
+            return refuse(bytes, http::BAD_REQUEST).await;
         }
     };
     let rest = head.get(end.saturating_add(4)..).unwrap_or_default();
-    let answer = match http::read(head.get(..end).unwrap_or_default()) {
+    match http::read(head.get(..end).unwrap_or_default()) {
         // Nothing follows an upgrade before it was answered.
         Head::Upgrade(upgrade)
             if rest.is_empty() && table.len() < MAX_PEERS && admit(&upgrade.knock, from) =>
@@ -163,16 +155,27 @@ async fn upgrade(
                 "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                  Sec-WebSocket-Accept: {accept}\r\n\r\n"
             );
-            stream.write_all(answer.as_bytes()).await?;
-            let socket =
-                WebSocketStream::from_raw_socket(stream, Role::Server, Some(config())).await;
-            return Ok(Some(socket));
+            bytes.write_all(answer.as_bytes()).await?;
+            Ok(Some(stream))
         }
-        Head::Malformed => http::BAD_REQUEST,
-        Head::Upgrade(_) | Head::Other => http::NOT_FOUND,
-    };
+        Head::Malformed => refuse(bytes, http::BAD_REQUEST).await,
+        Head::Upgrade(_) | Head::Other => refuse(bytes, http::NOT_FOUND).await,
+        Head::Bodiless => refuse(bytes, http::not_found_head()).await,
+    }
+}
+
+/// Answers a stranger.
+///
+/// What a client still sends, the body of a form for one, is read for a while and thrown away: a
+/// connection that is closed over unread bytes is reset, and the client might never see the answer
+/// (RFC 9112, section 9.6).
+async fn refuse(stream: &mut Box<dyn ByteStream>, answer: &str) -> io::Result<Option<Stream>> {
     stream.write_all(answer.as_bytes()).await?;
     stream.shutdown().await?;
+    let mut unread = [0; 1024];
+    let draining = async { while stream.read(&mut unread).await.is_ok_and(|len| len > 0) {} };
+    // Who goes on for longer has had its answer.
+    let _ = tokio::time::timeout(LINGER, draining).await;
     Ok(None)
 }
 
@@ -197,114 +200,76 @@ impl DialError {
     }
 }
 
-/// Opens a WebSocket to `place`, inside of `tls` if there is any, with `knock` in the request, and
-/// returns the peer's stand-in. It lives until nothing came for `idle`.
-pub(crate) async fn dial(
-    place: &Place,
-    tls: Option<&Tls>,
-    knock: &[u8],
-    table: &Arc<Table>,
-    idle: Duration,
-) -> Result<SocketAddr, DialError> {
-    let stream =
-        TcpStream::connect((place.host.as_str(), place.port)).await.map_err(DialError::from)?;
-    stream.set_nodelay(true).map_err(DialError::from)?;
-    let scheme = if tls.is_some() { "wss" } else { "ws" };
-    let mut request = format!("{scheme}://{place}{}", place.path)
-        .into_client_request()
-        .map_err(DialError::from)?;
-    let cookie = format!("{}={}", http::COOKIE, http::to_hex(knock));
-    let cookie = HeaderValue::from_str(&cookie).map_err(DialError::from)?;
-    request.headers_mut().insert(COOKIE_HEADER, cookie);
-    let ends = ends(&stream);
-    match tls {
-        None => open(request, stream, table, ends, idle).await,
-        Some(tls) => {
-            let stream = tls.connect(&place.host, stream).await.map_err(|error| match error {
+/// Opens WebSockets.
+pub(crate) struct Dialler {
+    pub(crate) network: Arc<dyn Network>,
+    pub(crate) tls: Tls,
+    pub(crate) table: Arc<Table>,
+    /// How long a WebSocket lives through which nothing comes.
+    pub(crate) idle: Duration,
+}
+
+impl Dialler {
+    /// Opens a WebSocket with `knock` in the request, and returns the peer's stand-in.
+    pub(crate) async fn dial(&self, web: &Web, knock: &[u8]) -> Result<SocketAddr, DialError> {
+        let Web { place, secure } = web;
+        let stream = self.network.connect(&place.host, place.port).await;
+        let Stream { mut bytes, ends } = stream.map_err(DialError::from)?;
+        if *secure {
+            let tls = self.tls.connect(&place.host, bytes).await.map_err(|error| match error {
                 TlsError::Certificate(why) => DialError::Certificate(why),
                 TlsError::Other(why) => DialError::Failed(why),
             })?;
-            open(request, stream, table, ends, idle).await
+            bytes = Box::new(tls);
         }
+        let ahead = ask(&mut bytes, place, *secure, knock).await?;
+        let entry = self.table.add(ends, Role::Client);
+        let stand_in = entry.stand_in;
+        tokio::spawn(carry(bytes, Role::Client, ahead, entry, self.idle));
+        Ok(stand_in)
     }
 }
 
-async fn open<S>(
-    request: Request,
-    stream: S,
-    table: &Arc<Table>,
-    ends: Option<(SocketAddr, SocketAddr)>,
-    idle: Duration,
-) -> Result<SocketAddr, DialError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (socket, _) =
-        client_async_with_config(request, stream, Some(config())).await.map_err(DialError::from)?;
-    let entry = table.add(ends);
-    let stand_in = entry.stand_in;
-    tokio::spawn(carry(socket, entry, idle));
-    Ok(stand_in)
-}
+/// Asks for an upgrade, and returns what came after the answer.
+async fn ask(
+    stream: &mut Box<dyn ByteStream>,
+    place: &Place,
+    secure: bool,
+    knock: &[u8],
+) -> Result<BytesMut, DialError> {
+    let scheme = if secure { "wss" } else { "ws" };
+    let url = format!("{scheme}://{place}{}", place.path);
+    let mut request = url.into_client_request().map_err(DialError::from)?;
+    let cookie = format!("{}={}", http::COOKIE, http::to_hex(knock));
+    let cookie = HeaderValue::from_str(&cookie).map_err(DialError::from)?;
+    request.headers_mut().insert(COOKIE_HEADER, cookie);
+    let (request, key) = generate_request(request).map_err(DialError::from)?;
+    stream.write_all(&request).await.map_err(DialError::from)?;
+    stream.flush().await.map_err(DialError::from)?;
 
-/// This node's end of a connection, and the other one.
-fn ends(stream: &TcpStream) -> Option<(SocketAddr, SocketAddr)> {
-    Some((stream.local_addr().ok()?, stream.peer_addr().ok()?))
-}
-
-/// Small buffers, and no message larger than a datagram.
-fn config() -> WebSocketConfig {
-    let mut config = WebSocketConfig::default();
-    config.read_buffer_size = READ_BUFFER;
-    config.write_buffer_size = 0;
-    config.max_write_buffer_size = 4 * MAX_MESSAGE;
-    config.max_message_size = Some(MAX_MESSAGE);
-    config.max_frame_size = Some(MAX_MESSAGE);
-    config
-}
-
-/// Moves datagrams both ways until the WebSocket ends or nothing came for `idle`.
-///
-/// Reading waits while the engine has no room, writing while the peer takes nothing; neither waits
-/// for the other.
-async fn carry<S>(socket: WebSocketStream<S>, mut entry: Entry, idle: Duration)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let (mut sink, mut source) = socket.split();
-    let (_, empty) = tokio::sync::mpsc::channel(1);
-    let mut queue = std::mem::replace(&mut entry.queue, empty);
-    let writing = async {
-        let mut batch: Vec<Bytes> = Vec::new();
-        while queue.recv_many(&mut batch, BATCH).await > 0 {
-            for datagram in batch.drain(..) {
-                let bytes = datagram.len();
-                let fed = sink.feed(Message::Binary(datagram)).await;
-                entry.sent(bytes);
-                if fed.is_err() {
-                    return;
-                }
-            }
-            if sink.flush().await.is_err() {
-                return;
-            }
+    let mut answer = BytesMut::new();
+    let (length, response) = loop {
+        if let Some(parsed) = Response::try_parse(&answer).map_err(DialError::from)? {
+            break parsed;
+        }
+        let read = stream.read_buf(&mut answer).await.map_err(DialError::from)?;
+        if read == 0 || answer.len() > http::MAX_HEAD {
+            return Err(DialError::from("no answer of a web server"));
         }
     };
-    let reading = async {
-        while let Ok(Some(Ok(message))) = timeout(idle, source.next()).await {
-            match message {
-                Message::Binary(datagram) => {
-                    if !entry.received(datagram).await {
-                        return;
-                    }
-                }
-                Message::Ping(_) | Message::Pong(_) => {}
-                _ => return,
-            }
-        }
+    let has = |name, value: &str| {
+        let given = response.headers().get(name).and_then(|given| given.to_str().ok());
+        given.is_some_and(|given| given.eq_ignore_ascii_case(value))
     };
-    tokio::select! {
-        () = writing => {}
-        () = reading => {}
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(DialError::Failed(format!("HTTP error: {}", response.status())));
     }
+    let accepted = response.headers().get(SEC_WEBSOCKET_ACCEPT);
+    if !has(UPGRADE, "websocket")
+        || accepted.is_none_or(|accepted| *accepted != derive_accept_key(key.as_bytes()))
+    {
+        return Err(DialError::from("the web server does not speak WebSocket"));
+    }
+    answer.advance(length);
+    Ok(answer)
 }

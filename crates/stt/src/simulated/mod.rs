@@ -5,6 +5,7 @@
 //! |---|---|
 //! | what the network does | `weather` |
 //! | the sockets of a world | `world` |
+//! | its TCP, for WebSockets | `tcp` |
 //! | pauses while routes change | `routes` |
 //! | streams in bad weather | `streams` |
 //! | what an engine like ours falls into | `traps` |
@@ -12,6 +13,7 @@
 mod handshakes;
 mod routes;
 mod streams;
+mod tcp;
 mod traps;
 mod weather;
 mod world;

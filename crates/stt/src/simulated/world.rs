@@ -4,9 +4,9 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fmt,
     io::{self, IoSliceMut},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -16,15 +16,18 @@ use quinn_udp::{RecvMeta, Transmit};
 use stc::Key;
 use tokio::time::{Instant, Sleep};
 
-use super::Weather;
-use crate::{Mode, Node, Session, SharedSeed, wire::Wire};
+use super::{
+    Weather,
+    tcp::{Host, Streams},
+};
+use crate::{Mode, Node, NodeBuilder, Session, SharedSeed, wire::Wire};
 
 /// Decides over a datagram of so many bytes before the weather does: whether it gets through.
 type Rule = Box<dyn FnMut(usize) -> bool + Send>;
 
 /// Everything between the nodes.
 #[derive(Clone)]
-pub(super) struct World(Arc<Mutex<State>>);
+pub(super) struct World(Arc<Mutex<State>>, Arc<Mutex<Streams>>);
 
 struct State {
     weather: Weather,
@@ -40,6 +43,8 @@ struct State {
     nat: HashMap<SocketAddr, SocketAddr>,
     /// To whom those wrote: a NAT lets nobody else in.
     written: HashSet<(SocketAddr, SocketAddr)>,
+    /// Hosts whose datagrams get lost.
+    silenced: HashSet<IpAddr>,
 }
 
 /// A rate to each socket, and a queue before it that drops what is too much.
@@ -73,7 +78,7 @@ struct Inbox {
 
 impl World {
     pub(super) fn new(weather: Weather, seed: u64) -> Self {
-        Self(Arc::new(Mutex::new(State {
+        let state = State {
             weather,
             random: fastrand::Rng::with_seed(seed),
             start: Instant::now(),
@@ -84,7 +89,9 @@ impl World {
             inboxes: HashMap::new(),
             nat: HashMap::new(),
             written: HashSet::new(),
-        })))
+            silenced: HashSet::new(),
+        };
+        Self(Arc::new(Mutex::new(state)), Arc::default())
     }
 
     /// From now on the weather is that, counted from now.
@@ -106,6 +113,21 @@ impl World {
         state.written.retain(|(from, _)| *from != inner);
     }
 
+    /// From now on no datagram of these hosts gets through.
+    pub(super) fn silence(&self, hosts: impl IntoIterator<Item = IpAddr>) {
+        self.0.lock().unwrap().silenced = hosts.into_iter().collect();
+    }
+
+    /// How long a way takes at least.
+    pub(super) fn delay(&self) -> Duration {
+        Duration::from_millis(self.0.lock().unwrap().weather.delay.0)
+    }
+
+    /// What goes over TCP.
+    pub(super) fn streams(&self) -> MutexGuard<'_, Streams> {
+        self.1.lock().unwrap()
+    }
+
     /// Another socket of a node.
     pub(super) fn socket(&self, address: SocketAddr) -> Arc<dyn AsyncUdpSocket> {
         self.0.lock().unwrap().inboxes.insert(address, Inbox::default());
@@ -125,13 +147,25 @@ impl World {
 
     /// A node of this world at 10.0.0.`host`.
     pub(super) async fn node(&self, host: u8, mode: Mode) -> Node {
+        self.node_with(host, mode, |builder| builder).await
+    }
+
+    /// The same, with other settings.
+    async fn node_with(
+        &self,
+        host: u8,
+        mode: Mode,
+        settings: impl FnOnce(NodeBuilder) -> NodeBuilder,
+    ) -> Node {
         let address = SocketAddr::from(([10, 0, 0, host], 1));
         self.0.lock().unwrap().inboxes.insert(address, Inbox::default());
         let socket = Arc::new(Socket { world: self.clone(), address, sleep: Mutex::new(None) });
-        Node::builder(SharedSeed::from_key(Key::from_bytes([1; 32])))
+        let network = Arc::new(Host { world: self.clone(), ip: address.ip() });
+        let builder = Node::builder(SharedSeed::from_key(Key::from_bytes([1; 32])))
             .host(address.ip().to_string())
-            .port(address.port())
-            .start_over(mode, |config| Wire::over(config, || Ok(socket)))
+            .port(address.port());
+        settings(builder)
+            .start_over(mode, |config| Wire::over(config, || Ok(socket), network))
             .await
             .unwrap()
     }
@@ -139,6 +173,17 @@ impl World {
     /// Two nodes with a session, as each of them sees it: server, client, server's, client's.
     pub(super) async fn session(&self) -> (Node, Node, Session, Session) {
         let server = self.node(1, Mode::Server).await;
+        self.session_with(server).await
+    }
+
+    /// The same with a server that listens for WebSockets too.
+    pub(super) async fn session_of_two_kinds(&self) -> (Node, Node, Session, Session) {
+        let at = SocketAddr::from(([10, 0, 0, 1], 0));
+        let server = self.node_with(1, Mode::Server, |builder| builder.websocket(at)).await;
+        self.session_with(server).await
+    }
+
+    async fn session_with(&self, server: Node) -> (Node, Node, Session, Session) {
         let client = self.node(2, Mode::Client).await;
         let patience = Duration::from_secs(100);
         let ours = client.connect_to("10.0.0.1:1", None, patience).await.unwrap_or_else(|error| {
@@ -180,8 +225,19 @@ impl AsyncUdpSocket for Socket {
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let now = Instant::now();
         let mut state = self.world.0.lock().unwrap();
-        let State { weather, random, start, rule, full, narrow, sent, inboxes, nat, written } =
-            &mut *state;
+        let State {
+            weather,
+            random,
+            start,
+            rule,
+            full,
+            narrow,
+            sent,
+            inboxes,
+            nat,
+            written,
+            silenced,
+        } = &mut *state;
         if random.f64() < *full {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -193,6 +249,9 @@ impl AsyncUdpSocket for Socket {
         }
         // Who is behind a NAT is reached at its address outside, by those that it wrote to.
         if nat.contains_key(&to) && (behind.is_none() || !written.contains(&(to, self.address))) {
+            return Ok(());
+        }
+        if silenced.contains(&self.address.ip()) {
             return Ok(());
         }
         let Some(inbox) = inboxes.get_mut(&to) else { return Ok(()) };

@@ -41,8 +41,8 @@ use crate::{
     keyring::{Keyring, SeedKeys},
     limits::{Doorkeeper, Limits, SendWindow},
     route::{
-        self, DialError, Directory, Input, Inputs, Listener, MAX_LOCALS, Means, Place, Roots,
-        RouteError, RouteSocket, Routes, Table, Tls, Web, is_stand_in,
+        self, DialError, Dialler, Directory, Input, Inputs, Listener, MAX_LOCALS, Means, Network,
+        Place, Roots, RouteError, RouteSocket, Routes, Table, Tcp, Tls, Web, is_stand_in,
     },
 };
 
@@ -118,7 +118,7 @@ pub(crate) struct Wire {
     websocket: Option<Arc<Listener>>,
     door: Arc<Doorkeeper>,
     growth: Growth,
-    tls: Arc<Tls>,
+    dialler: Arc<Dialler>,
     socket_buffer: usize,
 }
 
@@ -126,14 +126,16 @@ impl Wire {
     /// Opens the socket. Must be called inside of a tokio runtime.
     pub(crate) fn bind(config: WireConfig) -> Result<Self, WireError> {
         let (at, buffer) = (config.bind, config.limits.socket_buffer);
-        Self::over(config, || TokioRuntime.wrap_udp_socket(udp_socket(at, buffer)?))
+        let udp = || TokioRuntime.wrap_udp_socket(udp_socket(at, buffer)?);
+        Self::over(config, udp, Arc::new(Tcp))
     }
 
-    /// As [`Self::bind`], with a socket of the caller's. Its settings come first: they may be
-    /// refused.
+    /// As [`Self::bind`], with a socket and a network of the caller's. The socket's settings come
+    /// first: they may be refused.
     pub(crate) fn over(
         config: WireConfig,
         socket: impl FnOnce() -> std::io::Result<Arc<dyn AsyncUdpSocket>>,
+        network: Arc<dyn Network>,
     ) -> Result<Self, WireError> {
         let failed = |error| WireError::bind(config.bind, &error);
         let counters = Arc::new(Counters::default());
@@ -197,20 +199,24 @@ impl Wire {
                 if at.port() == 0 {
                     at.set_port(address.port());
                 }
-                Some(Arc::new(listen(at, &shared, &routes.table, timing, &door)?))
+                Some(Arc::new(listen(&*network, at, &shared, &routes.table, timing, &door)?))
             }
             None => None,
         };
         let knocking = Arc::clone(&shared);
-        let tls = Arc::new(Tls::new(config.tls_roots));
+        let dialler = Arc::new(Dialler {
+            network,
+            tls: Tls::new(config.tls_roots),
+            table: Arc::clone(&routes.table),
+            idle: linger(timing),
+        });
         let means = Means {
             socket: Arc::clone(&routes.sockets),
             table: Arc::clone(&routes.table),
             knock: Box::new(move |seed, peer| {
                 fresh_knock(&knocking, seed, Some(peer)).ok().map(Vec::from)
             }),
-            tls: Arc::clone(&tls),
-            idle: linger(timing),
+            dialler: Arc::clone(&dialler),
         };
         tokio::spawn(route::run(inputs, receiver, means));
         Ok(Self {
@@ -226,7 +232,7 @@ impl Wire {
             websocket,
             door,
             growth,
-            tls,
+            dialler,
             socket_buffer: config.limits.socket_buffer,
         })
     }
@@ -298,17 +304,15 @@ impl Wire {
         secure: bool,
         expect: Option<NodeId>,
     ) -> Result<Result<Established, WireError>, DialError> {
-        let tls = secure.then_some(&*self.tls);
+        let web = Web { place: place.clone(), secure };
         let mut refused = None;
         for seed in self.keyring.entries().iter() {
             let knock = match fresh_knock(&self.shared, seed, expect) {
                 Ok(knock) => knock,
                 Err(error) => return Ok(Err(error)),
             };
-            let idle = linger(self.timing);
-            match route::dial(place, tls, &knock, &self.routes.table, idle).await {
+            match self.dialler.dial(&web, &knock).await {
                 Ok(stand_in) => {
-                    let web = Web { place: place.clone(), secure };
                     let meter = Arc::default();
                     return Ok(self.attempt(seed, stand_in, expect, Some(web), meter).await);
                 }
@@ -505,6 +509,7 @@ pub(super) fn endpoint_config(ids: IdMark) -> Result<EndpointConfig, WireError> 
 
 /// Listens for WebSockets whose requests carry a knock that no request carried before.
 fn listen(
+    network: &dyn Network,
     at: SocketAddr,
     shared: &Arc<adapter::Endpoint>,
     routes: &Arc<Table>,
@@ -527,7 +532,7 @@ fn listen(
         fits
     };
     let turned_away = move || count(&counters.dropped_requests);
-    Listener::start(at, Arc::clone(routes), linger(timing), admit, turned_away)
+    Listener::start(network, at, Arc::clone(routes), linger(timing), admit, turned_away)
         .map_err(|error| WireError::bind(at, &error))
 }
 

@@ -124,7 +124,8 @@ impl SilentSocket {
         transmit: &Transmit<'_>,
         size: usize,
     ) -> io::Result<()> {
-        let most = way.local.as_ref().map_or(1, |local| local.udp.max_transmit_segments());
+        let most =
+            way.local.as_ref().map_or(MAX_DATAGRAM, |local| local.udp.max_transmit_segments());
         let gathered = (MAX_DATAGRAM / size).clamp(1, most.max(1));
         let rest = transmit.contents.get(scope.taken..).unwrap_or_default();
         for contents in rest.chunks(gathered.saturating_mul(size)) {
