@@ -1,5 +1,5 @@
 //! Everything short that is read in one go: handshake messages, headers of streams, records of
-//! transfers, requests and frames of WebSockets, frames, reports of loss.
+//! transfers, requests and frames of WebSockets, places, frames, reports of loss.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -10,6 +10,7 @@ use stt::{
 
 fuzz_target!(|data: &[u8]| {
     stt::fuzz::messages(data);
+    stt::fuzz::places(data);
     stt::fuzz::header(data);
     stt::fuzz::record(data);
     stt::fuzz::request(data);

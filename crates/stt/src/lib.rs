@@ -78,10 +78,10 @@ struct Readme;
 #[cfg(fuzzing)]
 pub mod fuzz {
     pub use crate::{
-        route::{fuzz as request, fuzz_frames as frames},
+        route::fuzz::{frames, request, route_datagram, routes},
         session::fuzz::control,
         stream::fuzz::{header, inbound, reassembly},
         transfer::fuzz as record,
-        wire::fuzz::{datagram, handshake, knock, messages},
+        wire::fuzz::{datagram, handshake, knock, messages, places},
     };
 }

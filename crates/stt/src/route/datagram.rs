@@ -121,7 +121,7 @@ pub(crate) fn mask(masks: &Masks, datagram: &mut [u8]) -> bool {
     masks.short(datagram)
 }
 
-fn put_body(sequence: u64, message: &Message, out: &mut Vec<u8>) {
+pub(super) fn put_body(sequence: u64, message: &Message, out: &mut Vec<u8>) {
     let none = Challenge::default();
     let nowhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
     let (kind, challenge, echo, detail, address) = match message {
@@ -153,7 +153,7 @@ fn put_body(sequence: u64, message: &Message, out: &mut Vec<u8>) {
     out.extend(address.port().to_be_bytes());
 }
 
-fn take_body(body: &[u8]) -> Option<(u64, Message)> {
+pub(super) fn take_body(body: &[u8]) -> Option<(u64, Message)> {
     let (sequence, rest) = body.split_first_chunk::<8>()?;
     let (kind, rest) = rest.split_first()?;
     let (challenge, rest) = rest.split_first_chunk::<CHALLENGE_LEN>()?;

@@ -30,6 +30,9 @@ mod datagram;
 mod driver;
 mod error;
 mod frame;
+#[cfg(any(test, fuzzing))]
+#[allow(unreachable_pub, reason = "public for the fuzzer alone")]
+pub mod fuzz;
 mod http;
 mod link;
 mod mover;
@@ -64,6 +67,3 @@ pub(crate) use target::{Place, Target, Web};
 pub(crate) use tls::{Roots, Tls, TlsError};
 pub(crate) use watch::Traffic;
 pub(crate) use websocket::{DialError, Dialler, Listener};
-#[cfg(fuzzing)]
-#[allow(unreachable_pub, reason = "public for the fuzzer alone")]
-pub use {frame::fuzz as fuzz_frames, http::fuzz};

@@ -14,6 +14,7 @@ use super::{
     knock::{KNOCK_LEN, KnockKey},
     messages::{AuthProof, Hello, Response},
     opaque::{IdMark, Inbound, Opaque},
+    places::Places,
 };
 use crate::{Identity, Keyring, SharedSeed};
 
@@ -38,6 +39,15 @@ pub fn messages(bytes: &[u8]) {
     if let Ok(auth) = AuthProof::decode(bytes) {
         assert!(bytes.starts_with(&auth.encode()));
     }
+}
+
+/// Places are read as they were written, whatever is cut or unknown.
+///
+/// # Panics
+/// When they aren't.
+pub fn places(bytes: &[u8]) {
+    let places = Places::decode(bytes);
+    assert_eq!(Places::decode(&places.encode()), places);
 }
 
 /// No knock is let in but a genuine one, and that only as it was made.
@@ -167,6 +177,11 @@ pub fn datagram(bytes: &[u8]) {
     let mut unmasked = bytes.to_vec();
     if matches!(opaque.inbound(&seeds, &mut unmasked), Inbound::Unknown) {
         assert_eq!(unmasked, bytes);
+    }
+    let mut route = bytes.to_vec();
+    match opaque.inbound_route(&seeds, &mut route, |id| id.first().is_some_and(|b| b & 1 == 0)) {
+        Some(id) => assert_eq!(route.get(1..9), Some(id.as_slice())),
+        None => assert_eq!(route, bytes),
     }
     for seed in &seeds {
         let mut masked = Vec::new();

@@ -154,6 +154,9 @@ fn the_targets_of_the_fuzzer_hold() {
         fuzz::knock(&bytes);
         fuzz::handshake(&bytes);
         fuzz::datagram(&bytes);
+        fuzz::places(&bytes);
+        crate::route::fuzz::route_datagram(&bytes);
+        crate::route::fuzz::routes(&bytes);
         crate::stream::fuzz::header(&bytes);
         crate::stream::fuzz::reassembly(&bytes);
         crate::stream::fuzz::inbound(&bytes);
