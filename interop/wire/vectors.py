@@ -109,6 +109,7 @@ class Node:
         self.id = key.public_key().public_bytes(*raw)
         self.static = derive(root, "stt/1 static key")
         public = X25519PrivateKey.from_private_bytes(self.static).public_key().public_bytes(*raw)
+        self.static_public = public
         self.proof = {
             role: self.id + key.sign(f"stt/1 static key of the {role}: ".encode() + public)
             for role in ("initiator", "responder")
@@ -179,6 +180,43 @@ def handshake(suite):
         "final": derive(root, "stt/1 final"),
         "exporter": derive(root, "stt/1 exporter"),
         "session-id": derive(root, "stt/1 session id")[:8],
+    }
+
+
+def renewal(suite):
+    """KEY-7: what goes into the keys of generation 7, and those."""
+    exporter = bytes([9]) * 32
+    alice, bob = Node(bytes([2]) * 32), Node(bytes([3]) * 32)
+    sides = []
+    for own, peer, ephemeral, initiator in ((alice, bob, 4, True), (bob, alice, 5, False)):
+        side = NoiseConnection.from_name(b"Noise_KKpsk0_25519_ChaChaPoly_BLAKE2s")
+        side.set_as_initiator() if initiator else side.set_as_responder()
+        side.set_psks(psk=derive(exporter, "stt/1 renewal psk"))
+        side.set_prologue(b"stt/1 renewal")
+        side.set_keypair_from_private_bytes(Keypair.STATIC, own.static)
+        side.set_keypair_from_private_bytes(Keypair.EPHEMERAL, bytes([ephemeral]) * 32)
+        side.set_keypair_from_public_bytes(Keypair.REMOTE_STATIC, peer.static_public)
+        side.start_handshake()
+        sides.append(side)
+    a, b = sides
+    renew = bytes(a.write_message(b""))
+    assert b.read_message(renew) == b""
+    second = bytes(b.write_message(b""))
+    assert a.read_message(second) == b""
+    protocol = a.noise_protocol
+    split = (protocol.cipher_state_encrypt.k, protocol.cipher_state_decrypt.k)
+    fresh = transcript_root(split, protocol.handshake_hash, "stt/1 renewal", suite)
+    secrets = level(bytes([8]) * 32, suite)
+    for generation in range(1, 8):
+        parts = [fresh] if generation == 7 else []
+        secrets = [derive(secret, "stt/1 key update", bytes([suite]), *parts) for secret in secrets]
+    return {
+        "suite": bytes([suite]),
+        "renew": renew,
+        # The responder has made the keys of generation 3.
+        "renewed": (7).to_bytes(8, "big") + second,
+        "initiator": secrets[0],
+        "responder": secrets[1],
     }
 
 
@@ -268,6 +306,8 @@ FILES = {
     "routes": routes,
     "handshake-aes": lambda: handshake(AES),
     "handshake-chacha": lambda: handshake(CHACHA),
+    "renewal-aes": lambda: renewal(AES),
+    "renewal-chacha": lambda: renewal(CHACHA),
 }
 
 

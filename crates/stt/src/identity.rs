@@ -192,7 +192,7 @@ impl Proof {
 }
 
 /// The public half of an X25519 key.
-fn x25519_public(secret: &[u8; 32]) -> Option<[u8; 32]> {
+pub(crate) fn x25519_public(secret: &[u8; 32]) -> Option<[u8; 32]> {
     let key = PrivateKey::from_private_key(&X25519, secret).ok()?;
     key.compute_public_key().ok()?.as_ref().try_into().ok()
 }

@@ -82,6 +82,6 @@ pub mod fuzz {
         session::fuzz::control,
         stream::fuzz::{header, inbound, reassembly},
         transfer::fuzz as record,
-        wire::fuzz::{datagram, handshake, knock, messages, places},
+        wire::fuzz::{datagram, handshake, knock, messages, places, renewal},
     };
 }

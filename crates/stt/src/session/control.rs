@@ -20,6 +20,7 @@ use super::SessionShared;
 use crate::{
     CloseReason,
     stream::{StreamShared, header::Header, reassembly::Reassembly, varint},
+    wire::Renewal,
 };
 
 /// The peer may write up to an offset: QUIC stream, offset after the header.
@@ -28,6 +29,10 @@ const CREDIT: u64 = 1;
 const PING: u64 = 2;
 /// Answers a [`PING`].
 const PONG: u64 = 3;
+/// Asks for fresh keys (CTL-2): a message of [`Renewal`].
+const RENEW: u64 = 4;
+/// Answers a [`RENEW`].
+const RENEWED: u64 = 5;
 /// Answers that may wait to be sent; a peer that asks more often than it reads gets fewer.
 const MAX_PONGS: usize = 64;
 /// Pings of this side that may wait for their answers.
@@ -46,6 +51,8 @@ pub(crate) struct Control {
     pongs: Mutex<Vec<u64>>,
     /// Who waits for the answer with a number.
     pings: Mutex<HashMap<u64, oneshot::Sender<()>>>,
+    /// Records about fresh keys, to be sent.
+    renewals: Mutex<Vec<(u64, Vec<u8>)>>,
     /// Numbers of pings to be sent.
     asks: Mutex<Vec<u64>>,
     next_ping: AtomicU64,
@@ -61,6 +68,7 @@ impl Default for Control {
             senders: Mutex::default(),
             pongs: Mutex::default(),
             pings: Mutex::default(),
+            renewals: Mutex::default(),
             asks: Mutex::default(),
             next_ping: AtomicU64::new(0),
             ping_turns: Semaphore::new(MAX_PINGS),
@@ -132,6 +140,28 @@ impl Control {
         self.start_writing(session);
     }
 
+    fn renewals(&self) -> MutexGuard<'_, Vec<(u64, Vec<u8>)>> {
+        self.renewals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for fresh keys, unless some are under way.
+    pub(super) fn renew(&self, session: &Arc<SessionShared>) {
+        if let Some(message) = session.renewal.ask() {
+            self.renewals().push((RENEW, message));
+            self.start_writing(session);
+        }
+    }
+
+    /// Does what a record about fresh keys says. True when there is an answer to be written.
+    fn renewed(&self, renewal: &Renewal, kind: u64, body: &[u8]) -> Result<bool, &'static str> {
+        if kind == RENEWED {
+            return renewal.take_answer(body).map(|()| false);
+        }
+        let answer = renewal.answer(body)?;
+        self.renewals().push((RENEWED, answer));
+        Ok(true)
+    }
+
     /// Everything to be said, as records.
     pub(super) fn take_records(&self) -> Bytes {
         let mut out = BytesMut::new();
@@ -144,6 +174,11 @@ impl Control {
         }
         for number in self.pongs().drain(..) {
             put_record(&mut out, PONG, &[number]);
+        }
+        for (kind, body) in self.renewals().drain(..) {
+            varint::put(&mut out, kind);
+            varint::put(&mut out, u64::try_from(body.len()).unwrap_or(0));
+            out.extend_from_slice(&body);
         }
         out.freeze()
     }
@@ -230,6 +265,9 @@ pub(super) async fn read(
     loop {
         loop {
             let applied = match parser.next(&mut bytes) {
+                Ok(Some((kind @ (RENEW | RENEWED), body))) => {
+                    session.control.renewed(&session.renewal, kind, &body)
+                }
                 Ok(Some((kind, body))) => session.control.apply(kind, body),
                 Ok(None) => break,
                 Err(rule) => Err(rule),

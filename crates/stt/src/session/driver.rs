@@ -24,6 +24,10 @@ pub(super) async fn run(session: Arc<SessionShared>) {
     let error = loop {
         let accepted_one = tokio::select! {
             accepted_one = session.connection.accept_uni() => accepted_one,
+            () = session.renewal.due() => {
+                session.control.renew(&session);
+                continue;
+            }
             () = route.news() => {
                 // What was lost on the path before is noticed by what arrives on the new one.
                 session.control.nudge(&session);

@@ -30,7 +30,7 @@ impl Session {
         Self { shared }
     }
 
-    pub(super) const fn shared(&self) -> &Arc<SessionShared> {
+    pub(crate) const fn shared(&self) -> &Arc<SessionShared> {
         &self.shared
     }
 

@@ -24,7 +24,7 @@ use crate::{
     node::Hub,
     route::SessionRoute,
     stream::{StreamShared, inbound::End, outbound::Pushed},
-    wire::{CloseLatch, Established, Exporter},
+    wire::{CloseLatch, Established, Exporter, Renewal},
 };
 
 /// What a session is made from.
@@ -46,6 +46,7 @@ pub(crate) struct SessionShared {
     pub(crate) since: Instant,
     pub(crate) hub: Arc<Hub>,
     pub(crate) control: Control,
+    pub(crate) renewal: Arc<Renewal>,
     pub(super) datagrams: Datagrams,
     pub(super) deadlines: Deadlines,
     pub(crate) adaptive: Adaptive,
@@ -90,6 +91,7 @@ impl SessionShared {
             peer_listens: established.peer_listens,
             since: Instant::now(),
             control: Control::default(),
+            renewal: established.renewal,
             datagrams: Datagrams::new(limits.datagram_buffer.saturating_mul(8), Arc::clone(&held)),
             deadlines: Deadlines::default(),
             adaptive: Adaptive::default(),

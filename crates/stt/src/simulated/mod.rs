@@ -6,11 +6,13 @@
 //! | what the network does | `weather` |
 //! | the sockets of a world | `world` |
 //! | its TCP, for WebSockets | `tcp` |
+//! | sessions that live for days | `long` |
 //! | pauses while routes change | `routes` |
 //! | streams in bad weather | `streams` |
 //! | what an engine like ours falls into | `traps` |
 
 mod handshakes;
+mod long;
 mod routes;
 mod streams;
 mod tcp;

@@ -28,6 +28,7 @@ use super::{
     meter::Meter,
     opaque::{IdMark, stamp},
     protection::{HeaderCipher, LONG, PacketCipher, SAMPLE_LEN},
+    renewal::{Parties, Renewal},
     runtime::current_link,
     schedule::{LevelSecrets, SessionSecrets},
     socket::short_id,
@@ -65,6 +66,7 @@ pub(crate) struct PeerInfo {
     /// The responder's time; `None` on its own side.
     pub(crate) time: Option<u32>,
     pub(crate) meter: Arc<Meter>,
+    pub(crate) renewal: Arc<Renewal>,
     /// The seed whose masks the session uses.
     pub(crate) seed: Arc<SeedKeys>,
 }
@@ -90,6 +92,7 @@ struct NoiseSession {
     parameters: Vec<u8>,
     /// Responder: the seed and the knock that it was called with.
     called: OnceLock<(Arc<SeedKeys>, ConnectionId)>,
+    /// Secrets of the newest keys of the session; the engine has them made one update ahead.
     packets: Option<LevelSecrets>,
     peer: Option<PeerInfo>,
     meter: Arc<Meter>,
@@ -197,6 +200,15 @@ impl NoiseSession {
     fn complete(&mut self, secrets: SessionSecrets) -> Option<Keys> {
         let (seed, _) = self.called.get()?;
         let handshake = self.handshake.as_ref()?;
+        let renewal = Renewal::new(Parties {
+            identity: Arc::clone(&self.endpoint.identity),
+            peer_static: handshake.peer_static()?,
+            exporter: secrets.exporter.clone(),
+            suite: handshake.suite(),
+            initiator: self.side == Side::Client,
+            #[cfg(test)]
+            ephemeral: None,
+        });
         self.peer = Some(PeerInfo {
             node_id: handshake.peer()?,
             suite: handshake.suite(),
@@ -206,6 +218,7 @@ impl NoiseSession {
             listens: handshake.peer_listens().to_vec(),
             time: handshake.peer_time(),
             meter: Arc::clone(&self.meter),
+            renewal: Arc::new(renewal),
             seed: Arc::clone(seed),
         });
         let (local, remote) = sides(&secrets.packets, self.side);
@@ -216,7 +229,7 @@ impl NoiseSession {
             remote: Box::new(Headers { cipher: cipher(remote), slot: seed.slot }),
         };
         let packets = packet_keys(&secrets.packets, self.side, Some(&self.meter));
-        self.packets = Some(secrets.packets.next());
+        self.packets = Some(secrets.packets);
         Some(Keys { header: headers, packet: packets })
     }
 }
@@ -292,10 +305,9 @@ impl Session for NoiseSession {
     }
 
     fn next_1rtt_keys(&mut self) -> Option<KeyPair<Box<dyn PacketKey>>> {
-        let current = self.packets.take()?;
-        let pair = packet_keys(&current, self.side, Some(&self.meter));
-        self.packets = Some(current.next());
-        self.meter.updated();
+        let next = self.peer.as_ref()?.renewal.next(self.packets.as_ref()?);
+        let pair = packet_keys(&next, self.side, Some(&self.meter));
+        self.packets = Some(next);
         Some(pair)
     }
 

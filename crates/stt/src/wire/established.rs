@@ -21,6 +21,7 @@ use super::{
     handshake::HandshakeError,
     places::{self, Places},
     rekey,
+    renewal::Renewal,
     stats::{Counters, count},
     urgency::CloseLatch,
     window::{self, Growth},
@@ -56,6 +57,8 @@ pub(crate) struct Established {
     pub(crate) handshake_time: Duration,
     /// Where the peer can be reached, as it says: only a responder is told.
     pub(crate) peer_listens: Vec<SocketAddr>,
+    /// How it gets fresh keys.
+    pub(crate) renewal: Arc<Renewal>,
     /// To be closed just before the connection is.
     pub(crate) latch: CloseLatch,
     /// Where its datagrams go.
@@ -275,7 +278,8 @@ fn established(
     })));
     let Credit { first, growth } = credit;
     tokio::spawn(window::grow(connection.clone(), Arc::clone(&peer.meter), first, growth));
-    tokio::spawn(rekey::update(connection.clone(), peer.meter, rekey::BYTES, rekey::AGE));
+    let (renewal, pace) = (Arc::clone(&peer.renewal), rekey::Pace::DEFAULT);
+    tokio::spawn(rekey::update(connection.clone(), peer.meter, renewal, pace));
     let [a, b, c, d, e, f, g, h, ..] = *peer.session_id.as_bytes();
     Ok(Established {
         connection,
@@ -286,6 +290,7 @@ fn established(
         suite: peer.suite,
         handshake_time: started.elapsed(),
         peer_listens: peer.listens,
+        renewal: peer.renewal,
         latch,
         route,
     })

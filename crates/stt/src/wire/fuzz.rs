@@ -15,8 +15,9 @@ use super::{
     messages::{AuthProof, Hello, Response},
     opaque::{IdMark, Inbound, Opaque},
     places::Places,
+    renewal::{Parties, Renewal},
 };
-use crate::{Identity, Keyring, SharedSeed};
+use crate::{Identity, Keyring, SharedSeed, identity::x25519_public};
 
 static KEYRING: LazyLock<Arc<Keyring>> =
     LazyLock::new(|| Arc::new(Keyring::from(SharedSeed::from_key(Key::from_bytes([1; 32])))));
@@ -48,6 +49,47 @@ pub fn messages(bytes: &[u8]) {
 pub fn places(bytes: &[u8]) {
     let places = Places::decode(bytes);
     assert_eq!(Places::decode(&places.encode()), places);
+}
+
+/// Whatever one end of a session says about fresh keys, the other one keeps its own or makes the
+/// same.
+///
+/// # Panics
+/// When it makes others, or one that the peer did not answer.
+pub fn renewal(bytes: &[u8]) {
+    let Some([one, other]) = IDENTITIES.as_ref() else { return };
+    let side = |own: &Arc<Identity>, peer: &Identity, initiator| {
+        Some(Renewal::new(Parties {
+            identity: Arc::clone(own),
+            peer_static: x25519_public(peer.static_secret().as_bytes())?,
+            exporter: Key::from_bytes([3; 32]),
+            suite: Suite::Aes256Gcm,
+            initiator,
+            #[cfg(test)]
+            ephemeral: None,
+        }))
+    };
+    let (Some(alice), Some(bob)) = (side(one, other, true), side(other, one, false)) else {
+        return;
+    };
+    assert!(alice.take_answer(bytes).is_err() && bob.answer(bytes).is_err());
+    let Some(ask) = alice.ask() else { return };
+    let (asks, answers): (Vec<_>, Vec<_>) =
+        bytes.chunks_exact(4).partition(|edit| edit.first().is_some_and(|which| which & 1 == 0));
+    let edited = |said: &[u8], edits: Vec<&[u8]>| {
+        let mut heard = said.to_vec();
+        apply(&mut heard, edits.into_iter().filter_map(|edit| edit.get(1..)));
+        heard
+    };
+    let heard = edited(&ask, asks);
+    let answer = bob.answer(&heard);
+    assert_eq!(answer.is_ok(), heard == ask);
+    let Ok(answer) = answer else { return };
+    let heard = edited(&answer, answers);
+    let taken = alice.take_answer(&heard).is_ok();
+    // The session itself authenticates the generation.
+    assert!(heard.get(8..) == answer.get(8..) || !taken);
+    assert!(taken || heard != answer);
 }
 
 /// No knock is let in but a genuine one, and that only as it was made.

@@ -170,6 +170,7 @@ pub(crate) struct Handshake {
     output: VecDeque<Output>,
     suite: Suite,
     peer: Option<NodeId>,
+    peer_static: Option<[u8; 32]>,
     peer_parameters: Option<Vec<u8>>,
     peer_listens: Vec<SocketAddr>,
     peer_time: Option<u32>,
@@ -214,6 +215,7 @@ impl Handshake {
             received: Vec::new(),
             output: VecDeque::new(),
             peer: None,
+            peer_static: None,
             peer_parameters: None,
             peer_listens: Vec::new(),
             peer_time: None,
@@ -257,6 +259,11 @@ impl Handshake {
     /// Who the peer proved to be.
     pub(crate) const fn peer(&self) -> Option<NodeId> {
         self.peer
+    }
+
+    /// The static key that the peer's proof is about.
+    pub(crate) const fn peer_static(&self) -> Option<[u8; 32]> {
+        self.peer_static
     }
 
     /// The peer's transport parameters.
@@ -359,11 +366,15 @@ impl Handshake {
         Ok(confirm)
     }
 
-    fn verify_peer(&self, proof: &Proof, role: Role) -> Result<NodeId, HandshakeError> {
+    fn verify_peer(&mut self, proof: &Proof, role: Role) -> Result<NodeId, HandshakeError> {
         let noise = self.noise.as_ref().ok_or(HandshakeError::OutOfTurn)?;
         let key = noise.get_remote_static().and_then(|key| <&[u8; 32]>::try_from(key).ok());
-        let key = key.ok_or(HandshakeError::OutOfTurn)?;
-        if proof.verifies(role, key) { Ok(proof.node_id) } else { Err(HandshakeError::UnsignedKey) }
+        let key = *key.ok_or(HandshakeError::OutOfTurn)?;
+        if !proof.verifies(role, &key) {
+            return Err(HandshakeError::UnsignedKey);
+        }
+        self.peer_static = Some(key);
+        Ok(proof.node_id)
     }
 
     fn finish(&mut self) -> Result<(), HandshakeError> {

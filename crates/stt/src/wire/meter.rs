@@ -16,7 +16,6 @@ pub(crate) struct Meter {
     pub(crate) opened: Tally,
     /// Bytes encrypted.
     pub(crate) sealed: Tally,
-    updates: AtomicU64,
     /// The connection id of the last packet that verified.
     last_id: AtomicU64,
 }
@@ -31,11 +30,6 @@ pub(crate) struct Tally {
 }
 
 impl Meter {
-    /// New keys were made: those at the start, or for an update.
-    pub(crate) fn updated(&self) {
-        self.updates.fetch_add(1, Relaxed);
-    }
-
     /// Waits until nothing has verified for `time` or longer, up to twice that.
     pub(crate) async fn silence(&self, time: Duration) {
         loop {
@@ -51,12 +45,6 @@ impl Meter {
     pub(crate) fn is_new_id(&self, id: [u8; 8]) -> bool {
         let id = u64::from_be_bytes(id);
         self.last_id.load(Relaxed) != id && self.last_id.swap(id, Relaxed) != id
-    }
-
-    /// How often the keys were replaced. The first ones to come are made in advance.
-    #[cfg(test)]
-    pub(crate) fn updates(&self) -> u64 {
-        self.updates.load(Relaxed).saturating_sub(1)
     }
 }
 

@@ -4,12 +4,12 @@
 //! |---|---|
 //! | binding, connecting, accepting | `endpoint`, `established` |
 //! | the handshake and its messages | `handshake`, `messages`, `resolver` |
-//! | keys of packets | `schedule`, `protection` |
+//! | keys of packets, and newer ones | `schedule`, `protection`, `renewal`, `rekey` |
 //! | who is let in | `knock`, `clock`, `replay`, `knock_log`, `gate` |
 //! | what the engine sees of it | `adapter` |
 //! | what the network sees of it | `socket`, `opaque`, `mask`, `runtime` |
 //! | what a responder tells of its other ports | `places` |
-//! | settings and their growth | `transport`, `window`, `rekey`, `meter`, `urgency` |
+//! | settings and their growth | `transport`, `window`, `meter`, `urgency` |
 
 mod adapter;
 mod clock;
@@ -30,6 +30,7 @@ mod opaque;
 mod places;
 mod protection;
 mod rekey;
+mod renewal;
 mod replay;
 mod resolver;
 mod runtime;
@@ -49,6 +50,7 @@ pub(crate) use established::{Established, Exporter, Incoming};
 pub use handshake::HandshakeError;
 pub(crate) use mask::Masks;
 pub(crate) use meter::Meter;
+pub(crate) use renewal::Renewal;
 pub use stats::WireStats;
 pub(crate) use transport::{ETHERNET_MTU, MIN_MTU, STREAMS};
 pub(crate) use urgency::CloseLatch;

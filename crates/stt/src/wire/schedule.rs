@@ -22,7 +22,7 @@ pub(crate) struct Transcript {
 pub(crate) const INITIAL_SUITE: Suite = Suite::Aes256Gcm;
 
 impl LevelSecrets {
-    fn new(root: &Key, suite: Suite) -> Self {
+    pub(super) fn new(root: &Key, suite: Suite) -> Self {
         let side = |label| kdf::derive(root, label, &[&[suite.id()]]);
         Self {
             suite,
@@ -37,9 +37,13 @@ impl LevelSecrets {
         Self::new(&root, INITIAL_SUITE)
     }
 
-    /// The secrets that follow them at a key update (KEY-6).
-    pub(crate) fn next(&self) -> Self {
-        let next = |secret| kdf::derive(secret, "stt/1 key update", &[&[self.suite.id()]]);
+    /// The secrets that follow them at a key update (KEY-6), into which a renewal goes or none (KEY-7).
+    pub(crate) fn next(&self, fresh: Option<&Key>) -> Self {
+        let suite = [self.suite.id()];
+        let next = |secret| match fresh {
+            None => kdf::derive(secret, "stt/1 key update", &[&suite]),
+            Some(fresh) => kdf::derive(secret, "stt/1 key update", &[&suite, fresh.as_bytes()]),
+        };
         Self {
             suite: self.suite,
             initiator: next(&self.initiator),
@@ -49,7 +53,7 @@ impl LevelSecrets {
 }
 
 impl Transcript {
-    fn root(&self, label: &str, suite: Suite) -> Key {
+    pub(super) fn root(&self, label: &str, suite: Suite) -> Key {
         let [first, second] = &self.split;
         kdf::derive(first, label, &[second.as_bytes(), &self.hash, &[suite.id()]])
     }

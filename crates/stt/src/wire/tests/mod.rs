@@ -123,10 +123,10 @@ async fn talk_until(from: &Established, to: &Established, enough: impl Fn() -> b
 async fn keys_are_updated_by_bytes_while_data_flows() {
     let ((alice, _), (bob, _)) = (wire(seed(1)), wire(seed(1)));
     let (there, here) = session(&alice, &bob, bob.local_addr()).await;
-    let meters = (there.meter(), here.meter());
+    let meter = there.meter();
     talk_until(&there, &here, || {
-        meters.0.sealed.wake_soon();
-        meters.0.updates() >= 3 && meters.1.updates() >= 3
+        meter.sealed.wake_soon();
+        there.renewal.generation() >= 3 && here.renewal.generation() >= 3
     })
     .await;
     assert!(there.connection.close_reason().is_none());
@@ -136,11 +136,15 @@ async fn keys_are_updated_by_bytes_while_data_flows() {
 async fn keys_are_updated_by_time_while_data_flows() {
     let ((alice, _), (bob, _)) = (wire(seed(1)), wire(seed(1)));
     let (there, here) = session(&alice, &bob, bob.local_addr()).await;
-    let meters = (there.meter(), here.meter());
-    let age = Duration::from_millis(1);
-    let connection = there.connection.clone();
-    tokio::spawn(rekey::update(connection, Arc::clone(&meters.0), u64::MAX / 2, age));
-    talk_until(&there, &here, || meters.0.updates() >= 3 && meters.1.updates() >= 3).await;
+    let pace = rekey::Pace {
+        bytes: u64::MAX / 2,
+        age: Duration::from_millis(1),
+        renewal: Duration::from_secs(3600),
+    };
+    let (connection, renewal) = (there.connection.clone(), Arc::clone(&there.renewal));
+    tokio::spawn(rekey::update(connection, there.meter(), renewal, pace));
+    talk_until(&there, &here, || there.renewal.generation() >= 3 && here.renewal.generation() >= 3)
+        .await;
     assert!(there.connection.close_reason().is_none());
 }
 
@@ -155,6 +159,7 @@ fn the_targets_of_the_fuzzer_hold() {
         fuzz::handshake(&bytes);
         fuzz::datagram(&bytes);
         fuzz::places(&bytes);
+        fuzz::renewal(&bytes);
         crate::route::fuzz::route_datagram(&bytes);
         crate::route::fuzz::routes(&bytes);
         crate::stream::fuzz::header(&bytes);

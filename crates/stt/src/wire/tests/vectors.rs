@@ -7,12 +7,14 @@ use stc::aead::Suite;
 
 use super::*;
 use crate::{
+    identity::x25519_public,
     keyring::SeedKeys,
     wire::{
         handshake::{Handshake, Local, Output},
         knock::KnockKey,
         mask::{Long, Masks},
         protection::{HeaderCipher, PacketCipher},
+        renewal::{Parties, Renewal},
         schedule::LevelSecrets,
     },
 };
@@ -145,7 +147,7 @@ fn handshakes() {
                     Output::Session(session) => {
                         put("session-initiator", session.packets.initiator.as_bytes());
                         put("session-responder", session.packets.responder.as_bytes());
-                        put("updated-initiator", session.packets.next().initiator.as_bytes());
+                        put("updated-initiator", session.packets.next(None).initiator.as_bytes());
                         put("final", session.final_confirm.as_bytes());
                         put("exporter", session.exporter.as_bytes());
                         put("session-id", &session.session_id.as_bytes()[..8]);
@@ -154,5 +156,44 @@ fn handshakes() {
             }
         }
         assert_eq!(got, vectors);
+    }
+}
+
+#[test]
+fn renewals() {
+    for (name, suite) in
+        [("renewal-aes", Suite::Aes256Gcm), ("renewal-chacha", Suite::ChaCha20Poly1305)]
+    {
+        let vectors = read(name);
+        let identity = |byte| Arc::new(Identity::from_key(&Key::from_bytes([byte; 32])).unwrap());
+        let side = |own, peer, ephemeral, initiator| {
+            let peer: Arc<Identity> = identity(peer);
+            Renewal::new(Parties {
+                identity: identity(own),
+                peer_static: x25519_public(peer.static_secret().as_bytes()).unwrap(),
+                exporter: Key::from_bytes([9; 32]),
+                suite,
+                initiator,
+                ephemeral: Some([ephemeral; 32]),
+            })
+        };
+        let sides = [side(2, 3, 4, true), side(3, 2, 5, false)];
+        let root = Key::from_bytes([8; 32]);
+        let mut secrets = [LevelSecrets::new(&root, suite), LevelSecrets::new(&root, suite)];
+        for generation in 1..=7 {
+            if generation == 4 {
+                let ask = sides[0].ask().unwrap();
+                assert_eq!(ask, vectors["renew"]);
+                let answer = sides[1].answer(&ask).unwrap();
+                assert_eq!(answer, vectors["renewed"]);
+                sides[0].take_answer(&answer).unwrap();
+            }
+            secrets = [0, 1].map(|side| sides[side].next(&secrets[side]));
+        }
+        for secrets in secrets {
+            assert_eq!(secrets.initiator.as_bytes(), vectors["initiator"].as_slice());
+            assert_eq!(secrets.responder.as_bytes(), vectors["responder"].as_slice());
+        }
+        assert_eq!((vectors.len(), vectors["suite"].as_slice()), (5, [suite.id()].as_slice()));
     }
 }

@@ -1,0 +1,328 @@
+//! Fresh keys for a session that lives long, from a new key exchange inside of it
+//! (docs/protocol.md, KEY-7).
+//!
+//! `Noise_KKpsk0_25519_ChaChaPoly_BLAKE2s`: both static keys are known since the handshake, so two
+//! messages do. What they agree on goes into a later key update, whose number the responder picks
+//! far enough ahead that neither side has made those keys already.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+use snow::{Builder, HandshakeState};
+use stc::{Key, aead::Suite, kdf};
+use tokio::sync::Notify;
+
+use super::{
+    resolver::Resolver,
+    schedule::{LevelSecrets, Transcript},
+};
+use crate::identity::Identity;
+
+const NOISE: &str = "Noise_KKpsk0_25519_ChaChaPoly_BLAKE2s";
+/// Bytes of either message: an ephemeral key and a tag.
+pub(crate) const MESSAGE_LEN: usize = 32 + 16;
+/// Updates from the newest keys made to those that the exchange goes into. Sides are never more than
+/// one apart, and the engine makes keys one ahead.
+const AHEAD: u64 = 4;
+
+/// What a renewal is made of, beside chance.
+pub(crate) struct Parties {
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) peer_static: [u8; 32],
+    /// Root of everything that the session exports.
+    pub(crate) exporter: Key,
+    pub(crate) suite: Suite,
+    pub(crate) initiator: bool,
+    /// The ephemeral key, for vectors.
+    #[cfg(test)]
+    pub(crate) ephemeral: Option<[u8; 32]>,
+}
+
+/// The renewals of one session.
+pub(crate) struct Renewal {
+    parties: Parties,
+    psk: Key,
+    state: Mutex<State>,
+    /// The session is to ask for one.
+    due: Notify,
+    /// Keys are to be updated until they are fresh.
+    agreed: Notify,
+    is_under_way: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    /// Generation of the newest keys made: those of the handshake are 0.
+    made: u64,
+    /// Initiator, between the two messages.
+    asked: Option<Box<HandshakeState>>,
+    /// What goes into the keys of that generation.
+    fresh: Option<(u64, Key)>,
+    /// Generation of the keys that the last renewal went into.
+    goal: u64,
+    /// How many there were.
+    done: u64,
+}
+
+impl std::fmt::Debug for Renewal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Renewal(..)")
+    }
+}
+
+impl Renewal {
+    pub(crate) fn new(parties: Parties) -> Self {
+        Self {
+            psk: kdf::derive(&parties.exporter, "stt/1 renewal psk", &[]),
+            parties,
+            state: Mutex::default(),
+            due: Notify::new(),
+            agreed: Notify::new(),
+            is_under_way: AtomicBool::new(false),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The secrets that follow `current` at the next key update, which are made in advance.
+    pub(crate) fn next(&self, current: &LevelSecrets) -> LevelSecrets {
+        let mut state = self.state();
+        state.made += 1;
+        let (made, goal) = (state.made, state.goal);
+        if made > goal {
+            self.is_under_way.store(false, Relaxed);
+        }
+        let fresh = state.fresh.take_if(|(generation, _)| *generation == made);
+        state.done += u64::from(fresh.is_some());
+        drop(state);
+        current.next(fresh.as_ref().map(|(_, fresh)| fresh))
+    }
+
+    /// Generation of the keys in use: how often they were updated.
+    #[cfg(test)]
+    pub(crate) fn generation(&self) -> u64 {
+        self.state().made.saturating_sub(1)
+    }
+
+    /// How often fresh keys were made.
+    #[cfg(test)]
+    pub(crate) fn done(&self) -> u64 {
+        self.state().done
+    }
+
+    /// Whether this side is the one that asks.
+    pub(crate) const fn is_ours(&self) -> bool {
+        self.parties.initiator
+    }
+
+    /// Whether one was agreed on whose keys are not in use yet.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.is_under_way.load(Relaxed)
+    }
+
+    /// Has the session ask for one.
+    pub(crate) fn want(&self) {
+        self.due.notify_one();
+    }
+
+    /// Waits for [`Self::want`].
+    pub(crate) async fn due(&self) {
+        self.due.notified().await;
+    }
+
+    /// Waits until one was agreed on.
+    pub(crate) async fn agreed(&self) {
+        self.agreed.notified().await;
+    }
+
+    /// Initiator: the message that asks. `None` while another one is under way.
+    pub(crate) fn ask(&self) -> Option<Vec<u8>> {
+        if !self.parties.initiator || self.is_under_way() {
+            return None;
+        }
+        let mut noise = self.noise()?;
+        let mut message = vec![0; MESSAGE_LEN];
+        let length = noise.write_message(&[], &mut message).ok()?;
+        message.truncate(length);
+        self.state().asked = Some(Box::new(noise));
+        Some(message)
+    }
+
+    /// Responder: what answers the message that asks: the generation (8), and message 2.
+    ///
+    /// # Errors
+    /// The rule that the peer broke.
+    pub(crate) fn answer(&self, asked: &[u8]) -> Result<Vec<u8>, &'static str> {
+        if self.parties.initiator {
+            return Err("a renewal was asked for by the side that answers");
+        }
+        if self.is_under_way() {
+            return Err("a renewal was asked for while one was under way");
+        }
+        let mut noise = self.noise().ok_or("no keys could be made")?;
+        read(&mut noise, asked)?;
+        let mut message = vec![0; MESSAGE_LEN];
+        let length = noise.write_message(&[], &mut message).map_err(|_| "no keys could be made")?;
+        message.truncate(length);
+        let fresh = self.fresh(&mut noise)?;
+        let mut state = self.state();
+        let generation = state.made + AHEAD;
+        self.agree(&mut state, generation, fresh);
+        Ok([generation.to_be_bytes().as_slice(), &message].concat())
+    }
+
+    /// Initiator: takes what answered [`Self::ask`].
+    ///
+    /// # Errors
+    /// The rule that the peer broke.
+    pub(crate) fn take_answer(&self, answer: &[u8]) -> Result<(), &'static str> {
+        let (generation, message) =
+            answer.split_first_chunk::<8>().ok_or("a renewal's record is cut")?;
+        let generation = u64::from_be_bytes(*generation);
+        let mut state = self.state();
+        let mut noise = state.asked.take().ok_or("a renewal that nobody asked for")?;
+        read(&mut noise, message)?;
+        let fresh = self.fresh(&mut noise)?;
+        // Further ahead than that it can't be: sides are one apart at most when it is sent.
+        if generation <= state.made || generation - state.made > AHEAD + 2 {
+            return Err("a renewal of keys that are made already, or never will be");
+        }
+        self.agree(&mut state, generation, fresh);
+        drop(state);
+        self.agreed.notify_one();
+        Ok(())
+    }
+
+    fn agree(&self, state: &mut State, generation: u64, fresh: Key) {
+        state.fresh = Some((generation, fresh));
+        state.goal = generation;
+        self.is_under_way.store(true, Relaxed);
+    }
+
+    fn noise(&self) -> Option<HandshakeState> {
+        let Parties { identity, peer_static, initiator, .. } = &self.parties;
+        let builder = Builder::with_resolver(NOISE.parse().ok()?, Box::new(Resolver))
+            .local_private_key(identity.static_secret().as_bytes())
+            .and_then(|builder| builder.remote_public_key(peer_static))
+            .and_then(|builder| builder.psk(0, self.psk.as_bytes()))
+            .and_then(|builder| builder.prologue(b"stt/1 renewal"))
+            .ok()?;
+        #[cfg(test)]
+        let builder = match &self.parties.ephemeral {
+            Some(key) => builder.fixed_ephemeral_key_for_testing_only(key),
+            None => builder,
+        };
+        if *initiator { builder.build_initiator().ok() } else { builder.build_responder().ok() }
+    }
+
+    fn fresh(&self, noise: &mut HandshakeState) -> Result<Key, &'static str> {
+        let (first, second) = noise.dangerously_get_raw_split();
+        let hash = noise.get_handshake_hash().try_into().map_err(|_| "no keys could be made")?;
+        let transcript =
+            Transcript { split: [Key::from_bytes(first), Key::from_bytes(second)], hash };
+        Ok(transcript.root("stt/1 renewal", self.parties.suite))
+    }
+}
+
+/// Takes a message in, which carries nothing but keys.
+fn read(noise: &mut HandshakeState, message: &[u8]) -> Result<(), &'static str> {
+    if message.len() != MESSAGE_LEN {
+        return Err("a renewal's record is cut");
+    }
+    let read = noise.read_message(message, &mut [0; MESSAGE_LEN]);
+    read.map(drop).map_err(|_| "a renewal did not verify")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::x25519_public;
+
+    fn identity(byte: u8) -> Arc<Identity> {
+        Arc::new(Identity::from_key(&Key::from_bytes([byte; 32])).unwrap())
+    }
+
+    fn side(of: &Arc<Identity>, peer: &Arc<Identity>, exporter: u8, initiator: bool) -> Renewal {
+        Renewal::new(Parties {
+            identity: Arc::clone(of),
+            peer_static: x25519_public(peer.static_secret().as_bytes()).unwrap(),
+            exporter: Key::from_bytes([exporter; 32]),
+            suite: Suite::Aes256Gcm,
+            initiator,
+            ephemeral: None,
+        })
+    }
+
+    fn sides() -> (Renewal, Renewal) {
+        let (alice, bob) = (identity(1), identity(2));
+        (side(&alice, &bob, 3, true), side(&bob, &alice, 3, false))
+    }
+
+    fn secrets(byte: u8) -> LevelSecrets {
+        LevelSecrets {
+            suite: Suite::Aes256Gcm,
+            initiator: Key::from_bytes([byte; 32]),
+            responder: Key::from_bytes([byte + 1; 32]),
+        }
+    }
+
+    #[test]
+    fn both_sides_make_the_same_keys_and_nobody_can_who_knows_only_the_old_ones() {
+        let (alice, bob) = sides();
+        let mut keys = [secrets(5), secrets(5)];
+        // Who stole the keys of the session, and everything that follows from them alone.
+        let mut stolen = secrets(5);
+        for generation in 1..20 {
+            if generation == 4 {
+                let ask = alice.ask().unwrap();
+                alice.take_answer(&bob.answer(&ask).unwrap()).unwrap();
+            }
+            keys = [alice.next(&keys[0]), bob.next(&keys[1])];
+            stolen = stolen.next(None);
+            assert!(keys[0].initiator == keys[1].initiator);
+            assert!(keys[0].responder == keys[1].responder);
+            let healed = generation >= 3 + AHEAD;
+            assert_eq!(stolen.initiator != keys[0].initiator, healed, "{generation}");
+            assert_eq!(stolen.responder != keys[0].responder, healed, "{generation}");
+            assert_eq!(alice.is_under_way(), (4..=3 + AHEAD).contains(&generation));
+        }
+        assert_eq!((alice.done(), bob.done()), (1, 1));
+        assert_eq!((alice.generation(), bob.generation()), (18, 18));
+    }
+
+    #[test]
+    fn who_has_the_sessions_keys_and_no_static_key_cannot_answer() {
+        let (alice, bob) = sides();
+        let mallory = side(&identity(9), &identity(1), 3, false);
+        let ask = alice.ask().unwrap();
+        assert_eq!(mallory.answer(&ask), Err("a renewal did not verify"));
+        // Nor does an honest answer fit into another session.
+        let other = side(&identity(2), &identity(1), 4, false);
+        assert_eq!(other.answer(&ask), Err("a renewal did not verify"));
+        let mut answer = bob.answer(&ask).unwrap();
+        *answer.last_mut().unwrap() ^= 1;
+        assert_eq!(alice.take_answer(&answer), Err("a renewal did not verify"));
+    }
+
+    #[test]
+    fn what_is_out_of_turn_is_refused() {
+        let (alice, bob) = sides();
+        assert_eq!(bob.ask(), None);
+        assert!(alice.answer(&[0; MESSAGE_LEN]).is_err());
+        assert!(alice.take_answer(&[0; 8 + MESSAGE_LEN]).is_err());
+        let ask = alice.ask().unwrap();
+        assert!(bob.answer(&ask[1..]).is_err());
+        let answer = bob.answer(&ask).unwrap();
+        assert_eq!(bob.answer(&ask), Err("a renewal was asked for while one was under way"));
+        // Made in the meantime: it would be too late, and the two sides would part.
+        let mut keys = secrets(5);
+        for _ in 0..AHEAD {
+            keys = alice.next(&keys);
+        }
+        assert!(alice.take_answer(&answer).is_err());
+    }
+}
