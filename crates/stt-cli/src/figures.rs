@@ -15,6 +15,11 @@ pub(crate) fn count(number: u64) -> String {
     indicatif::HumanCount(number).to_string()
 }
 
+/// So many of something, whose plural takes an s.
+pub(crate) fn counted(number: u64, what: &str) -> String {
+    format!("{} {what}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 /// Megabytes (10^6 bytes) a second.
 pub(crate) fn megabytes_per_second(bytes: u64, elapsed: Duration) -> f64 {
     let micros = u32::try_from(elapsed.as_micros()).unwrap_or(u32::MAX).max(1);
@@ -62,6 +67,9 @@ mod tests {
     fn figures_have_their_units() {
         assert_eq!(bytes(1_500_000), "1.50 MB");
         assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(counted(0, "file"), "0 files");
+        assert_eq!(counted(1, "name"), "1 name");
+        assert_eq!(counted(2_000, "name"), "2,000 names");
         assert_eq!(duration(Duration::from_micros(12)), "12 us");
         assert_eq!(duration(Duration::from_micros(1_234)), "1.23 ms");
         let speed = megabytes_per_second(5 << 30, Duration::from_secs(1));

@@ -27,6 +27,14 @@ pub struct ChamberStats {
 }
 
 impl Chamber {
+    /// Bytes of all that is stored, as the quota counts them: encrypted and padded, with names.
+    ///
+    /// # Errors
+    /// Errors of reading.
+    pub async fn stored_bytes(&self) -> Result<u64, StoreError> {
+        Ok(self.provider().usage().await?.bytes())
+    }
+
     /// Counts what is here; it walks over all names, but reads no values.
     ///
     /// # Errors

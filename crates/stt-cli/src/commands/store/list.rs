@@ -1,13 +1,16 @@
 //! `stt store ls` and `stt store rm`.
 
 use clap::Args;
-use indicatif::HumanBytes;
 use serde_json::json;
 use stc::Coded;
 use stt_store::{ChamberOptions, ContentId, StoreError};
 
 use super::Place;
-use crate::{error::CliError, output::Output};
+use crate::{
+    error::CliError,
+    figures::{bytes, counted},
+    output::Output,
+};
 
 #[derive(Args)]
 pub(crate) struct ListCommand {
@@ -18,10 +21,11 @@ pub(crate) struct ListCommand {
 impl ListCommand {
     pub(super) async fn run(self, output: &Output) -> Result<(), CliError> {
         let chamber = self.place.open(false, ChamberOptions::default(), output).await?;
-        let mut unreadable = 0u64;
-        let listed = chamber.contents(|info| {
+        let (mut listed, mut unreadable) = (0u64, 0u64);
+        let walked = chamber.contents(|info| {
             match info {
                 Ok(info) => {
+                    listed += 1;
                     let kept = match (info.pinned, info.names.is_empty()) {
                         (true, true) => "pinned".to_owned(),
                         (false, true) => "cached".to_owned(),
@@ -52,14 +56,17 @@ impl ListCommand {
             }
             true
         });
-        listed.await.map_err(|error| CliError::doing("the store was not listed", &error))?;
+        walked.await.map_err(|error| CliError::doing("the store was not listed", &error))?;
         if unreadable > 0 {
             return Err(CliError::new(
                 "store.damaged",
-                format!("{unreadable} stored files cannot be read"),
+                format!("{} in {} cannot be read", counted(unreadable, "file"), chamber.place()),
             )
             .with_exit(super::EXIT_DAMAGED)
             .with_hint("`stt store verify` tells more"));
+        }
+        if listed == 0 {
+            output.note(&format!("The store in {} is empty.", chamber.place()));
         }
         Ok(())
     }
@@ -81,16 +88,23 @@ impl RemoveCommand {
         for text in &self.ids {
             let failed =
                 |error: StoreError| CliError::doing(format!("{text} was not removed"), &error);
-            let before = chamber.stats().await.map_err(failed)?.content_bytes;
-            if let Ok(id) = text.parse::<ContentId>() {
-                chamber.remove(&id).await.map_err(failed)?;
+            let before = chamber.stored_bytes().await.map_err(failed)?;
+            let is_id = text.parse::<ContentId>();
+            if let Ok(id) = &is_id {
+                chamber.remove(id).await.map_err(failed)?;
             } else if !chamber.remove_name(text).await.map_err(failed)? {
                 let item = format!("the entry {text:?}");
                 return Err(failed(StoreError::NotFound { item }));
             }
-            let after = chamber.stats().await.map_err(failed)?.content_bytes;
+            let after = chamber.stored_bytes().await.map_err(failed)?;
             let freed = before.saturating_sub(after);
-            output.note(&format!("Removed {text} ({} freed).", HumanBytes(freed)));
+            output.note(&if is_id.is_ok() {
+                format!("Removed {text} ({} freed).", bytes(freed))
+            } else {
+                format!(
+                    "Removed the name {text:?}. `stt store gc` removes what nothing else keeps."
+                )
+            });
             output.json_line(&json!({ "removed": text, "freed_bytes": freed }));
         }
         Ok(())

@@ -1,13 +1,17 @@
 //! `stt store verify`, `gc` and `stats`.
 
 use clap::Args;
-use indicatif::HumanBytes;
 use serde_json::json;
 use stc::Coded;
-use stt_store::{ChamberOptions, StoreError};
+use stt_store::{ChamberOptions, Collected, StoreError};
 
 use super::{EXIT_DAMAGED, Place};
-use crate::{error::CliError, output::Output, progress::bar};
+use crate::{
+    error::CliError,
+    figures::{bytes, count, counted},
+    output::Output,
+    progress::bar,
+};
 
 #[derive(Args)]
 pub(crate) struct VerifyCommand {
@@ -44,16 +48,20 @@ impl VerifyCommand {
         if !report.is_sound() {
             return Err(CliError::new(
                 "store.damaged",
-                format!("{} problems were found in {}", report.problems_found, chamber.place()),
+                format!(
+                    "{} found in {}",
+                    counted(report.problems_found, "problem"),
+                    chamber.place()
+                ),
             )
             .with_exit(EXIT_DAMAGED)
             .with_hint("remove what is damaged and put it again"));
         }
         output.note(&format!(
-            "{} files ({}) and {} names are sound.",
-            report.contents,
-            HumanBytes(report.bytes),
-            report.names
+            "All is sound: {} ({}), {}.",
+            counted(report.contents, "file"),
+            bytes(report.bytes),
+            counted(report.names, "name")
         ));
         Ok(())
     }
@@ -80,16 +88,28 @@ impl CollectCommand {
             "leftover_files": done.leftovers.files,
             "leftover_bytes": done.leftovers.bytes,
         });
-        output.note(&format!(
-            "{} {} files that nothing kept ({}), and {} leftovers ({}).",
-            if self.dry_run { "Would remove" } else { "Removed" },
-            done.contents,
-            HumanBytes(done.bytes),
-            done.leftovers.files,
-            HumanBytes(done.leftovers.bytes)
-        ));
+        output.note(&self.sentence(&done));
         output.json_line(&value);
         Ok(())
+    }
+}
+
+impl CollectCommand {
+    fn sentence(&self, done: &Collected) -> String {
+        let mut parts = Vec::new();
+        if done.contents > 0 {
+            let files = counted(done.contents, "file");
+            parts.push(format!("{files} that nothing keeps ({})", bytes(done.bytes)));
+        }
+        if done.leftovers.files > 0 {
+            let leftovers = counted(done.leftovers.files, "leftover");
+            parts.push(format!("{leftovers} of crashes ({})", bytes(done.leftovers.bytes)));
+        }
+        match (parts.is_empty(), self.dry_run) {
+            (true, _) => "There is nothing to remove.".to_owned(),
+            (false, true) => format!("Would remove {}.", parts.join(" and ")),
+            (false, false) => format!("Removed {}.", parts.join(" and ")),
+        }
     }
 }
 
@@ -120,24 +140,21 @@ impl StatsCommand {
         });
         let mut rows = vec![
             ("place".to_owned(), chamber.place()),
-            ("files".to_owned(), stats.contents.to_string()),
-            ("their bytes, encrypted and padded".to_owned(), human(stats.content_bytes)),
-            ("names".to_owned(), stats.names.to_string()),
-            ("all stored bytes".to_owned(), human(stats.stored_bytes)),
+            ("files".to_owned(), count(stats.contents)),
+            ("their bytes, encrypted and padded".to_owned(), bytes(stats.content_bytes)),
+            ("names".to_owned(), count(stats.names)),
+            ("all stored bytes".to_owned(), bytes(stats.stored_bytes)),
         ];
-        for (what, bytes) in &stats.places {
-            rows.push((format!("  {what}"), human(*bytes)));
+        for (what, taken) in &stats.places {
+            rows.push((format!("  {what}"), bytes(*taken)));
         }
-        let collectable = format!("{} ({})", stats.collectable, human(stats.collectable_bytes));
+        let sized = |number, taken| format!("{} ({})", count(number), bytes(taken));
+        let collectable = sized(stats.collectable, stats.collectable_bytes);
         rows.push(("files that gc would remove".to_owned(), collectable));
-        let leftovers = format!("{} ({})", stats.leftovers.files, human(stats.leftovers.bytes));
+        let leftovers = sized(stats.leftovers.files, stats.leftovers.bytes);
         rows.push(("leftovers of crashes".to_owned(), leftovers));
         let text: Vec<_> = rows.iter().map(|(what, value)| format!("{what:<36} {value}")).collect();
         output.result(&text.join("\n"), &value);
         Ok(())
     }
-}
-
-fn human(bytes: u64) -> String {
-    HumanBytes(bytes).to_string()
 }
