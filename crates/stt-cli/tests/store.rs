@@ -111,8 +111,9 @@ fn damage_and_wrong_seeds_have_exit_codes_and_names() {
     let wrong = json(dir, &["store", "ls", "--dir", "s", "--seed-file", "other.seed"]);
     assert_eq!(wrong[0]["error"]["code"], "store.wrong_seed");
 
-    let shard = fs::read_dir(dir.join("s/files")).unwrap().next().unwrap().unwrap().path();
-    let file = fs::read_dir(shard).unwrap().next().unwrap().unwrap().path();
+    let shards = fs::read_dir(dir.join("s/files")).unwrap();
+    let mut files = shards.flat_map(|shard| fs::read_dir(shard.unwrap().path()).unwrap());
+    let file = files.next().unwrap().unwrap().path();
     let mut bytes = fs::read(&file).unwrap();
     bytes[100_000] ^= 1;
     fs::write(&file, bytes).unwrap();

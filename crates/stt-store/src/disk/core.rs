@@ -3,10 +3,7 @@
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
@@ -16,6 +13,7 @@ use super::{
     holder::Lock,
     index::{Index, Unused},
     location::Location,
+    shards::{Shards, shard_of},
 };
 use crate::{BlobName, StoreError, Swept, blob::hex};
 
@@ -28,9 +26,7 @@ pub(super) struct Core {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
     in_flight: Arc<InFlight>,
-    /// Directories below `files` whose names this process has made durable. An earlier one may have
-    /// been killed before it did.
-    durable_shards: [AtomicBool; 256],
+    shards: Shards,
     _lock: Lock,
 }
 
@@ -48,20 +44,22 @@ const TAIL: u64 = 256;
 /// wait for the sync.
 const BEGIN_SYNC: usize = 128 << 10;
 
+/// Bytes that a file waits with, so that its end costs no way to another thread.
+const HOLD: usize = 16 << 10;
+
 impl Core {
     pub(super) fn open(fs: Arc<dyn Fs>, dir: &Path) -> Result<Self, StoreError> {
         let place = dir.display().to_string();
         let failed =
             |error: std::io::Error| StoreError::io(format!("the store in {place}"), &error);
         let (index_path, format_path) = (dir.join("index.redb"), dir.join("format"));
-        for part in ["tmp", "files"] {
-            fs.create_dirs(&dir.join(part)).map_err(failed)?;
-        }
+        fs.create_dirs(&["tmp", "files"].map(|part| dir.join(part))).map_err(failed)?;
         let lock = Lock::take(&fs, dir)?;
         for leftover in fs.list(&dir.join("tmp")).map_err(failed)? {
             fs.remove(&leftover).map_err(failed)?;
         }
         let has_format = fs.exists(&format_path).map_err(failed)?;
+        let shards = Shards::new(dir.join("files"));
         if !fs.exists(&index_path).map_err(failed)? {
             // The format file is written last: if it is there, so was the index.
             if has_format {
@@ -73,6 +71,7 @@ impl Core {
             fs.sync_dir(dir).map_err(failed)?;
         }
         if !has_format {
+            shards.create_all(&fs).map_err(failed)?;
             // Before the format file, which says that all of this was done.
             for parent in dir.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()) {
                 match fs.sync_dir(parent) {
@@ -88,14 +87,7 @@ impl Core {
             fs.sync_dir(dir).map_err(failed)?;
         }
         let index = Arc::new(Index::open(fs.clone(), index_path, &place)?);
-        Ok(Self {
-            index,
-            fs,
-            dir: dir.to_owned(),
-            in_flight: Arc::default(),
-            durable_shards: [const { AtomicBool::new(false) }; 256],
-            _lock: lock,
-        })
+        Ok(Self { index, fs, dir: dir.to_owned(), in_flight: Arc::default(), shards, _lock: lock })
     }
 
     pub(super) fn place(&self) -> String {
@@ -147,40 +139,35 @@ impl Core {
         let pending = PendingFile::register(self, path);
         let file = self.fs.create_new(&pending.path);
         let file = file.map_err(|error| StoreError::io("a new file", &error))?;
-        Ok(FileWriter { file, len: 0, pending })
+        Ok(FileWriter { file, len: 0, held: Vec::new(), pending })
     }
 
     /// Makes what was written durable under its final name. The index does not point to it yet.
     pub(super) fn finish(
         &self,
-        writer: FileWriter,
+        mut writer: FileWriter,
         name: &BlobName,
     ) -> Result<(PendingFile, u64, [u8; 4]), StoreError> {
-        let item = || format!("blob {name}");
-        let failed = |error: std::io::Error| StoreError::io(item(), &error);
-        let FileWriter { file, len, pending } = writer;
+        writer.flush()?;
+        let failed = |error: std::io::Error| StoreError::io(format!("blob {name}"), &error);
+        let FileWriter { file, len, pending, .. } = writer;
         let tail = stc::random::bytes()?;
-        let path = self.file_path(name, tail);
-        let shard = path.parent().unwrap_or(&self.dir).to_owned();
-        let mut moved = PendingFile::register(self, path);
+        let mut moved = PendingFile::register(self, self.file_path(name, tail));
         moved.row = Some((*name, Location::File { len, tail }));
+        let shard = shard_of(name);
         if let Err(error) = self.fs.rename(&pending.path, &moved.path) {
-            // The first file of its directory.
+            // Stores of the first version make directories when they are needed.
             if error.kind() != std::io::ErrorKind::NotFound {
                 return Err(failed(error));
             }
-            self.fs.create_dirs(&shard).map_err(failed)?;
+            self.fs.create_dirs(&[self.shards.path(shard)]).map_err(failed)?;
             self.fs.rename(&pending.path, &moved.path).map_err(failed)?;
         }
         // In this order: journaling file systems make the new names durable along with the
         // contents, so that the syncs after the first find little to do.
         file.sync().map_err(failed)?;
-        self.fs.sync_dir(&shard).map_err(failed)?;
-        let durable = self.durable_shards.get(usize::from(shard_of(name)));
-        if !durable.is_some_and(|durable| durable.load(Ordering::SeqCst)) {
-            self.fs.sync_dir(&self.dir.join("files")).map_err(failed)?;
-            durable.iter().for_each(|durable| durable.store(true, Ordering::SeqCst));
-        }
+        self.fs.sync_dir(&self.shards.path(shard)).map_err(failed)?;
+        self.shards.make_durable(&self.fs, shard).map_err(failed)?;
         Ok((moved, len, tail))
     }
 
@@ -198,7 +185,7 @@ impl Core {
         let mut swept = Swept::default();
         let mut leftovers = self.fs.list(&self.dir.join("tmp")).map_err(failed)?;
         leftovers.retain(|path| !lock(&self.in_flight).contains(path));
-        for shard in self.fs.list(&self.dir.join("files")).map_err(failed)? {
+        for shard in self.fs.list(&self.shards.files).map_err(failed)? {
             for path in self.fs.list(&shard).map_err(failed)? {
                 // In this order: a path leaves the set only after its row is in the index.
                 if !lock(&self.in_flight).contains(&path) && !self.is_used(&path)? {
@@ -235,13 +222,8 @@ impl Core {
 
     fn file_path(&self, name: &BlobName, tail: [u8; 4]) -> PathBuf {
         let file = format!("{name}.{}", hex(&tail));
-        self.dir.join("files").join(hex(&[shard_of(name)])).join(file)
+        self.shards.path(shard_of(name)).join(file)
     }
-}
-
-/// Which directory below `files` is its: the first byte is the kind, the second as good as random.
-fn shard_of(name: &BlobName) -> u8 {
-    name.as_bytes().get(1).copied().unwrap_or_default()
 }
 
 fn lock(in_flight: &InFlight) -> MutexGuard<'_, HashSet<PathBuf>> {
@@ -253,11 +235,33 @@ fn lock(in_flight: &InFlight) -> MutexGuard<'_, HashSet<PathBuf>> {
 pub(super) struct FileWriter {
     file: Arc<dyn RawFile>,
     len: u64,
+    /// What follows, not written yet.
+    held: Vec<u8>,
     pending: PendingFile,
 }
 
 impl FileWriter {
+    /// Takes `data` without touching the disk if it is little, such as the end of a value, and says
+    /// whether it did. It is written with what follows, or when the file is finished.
+    pub(super) fn hold(&mut self, data: &[u8]) -> bool {
+        let little = self.held.len() + data.len() <= HOLD;
+        if little {
+            self.held.extend_from_slice(data);
+        }
+        little
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        let held = std::mem::take(&mut self.held);
+        if held.is_empty() { Ok(()) } else { self.append(&held) }
+    }
+
     pub(super) fn write(&mut self, data: &[u8]) -> Result<(), StoreError> {
+        self.flush()?;
+        self.append(data)
+    }
+
+    fn append(&mut self, data: &[u8]) -> Result<(), StoreError> {
         let written = self.file.write_at(self.len, data);
         written.map_err(|error| StoreError::io("a new file", &error))?;
         if data.len() >= BEGIN_SYNC {

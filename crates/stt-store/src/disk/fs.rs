@@ -23,8 +23,9 @@ pub(crate) trait RawFile: fmt::Debug + Send + Sync {
 
 /// A file system.
 pub(crate) trait Fs: fmt::Debug + Send + Sync {
-    /// Makes a directory with all that lead to it, for the owner alone.
-    fn create_dirs(&self, path: &Path) -> io::Result<()>;
+    /// Makes directories, each with all that lead to it, for the owner alone. It is no error if one
+    /// is there already.
+    fn create_dirs(&self, paths: &[PathBuf]) -> io::Result<()>;
     /// Makes a new file, for the owner alone, and opens it for reading and writing.
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn RawFile>>;
     /// Opens an existing file for reading, and for writing when `write`.
@@ -45,12 +46,12 @@ pub(crate) trait Fs: fmt::Debug + Send + Sync {
 pub(crate) struct RealFs;
 
 impl Fs for RealFs {
-    fn create_dirs(&self, path: &Path) -> io::Result<()> {
+    fn create_dirs(&self, paths: &[PathBuf]) -> io::Result<()> {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true);
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(path)
+        paths.iter().try_for_each(|path| builder.create(path))
     }
 
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn RawFile>> {

@@ -9,6 +9,7 @@ mod index;
 mod index_file;
 mod location;
 mod provider;
+mod shards;
 
 pub(crate) use provider::blocking;
 pub use provider::{DiskOptions, DiskProvider};
@@ -16,4 +17,4 @@ pub use provider::{DiskOptions, DiskProvider};
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
-mod sim;
+pub(crate) mod sim;

@@ -1,6 +1,9 @@
 //! The asynchronous face of the disk backend.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
 
 use bytes::Bytes;
 
@@ -282,21 +285,49 @@ enum Target {
 }
 
 impl Target {
-    /// Adds `data`, in a file from now on if it was none before.
-    fn write(self, core: &Core, data: &[u8]) -> Result<FileWriter, StoreError> {
-        let mut writer = match self {
-            Self::File(writer) => writer,
+    /// The file to go on with, from `create` if it was none before.
+    fn into_file(
+        self,
+        create: impl FnOnce() -> Result<FileWriter, StoreError>,
+    ) -> Result<FileWriter, StoreError> {
+        match self {
+            Self::File(writer) => Ok(writer),
             Self::Memory(buffer) => {
-                let mut writer = core.create()?;
+                let mut writer = create()?;
                 if !buffer.is_empty() {
                     writer.write(&buffer)?;
                 }
-                writer
+                Ok(writer)
             }
-            Self::Lost => return Err(StoreError::Closed { item: "a new file".to_owned() }),
-        };
-        writer.write(data)?;
-        Ok(writer)
+            Self::Lost => Err(StoreError::Closed { item: "a new file".to_owned() }),
+        }
+    }
+}
+
+/// A file that a second thread makes while the first one prepares what comes into it, which takes
+/// about as long. If no thread is free in time, the first one makes it.
+#[derive(Default)]
+struct EarlyFile(OnceLock<Mutex<Option<Result<FileWriter, StoreError>>>>);
+
+impl EarlyFile {
+    fn begin(core: &Arc<Core>) -> Arc<Self> {
+        let early = Arc::new(Self::default());
+        let (file, core) = (early.clone(), Arc::downgrade(core));
+        drop(tokio::task::spawn_blocking(move || {
+            file.0.get_or_init(|| {
+                // Given back before the first thread gets the file, so that it does not keep a
+                // store open that the first thread closes.
+                let made = core.upgrade().map(|core| core.create());
+                Mutex::new(made)
+            });
+        }));
+        early
+    }
+
+    fn take(&self, core: &Core) -> Result<FileWriter, StoreError> {
+        let made = self.0.get_or_init(|| Mutex::new(Some(core.create())));
+        let made = made.lock().unwrap_or_else(PoisonError::into_inner).take();
+        made.unwrap_or_else(|| core.create())
     }
 }
 
@@ -310,9 +341,18 @@ impl BlobWriter for Writer {
                 buffer.extend_from_slice(&data);
                 return Ok(());
             }
+            if let Target::File(writer) = &mut self.target
+                && writer.hold(&data)
+            {
+                return Ok(());
+            }
             let target = std::mem::replace(&mut self.target, Target::Lost);
-            let written = self.provider.with_core(move |core| target.write(core, &data));
-            self.target = Target::File(written.await?);
+            let write = move |core: &Core| {
+                let mut writer = target.into_file(|| core.create())?;
+                writer.write(&data)?;
+                Ok(writer)
+            };
+            self.target = Target::File(self.provider.with_core(write).await?);
             Ok(())
         })
     }
@@ -322,14 +362,22 @@ impl BlobWriter for Writer {
         mut source: Source,
     ) -> BoxFuture<'static, Result<Box<dyn BlobWriter>, StoreError>> {
         Box::pin(async move {
-            let Self { provider, mut target } = *self;
+            let Self { provider, target } = *self;
+            let early = matches!(target, Target::Memory(_))
+                .then(|| EarlyFile::begin(&provider.shared.core));
             let write = move |core: &Core| {
-                let (mut piece, mut more) = (Vec::new(), true);
+                let mut piece = Vec::new();
+                let first = source(&mut piece);
+                // Also when there is nothing to write: the other thread has to be done.
+                let file = early.map(|early| early.take(core));
+                let mut more = first?;
+                let mut writer = target.into_file(|| file.unwrap_or_else(|| core.create()))?;
+                writer.write(&piece)?;
                 while more {
                     more = source(&mut piece)?;
-                    target = Target::File(target.write(core, &piece)?);
+                    writer.write(&piece)?;
                 }
-                Ok(target)
+                Ok(Target::File(writer))
             };
             let target = provider.with_core(write).await?;
             Ok(Box::new(Self { provider, target }) as Box<dyn BlobWriter>)

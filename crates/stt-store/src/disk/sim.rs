@@ -19,7 +19,7 @@ const SECTOR: usize = 512;
 /// What happens at operation number `at`, counted from 0. Only operations that change something
 /// count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// Nothing fails.
     Never,
     /// The machine stops: this operation and all after it fail.
@@ -31,7 +31,7 @@ pub(super) enum Fault {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Sim {
+pub(crate) struct Sim {
     state: Arc<Mutex<State>>,
 }
 
@@ -109,7 +109,7 @@ impl Change {
 }
 
 impl Sim {
-    pub(super) fn new(fault: Fault) -> Self {
+    pub(crate) fn new(fault: Fault) -> Self {
         let state = State {
             inodes: Vec::new(),
             names: BTreeMap::new(),
@@ -240,15 +240,17 @@ impl State {
 }
 
 impl Fs for Sim {
-    fn create_dirs(&self, path: &Path) -> io::Result<()> {
+    fn create_dirs(&self, paths: &[PathBuf]) -> io::Result<()> {
         let mut state = self.state();
-        state.count()?;
-        for dir in path.ancestors() {
+        let counted = state.count();
+        // A failure comes in the middle.
+        let made = if counted.is_ok() { paths } else { &paths[..paths.len() / 2] };
+        for dir in made.iter().flat_map(|path| path.ancestors()) {
             if state.dirs.insert(dir.to_owned()) && dir.parent().is_some() {
                 state.unsynced_dirs.insert(dir.to_owned());
             }
         }
-        Ok(())
+        counted
     }
 
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn RawFile>> {
@@ -313,9 +315,10 @@ impl Fs for Sim {
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         let state = self.state();
         state.running()?;
-        let inside = |other: &&PathBuf| other.parent() == Some(path);
-        let files = state.names.keys().filter(inside);
-        Ok(files.chain(state.dirs.iter().filter(inside)).cloned().collect())
+        let below = |other: &&PathBuf| other.starts_with(path);
+        let files = state.names.range(path.to_owned()..).map(|(name, _)| name).take_while(below);
+        let dirs = state.dirs.range(path.to_owned()..).take_while(below);
+        Ok(files.chain(dirs).filter(|other| other.parent() == Some(path)).cloned().collect())
     }
 
     fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {

@@ -85,6 +85,7 @@ impl Sealer {
             self.seal_chunk(&full, out)?;
         }
         let mut chunks = plain.chunks_exact(CHUNK);
+        out.reserve(plain.len() + chunks.len() * TAG_LEN + FOOTER_LEN);
         for chunk in chunks.by_ref() {
             self.seal_chunk(chunk, out)?;
         }
@@ -94,7 +95,6 @@ impl Sealer {
 
     fn seal_chunk(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), StoreError> {
         let start = out.len();
-        out.reserve(chunk.len() + TAG_LEN + FOOTER_LEN);
         out.extend_from_slice(chunk);
         let data = out.get_mut(start..).unwrap_or_default();
         let tag =
