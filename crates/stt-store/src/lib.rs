@@ -24,6 +24,8 @@ mod memory;
 mod object;
 mod provider;
 mod seal;
+#[cfg(test)]
+mod workload;
 
 pub use binary_storage::BinaryStorage;
 pub use blob::{BlobName, BlobNameError, BlobStat};

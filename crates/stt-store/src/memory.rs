@@ -136,13 +136,10 @@ impl BlobWriter for Writer {
     }
 
     fn write_all(
-        mut self: Box<Self>,
+        self: Box<Self>,
         source: Source,
     ) -> BoxFuture<'static, Result<Box<dyn BlobWriter>, StoreError>> {
-        Box::pin(async move {
-            write_pieces(self.as_mut(), source).await?;
-            Ok(self as Box<dyn BlobWriter>)
-        })
+        write_pieces(self, source)
     }
 
     fn commit(

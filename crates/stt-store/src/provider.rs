@@ -156,23 +156,25 @@ pub trait StorageProvider: fmt::Debug + Send + Sync + 'static {
 pub type Source = Box<dyn FnMut(&mut Vec<u8>) -> Result<bool, StoreError> + Send>;
 
 /// What [`BlobWriter::write_all`] does on backends that have no use for more.
-pub(crate) async fn write_pieces<W: BlobWriter + ?Sized>(
-    writer: &mut W,
+pub(crate) fn write_pieces<W: BlobWriter + 'static>(
+    mut writer: Box<W>,
     mut source: Source,
-) -> Result<(), StoreError> {
-    loop {
-        let produce = move || {
-            let mut piece = Vec::new();
-            let more = source(&mut piece)?;
-            Ok((source, piece, more))
-        };
-        let (next, piece, more) = crate::disk::blocking("the value", produce).await?;
-        writer.write(piece.into()).await?;
-        if !more {
-            return Ok(());
+) -> BoxFuture<'static, Result<Box<dyn BlobWriter>, StoreError>> {
+    Box::pin(async move {
+        loop {
+            let produce = move || {
+                let mut piece = Vec::new();
+                let more = source(&mut piece)?;
+                Ok((source, piece, more))
+            };
+            let (next, piece, more) = crate::disk::blocking("the value", produce).await?;
+            writer.write(piece.into()).await?;
+            if !more {
+                return Ok(writer as Box<dyn BlobWriter>);
+            }
+            source = next;
         }
-        source = next;
-    }
+    })
 }
 
 /// A blob being written. Dropping it gives it up, and leaves nothing behind.

@@ -1,6 +1,6 @@
 //! Garbage collection.
 
-use super::{Chamber, keys, page};
+use super::{Chamber, change::Change, keys, page};
 use crate::{BlobName, BlobStat, Op, StorageProvider, StoreError, Swept};
 
 /// What a collection removed.
@@ -33,17 +33,25 @@ impl Chamber {
             let condemned =
                 self.shared.guard.condemn_free(candidates.iter().map(|(name, _)| *name));
             let mut ops = Vec::new();
-            for (name, stat) in &candidates {
-                if condemned.names().contains(name) && !self.has_root(name).await? {
+            for name in condemned.names() {
+                // It may also have been removed since the page was read.
+                if !self.has_root(name).await?
+                    && let Some(stat) = self.provider().stat(*name).await?
+                {
                     collected.contents += 1;
                     collected.bytes += stat.len;
                     ops.push(Op::Delete { name: *name });
                 }
             }
             if !dry_run && !ops.is_empty() {
-                self.provider().apply(ops).await?;
+                let chamber = self.clone();
+                let removed = Change::new(async move {
+                    let removed = chamber.provider().apply(ops).await;
+                    drop(condemned);
+                    removed
+                });
+                removed.await?;
             }
-            drop(condemned);
         }
         collected.leftovers = self.provider().sweep(dry_run).await?;
         Ok(collected)
@@ -77,10 +85,10 @@ impl<'a> Unkept<'a> {
 
     /// Those of the next page of contents that had no root; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<(BlobName, BlobStat)>>, StoreError> {
-        let rows = page(self.provider, &[keys::CONTENT], &mut self.contents_after).await?;
-        if rows.is_empty() {
+        let Some(rows) = page(self.provider, &[keys::CONTENT], &mut self.contents_after).await?
+        else {
             return Ok(None);
-        }
+        };
         let mut unkept = Vec::new();
         for (content, stat) in rows {
             // Roots of contents that are gone come first; `verify` reports them.
@@ -102,10 +110,10 @@ impl<'a> Unkept<'a> {
             }
             self.root = self.roots.next();
             if self.root.is_none() {
-                let rows = page(self.provider, &[keys::ROOT], &mut self.roots_after).await?;
-                if rows.is_empty() {
+                let Some(rows) = page(self.provider, &[keys::ROOT], &mut self.roots_after).await?
+                else {
                     return Ok(None);
-                }
+                };
                 self.roots = rows.into_iter().map(|(name, _)| name).collect::<Vec<_>>().into_iter();
             }
         }

@@ -2,7 +2,7 @@
 
 use tokio::sync::MutexGuard;
 
-use super::{Chamber, NAME_LOCKS, content_item, keys, page};
+use super::{Chamber, NAME_LOCKS, change::Change, content_item, keys, page};
 use crate::{
     BlobName, ContentId, Op, StoreError,
     seal::{open_small, seal_small},
@@ -55,12 +55,16 @@ impl Chamber {
     pub async fn set_name(&self, name: &str, id: &ContentId) -> Result<(), StoreError> {
         check_name(name)?;
         let content = self.shared.keys.content_name(id)?;
-        let _entered = self.shared.guard.enter(content).await;
-        if !self.provider().exists(content).await? {
-            return Err(StoreError::NotFound { item: content_item(id) });
-        }
-        let (_lock, ops) = self.entry_ops(name, *id, content).await?;
-        self.provider().apply(ops).await.map_err(|error| error.about(&entry_item(name)))
+        let (chamber, id, entry) = (self.clone(), *id, name.to_owned());
+        let set = Change::new(async move {
+            let _entered = chamber.shared.guard.enter(content).await;
+            if !chamber.provider().exists(content).await? {
+                return Err(StoreError::NotFound { item: content_item(&id) });
+            }
+            let (_lock, ops) = chamber.entry_ops(&entry, id, content).await?;
+            chamber.provider().apply(ops).await.map_err(|error| error.about(&entry_item(&entry)))
+        });
+        set.await
     }
 
     /// What `name` points to.
@@ -94,21 +98,24 @@ impl Chamber {
     pub async fn remove_name(&self, name: &str) -> Result<bool, StoreError> {
         check_name(name)?;
         let at = self.shared.keys.entry_name(name)?;
-        let _lock = self.lock_name(&at).await;
-        let mut ops = vec![Op::Delete { name: at }];
-        match self.read_entry(at).await {
-            Ok(None) => return Ok(false),
-            Ok(Some(entry)) => {
-                let content = self.shared.keys.content_name(&entry.id)?;
-                ops.push(Op::Delete { name: keys::entry_root(&content, &at)? });
+        let chamber = self.clone();
+        let remove = Change::new(async move {
+            let _lock = chamber.lock_name(&at).await;
+            let mut ops = vec![Op::Delete { name: at }];
+            match chamber.read_entry(at).await {
+                Ok(None) => return Ok(false),
+                Ok(Some(entry)) => {
+                    let content = chamber.shared.keys.content_name(&entry.id)?;
+                    ops.push(Op::Delete { name: keys::entry_root(&content, &at)? });
+                }
+                // Its root stays behind, and `verify` reports it.
+                Err(StoreError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
             }
-            // Its root stays behind, and `verify` reports it.
-            Err(StoreError::Damaged { .. }) => {}
-            Err(error) => return Err(error.about(&entry_item(name))),
-        }
-        let removed = self.provider().apply(ops).await;
-        removed.map_err(|error| error.about(&entry_item(name)))?;
-        Ok(true)
+            chamber.provider().apply(ops).await?;
+            Ok(true)
+        });
+        remove.await.map_err(|error| error.about(&entry_item(name)))
     }
 
     /// All names, in no particular order, a page at a time: `visit` gets each, and an error instead
@@ -121,11 +128,7 @@ impl Chamber {
         mut visit: impl FnMut(Result<NamedEntry, StoreError>) -> bool,
     ) -> Result<(), StoreError> {
         let mut after = None;
-        loop {
-            let rows = page(self.provider(), &[keys::ENTRY], &mut after).await?;
-            if rows.is_empty() {
-                return Ok(());
-            }
+        while let Some(rows) = page(self.provider(), &[keys::ENTRY], &mut after).await? {
             for (at, _) in rows {
                 let entry = match self.read_entry(at).await {
                     Ok(Some(entry)) => Ok(entry),
@@ -137,6 +140,7 @@ impl Chamber {
                 }
             }
         }
+        Ok(())
     }
 
     /// The entry at `at`, if there is one.

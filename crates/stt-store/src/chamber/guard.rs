@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, futures::Notified};
 
 use crate::BlobName;
 
@@ -23,6 +23,9 @@ pub(super) struct Guard {
 struct Inner {
     state: Mutex<State>,
     changed: Notify,
+    /// Somebody has to wait.
+    #[cfg(test)]
+    blocked: Notify,
 }
 
 #[derive(Default)]
@@ -35,6 +38,12 @@ struct State {
 }
 
 impl Inner {
+    async fn wait(&self, changed: Notified<'_>) {
+        #[cfg(test)]
+        self.blocked.notify_waiters();
+        changed.await;
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change below is a single insertion or removal.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -114,6 +123,12 @@ impl Drop for Condemned {
 }
 
 impl Guard {
+    /// Resolves when somebody has to wait from now on.
+    #[cfg(test)]
+    pub(super) fn blocked(&self) -> Notified<'_> {
+        self.inner.blocked.notified()
+    }
+
     /// Waits until nobody is removing `name`, and keeps it from being removed.
     pub(super) async fn enter(&self, name: BlobName) -> Entered {
         Entered { _hold: self.hold(name, Count::Entered).await }
@@ -139,7 +154,7 @@ impl Guard {
                     return Hold { inner: self.inner.clone(), name, count };
                 }
             }
-            changed.await;
+            self.inner.wait(changed).await;
         }
     }
 
@@ -153,7 +168,7 @@ impl Guard {
                     return Condemned { inner: self.inner.clone(), names: vec![name] };
                 }
             }
-            changed.await;
+            self.inner.wait(changed).await;
         }
     }
 

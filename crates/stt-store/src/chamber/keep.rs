@@ -1,6 +1,6 @@
 //! What is kept, and removing it.
 
-use super::{Chamber, content_item, guard::Protection, keys, page};
+use super::{Chamber, change::Change, content_item, guard::Protection, keys, page};
 use crate::{BlobName, BlobStat, ContentId, Op, StoreError};
 
 /// Names that are reported of one content.
@@ -28,13 +28,14 @@ impl Chamber {
     /// [`StoreError::NotFound`] when it is not here; errors of writing.
     pub async fn pin(&self, id: &ContentId) -> Result<(), StoreError> {
         let content = self.shared.keys.content_name(id)?;
-        let _entered = self.shared.guard.enter(content).await;
-        let pin = async {
-            if !self.provider().exists(content).await? {
-                return Err(StoreError::NotFound { item: content_item(id) });
+        let (chamber, item) = (self.clone(), content_item(id));
+        let pin = Change::new(async move {
+            let _entered = chamber.shared.guard.enter(content).await;
+            if !chamber.provider().exists(content).await? {
+                return Err(StoreError::NotFound { item });
             }
-            self.provider().store(keys::pin_root(&content)?, bytes::Bytes::new()).await
-        };
+            chamber.provider().store(keys::pin_root(&content)?, bytes::Bytes::new()).await
+        });
         pin.await.map_err(|error| error.about(&content_item(id)))
     }
 
@@ -66,25 +67,26 @@ impl Chamber {
     /// writing.
     pub async fn remove(&self, id: &ContentId) -> Result<(), StoreError> {
         let content = self.shared.keys.content_name(id)?;
-        let _condemned = self.shared.guard.condemn(content).await;
-        let remove = async {
-            if !self.provider().exists(content).await? {
-                return Err(StoreError::NotFound { item: content_item(id) });
+        let (chamber, wanted) = (self.clone(), *id);
+        let remove = Change::new(async move {
+            let _condemned = chamber.shared.guard.condemn(content).await;
+            if !chamber.provider().exists(content).await? {
+                return Err(StoreError::NotFound { item: content_item(&wanted) });
             }
             let mut ops = Vec::new();
-            for (root, entry) in self.roots(&content).await? {
+            for (root, entry) in chamber.roots(&content).await? {
                 if let Some(Ok(Some(entry))) = entry
-                    && entry.id == *id
+                    && entry.id == wanted
                 {
-                    let (item, name) = (content_item(id), entry.name);
+                    let (item, name) = (content_item(&wanted), entry.name);
                     return Err(StoreError::StillNamed { item, name });
                 }
                 ops.push(Op::Delete { name: root });
             }
             // Last: on a backend without transactions, nothing is ever kept that is gone.
             ops.push(Op::Delete { name: content });
-            self.provider().apply(ops).await
-        };
+            chamber.provider().apply(ops).await
+        });
         remove.await.map_err(|error| error.about(&content_item(id)))
     }
 
@@ -98,11 +100,7 @@ impl Chamber {
         mut visit: impl FnMut(Result<ContentInfo, StoreError>) -> bool,
     ) -> Result<(), StoreError> {
         let mut after = None;
-        loop {
-            let rows = page(self.provider(), &[keys::CONTENT], &mut after).await?;
-            if rows.is_empty() {
-                return Ok(());
-            }
+        while let Some(rows) = page(self.provider(), &[keys::CONTENT], &mut after).await? {
             for (content, stat) in rows {
                 let info = match self.info(content, stat).await {
                     // Removed since the page was read.
@@ -114,6 +112,7 @@ impl Chamber {
                 }
             }
         }
+        Ok(())
     }
 
     async fn info(&self, content: BlobName, stat: BlobStat) -> Result<ContentInfo, StoreError> {

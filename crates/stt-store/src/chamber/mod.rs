@@ -1,5 +1,6 @@
 //! Encrypted values by hash and by name, on any backend.
 
+mod change;
 mod collect;
 mod entry;
 mod guard;
@@ -179,15 +180,19 @@ fn content_item(id: &ContentId) -> String {
     format!("content {id}")
 }
 
-/// The next page of a walk, and where the one after it begins.
+/// The next page of a walk, and where the one after it begins; `None` at the end.
 async fn page(
     provider: &dyn StorageProvider,
     prefix: &[u8],
     after: &mut Option<BlobName>,
-) -> Result<Vec<(BlobName, crate::BlobStat)>, StoreError> {
+) -> Result<Option<Vec<(BlobName, crate::BlobStat)>>, StoreError> {
     let rows = provider.list(prefix, *after, PAGE).await?;
-    if let Some((last, _)) = rows.last() {
-        *after = Some(*last);
-    }
-    Ok(rows)
+    let Some((last, _)) = rows.last() else { return Ok(None) };
+    *after = Some(*last);
+    Ok(Some(rows))
 }
+
+#[cfg(test)]
+mod hooked;
+#[cfg(test)]
+mod race_tests;

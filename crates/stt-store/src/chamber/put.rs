@@ -5,7 +5,7 @@ use std::path::Path;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::{Chamber, content_item, guard::Entered, keys};
+use super::{Chamber, change::Change, content_item, guard::Entered, keys};
 use crate::{
     BlobName, BlobWriter, ContentId, Op, StoreError,
     disk::blocking,
@@ -74,28 +74,29 @@ impl Chamber {
     ) -> Result<ContentId, StoreError> {
         let data = data.into();
         if data.len() > INLINE_WORK {
-            return self.store_while_hashing(data, &keep).await;
+            return self.store_while_hashing(data, keep).await;
         }
         let id = ContentId::of(&data);
-        let store = async {
-            let place = self.place_of(id).await?;
-            let (_lock, mut ops) = self.root_ops(&place, &keep).await?;
-            let mut room = self.shared.quota.begin();
+        let chamber = self.clone();
+        let store = Change::new(async move {
+            let place = chamber.place_of(id).await?;
+            let (_lock, mut ops) = chamber.root_ops(&place, &keep).await?;
+            let mut room = chamber.shared.quota.begin();
             if !place.taken {
                 let needed = sealed_len(data.len() as u64) + ops_len(&ops);
-                room.grow(self.provider(), &content_item(&id), needed).await?;
-                let blob = seal_small(&self.shared.keys.content, id, &data)?;
+                room.grow(chamber.provider(), &content_item(&id), needed).await?;
+                let blob = seal_small(&chamber.shared.keys.content, id, &data)?;
                 ops.insert(0, Op::Put { name: place.name, data: blob.into() });
             }
-            if ops.is_empty() { Ok(()) } else { self.provider().apply(ops).await }
-        };
+            if ops.is_empty() { Ok(()) } else { chamber.provider().apply(ops).await }
+        });
         store.await.map_err(|error: StoreError| error.about(&content_item(&id)))?;
         Ok(id)
     }
 
     /// Hashes a value on one thread while another seals and writes it. If it turns out to be here
     /// already, what was written is given up before it was synced.
-    async fn store_while_hashing(&self, data: Bytes, keep: &Keep) -> Result<ContentId, StoreError> {
+    async fn store_while_hashing(&self, data: Bytes, keep: Keep) -> Result<ContentId, StoreError> {
         let needed = sealed_len(data.len() as u64);
         let (hashed, long) = (data.clone(), data.len() > HASH_FIRST);
         let hash = async {
@@ -160,20 +161,24 @@ impl Chamber {
         &self,
         place: Place,
         writer: Option<Box<dyn BlobWriter>>,
-        keep: &Keep,
+        keep: Keep,
         needed: u64,
     ) -> Result<(), StoreError> {
-        let (_lock, roots) = self.root_ops(&place, keep).await?;
-        match writer {
-            Some(writer) if !place.taken => {
-                let mut room = self.shared.quota.begin();
-                let needed = needed + ops_len(&roots);
-                room.grow(self.provider(), &content_item(&place.id), needed).await?;
-                writer.commit(place.name, roots).await
+        let chamber = self.clone();
+        let finish = Change::new(async move {
+            let (_lock, roots) = chamber.root_ops(&place, &keep).await?;
+            match writer {
+                Some(writer) if !place.taken => {
+                    let mut room = chamber.shared.quota.begin();
+                    let needed = needed + ops_len(&roots);
+                    room.grow(chamber.provider(), &content_item(&place.id), needed).await?;
+                    writer.commit(place.name, roots).await
+                }
+                _ if roots.is_empty() => Ok(()),
+                _ => chamber.provider().apply(roots).await,
             }
-            _ if roots.is_empty() => Ok(()),
-            _ => self.provider().apply(roots).await,
-        }
+        });
+        finish.await
     }
 
     /// Stores what `source` yields until its end, in constant memory, and returns its id.
@@ -190,7 +195,7 @@ impl Chamber {
         let (id, writer) = streamed.map_err(|error| error.about(ITEM))?;
         let finish = async {
             let place = self.place_of(id).await?;
-            self.finish(place, Some(writer), &keep, 0).await
+            self.finish(place, Some(writer), keep, 0).await
         };
         finish.await.map_err(|error: StoreError| error.about(&content_item(&id)))?;
         Ok(id)

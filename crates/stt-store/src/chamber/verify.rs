@@ -74,11 +74,7 @@ impl Chamber {
         progress: &mut impl FnMut(u64, u64),
     ) -> Result<(), StoreError> {
         let mut after = None;
-        loop {
-            let rows = page(self.provider(), &[keys::CONTENT], &mut after).await?;
-            if rows.is_empty() {
-                return Ok(());
-            }
+        while let Some(rows) = page(self.provider(), &[keys::CONTENT], &mut after).await? {
             for (name, _) in rows {
                 let (id, result) = self.verify_content(name).await;
                 match result {
@@ -93,6 +89,7 @@ impl Chamber {
                 }
             }
         }
+        Ok(())
     }
 
     async fn verify_content(&self, name: BlobName) -> (Option<ContentId>, Result<u64, StoreError>) {
@@ -114,11 +111,7 @@ impl Chamber {
 
     async fn verify_entries(&self, report: &mut VerifyReport) -> Result<(), StoreError> {
         let mut after = None;
-        loop {
-            let rows = page(self.provider(), &[keys::ENTRY], &mut after).await?;
-            if rows.is_empty() {
-                return Ok(());
-            }
+        while let Some(rows) = page(self.provider(), &[keys::ENTRY], &mut after).await? {
             for (at, _) in rows {
                 match self.read_entry(at).await {
                     Ok(Some(entry)) => {
@@ -139,16 +132,13 @@ impl Chamber {
                 }
             }
         }
+        Ok(())
     }
 
     /// A root without its content means that a content went missing.
     async fn verify_roots(&self, report: &mut VerifyReport) -> Result<(), StoreError> {
         let mut after = None;
-        loop {
-            let rows = page(self.provider(), &[keys::ROOT], &mut after).await?;
-            if rows.is_empty() {
-                return Ok(());
-            }
+        while let Some(rows) = page(self.provider(), &[keys::ROOT], &mut after).await? {
             for (root, _) in rows {
                 let item = format!("the root in blob {root}");
                 let Some((content, entry)) = keys::parse_root(&root) else {
@@ -164,5 +154,6 @@ impl Chamber {
                 }
             }
         }
+        Ok(())
     }
 }

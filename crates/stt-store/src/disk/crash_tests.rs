@@ -13,23 +13,15 @@ use super::{
     provider::{DiskOptions, DiskProvider},
     sim::{Fault, Sim},
 };
-use crate::{Chamber, ChamberKey, ChamberOptions, ContentId, Keep, StoreError};
+use crate::{
+    Chamber, ChamberKey, ChamberOptions, ContentId, StoreError,
+    workload::{Step, id, value},
+};
 
 /// Blobs above this get a file.
 const SMALL_MAX: usize = 1000;
 const SMALL: usize = 100;
 const LARGE: usize = 3000;
-
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Put(u8, usize),
-    Stream(u8, usize),
-    Named(&'static str, u8, usize),
-    Unname(&'static str),
-    Unpin(u8, usize),
-    Remove(u8, usize),
-    Collect,
-}
 
 const WORKLOAD: [Step; 17] = [
     Step::Put(1, SMALL),
@@ -73,12 +65,6 @@ struct Model {
     names: BTreeMap<&'static str, BTreeSet<Option<ContentId>>>,
 }
 
-fn value(seed: u8, len: usize) -> Vec<u8> {
-    let mut out = vec![0; len];
-    blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut out);
-    out
-}
-
 impl Model {
     fn content(&mut self, data: Vec<u8>) -> &mut Content {
         let fresh = Content { data, here: Sure::No, kept: Sure::No };
@@ -116,7 +102,7 @@ impl Model {
             Step::Put(seed, len) | Step::Stream(seed, len) => self.put(seed, len, done),
             Step::Named(name, seed, len) => {
                 self.put(seed, len, done);
-                self.released(name, done, Some(ContentId::of(&value(seed, len))));
+                self.released(name, done, Some(id(seed, len)));
             }
             Step::Unname(name) => self.released(name, done, None),
             Step::Unpin(seed, len) => self.content(value(seed, len)).kept = weaken(done),
@@ -177,21 +163,6 @@ async fn open(sim: &Sim) -> Result<Chamber, StoreError> {
     Chamber::on(&key(), Arc::new(disk), ChamberOptions::default()).await
 }
 
-async fn run(chamber: &Chamber, step: Step) -> Result<(), StoreError> {
-    let id = |seed, len| ContentId::of(&value(seed, len));
-    match step {
-        Step::Put(seed, len) => chamber.put(value(seed, len)).await.map(drop),
-        Step::Stream(seed, len) => {
-            chamber.put_reader(&value(seed, len)[..], Keep::Pinned).await.map(drop)
-        }
-        Step::Named(name, seed, len) => chamber.put_named(name, value(seed, len)).await.map(drop),
-        Step::Unname(name) => chamber.remove_name(name).await.map(drop),
-        Step::Unpin(seed, len) => chamber.unpin(&id(seed, len)).await,
-        Step::Remove(seed, len) => chamber.remove(&id(seed, len)).await,
-        Step::Collect => chamber.collect(false).await.map(drop),
-    }
-}
-
 /// Opens what is left, and expects a sound store with what the model says.
 async fn expect(sim: &Sim, model: &Model, context: &str) {
     let chamber = match open(sim).await {
@@ -212,7 +183,7 @@ async fn operations() -> u64 {
     let mut model = Model::default();
     let chamber = open(&sim).await.unwrap();
     for step in WORKLOAD {
-        run(&chamber, step).await.unwrap();
+        step.run(&chamber).await.unwrap();
         model.note(step, true);
     }
     model.check(&chamber, "without fault").await;
@@ -225,7 +196,7 @@ async fn stop_at(at: u64, seeds: std::ops::Range<u64>) {
     let mut model = Model::default();
     if let Ok(chamber) = open(&sim).await {
         for step in WORKLOAD {
-            let done = run(&chamber, step).await.is_ok();
+            let done = step.run(&chamber).await.is_ok();
             model.note(step, done);
             if !done {
                 break;
@@ -282,7 +253,7 @@ async fn one_failure_harms_nothing_else() {
         if let Ok(chamber) = open(&sim).await {
             let mut failed = 0;
             for step in WORKLOAD {
-                match run(&chamber, step).await {
+                match step.run(&chamber).await {
                     Ok(()) => model.note(step, true),
                     Err(error) => {
                         // A removal that failed before may be in the way of the next.
@@ -311,7 +282,7 @@ async fn a_full_disk_is_read_and_written_again_when_there_is_space() {
         let Ok(chamber) = open(&sim).await else { continue };
         let mut model = Model::default();
         for step in WORKLOAD {
-            let result = run(&chamber, step).await;
+            let result = step.run(&chamber).await;
             model.note(step, result.is_ok());
             if let Err(error) = result {
                 let known = ["store.disk_full", "store.sync_failed", "store.not_found"];

@@ -1,12 +1,4 @@
 //! Object storage that fails at request N, for every N of a workload.
-#![cfg(feature = "object")]
-// A test states what it expects by unwrapping it, and knows its sizes.
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used
-)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,15 +10,20 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures_util::{StreamExt, stream::BoxStream};
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
+    memory::InMemory, path::Path,
+};
 use stc::{Coded, Key};
-use stt_store::{
-    Chamber, ChamberKey, ChamberOptions, ContentId, Keep, ObjectProvider, StoreError,
-    object_store::{
-        CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-        ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
-        memory::InMemory, path::Path,
-    },
+use tokio::sync::Notify;
+
+use crate::{
+    BlobName, Chamber, ChamberKey, ChamberOptions, ContentId, ObjectProvider, StorageProvider,
+    StoreError,
+    workload::{Step, id, value},
 };
 
 /// What happens to request number `at`, counted from 0, and to all after it.
@@ -74,12 +71,21 @@ struct Failing {
     requests: Arc<Requests>,
     /// By how much objects look older than they are.
     age: Duration,
+    late: Option<Arc<Late>>,
+}
+
+/// Lets blobs be put only when they have been listed, and the listing ends only when that is done.
+#[derive(Debug, Default)]
+struct Late {
+    waiting: Notify,
+    listed: Notify,
+    done: Notify,
 }
 
 impl Failing {
     fn new(below: &Arc<InMemory>, at: u64, fault: Fault, age: Duration) -> Self {
         let requests = Arc::new(Requests { done: AtomicU64::new(0), at, fault });
-        Self { below: below.clone(), requests, age }
+        Self { below: below.clone(), requests, age, late: None }
     }
 }
 
@@ -97,6 +103,10 @@ impl ObjectStore for Failing {
         payload: PutPayload,
         options: PutOptions,
     ) -> Result<PutResult> {
+        if let Some(late) = &self.late {
+            late.waiting.notify_one();
+            late.listed.notified().await;
+        }
         self.requests.run(self.below.put_opts(location, payload, options)).await
     }
 
@@ -140,7 +150,16 @@ impl ObjectStore for Failing {
                 object
             })
         };
-        self.below.list(prefix).map(older).boxed()
+        let listed = self.below.list(prefix).map(older);
+        let Some(late) = self.late.clone().filter(|_| prefix == Some(&Path::from("p/b"))) else {
+            return listed.boxed();
+        };
+        let end = async move {
+            late.listed.notify_one();
+            late.done.notified().await;
+            futures_util::stream::empty()
+        };
+        listed.chain(futures_util::stream::once(end).flatten()).boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
@@ -178,17 +197,6 @@ const SMALL: usize = 100;
 /// Several parts.
 const LARGE: usize = 9_000_000;
 
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Put(u8, usize),
-    Stream(u8, usize),
-    Named(&'static str, u8, usize),
-    Unname(&'static str),
-    Unpin(u8, usize),
-    Remove(u8, usize),
-    Collect,
-}
-
 const WORKLOAD: [Step; 11] = [
     Step::Put(1, SMALL),
     Step::Stream(2, LARGE),
@@ -202,16 +210,6 @@ const WORKLOAD: [Step; 11] = [
     Step::Unname("b"),
     Step::Put(6, 100_000),
 ];
-
-fn value(seed: u8, len: usize) -> Vec<u8> {
-    let mut out = vec![0; len];
-    blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut out);
-    out
-}
-
-fn id(seed: u8, len: usize) -> ContentId {
-    ContentId::of(&value(seed, len))
-}
 
 /// What must be there, and what each name may point to.
 #[derive(Debug, Default)]
@@ -268,20 +266,6 @@ async fn open(store: Failing) -> Result<Chamber, StoreError> {
     Chamber::on(&key, Arc::new(provider), ChamberOptions::default()).await
 }
 
-async fn run(chamber: &Chamber, step: Step) -> Result<(), StoreError> {
-    match step {
-        Step::Put(seed, len) => chamber.put(value(seed, len)).await.map(drop),
-        Step::Stream(seed, len) => {
-            chamber.put_reader(&value(seed, len)[..], Keep::Pinned).await.map(drop)
-        }
-        Step::Named(name, seed, len) => chamber.put_named(name, value(seed, len)).await.map(drop),
-        Step::Unname(name) => chamber.remove_name(name).await.map(drop),
-        Step::Unpin(seed, len) => chamber.unpin(&id(seed, len)).await,
-        Step::Remove(seed, len) => chamber.remove(&id(seed, len)).await,
-        Step::Collect => chamber.collect(false).await.map(drop),
-    }
-}
-
 /// Runs the workload until it fails, looks at what is left, and lets a collection tidy up.
 /// Returns how many requests were made.
 async fn unplugged_at(at: u64, fault: Fault) -> u64 {
@@ -292,7 +276,7 @@ async fn unplugged_at(at: u64, fault: Fault) -> u64 {
     let mut model = Model::default();
     if let Ok(chamber) = open(failing).await {
         for step in WORKLOAD {
-            let done = run(&chamber, step).await;
+            let done = step.run(&chamber).await;
             model.note(step, done.is_ok());
             if let Err(error) = done {
                 assert_eq!(error.code(), "store.service", "{context}: {error}");
@@ -336,7 +320,7 @@ async fn abandoned_uploads_are_swept() {
         let below = Arc::new(InMemory::new());
         let failing = Failing::new(&below, at, Fault::After, Duration::ZERO);
         if let Ok(chamber) = open(failing).await {
-            let _ = run(&chamber, Step::Stream(1, LARGE)).await;
+            let _ = Step::Stream(1, LARGE).run(&chamber).await;
         }
         let now = Failing::new(&below, u64::MAX, Fault::Before, Duration::ZERO);
         let fresh = open(now).await.unwrap().collect(false).await.unwrap();
@@ -345,4 +329,27 @@ async fn abandoned_uploads_are_swept() {
         swept += open(later).await.unwrap().collect(false).await.unwrap().leftovers.files;
     }
     assert!(swept > 0, "no upload was abandoned, so nothing was tested");
+}
+
+/// An upload that took more than the hour of grace gets its name just while a sweep has looked at
+/// what is named.
+#[tokio::test]
+async fn a_sweep_leaves_what_is_about_to_get_its_name() {
+    let below = Arc::new(InMemory::new());
+    let late = Arc::new(Late::default());
+    let mut store = Failing::new(&below, u64::MAX, Fault::Before, Duration::from_secs(7200));
+    store.late = Some(late.clone());
+    let provider = ObjectProvider::new(Arc::new(store), "p", "a test");
+    let (name, data) = (BlobName::new(&[b"late"]).unwrap(), Bytes::from(value(1, LARGE)));
+    let mut writer = provider.writer().await.unwrap();
+    writer.write(data.clone()).await.unwrap();
+    let committed = late.clone();
+    let commit = tokio::spawn(async move {
+        writer.commit(name, Vec::new()).await.unwrap();
+        committed.done.notify_one();
+    });
+    late.waiting.notified().await;
+    assert_eq!(provider.sweep(false).await.unwrap().files, 0);
+    commit.await.unwrap();
+    assert!(provider.retrieve(name).await.unwrap() == data);
 }

@@ -24,3 +24,6 @@ fn failed(item: impl Into<String>, error: &object_store::Error) -> crate::StoreE
         error => StoreError::Service { item, what: error.to_string() },
     }
 }
+
+#[cfg(test)]
+mod fault_tests;

@@ -266,9 +266,10 @@ impl ObjectProvider {
         if old.is_empty() {
             return Ok(swept);
         }
-        let used = self.used_data().await?;
+        // In this order: an upload has landed only after something points to it.
         let in_flight: HashSet<Path> =
             self.in_flight().iter().map(|data| self.paths.data(data)).collect();
+        let used = self.used_data().await?;
         for object in old {
             if used.contains(&object.location) || in_flight.contains(&object.location) {
                 continue;

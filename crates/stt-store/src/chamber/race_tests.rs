@@ -1,0 +1,338 @@
+//! Garbage collection beside everything else, interleaved at every operation of the backend.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use stc::Key;
+
+use super::{Chamber, ChamberKey, ChamberOptions, Collected, ContentReader, Keep, hooked::*};
+use crate::{
+    ContentId, DiskOptions, DiskProvider, MemoryProvider, StorageProvider, StoreError,
+    chamber::Protection,
+    disk::sim::{Fault, Sim},
+    workload,
+};
+
+/// Blobs above this get a file.
+const SMALL_MAX: usize = 1000;
+/// How many values [`prepared`] puts in: two that are cached, one that is pinned, one that is named,
+/// one that was unpinned.
+const PREPARED: u64 = 5;
+
+fn value(seed: u8) -> Vec<u8> {
+    // Every other one is large.
+    workload::value(seed, if seed % 2 == 1 { 3000 } else { 100 })
+}
+
+fn id(seed: u8) -> ContentId {
+    ContentId::of(&value(seed))
+}
+
+/// The value that everybody wants: nothing keeps it at first.
+const WANTED: u8 = 1;
+const PINNED: u8 = 3;
+const NAMED: u8 = 4;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Backend {
+    Memory,
+    Disk,
+    #[cfg(feature = "object")]
+    Object,
+}
+
+const BACKENDS: &[Backend] = &[
+    Backend::Memory,
+    Backend::Disk,
+    #[cfg(feature = "object")]
+    Backend::Object,
+];
+
+async fn provider(backend: Backend) -> Arc<dyn StorageProvider> {
+    match backend {
+        Backend::Memory => Arc::new(MemoryProvider::new()),
+        Backend::Disk => {
+            let options = DiskOptions::default().with_small_max(SMALL_MAX).unwrap();
+            let sim = Arc::new(Sim::new(Fault::Never));
+            Arc::new(DiskProvider::open_on(sim, Path::new("/store"), options).await.unwrap())
+        }
+        #[cfg(feature = "object")]
+        Backend::Object => {
+            let store = Arc::new(object_store::memory::InMemory::new());
+            Arc::new(crate::ObjectProvider::new(store, "p", "a test"))
+        }
+    }
+}
+
+async fn prepared(backend: Backend) -> (Chamber, Arc<Hook>) {
+    let hooked = Hooked::new(provider(backend).await);
+    let hook = hooked.hook.clone();
+    let key = ChamberKey::from_key(&Key::from_bytes([3; 32]));
+    let chamber = Chamber::on(&key, Arc::new(hooked), ChamberOptions::default()).await.unwrap();
+    for seed in [WANTED, 2] {
+        chamber.put_with(value(seed), Keep::Cached).await.unwrap();
+    }
+    chamber.put(value(PINNED)).await.unwrap();
+    chamber.put_named("d", value(NAMED)).await.unwrap();
+    let unpinned = chamber.put(value(5)).await.unwrap();
+    chamber.unpin(&unpinned).await.unwrap();
+    (chamber, hook)
+}
+
+/// What happens beside a collection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Act {
+    Pin,
+    Put,
+    Stream,
+    SetName,
+    PutNamed,
+    /// What the name pointed to is kept no longer.
+    Repoint,
+    Protect,
+    Read,
+    Unpin,
+    Unname,
+    Remove,
+}
+
+const ACTS: [Act; 11] = [
+    Act::Pin,
+    Act::Put,
+    Act::Stream,
+    Act::SetName,
+    Act::PutNamed,
+    Act::Repoint,
+    Act::Protect,
+    Act::Read,
+    Act::Unpin,
+    Act::Unname,
+    Act::Remove,
+];
+
+impl Act {
+    fn stores(self) -> bool {
+        matches!(self, Self::Put | Self::Stream | Self::PutNamed | Self::Repoint)
+    }
+
+    /// Values that nothing of this gives up.
+    fn untouched(self) -> Vec<u8> {
+        let gives_up = match self {
+            Self::Unpin | Self::Remove => Some(PINNED),
+            Self::Unname | Self::Repoint => Some(NAMED),
+            _ => None,
+        };
+        [PINNED, NAMED].into_iter().filter(|seed| Some(*seed) != gives_up).collect()
+    }
+}
+
+/// What an act came to.
+#[derive(Default)]
+struct Outcome {
+    /// The wanted value was acknowledged as kept.
+    kept: bool,
+    removed: bool,
+    protection: Option<Protection>,
+    reader: Option<ContentReader>,
+}
+
+async fn act(chamber: &Chamber, act: Act) -> Outcome {
+    let mut outcome = Outcome::default();
+    let done = match act {
+        Act::Pin => chamber.pin(&id(WANTED)).await,
+        Act::Put => chamber.put(value(WANTED)).await.map(drop),
+        Act::Stream => chamber.put_reader(&value(WANTED)[..], Keep::Pinned).await.map(drop),
+        Act::SetName => chamber.set_name("new", &id(WANTED)).await,
+        Act::PutNamed => chamber.put_named("new", value(WANTED)).await.map(drop),
+        Act::Repoint => chamber.put_named("d", value(WANTED)).await.map(drop),
+        Act::Protect => {
+            let protection = chamber.protect(&id(WANTED)).await.unwrap();
+            outcome.kept = chamber.contains(&id(WANTED)).await.unwrap();
+            outcome.protection = Some(protection);
+            return outcome;
+        }
+        Act::Read => chamber.reader(&id(WANTED)).await.map(|reader| outcome.reader = Some(reader)),
+        Act::Unpin => return chamber.unpin(&id(PINNED)).await.map(|()| outcome).unwrap(),
+        Act::Unname => {
+            assert!(chamber.remove_name("d").await.unwrap());
+            return outcome;
+        }
+        Act::Remove => {
+            chamber.remove(&id(PINNED)).await.unwrap();
+            outcome.removed = true;
+            return outcome;
+        }
+    };
+    match done {
+        Ok(()) => outcome.kept = true,
+        Err(StoreError::NotFound { .. }) if !act.stores() => {}
+        Err(error) => panic!("{act:?}: {error}"),
+    }
+    outcome
+}
+
+async fn check(
+    chamber: &Chamber,
+    what: Act,
+    outcome: Outcome,
+    collected: Collected,
+    context: &str,
+) {
+    if outcome.kept {
+        let got = chamber.get(&id(WANTED)).await;
+        assert!(got.as_ref() == Ok(&value(WANTED)), "{context}: {:?}", got.map(|data| data.len()));
+    }
+    if let Some(mut reader) = outcome.reader {
+        let mut whole = Vec::new();
+        reader.copy_to(&mut whole).await.unwrap();
+        assert!(whole == value(WANTED), "{context}");
+    }
+    for seed in what.untouched() {
+        let got = chamber.get(&id(seed)).await;
+        assert!(got.as_ref() == Ok(&value(seed)), "{context}: {:?}", got.map(|data| data.len()));
+    }
+    let report = chamber.verify(|_, _| {}).await.unwrap();
+    assert!(report.is_sound(), "{context}: {report:?}");
+    // What was there is there, or was counted; a value that was stored anew was counted before.
+    let gone = collected.contents + u64::from(outcome.removed);
+    let anew = (report.contents + gone).checked_sub(PREPARED);
+    assert!(anew == Some(0) || anew == Some(1) && what.stores(), "{context}: {anew:?}");
+    assert!((2..=4).contains(&collected.contents), "{context}: {collected:?}");
+    assert_eq!(collected.leftovers.files, 0, "{context}: a file in use was swept");
+    drop(outcome.protection);
+    chamber.collect(false).await.unwrap();
+    let stats = chamber.stats().await.unwrap();
+    assert_eq!((stats.collectable, stats.leftovers.files), (0, 0), "{context}");
+    let report = chamber.verify(|_, _| {}).await.unwrap();
+    assert!(report.is_sound(), "{context}: {report:?}");
+}
+
+/// Runs `what` at operation `at` of a collection; false if there is no such operation.
+async fn act_in_collection(backend: Backend, what: Act, at: u64) -> bool {
+    let (chamber, hook) = prepared(backend).await;
+    let outcome = Arc::new(Mutex::new(None));
+    let (other, slot) = (chamber.clone(), outcome.clone());
+    hook.beside(at, &chamber, async move {
+        let done = act(&other, what).await;
+        *slot.lock().unwrap() = Some(done);
+    });
+    let collected = chamber.collect(false).await.unwrap();
+    if !hook.done().await {
+        return false;
+    }
+    let outcome = outcome.lock().unwrap().take().unwrap();
+    let context = format!("{backend:?}: {what:?} at operation {at} of a collection");
+    check(&chamber, what, outcome, collected, &context).await;
+    true
+}
+
+/// The other way round.
+async fn collection_in_act(backend: Backend, what: Act, at: u64) -> bool {
+    let (chamber, hook) = prepared(backend).await;
+    let collected = Arc::new(Mutex::new(None));
+    let (other, slot) = (chamber.clone(), collected.clone());
+    hook.beside(at, &chamber, async move {
+        let done = other.collect(false).await.unwrap();
+        *slot.lock().unwrap() = Some(done);
+    });
+    let outcome = act(&chamber, what).await;
+    if !hook.done().await {
+        return false;
+    }
+    let collected = collected.lock().unwrap().take().unwrap();
+    let context = format!("{backend:?}: a collection at operation {at} of {what:?}");
+    check(&chamber, what, outcome, collected, &context).await;
+    true
+}
+
+#[tokio::test]
+async fn whatever_is_kept_at_any_point_of_a_collection_stays() {
+    for backend in BACKENDS {
+        for what in ACTS {
+            let mut at = 0;
+            while act_in_collection(*backend, what, at).await {
+                at += 1;
+            }
+            assert!(at >= 6, "{backend:?}: a collection made only {at} operations");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_collection_at_any_point_of_keeping_takes_nothing() {
+    for backend in BACKENDS {
+        for what in ACTS {
+            let mut at = 0;
+            while collection_in_act(*backend, what, at).await {
+                at += 1;
+            }
+            assert!(at >= 1, "{backend:?}: {what:?} made no operation");
+        }
+    }
+}
+
+/// A caller stops waiting while its change is under way, and somebody else builds on what is there.
+#[tokio::test]
+async fn a_change_that_nobody_waits_for_is_in_nobodys_way() {
+    for first in [None, Some(Act::Pin), Some(Act::SetName), Some(Act::Put), Some(Act::Remove)] {
+        for second in [None, Some(Act::Put), Some(Act::Stream), Some(Act::Pin)] {
+            let mut at = 0;
+            while given_up_at(first, second, at).await {
+                at += 1;
+            }
+            assert!(at >= 1, "{first:?} made no change");
+        }
+    }
+}
+
+/// Stops waiting for `first` (a collection if it is `None`) in its change number `at`.
+async fn given_up_at(first: Option<Act>, second: Option<Act>, at: u64) -> bool {
+    let context = format!("{first:?} given up in change {at}, then {second:?}");
+    let (chamber, hook) = prepared(Backend::Memory).await;
+    // What is removed and what is wanted are the same here.
+    chamber.unpin(&id(PINNED)).await.unwrap();
+    hook.park(at);
+    let run = async |what: Option<Act>| match what {
+        None => chamber.collect(false).await.map(|_| Outcome::default()).unwrap(),
+        Some(Act::Remove) => {
+            chamber.remove(&id(WANTED)).await.unwrap();
+            Outcome::default()
+        }
+        Some(what) => act(&chamber, what).await,
+    };
+    tokio::select! {
+        biased;
+        () = hook.parked.notified() => {}
+        _ = run(first) => return hook.done().await,
+    }
+    let blocked = chamber.shared.guard.blocked();
+    let other = chamber.clone();
+    let mut later = tokio::spawn(async move {
+        match second {
+            None => other.collect(false).await.map(|_| Outcome::default()).unwrap(),
+            Some(what) => act(&other, what).await,
+        }
+    });
+    let early = tokio::select! {
+        done = &mut later => Some(done.unwrap()),
+        () = blocked => None,
+    };
+    hook.gate.notify_one();
+    let outcome = match early {
+        Some(done) => done,
+        None => later.await.unwrap(),
+    };
+    // Whatever goes on without being waited for.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    if outcome.kept {
+        let got = chamber.get(&id(WANTED)).await;
+        assert!(got.as_ref() == Ok(&value(WANTED)), "{context}: {:?}", got.map(|data| data.len()));
+    }
+    let report = chamber.verify(|_, _| {}).await.unwrap();
+    assert!(report.is_sound(), "{context}: {report:?}");
+    true
+}
