@@ -72,6 +72,42 @@ fn blake3(data: &[u8]) -> String {
 }
 
 #[test]
+fn a_mistyped_name_makes_no_seed_and_no_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    fs::write(dir.join("a"), "one").unwrap();
+    for args in
+        [&["store", "put", "nofile"][..], &["store", "put", "a", "nofile"], &["store", "put", "."]]
+    {
+        assert_eq!(run(dir, args).status.code(), Some(1));
+        assert!(!dir.join(".seigr").exists(), "{args:?}");
+    }
+}
+
+#[test]
+fn people_read_sentences() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    fs::write(dir.join("a"), "one").unwrap();
+    fs::write(dir.join("b"), "two").unwrap();
+    let said = |args: &[&str]| text(&run(dir, args).stderr);
+    ok(dir, &["store", "put", "a", "--cache"]);
+    assert_eq!(
+        said(&["store", "gc", "--dry-run"]),
+        "Would remove 1 file that nothing keeps (372 B).\n"
+    );
+    assert_eq!(said(&["store", "gc"]), "Removed 1 file that nothing keeps (372 B).\n");
+    assert_eq!(said(&["store", "gc"]), "There is nothing to remove.\n");
+    assert!(said(&["store", "ls"]).ends_with(" is empty.\n"));
+    ok(dir, &["store", "put", "a", "--name", "n"]);
+    assert_eq!(said(&["store", "verify"]), "All is sound: 1 file (3 B), 1 name.\n");
+    ok(dir, &["store", "put", "a", "b"]);
+    assert!(ok(dir, &["store", "ls"]).contains("  pinned \"n\"\n"));
+    let full = said(&["store", "put", "b", "--name", "m", "--quota", "9"]);
+    assert!(full.contains(" are used, and 9 is the limit"), "{full}");
+}
+
+#[test]
 fn names_pins_and_collection() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();

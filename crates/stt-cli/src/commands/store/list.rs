@@ -26,17 +26,11 @@ impl ListCommand {
             match info {
                 Ok(info) => {
                     listed += 1;
-                    let kept = match (info.pinned, info.names.is_empty()) {
-                        (true, true) => "pinned".to_owned(),
-                        (false, true) => "cached".to_owned(),
-                        // A name may hold anything; a terminal gets it escaped.
-                        (_, false) => info
-                            .names
-                            .iter()
-                            .map(|name| format!("{name:?}"))
-                            .collect::<Vec<_>>()
-                            .join(" "),
-                    };
+                    let pinned = info.pinned.then(|| "pinned".to_owned());
+                    // A name may hold anything; a terminal gets it escaped.
+                    let names = info.names.iter().map(|name| format!("{name:?}"));
+                    let kept: Vec<_> = pinned.into_iter().chain(names).collect();
+                    let kept = if kept.is_empty() { "cached".to_owned() } else { kept.join(" ") };
                     let value = json!({
                         "id": info.id.to_string(),
                         "bytes": info.len,

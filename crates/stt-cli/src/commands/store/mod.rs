@@ -82,7 +82,8 @@ impl Place {
                     .with_hint("use --dir")
             })?,
         };
-        if !create && !dir.join("format").exists() {
+        // If that cannot be found out, opening says why.
+        if !create && matches!(dir.join("format").try_exists(), Ok(false)) {
             return Err(CliError::new(
                 "store.not_found",
                 format!("there is no store in {}", dir.display()),

@@ -38,6 +38,17 @@ impl PutCommand {
         if self.name.is_some() && self.files.len() > 1 {
             return Err(CliError::new("usage.name", "one name cannot be given to several files"));
         }
+        // Before a seed and a store are made for a mistyped name.
+        for file in self.files.iter().filter(|file| !is_pipe(file)) {
+            // A named pipe is opened once: its writer would not survive a reader that goes away.
+            match tokio::fs::metadata(file).await {
+                Ok(metadata) if metadata.file_type().is_file() || metadata.is_dir() => {
+                    drop(open(file).await?);
+                }
+                Ok(_) => {}
+                Err(error) => return Err(unreadable(file, &error)),
+            }
+        }
         let options = ChamberOptions::default().with_quota(self.quota);
         let chamber = self.place.open(true, options, output).await?;
         for file in &self.files {
@@ -66,16 +77,11 @@ async fn put(
     keep: Keep,
     output: &Output,
 ) -> Result<(ContentId, u64), CliError> {
-    let unreadable = |error: std::io::Error| CliError::file("could not read", path, &error);
     let (source, len): (Box<dyn AsyncRead + Send + Unpin>, _) = if is_pipe(path) {
         (Box::new(tokio::io::stdin()), None)
     } else {
-        let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
-        let metadata = file.metadata().await.map_err(unreadable)?;
-        if metadata.is_dir() {
-            return Err(unreadable(std::io::ErrorKind::IsADirectory.into()));
-        }
-        (Box::new(file), metadata.is_file().then_some(metadata.len()))
+        let (file, len) = open(path).await?;
+        (Box::new(file), len)
     };
     let bar = bar(output, len);
     let mut source = Counted { source, bar: bar.clone(), bytes: 0 };
@@ -85,6 +91,21 @@ async fn put(
         CliError::doing(format!("{} was not stored", path.display()), &error)
     })?;
     Ok((id, source.bytes))
+}
+
+/// Opens what is to be stored; its length, if that is known.
+async fn open(path: &Path) -> Result<(tokio::fs::File, Option<u64>), CliError> {
+    let failed = |error| unreadable(path, &error);
+    let file = tokio::fs::File::open(path).await.map_err(failed)?;
+    let metadata = file.metadata().await.map_err(failed)?;
+    if metadata.is_dir() {
+        return Err(failed(std::io::ErrorKind::IsADirectory.into()));
+    }
+    Ok((file, metadata.is_file().then_some(metadata.len())))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> CliError {
+    CliError::file("could not read", path, error)
 }
 
 /// Counts what is read.
