@@ -71,7 +71,7 @@ pub enum StoreError {
         item: String,
     },
     /// The limit on stored bytes is reached.
-    #[error("{item} needs {needed} bytes, but {used} of {limit} are used")]
+    #[error("{item} needs {needed} bytes; {used} are used, and {limit} is the limit")]
     Quota {
         /// What was being stored.
         item: String,
@@ -216,7 +216,10 @@ impl StoreError {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::DiskFull { item },
             ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { item },
             ErrorKind::PermissionDenied => Self::Permission { item },
-            ErrorKind::NotFound => Self::NotFound { item },
+            // Not `Self::NotFound`: the store had it, or its directory cannot be made.
+            ErrorKind::NotFound => {
+                Self::Io { item, what: "a file or directory is missing".to_owned() }
+            }
             ErrorKind::UnexpectedEof => {
                 Self::Damaged { item, what: "it is shorter than it should be".to_owned() }
             }

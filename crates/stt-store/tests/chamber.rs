@@ -282,6 +282,34 @@ async fn the_quota_holds() {
     assert!(chamber.stats().await.unwrap().quota.is_none());
 }
 
+/// What a value took without a limit is enough as the limit, and one byte less is not.
+#[tokio::test]
+async fn the_quota_is_exact() {
+    for len in [0, 1, 65_537, 300_000, (4 << 20) + 1] {
+        for way in 0..3 {
+            let put = async |quota| {
+                let options = ChamberOptions::default().with_quota(quota);
+                let provider = Arc::new(MemoryProvider::new());
+                let chamber = Chamber::on(&key(), provider, options).await.unwrap();
+                let data = value(1, len);
+                let done = match way {
+                    0 => chamber.put(data).await,
+                    1 => chamber.put_reader(&data[..], Keep::Pinned).await,
+                    _ => chamber.put_named("name", data).await,
+                };
+                (done, chamber.stored_bytes().await.unwrap())
+            };
+            let (done, stored) = put(None).await;
+            done.unwrap();
+            let (done, again) = put(Some(stored)).await;
+            assert!(done.is_ok() && again == stored, "{len} by way {way}: {done:?}");
+            let (done, stored) = put(Some(stored - 1)).await;
+            assert_eq!(done.unwrap_err().code(), "store.quota", "{len} by way {way}");
+            assert!(stored < 100, "{len} by way {way}: {stored} bytes stayed");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_failing_source_stores_nothing() {
     struct Broken(usize);

@@ -13,7 +13,7 @@ use std::{
 };
 
 use stc::{Coded, Key};
-use stt_store::{Chamber, ChamberKey, ChamberOptions, ContentId, StoreError};
+use stt_store::{Chamber, ChamberKey, ChamberOptions, ContentId, Keep, StoreError};
 
 const LARGE: usize = 200_000;
 
@@ -102,6 +102,91 @@ async fn a_truncated_an_extended_and_a_missing_file() {
     let (file, ids) = store(dir.path()).await;
     fs::remove_file(file).unwrap();
     only_the_first_is_damaged(dir.path(), &ids, "missing").await;
+}
+
+/// A value of which bytes are missing is not there already.
+#[tokio::test]
+async fn putting_again_mends_what_is_missing_or_cut() {
+    type Harm = fn(&Path, &Path);
+    let harms: [(&str, Harm); 4] = [
+        ("missing", |file, _| fs::remove_file(file).unwrap()),
+        ("cut", |file, _| {
+            fs::OpenOptions::new().write(true).open(file).unwrap().set_len(LARGE as u64).unwrap();
+        }),
+        ("without a footer", |file, _| {
+            let len = fs::metadata(file).unwrap().len() as usize;
+            fs::write(file, vec![7; len]).unwrap();
+        }),
+        ("swapped", |file, other| assert!(fs::copy(other, file).is_ok())),
+    ];
+    for (what, harm) in harms {
+        for streamed in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let (file, ids) = store(dir.path()).await;
+            let other = large_files(dir.path()).into_iter().find(|other| *other != file).unwrap();
+            harm(&file, &other);
+            let chamber = open(dir.path()).await.unwrap();
+            let put = if streamed {
+                chamber.put_reader(&value(1, LARGE)[..], Keep::Pinned).await
+            } else {
+                chamber.put(value(1, LARGE)).await
+            };
+            assert_eq!(put.unwrap(), ids[0]);
+            assert!(chamber.get(&ids[0]).await.unwrap() == value(1, LARGE), "{what}");
+            assert!(chamber.get(&ids[1]).await.unwrap() == value(2, LARGE), "{what}");
+            let report = chamber.verify(|_, _| {}).await.unwrap();
+            assert!(report.is_sound() && report.leftovers.files == 0, "{what}: {report:?}");
+        }
+    }
+}
+
+/// A file manager leaves its files everywhere.
+#[tokio::test]
+async fn files_of_others_are_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, ids) = store(dir.path()).await;
+    let strange = ["files/.DS_Store", "files/notes", "files/00/.directory", "files/00/README.txt"];
+    for path in strange {
+        fs::write(dir.path().join(path), "x").unwrap();
+    }
+    let chamber = open(dir.path()).await.unwrap();
+    assert_eq!(chamber.collect(false).await.unwrap().leftovers.files, 0);
+    assert_eq!(chamber.stats().await.unwrap().leftovers.files, 0);
+    assert!(chamber.verify(|_, _| {}).await.unwrap().is_sound());
+    assert!(chamber.get(&ids[0]).await.is_ok());
+    assert!(strange.iter().all(|path| dir.path().join(path).exists()));
+}
+
+/// A directory that cannot be read is one problem, and does not hide what else `verify` has to say.
+#[tokio::test]
+async fn a_directory_that_cannot_be_read_is_one_problem() {
+    let dir = tempfile::tempdir().unwrap();
+    store(dir.path()).await;
+    let mut shards = fs::read_dir(dir.path().join("files")).unwrap().map(|shard| shard.unwrap());
+    let empty = shards.find(|shard| fs::remove_dir(shard.path()).is_ok()).unwrap();
+    fs::write(empty.path(), "no directory").unwrap();
+    let report = open(dir.path()).await.unwrap().verify(|_, _| {}).await.unwrap();
+    assert_eq!((report.contents, report.problems_found), (3, 1), "{report:?}");
+    assert_eq!(report.problems[0].error.code(), "store.io");
+}
+
+/// A directory taken away under an open store is no "not found".
+#[tokio::test]
+async fn a_store_whose_directory_is_gone_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, ids) = store(dir.path()).await;
+    let chamber = open(dir.path()).await.unwrap();
+    fs::remove_dir_all(dir.path().join("files")).unwrap();
+    fs::remove_dir_all(dir.path().join("tmp")).unwrap();
+    assert_eq!(chamber.put(value(9, LARGE)).await.unwrap_err().code(), "store.io");
+    assert_eq!(chamber.get(&ids[0]).await.unwrap_err().code(), "store.damaged");
+    assert!(chamber.get_named("small").await.unwrap() == value(3, 100));
+    drop(chamber);
+    let chamber = open(dir.path()).await.unwrap();
+    for (id, seed) in [(ids[0], 1), (ids[1], 2)] {
+        assert_eq!(chamber.put(value(seed, LARGE)).await.unwrap(), id);
+        assert!(chamber.get(&id).await.unwrap() == value(seed, LARGE));
+    }
 }
 
 #[tokio::test]

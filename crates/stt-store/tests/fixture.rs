@@ -94,6 +94,11 @@ async fn the_first_format_opens() {
     chamber.put_named("greeting", "hello again").await.unwrap();
     assert_eq!(chamber.collect(false).await.unwrap().contents, 2);
     assert_eq!(chamber.get_named("greeting").await.unwrap(), b"hello again");
+    // The first version made directories when it needed them, so these are not all there.
+    for seed in 0..8 {
+        let id = chamber.put(vec![seed; 100_000]).await.unwrap();
+        assert!(chamber.get(&id).await.unwrap() == [seed; 100_000]);
+    }
 }
 
 /// The default directory, and the key that a phrase gives, must never change either.

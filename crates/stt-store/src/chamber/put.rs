@@ -147,11 +147,17 @@ impl Chamber {
         Ok((sealer, writer))
     }
 
-    /// Where a content lies, and whether it does: a fact as long as the result lives.
+    /// Where a content lies, and whether it does: a fact as long as the result lives. What cannot
+    /// even be opened, because bytes are missing or others are in their place, is not there: it is
+    /// stored anew.
     async fn place_of(&self, id: ContentId) -> Result<Place, StoreError> {
         let name = self.shared.keys.content_name(&id)?;
         let entered = self.shared.guard.enter(name).await;
-        let taken = self.provider().exists(name).await?;
+        let taken = match self.open_content(name, &content_item(&id)).await {
+            Ok(reader) => reader.id() == id,
+            Err(StoreError::NotFound { .. } | StoreError::Damaged { .. }) => false,
+            Err(error) => return Err(error),
+        };
         Ok(Place { id, name, taken, _entered: entered })
     }
 
@@ -231,13 +237,13 @@ impl Chamber {
         let mut writer = self.provider().writer().await?;
         let mut sealer = Sealer::begin(&self.shared.keys.content)?;
         let mut hasher = blake3::Hasher::new();
-        let mut total = 0;
+        let mut total = 0u64;
         let mut plain = read_piece(source, FIRST_PIECES).await?;
         let mut sealed = Vec::new();
         while !plain.is_empty() {
-            let more = sealed_len(plain.len() as u64);
-            room.grow(self.provider(), ITEM, more).await?;
-            total += plain.len();
+            total += plain.len() as u64;
+            // With the padding of the whole, should it end here.
+            room.grow_to(self.provider(), ITEM, sealed_len(total)).await?;
             let (to_hash, to_seal) = (plain.clone(), plain);
             let hash = blocking(ITEM, move || {
                 hasher.update(&to_hash);
@@ -251,13 +257,15 @@ impl Chamber {
             let write = async {
                 if sealed.is_empty() { Ok(()) } else { writer.write(sealed.into()).await }
             };
-            let read = read_piece(source, if total < PIECE { FIRST_PIECES } else { PIECE });
+            let read = read_piece(source, if total < PIECE as u64 { FIRST_PIECES } else { PIECE });
             let (hash, seal, write, next) = tokio::join!(hash, seal, write, read);
             write?;
             hasher = hash?;
             (sealer, sealed) = seal?;
             plain = next?;
         }
+        // An empty value takes room as well.
+        room.grow_to(self.provider(), ITEM, sealed_len(total)).await?;
         let id = ContentId::from(hasher.finalize());
         seal_end(sealer, id, sealed, writer.as_mut()).await?;
         Ok((id, writer))

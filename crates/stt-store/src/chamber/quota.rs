@@ -45,6 +45,19 @@ impl Quota {
 }
 
 impl Reservation<'_> {
+    /// Reserves what is missing to `total` bytes; as [`Self::grow`].
+    pub(super) async fn grow_to(
+        &mut self,
+        provider: &dyn StorageProvider,
+        item: &str,
+        total: u64,
+    ) -> Result<(), StoreError> {
+        match total.saturating_sub(self.bytes) {
+            0 => Ok(()),
+            missing => self.grow(provider, item, missing).await,
+        }
+    }
+
     /// Reserves `bytes` more. Between the commit of a value and the end of its reservation it
     /// counts twice, so that the limit errs towards refusing.
     pub(super) async fn grow(

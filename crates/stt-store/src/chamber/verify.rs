@@ -64,7 +64,10 @@ impl Chamber {
         self.verify_contents(&mut report, &mut progress).await?;
         self.verify_entries(&mut report).await?;
         self.verify_roots(&mut report).await?;
-        report.leftovers = self.provider().sweep(true).await?;
+        match self.provider().sweep(true).await {
+            Ok(leftovers) => report.leftovers = leftovers,
+            Err(error) => report.add(None, error),
+        }
         Ok(report)
     }
 

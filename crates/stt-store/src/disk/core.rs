@@ -13,7 +13,7 @@ use super::{
     holder::Lock,
     index::{Index, Unused},
     location::Location,
-    shards::{Shards, shard_of},
+    shards::{Shards, shard_at, shard_of},
 };
 use crate::{BlobName, StoreError, Swept, blob::hex};
 
@@ -185,7 +185,9 @@ impl Core {
         let mut swept = Swept::default();
         let mut leftovers = self.fs.list(&self.dir.join("tmp")).map_err(failed)?;
         leftovers.retain(|path| !lock(&self.in_flight).contains(path));
-        for shard in self.fs.list(&self.shards.files).map_err(failed)? {
+        let shards = self.fs.list(&self.shards.files).map_err(failed)?;
+        // What else is there, somebody put there.
+        for shard in shards.into_iter().filter(|path| shard_at(path).is_some()) {
             for path in self.fs.list(&shard).map_err(failed)? {
                 // In this order: a path leaves the set only after its row is in the index.
                 if !lock(&self.in_flight).contains(&path) && !self.is_used(&path)? {

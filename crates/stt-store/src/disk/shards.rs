@@ -59,7 +59,8 @@ impl Shards {
     }
 }
 
-fn shard_at(path: &Path) -> Option<u8> {
+/// Which of them is at `path`, if it is one.
+pub(super) fn shard_at(path: &Path) -> Option<u8> {
     let name = path.file_name()?.to_str()?;
     u8::from_str_radix(name, 16).ok().filter(|shard| hex(&[*shard]) == name)
 }
