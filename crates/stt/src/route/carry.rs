@@ -72,7 +72,7 @@ pub(super) async fn carry(
     let (reader, writer) = split(stream);
     // The newest question counts (RFC 6455, section 5.5.3).
     let (reply, replies) = mpsc::channel(1);
-    let (_, empty) = mpsc::channel(1);
+    let (_, empty) = mpsc::unbounded_channel();
     let queue = std::mem::replace(&mut entry.queue, empty);
     tokio::select! {
         _ = write(writer, role, queue, replies, &entry) => {}
@@ -84,7 +84,7 @@ pub(super) async fn carry(
 async fn write(
     mut writer: WriteHalf<Bytestream>,
     role: Role,
-    mut queue: mpsc::Receiver<Bytes>,
+    mut queue: mpsc::UnboundedReceiver<Bytes>,
     mut replies: mpsc::Receiver<Reply>,
     entry: &Entry,
 ) -> io::Result<()> {
@@ -130,13 +130,14 @@ async fn write_all(
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
-        entry.sent(written);
+        let (bytes, before) = (written, done);
         while let Some(first) = batch.get_mut(done).filter(|_| written > 0) {
             let part = written.min(first.len());
             first.advance(part);
             written -= part;
             done += usize::from(first.is_empty());
         }
+        entry.sent(bytes, done - before);
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use std::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst},
     },
+    task::Waker,
 };
 
 use super::{
@@ -44,6 +45,8 @@ pub(crate) struct Link {
     way: RwLock<Way>,
     /// Nothing is watched over: the next datagram says so.
     asleep: AtomicBool,
+    /// Who waits for room on the way.
+    waiting: Mutex<Option<Waker>>,
     ids: Mutex<Vec<Id>>,
     directory: Weak<Directory>,
 }
@@ -72,6 +75,7 @@ impl Directory {
             logical,
             way: RwLock::new(way),
             asleep: AtomicBool::new(false),
+            waiting: Mutex::default(),
             ids: Mutex::default(),
             directory: Arc::downgrade(self),
         })
@@ -108,6 +112,20 @@ impl Link {
 
     pub(super) fn set_way(&self, way: Way) {
         *self.way.write().unwrap_or_else(PoisonError::into_inner) = way;
+        // The way before may never have room again.
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(waiting) = waiting {
+            waiting.wake();
+        }
+    }
+
+    /// Who waits for room on a way waits no longer once there is another.
+    pub(super) fn wake_when_moved(&self, waker: &Waker) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *waiting {
+            Some(known) => known.clone_from(waker),
+            None => *waiting = Some(waker.clone()),
+        }
     }
 
     /// A datagram came or went.

@@ -189,9 +189,7 @@ impl RouteSocket {
     pub(crate) fn send(&self, way: &Way, transmit: &Transmit<'_>) -> io::Result<()> {
         let Some(local) = &way.local else {
             let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
-            // What finds the queue full is lost, and congestion control learns of it.
-            let _ = self.table.send(way.path.remote, transmit.contents, size);
-            return Ok(());
+            return self.table.send(way.path.remote, transmit.contents, size);
         };
         local.udp.try_send(&Transmit {
             destination: way.path.remote,
@@ -316,7 +314,7 @@ pub(crate) fn is_passing(error: &io::Error) -> bool {
     )
 }
 
-/// Waits until the socket of a link takes more. A WebSocket's queue always does.
+/// Waits until the socket of a link takes more, or its WebSocket's queue.
 #[derive(Debug)]
 struct RoutePoller {
     socket: Arc<RouteSocket>,
@@ -326,14 +324,33 @@ struct RoutePoller {
 
 impl UdpPoller for RoutePoller {
     fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let local = match &self.link {
-            Some(link) => link.way().local,
-            None => self.socket.newest(),
+        let Some(link) = self.link.clone() else {
+            return match self.socket.newest() {
+                Some(local) => self.poll_local(&local, cx),
+                None => Poll::Ready(Ok(())),
+            };
         };
-        let Some(local) = local else {
-            self.inner = None;
-            return Poll::Ready(Ok(()));
+        let way = link.way();
+        let ready = match &way.local {
+            Some(local) => self.poll_local(local, cx),
+            None => {
+                self.inner = None;
+                self.socket.table.poll_room(way.path.remote, cx).map(Ok)
+            }
         };
+        if ready.is_pending() {
+            // A way that was left may never have room again.
+            link.wake_when_moved(cx.waker());
+            if link.way().path != way.path {
+                cx.waker().wake_by_ref();
+            }
+        }
+        ready
+    }
+}
+
+impl RoutePoller {
+    fn poll_local(&mut self, local: &Local, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.inner {
             Some((number, inner)) if *number == local.number => inner.as_mut().poll_writable(cx),
             slot => {

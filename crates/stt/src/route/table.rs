@@ -2,11 +2,16 @@
 
 use std::{
     collections::HashMap,
+    io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
-        Arc, OnceLock, PoisonError, RwLock,
-        atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
+        atomic::{
+            AtomicU32, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
+    task::{Context, Poll, Waker},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -18,10 +23,11 @@ use super::{
     frame,
 };
 
-/// Pieces that wait for one peer's WebSocket, and their bytes. What is more is lost, as in any
-/// full queue: a slow peer grows neither memory nor another's delay.
-const MAX_WAITING: usize = 1024;
-const MAX_WAITING_BYTES: usize = 1 << 20;
+/// Bytes that wait for one peer's WebSocket. When there are more, its session waits, and no other: a
+/// slow peer grows neither memory nor another's delay.
+const MAX_WAITING: usize = 1 << 20;
+/// What a piece that waits counts beside its bytes, so that many small ones are bounded too.
+const PIECE: usize = 1 << 10;
 
 /// Received datagrams that the engine has not taken. When they are as many, all WebSockets wait,
 /// and TCP slows their senders down.
@@ -49,8 +55,8 @@ pub(crate) struct Table {
 
 /// The way to one peer.
 struct Outgoing {
-    queue: mpsc::Sender<Bytes>,
-    waiting: Arc<AtomicUsize>,
+    queue: mpsc::UnboundedSender<Bytes>,
+    waiting: Arc<Waiting>,
     /// This node's side of the WebSocket.
     role: Role,
     /// Both ends of the TCP connection: this node's and the other one.
@@ -61,8 +67,30 @@ struct Outgoing {
 pub(crate) struct Entry {
     table: Arc<Table>,
     pub(crate) stand_in: SocketAddr,
-    pub(crate) queue: mpsc::Receiver<Bytes>,
-    waiting: Arc<AtomicUsize>,
+    pub(crate) queue: mpsc::UnboundedReceiver<Bytes>,
+    waiting: Arc<Waiting>,
+}
+
+/// What waits for one peer.
+#[derive(Default)]
+struct Waiting {
+    bytes: AtomicUsize,
+    /// Who waits for room.
+    blocked: Mutex<Option<Waker>>,
+}
+
+impl Waiting {
+    /// Whether it is worth going on: half of it is free, so that a stop is a rare thing.
+    fn has_room(&self) -> bool {
+        self.bytes.load(SeqCst) <= MAX_WAITING / 2
+    }
+
+    fn wake(&self) {
+        let blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(blocked) = blocked {
+            blocked.wake();
+        }
+    }
 }
 
 impl Table {
@@ -93,7 +121,10 @@ impl Table {
 
     /// Ends the WebSocket behind `stand_in`, once what waits has been written.
     pub(crate) fn remove(&self, stand_in: SocketAddr) {
-        self.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&stand_in);
+        let removed = self.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&stand_in);
+        if let Some(peer) = removed {
+            peer.waiting.wake();
+        }
     }
 
     /// A stand-in for a new peer, whose connection has these `ends`.
@@ -102,8 +133,8 @@ impl Table {
         ends: Option<(SocketAddr, SocketAddr)>,
         role: Role,
     ) -> Entry {
-        let (sender, queue) = mpsc::channel(MAX_WAITING);
-        let waiting = Arc::new(AtomicUsize::new(0));
+        let (sender, queue) = mpsc::unbounded_channel();
+        let waiting = Arc::<Waiting>::default();
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
         let stand_in = loop {
             // 240.0.0.0 to 247.255.255.255: far from the broadcast address.
@@ -121,31 +152,57 @@ impl Table {
     }
 
     /// Queues datagrams of `size` bytes, of which the last may be shorter, for the peer behind
-    /// `stand_in`; false if they were lost.
-    pub(crate) fn send(&self, stand_in: SocketAddr, datagrams: &[u8], size: usize) -> bool {
+    /// `stand_in`. Those for nobody are lost.
+    ///
+    /// # Errors
+    /// There is no room at the moment; [`Self::poll_room`] tells when there is.
+    pub(crate) fn send(
+        &self,
+        stand_in: SocketAddr,
+        datagrams: &[u8],
+        size: usize,
+    ) -> io::Result<()> {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(peer) = peers.get(&stand_in) else { return false };
+        let Some(peer) = peers.get(&stand_in) else { return Ok(()) };
         let datagrams = datagrams.chunks(size.max(1));
         let room = frame::room(datagrams.len(), datagrams.clone().map(<[u8]>::len).sum());
-        if peer.waiting.load(Relaxed).saturating_add(room) > MAX_WAITING_BYTES {
-            return false;
+        let waiting = peer.waiting.bytes.load(SeqCst);
+        if waiting.saturating_add(room).saturating_add(PIECE) > MAX_WAITING {
+            return Err(io::ErrorKind::WouldBlock.into());
         }
         let mut frames = BytesMut::with_capacity(room);
         datagrams.for_each(|one| frame::put_datagram(one, peer.role.mask_key(), &mut frames));
-        let bytes = frames.len();
-        let sent = peer.queue.try_send(frames.freeze()).is_ok();
-        if sent {
-            peer.waiting.fetch_add(bytes, Relaxed);
+        peer.waiting.bytes.fetch_add(frames.len().saturating_add(PIECE), SeqCst);
+        // A task that is gone has left the table, or is about to.
+        let _ = peer.queue.send(frames.freeze());
+        Ok(())
+    }
+
+    /// Waits for room for the peer behind `stand_in`, if it is there.
+    pub(crate) fn poll_room(&self, stand_in: SocketAddr, cx: &Context<'_>) -> Poll<()> {
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(waiting) = peers.get(&stand_in).map(|peer| &peer.waiting) else {
+            return Poll::Ready(());
+        };
+        if waiting.has_room() {
+            return Poll::Ready(());
         }
-        sent
+        let mut blocked = waiting.blocked.lock().unwrap_or_else(PoisonError::into_inner);
+        *blocked = Some(cx.waker().clone());
+        drop(blocked);
+        // It may have become free before anybody knew who waits.
+        if waiting.has_room() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
 impl Entry {
-    /// So many bytes of the queue were written.
-    pub(crate) fn sent(&self, bytes: usize) {
-        // Counted after it was queued, so it may leave before it is counted: never below zero.
-        let _ = self.waiting.fetch_update(Relaxed, Relaxed, |all| Some(all.saturating_sub(bytes)));
+    /// So many bytes of the queue were written, and so many pieces to their end.
+    pub(crate) fn sent(&self, bytes: usize, pieces: usize) {
+        let freed = bytes.saturating_add(pieces.saturating_mul(PIECE));
+        self.waiting.bytes.fetch_sub(freed, SeqCst);
+        if self.waiting.has_room() {
+            self.waiting.wake();
+        }
     }
 
     /// Hands a datagram to the engine, waiting for room; false once there is no engine.
@@ -159,6 +216,7 @@ impl Drop for Entry {
         let mut peers = self.table.peers.write().unwrap_or_else(PoisonError::into_inner);
         peers.remove(&self.stand_in);
         drop(peers);
+        self.waiting.wake();
         if let Some(inputs) = self.table.lost.get().and_then(WeakInputs::upgrade) {
             inputs.send(Input::Lost(self.stand_in));
         }
@@ -170,24 +228,37 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_peer_that_takes_nothing_bounds_its_own_queue_only() {
+    async fn a_peer_that_takes_nothing_waits_alone() {
         let (table, _taken) = Table::new(false);
         let mut slow = table.add(None, Role::Server);
         let mut other = table.add(None, Role::Server);
         assert!(is_stand_in(slow.stand_in.ip()));
         assert_ne!(slow.stand_in, other.stand_in);
-        let datagram = [0; 16_000];
-        let accepted = (0..1000).filter(|_| table.send(slow.stand_in, &datagram, 16_000)).count();
-        assert_eq!(accepted, MAX_WAITING_BYTES / datagram.len());
-        assert!(table.send(other.stand_in, &datagram, 16_000), "the other is not full");
+        let gone = slow.stand_in;
+        let send = |to, bytes: usize| table.send(to, &vec![0; bytes], bytes).is_ok();
+        let room = |to| {
+            let table = &table;
+            let room = std::future::poll_fn(move |cx| table.poll_room(to, cx));
+            tokio::time::timeout(std::time::Duration::ZERO, room)
+        };
+        let accepted = (0..1000).filter(|_| send(gone, 16_000)).count();
+        assert_eq!(accepted, MAX_WAITING / (16_004 + PIECE));
+        assert!(room(gone).await.is_err());
+        assert!(send(other.stand_in, 16_000), "the other is not full");
+        assert!(room(other.stand_in).await.is_ok());
         assert_eq!(other.queue.recv().await.map(|datagram| datagram.len()), Some(16_004));
 
-        let taken = slow.queue.recv().await.unwrap();
-        slow.sent(taken.len());
-        assert!(table.send(slow.stand_in, &datagram, 16_000), "room again");
-        let gone = slow.stand_in;
+        // Half of it has to be free before it is worth waking anybody.
+        for _ in 0..accepted / 2 + 1 {
+            assert!(room(gone).await.is_err());
+            let taken = slow.queue.recv().await.unwrap();
+            slow.sent(taken.len(), 1);
+        }
+        assert!(room(gone).await.is_ok() && send(gone, 16_000));
+        assert!((0..2000).filter(|_| send(gone, 1)).count() < 1024, "small ones count, too");
+        assert!(room(gone).await.is_err());
         drop(slow);
-        assert!(!table.send(gone, &datagram, 16_000));
+        assert!(room(gone).await.is_ok() && send(gone, 1), "nobody waits for who is gone");
         assert_eq!(table.len(), 1);
     }
 
