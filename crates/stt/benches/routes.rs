@@ -2,7 +2,7 @@
 //! space that can delay, lose, forget and die. Messages of 400 bytes are sent every millisecond; a
 //! pause is the longest time between two arrivals around the change.
 //!
-//! `cargo bench -p stt --bench routes`; about eight minutes, of which most is waiting. `near` (no
+//! `cargo bench -p stt --bench routes`; about five minutes, of which most is waiting. `near` (no
 //! delay), `delay` (the relay holds everything back for half a millisecond) and `loss` (and loses one
 //! in a hundred) do one path alone. The round trip that the path really has is printed: timers are
 //! no finer than a millisecond.
@@ -32,7 +32,7 @@ use relay::Relay;
 use stt::{Mode, Node, RouteKind, Session, SharedSeed};
 use tokio::time::sleep;
 
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 5;
 const V4: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 const V6: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(std::net::Ipv6Addr::LOCALHOST), 0);
 

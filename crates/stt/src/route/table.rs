@@ -25,7 +25,7 @@ use super::{
 
 /// Bytes that wait for one peer's WebSocket. When there are more, its session waits, and no other: a
 /// slow peer grows neither memory nor another's delay.
-const MAX_WAITING: usize = 1 << 20;
+const MAX_WAITING: usize = 256 << 10;
 /// What a piece that waits counts beside its bytes, so that many small ones are bounded too.
 const PIECE: usize = 1 << 10;
 
