@@ -5,6 +5,7 @@
 
 mod commands;
 mod demo;
+mod drops;
 mod error;
 mod figures;
 mod network;

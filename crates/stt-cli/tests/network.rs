@@ -240,3 +240,33 @@ fn what_is_missing_is_said_plainly() {
     assert_eq!(error(&guessable.unwrap())["code"], "seed.guessable");
     assert_eq!(stt().arg("send").output().unwrap().status.code(), Some(2));
 }
+
+/// Who is dropped gets no answer, so the other side has to tell its operator why.
+#[test]
+fn the_side_that_drops_says_why() {
+    let (home, other) = (home(), home());
+    let mut receiver = Receiver::start(home.path(), &[]);
+    let failed = stt()
+        .args(["ping", &receiver.address, "--timeout", "2", "--json", "--seed-file"])
+        .arg(other.path().join("seed"))
+        .output()
+        .unwrap();
+    let error = error(&failed);
+    assert_eq!(error["code"], "connect.no_answer");
+    for words in ["wrong seed", "clock", "dropped"] {
+        assert!(error["hint"].as_str().unwrap().contains(words), "{error}");
+    }
+    let dropped = receiver.wait_for("dropped");
+    assert_eq!(dropped["reason"], "unknown");
+    assert!(dropped["count"].as_u64().unwrap() >= 1);
+    assert!(dropped["meaning"].as_str().unwrap().contains("another seed"));
+
+    let failed = stt()
+        .args(["ping", &receiver.address, "--timeout", "2", "--json", "--seed-file"])
+        .arg(home.path().join("seed"))
+        .args(["--peer", &"ab".repeat(32)])
+        .output()
+        .unwrap();
+    assert!(!failed.status.success());
+    assert_eq!(receiver.wait_for("dropped")["reason"], "other_node");
+}

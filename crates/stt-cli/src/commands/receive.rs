@@ -12,6 +12,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use super::send::hex;
 use crate::{
+    drops,
     error::CliError,
     figures,
     network::{self, SeedArgs},
@@ -63,7 +64,10 @@ impl ReceiveCommand {
                     "node_id": node.node_id().to_string(),
                 }
             }));
-            let result = serve(&node, &self.dir, &options, self.once, output).await;
+            let result = tokio::select! {
+                result = serve(&node, &self.dir, &options, self.once, output) => result,
+                () = drops::watch(&node, output) => Ok(()),
+            };
             network::stop(&node).await;
             result
         })?;

@@ -72,6 +72,27 @@ counters! {
     handshakes_expired,
 }
 
+impl WireStats {
+    /// What was dropped without an answer and why, for an operator: a stable name, how much of it, and
+    /// what it means. Only reasons that occurred.
+    pub fn dropped(&self) -> impl Iterator<Item = (&'static str, u64, &'static str)> {
+        [
+            ("unknown", self.dropped_unknown, "no seed of this node fits: a stranger, or a peer with another seed"),
+            ("stale", self.dropped_stale, "a peer's clock and this one differ by more than the window: set both"),
+            ("replayed", self.dropped_replayed, "a first packet that was used before, or made before this node started: somebody sends a recording, or the network repeats"),
+            ("timeless", self.dropped_timeless, "a device without a clock, and no more of those are let in"),
+            ("other_version", self.dropped_other_version, "a peer speaks another version of the wire: one side needs an update"),
+            ("other_node", self.dropped_other_node, "a peer expects a node with another id here"),
+            ("tampered", self.dropped_tampered, "a first packet of a peer did not verify: it was changed on the way"),
+            ("too_often", self.dropped_too_often, "one address began too many handshakes"),
+            ("crowded", self.dropped_crowded, "there are too many unfinished handshakes"),
+            ("requests", self.dropped_requests, "TCP connections to the WebSocket port that sent no request in time"),
+        ]
+        .into_iter()
+        .filter(|(_, count, _)| *count > 0)
+    }
+}
+
 impl Counters {
     /// The counter of knocks that the door was shut to.
     pub(crate) const fn shut(&self, why: Shut) -> &AtomicU64 {
