@@ -7,11 +7,10 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use stc::Coded;
 use tokio::{
     sync::{Mutex, mpsc, watch},
     task::JoinSet,
@@ -497,9 +496,6 @@ async fn welcome(incoming: Incoming, hub: Arc<Hub>) {
         Ok((established, _place)) => {
             adopt(&hub, established);
         }
-        Err(error) => {
-            let details = error.to_string();
-            hub.events().emit(Event::Error { code: error.code(), details });
-        }
+        Err(error) => hub.handshake_failed(Instant::now(), &error),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    num::NonZeroU64,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -9,19 +10,25 @@ use std::{
     time::{Duration, Instant},
 };
 
+use stc::Coded;
 use tokio::sync::{Notify, mpsc};
 
 use super::{Admission, Packet};
 use crate::{
     CloseReason, Event, EventEmitter, EventKind, NodeId, Refusal, Route, SessionId,
-    limits::{LimitCounters, LimitStats, Limits, Pool, Throttle, Unread, count},
+    limits::{LimitCounters, LimitStats, Limits, Pool, Throttle, TokenBucket, Unread, count},
     session::SessionShared,
+    wire::WireError,
 };
 
 /// Messages that wait for [`crate::Node::receive`]; beyond them their streams wait.
 const PACKET_QUEUE: usize = 1_024;
 /// How often quiet sessions are asked to give back what they do not need.
 const RECLAIM_EVERY: Duration = Duration::from_secs(1);
+
+/// Handshakes of peers that failed: so many a second are events, and so many seconds' worth at once.
+/// All of them are counted.
+const FAILURES: (NonZeroU64, Duration) = (NonZeroU64::MIN, Duration::from_secs(32));
 
 /// What the sessions of a node share.
 pub(crate) struct Hub {
@@ -44,6 +51,8 @@ pub(crate) struct Hub {
     packet_taken: Notify,
     in_flight: Arc<Pool>,
     reclaimed: Mutex<Option<Instant>>,
+    /// How many failed handshakes may be told of.
+    failures: Mutex<TokenBucket>,
     throttle: Throttle,
     counters: LimitCounters,
 }
@@ -93,6 +102,7 @@ impl Hub {
             packet_taken: Notify::new(),
             in_flight: Arc::new(Pool::new(limits.max_node_in_flight)),
             reclaimed: Mutex::default(),
+            failures: Mutex::new(TokenBucket::new(FAILURES.0, FAILURES.1)),
             throttle: Throttle::new(limits.node_bandwidth),
             counters: LimitCounters::default(),
         };
@@ -335,6 +345,13 @@ impl Hub {
         &self.events
     }
 
+    /// Tells listeners of a peer's handshake that failed, unless very many do.
+    pub(super) fn handshake_failed(&self, now: Instant, error: &WireError) {
+        if self.failures.lock().unwrap_or_else(PoisonError::into_inner).try_take(now, 1) {
+            self.events.emit(Event::Error { code: error.code(), details: error.to_string() });
+        }
+    }
+
     /// Tells listeners of something that needs attention.
     pub(crate) fn warn(&self, code: &'static str, details: String) {
         self.events.emit(Event::Warning { code, details });
@@ -349,5 +366,37 @@ impl Hub {
                 data: packet.data.clone(),
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A member can fail as many handshakes as the door lets it begin.
+    #[tokio::test]
+    async fn a_flood_of_failed_handshakes_is_no_flood_of_events() {
+        let events = EventEmitter::new();
+        let (told, mut heard) = mpsc::unbounded_channel();
+        events
+            .on("error", move |_| {
+                let told = told.clone();
+                async move {
+                    let _ = told.send(());
+                }
+            })
+            .unwrap();
+        let (hub, _packets) = Hub::new(Limits::default(), true, events, Admission::default());
+        let now = Instant::now();
+        for flood in 0..1_000 {
+            hub.handshake_failed(now + Duration::from_millis(flood), &WireError::Closed);
+        }
+        // The handler ends with the hub, when it has seen everything.
+        drop(hub);
+        let mut count = 0;
+        while heard.recv().await.is_some() {
+            count += 1;
+        }
+        assert_eq!(count, 32);
     }
 }

@@ -119,6 +119,24 @@ fn kinds(n: usize, known: &Known) -> Vec<(&'static str, Vec<u8>)> {
         ("short header", short_header(&noise(8), length)),
         ("short header, id of a session", short_header(&known.live, length)),
         ("short header, id of one that is over", short_header(&known.dead, length)),
+        ("odd sizes", noise([1, 8, 9, 16, 17, 20, 21, 22, 24, 25, 37, 98, 1200, 1472][n % 14])),
+        ("every first byte", {
+            let mut bytes = noise(length);
+            bytes[0] = u8::try_from(n % 256).unwrap();
+            bytes
+        }),
+        ("all bytes alike", vec![u8::try_from(n % 256).unwrap(); length]),
+        ("two packets in one datagram", {
+            let mut both = long_header(0xc3, QUIC_VERSION, &known.knock, 600);
+            both.extend(long_header(0xe3, QUIC_VERSION, &known.live, 600));
+            both
+        }),
+        ("a recorded packet cut short", {
+            let mut cut = known.packets[n % known.packets.len()].clone();
+            // The mask's input is at the end, so this is noise to whoever unmasks it.
+            cut.truncate(cut.len() - 1 - n % 7);
+            cut
+        }),
         ("empty", vec![]),
     ]
 }
@@ -139,7 +157,24 @@ fn masked_kinds(n: usize, known: &Known) -> Vec<(&'static str, Vec<u8>)> {
         ("short header, masked, id of a session", short(&known.live)),
         ("short header, masked, id of one that is over", short(&known.dead)),
         ("short header, masked, noise as id", short(&noise(8))),
+        ("recorded packet with one bit changed", {
+            let mut changed = of(&known.packets);
+            let at = n % changed.len();
+            changed[at] ^= 1 << (n % 8);
+            changed
+        }),
+        ("about a route, id of a session", about_route(&masks, &known.live, n)),
+        ("about a route, noise as id", about_route(&masks, &noise(8), n)),
     ]
+}
+
+/// What begins as a datagram about routes does, and has noise for the rest.
+fn about_route(masks: &Masks, id: &[u8], n: usize) -> Vec<u8> {
+    let mut datagram = noise(98 + n % 98);
+    datagram[0] &= 0x3f;
+    datagram[1..9].copy_from_slice(id);
+    assert!(masks.short(&mut datagram));
+    datagram
 }
 
 /// Talks until there are some packets in both directions.
