@@ -249,6 +249,8 @@ async fn round_trip(bulk: bool, urgent: Priority, count: usize) -> Duration {
     for task in [sending, draining, echoing] {
         task.abort();
     }
+    // Nothing went around the narrow path.
+    assert_eq!(ours.remote_address(), path);
     ours.abort("measured");
     times.sort();
     times[times.len() / 2]
@@ -294,6 +296,7 @@ async fn on_a_lossy_path_the_loss_is_measured_and_messages_are_repaired() {
         sender.send(&message).await.unwrap();
     }
     let arrived = counting.await.unwrap();
+    assert_eq!(ours.remote_address(), path, "nothing went around the lossy path");
     let (stats, quic) = (sender.delivery_stats(), ours.stats());
     let plan = stats.last_plan.unwrap();
     println!("{arrived} of {MESSAGES} arrived, {plan:?}, {} packets lost", quic.packets_lost);

@@ -82,6 +82,18 @@ async fn a_stranger_meets_a_dull_web_server() {
     let plain = ask(address, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(plain.starts_with("HTTP/1.1 404 Not Found\r\n"), "{plain}");
 
+    let head = ask(address, b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(plain.starts_with(&head) && head.ends_with("\r\n\r\n"), "{head}");
+    let form = [
+        b"POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n".as_slice(),
+        &vec![b'x'; 1_000_000],
+    ];
+    assert_eq!(
+        ask(address, &form.concat()).await,
+        plain,
+        "all of it, though nobody wants the body"
+    );
+
     let knock = "00".repeat(20);
     let upgrade = format!(
         "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

@@ -225,6 +225,30 @@ async fn a_websocket_that_ends_is_left_within_500_ms() {
     }
 }
 
+/// Nothing goes through a WebSocket that stays open, its queue fills, and the session waits for room
+/// that there will never be: it leaves all the same.
+#[tokio::test(start_paused = true)]
+async fn a_websocket_that_stalls_is_left_within_500_ms() {
+    for seed in SEEDS {
+        let mut setting = Setting::new(World::new(NEAR, seed), seed).await;
+        for (from, to, who) in setting.directions() {
+            setting.theirs.move_to_kind(RouteKind::WebSocket).await.unwrap();
+            let (stream, there) = (from.get_stream(9_000).unwrap(), to.get_stream(9_000).unwrap());
+            let world = setting.world.clone();
+            let stall = || async {
+                world.streams().stall(true);
+                // More than all buffers of the WebSocket take.
+                stream.send(&vec![0; 900_000]).await.unwrap();
+            };
+            let paused = setting.pause((&from, &to), stall).await;
+            assert!(paused <= DEAD, "{who}: {paused:?}");
+            assert_eq!([&from, &to].map(|end| end.route().kind), [RouteKind::Udp; 2], "{who}");
+            assert_eq!(there.receive().await.unwrap().unwrap().len(), 900_000);
+            setting.world.streams().stall(false);
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_server_that_moves_is_followed_through_a_nat() {
     let world = World::new(NEAR, 1);

@@ -5,6 +5,10 @@ use std::{
     collections::HashMap,
     io,
     net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -29,12 +33,18 @@ pub(super) struct Streams {
     listeners: HashMap<SocketAddr, mpsc::UnboundedSender<Opened>>,
     open: Vec<AbortHandle>,
     last_port: u16,
+    stalled: Arc<AtomicBool>,
 }
 
 impl Streams {
     /// All of them end.
     pub(super) fn cut(&mut self) {
         self.open.drain(..).for_each(|task| task.abort());
+    }
+
+    /// Whether nothing arrives any more, though all of them stay open.
+    pub(super) fn stall(&self, stalled: bool) {
+        self.stalled.store(stalled, Relaxed);
     }
 }
 
@@ -58,9 +68,10 @@ impl Network for Host {
             let from = SocketAddr::new(self.ip, 50_000 + streams.last_port);
             let refused = io::ErrorKind::ConnectionRefused;
             let listener = streams.listeners.get(&to).cloned().ok_or(refused)?;
+            let stalled = Arc::clone(&streams.stalled);
             let (ours, here) = duplex(BUFFER);
             let (theirs, there) = duplex(BUFFER);
-            streams.open.push(tokio::spawn(carry(here, there, delay)).abort_handle());
+            streams.open.push(tokio::spawn(carry(here, there, delay, stalled)).abort_handle());
             let stream =
                 |end, local, remote| Stream { bytes: Box::new(end), ends: Some((local, remote)) };
             listener.send((stream(theirs, to, from), from)).map_err(|_| refused)?;
@@ -82,11 +93,11 @@ impl Accept for Listening {
 }
 
 /// Carries both directions until one end is gone.
-async fn carry(one: DuplexStream, other: DuplexStream, delay: Duration) {
+async fn carry(one: DuplexStream, other: DuplexStream, delay: Duration, stalled: Arc<AtomicBool>) {
     let ((mut from_one, mut to_one), (mut from_other, mut to_other)) = (split(one), split(other));
     tokio::select! {
-        () = pass(&mut from_one, &mut to_other, delay) => {}
-        () = pass(&mut from_other, &mut to_one, delay) => {}
+        () = pass(&mut from_one, &mut to_other, delay, &stalled) => {}
+        () = pass(&mut from_other, &mut to_one, delay, &stalled) => {}
     }
 }
 
@@ -94,6 +105,7 @@ async fn pass(
     from: &mut (impl AsyncReadExt + Unpin),
     to: &mut (impl AsyncWriteExt + Unpin),
     delay: Duration,
+    stalled: &AtomicBool,
 ) {
     let (sender, mut under_way) = mpsc::channel::<(Instant, Vec<u8>)>(64);
     let reading = async move {
@@ -107,6 +119,9 @@ async fn pass(
     let writing = async {
         while let Some((at, bytes)) = under_way.recv().await {
             sleep_until(at).await;
+            while stalled.load(Relaxed) {
+                sleep(Duration::from_millis(10)).await;
+            }
             if to.write_all(&bytes).await.is_err() {
                 return;
             }
