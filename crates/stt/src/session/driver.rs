@@ -7,7 +7,14 @@ use quinn::{ConnectionError, TransportErrorCode, VarInt};
 use tokio::{task::JoinSet, time::timeout};
 
 use super::{SessionShared, inbound};
-use crate::{CloseReason, stream::inbound::End, wire::STREAMS};
+use crate::{
+    CloseReason,
+    stream::{
+        inbound::End,
+        stepped::{Stepped, Watch},
+    },
+    wire::STREAMS,
+};
 
 /// How long the end waits for what arrived before it to be handed over. It is all in memory.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -21,11 +28,18 @@ pub(super) async fn run(session: Arc<SessionShared>) {
     let mut route = session.route.clone();
     let mut path = route.now(session.connection.rtt());
     let mut readers = JoinSet::new();
+    let (watch, mut work) = (Arc::<Watch>::default(), Vec::new());
+    let mut round = std::pin::pin!(watch.round());
     let error = loop {
         let accepted_one = tokio::select! {
             accepted_one = session.connection.accept_uni() => accepted_one,
             () = session.renewal.due() => {
                 session.control.renew(&session);
+                continue;
+            }
+            () = &mut round => {
+                watch.look(&mut work);
+                round.set(watch.round());
                 continue;
             }
             () = route.news() => {
@@ -46,12 +60,29 @@ pub(super) async fn run(session: Arc<SessionShared>) {
                     session.connection.set_max_concurrent_uni_streams(VarInt::from_u32(STREAMS.1));
                 }
                 while readers.try_join_next().is_some() {}
-                readers.spawn(inbound::run(Arc::clone(&session), stream));
+                let reader =
+                    Stepped::new(&watch, |own| inbound::run(Arc::clone(&session), stream, own));
+                if work.len() == work.capacity() {
+                    watch.look(&mut work);
+                }
+                work.push(Arc::downgrade(&reader));
+                readers.spawn(reader.run());
             }
             Err(error) => break error,
         }
     };
-    let _ = timeout(DRAIN, async { while readers.join_next().await.is_some() {} }).await;
+    let drained = async {
+        loop {
+            tokio::select! {
+                ended = readers.join_next() => if ended.is_none() { break },
+                () = &mut round => {
+                    watch.look(&mut work);
+                    round.set(watch.round());
+                }
+            }
+        }
+    };
+    let _ = timeout(DRAIN, drained).await;
     // Those that wait for an application which takes nothing end by themselves.
     readers.detach_all();
     let reason = reason(&session, &error);

@@ -2,7 +2,7 @@
 //!
 //! Reads are unordered, so QUIC itself never holds many holes; see `stream::reassembly`.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{Arc, Weak, atomic::Ordering};
 
 use bytes::Bytes;
 use quinn::RecvStream;
@@ -19,6 +19,7 @@ use crate::{
         header::Header,
         inbound::{End, Taken},
         reassembly::Reassembly,
+        stepped::Stepped,
     },
 };
 
@@ -26,8 +27,11 @@ use crate::{
 /// that sends more pieces than this before it is not one of ours.
 const MAX_EARLY: usize = 4_096;
 
+/// Pieces read in a row before others get their turn.
+const BURST: u32 = 64;
+
 /// Runs until the direction ended.
-pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream) {
+pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream, own: Weak<Stepped>) {
     let Some((header, header_len, early)) = read_header(&session.held, &mut quic).await else {
         let _ = quic.stop(code::HEADER);
         return;
@@ -46,7 +50,7 @@ pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream) {
                     return;
                 }
             };
-            stream.inbound.start(raw);
+            stream.inbound.start(raw, own);
             if !raw && !stream.is_claimed() && stream.start_forwarding() {
                 tokio::spawn(forward(Arc::clone(&session), Arc::clone(&stream)));
             }
@@ -141,7 +145,12 @@ async fn feed(
             return violated(session, error);
         }
     }
+    let mut pieces = 0_u32;
     loop {
+        pieces = pieces.wrapping_add(1);
+        if pieces.is_multiple_of(BURST) {
+            tokio::task::yield_now().await;
+        }
         // While the node is full this session may have to wait; QUIC then stops the sender.
         if session.held.must_wait() {
             count(&session.hub.limit_counters().reads_held_up);

@@ -23,7 +23,7 @@ use crate::{
     limits::{Grown, Held, SendWindow, Throttle},
     node::Hub,
     route::SessionRoute,
-    stream::{StreamShared, inbound::End, outbound::Pushed},
+    stream::{StreamShared, inbound::End, outbound::Pushed, stepped::Stepped},
     wire::{CloseLatch, Established, Exporter, Renewal},
 };
 
@@ -154,7 +154,10 @@ impl SessionShared {
     ) -> Result<bool, StreamError> {
         let pushed = stream.outbound.push_message_bytes(message)?;
         self.ensure_writer(stream);
-        Ok(pushed == Pushed::Queued)
+        if pushed == Pushed::Answer {
+            stream.outbound.call();
+        }
+        Ok(pushed != Pushed::Full)
     }
 
     /// Sends a message in another way than as a part of its reliable stream.
@@ -215,7 +218,11 @@ impl SessionShared {
     /// Starts the task that writes this stream's sending direction, once.
     pub(crate) fn ensure_writer(self: &Arc<Self>, stream: &Arc<StreamShared>) {
         if !stream.is_writing() && stream.start_writing() {
-            tokio::spawn(outbound::run(Arc::clone(self), Arc::clone(stream)));
+            let work = Stepped::new(&Arc::default(), |_| {
+                outbound::run(Arc::clone(self), Arc::clone(stream))
+            });
+            stream.set_writer(Arc::downgrade(&work));
+            tokio::spawn(work.run());
         }
     }
 

@@ -67,7 +67,7 @@ pub fn reassembly(bytes: &[u8]) {
 pub fn inbound(bytes: &[u8]) {
     let [cut, order, stream @ ..] = bytes else { return };
     let whole = Inbound::new(1, 1 << 16, crate::limits::Held::boundless());
-    whole.start(false);
+    whole.start(false, std::sync::Weak::new());
     let pieces = Inbound::new(1, 1 << 16, crate::limits::Held::boundless());
     assert!(whole.feed(0, Bytes::copy_from_slice(stream)).is_ok());
     whole.end(End::Finished);
@@ -84,11 +84,11 @@ pub fn inbound(bytes: &[u8]) {
         let offset = u64::try_from(number * size).unwrap_or_default();
         assert!(pieces.feed(offset, Bytes::copy_from_slice(piece)).is_ok());
         if number % 3 == 0 {
-            pieces.start(false);
+            pieces.start(false, std::sync::Weak::new());
             end = end.or_else(|| take(&pieces, &mut got));
         }
     }
-    pieces.start(false);
+    pieces.start(false, std::sync::Weak::new());
     end = end.or_else(|| take(&pieces, &mut got));
     pieces.end(End::Finished);
     end = end.or_else(|| take(&pieces, &mut got));

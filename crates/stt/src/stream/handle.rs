@@ -1,7 +1,7 @@
 //! The handle of a stream that an application holds.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock, Weak,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
@@ -13,6 +13,7 @@ use super::{
     inbound::{Inbound, Taken},
     outbound::{Outbound, Pushed},
     sending::{DeliveryStats, Sending},
+    stepped::Stepped,
 };
 use crate::{
     delivery::{Delivery, OverheadCap},
@@ -113,6 +114,8 @@ pub(crate) struct StreamShared {
     pub(crate) inbound_quic: AtomicU64,
     /// A task writes the sending direction.
     writing: AtomicBool,
+    /// Its work.
+    writer: OnceLock<Weak<Stepped>>,
     /// Delivery mode and priority of the sending direction.
     pub(crate) sending: Sending,
     /// A message came outside of any order.
@@ -145,6 +148,7 @@ impl StreamShared {
             claim: Notify::new(),
             inbound_quic: AtomicU64::new(u64::MAX),
             writing: AtomicBool::new(writing),
+            writer: OnceLock::new(),
             sending: Sending::default(),
             loose: AtomicBool::new(false),
             forwarding: AtomicBool::new(false),
@@ -223,6 +227,19 @@ impl StreamShared {
         !self.writing.swap(true, Ordering::AcqRel)
     }
 
+    /// The work of the writing task.
+    pub(crate) fn set_writer(&self, writer: Weak<Stepped>) {
+        let _ = self.writer.set(writer);
+    }
+
+    /// Writes what is queued, or has it written.
+    fn write_now(&self) {
+        let writer = self.writer.get().and_then(Weak::upgrade);
+        if !writer.is_some_and(|writer| writer.step()) {
+            self.outbound.call();
+        }
+    }
+
     /// Whether neither direction has anything left to do.
     pub(crate) fn is_over(&self) -> bool {
         self.outbound.is_over()
@@ -292,7 +309,10 @@ impl Stream {
     pub fn try_send(&self, message: &Bytes) -> Result<bool, StreamError> {
         let pushed = self.shared.outbound.push_message_bytes(message)?;
         self.session.ensure_writer(&self.shared);
-        Ok(pushed == Pushed::Queued)
+        if pushed == Pushed::Answer {
+            self.shared.write_now();
+        }
+        Ok(pushed != Pushed::Full)
     }
 
     /// Sets the priority, if it is adaptive, and gives back the delivery mode unless that is
@@ -334,6 +354,10 @@ impl Stream {
         self.session.ensure_writer(&self.shared);
         match pushed {
             Pushed::Queued => Ok(()),
+            Pushed::Answer => {
+                self.shared.write_now();
+                Ok(())
+            }
             Pushed::Full => self.shared.outbound.wait_for_space(attempt).await,
         }
     }
@@ -358,7 +382,7 @@ impl Stream {
     /// still received first.
     pub async fn receive(&self) -> Result<Option<Bytes>, StreamError> {
         match self.take_message() {
-            Taken::Wait => {}
+            Taken::Wait => self.shared.outbound.will_answer(),
             taken => return into_result(taken),
         }
         into_result(self.shared.inbound.wait_for(|| self.take_message()).await)

@@ -4,7 +4,8 @@
 //! messages or raw bytes out. What bounds the bytes in between is the credit.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    future::{Future, poll_fn},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -17,6 +18,7 @@ use super::{
     credit::ReceiveCredit,
     loose::{Budget, Loose},
     reassembly::Reassembly,
+    stepped::Stepped,
     varint,
 };
 use crate::limits::Held;
@@ -63,6 +65,8 @@ struct State {
     taken: u64,
     /// A poll-based reader that waits.
     waker: Option<Waker>,
+    /// The work of the task that feeds.
+    reader: Weak<Stepped>,
 }
 
 /// Raising the limit of a stream: called with the new limit when it is time.
@@ -99,6 +103,7 @@ impl Inbound {
                 held: 0,
                 taken: 0,
                 waker: None,
+                reader: Weak::new(),
             }),
             readable: Notify::new(),
         }
@@ -119,9 +124,10 @@ impl Inbound {
     // --- the feeding side ---
 
     /// The header arrived.
-    pub(crate) fn start(&self, raw: bool) {
+    pub(crate) fn start(&self, raw: bool, reader: Weak<Stepped>) {
         let mut state = self.lock();
         state.raw = Some(raw);
+        state.reader = reader;
         self.wake(state);
     }
 
@@ -202,16 +208,35 @@ impl Inbound {
     /// Waits until [`Self::take_message`] or [`Self::take_raw`] may say something new.
     ///
     /// `take` is asked again after the waiter was registered, so no wake is missed.
+    ///
+    /// Who waits reads from QUIC itself when something came; the reading task does while nobody
+    /// waits.
     pub(crate) async fn wait_for<T>(&self, mut take: impl FnMut() -> Taken<T>) -> Taken<T> {
-        loop {
-            let notified = self.readable.notified();
-            let mut notified = std::pin::pin!(notified);
-            notified.as_mut().enable();
-            match take() {
-                Taken::Wait => notified.await,
-                taken => return taken,
+        let mut place = Place(None);
+        let mut notified = std::pin::pin!(None);
+        poll_fn(|cx| {
+            // What this step brings need not wake the one who takes it.
+            notified.set(None);
+            if place.0.is_none() {
+                place.0 = self.lock().reader.upgrade();
             }
-        }
+            if let Some(reader) = &place.0 {
+                reader.step();
+            }
+            notified.set(Some(self.readable.notified()));
+            let woken = notified.as_mut().as_pin_mut().is_some_and(|it| it.poll(cx).is_ready());
+            match take() {
+                Taken::Wait if woken => cx.waker().wake_by_ref(),
+                Taken::Wait => {
+                    if let Some(reader) = &place.0 {
+                        reader.volunteer(cx.waker());
+                    }
+                }
+                taken => return Poll::Ready(taken),
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     /// Bytes in order that nobody took.
@@ -280,6 +305,17 @@ impl Inbound {
         match self.take_raw(max) {
             (Taken::Wait, _) => Poll::Pending,
             got => Poll::Ready(got),
+        }
+    }
+}
+
+/// Holds the place of one who waits, and leaves it to the task.
+struct Place(Option<Arc<Stepped>>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(reader) = &self.0 {
+            reader.resign();
         }
     }
 }
@@ -380,7 +416,7 @@ mod tests {
     fn the_account_knows_what_was_not_taken() {
         let unread = Arc::new(crate::limits::Unread::new(u64::MAX, 1));
         let inbound = Inbound::new(1, 100_000, Arc::new(Held::new(Arc::clone(&unread))));
-        inbound.start(false);
+        inbound.start(false, Weak::new());
         inbound.feed(0, Bytes::from_static(&[2, 1, 2, 3, 1, 2])).unwrap();
         assert_eq!(unread.total(), 6);
         message(&inbound).unwrap();
@@ -411,7 +447,7 @@ mod tests {
         }
         for cut in 1..=64 {
             let inbound = inbound(1, 10_000);
-            inbound.start(false);
+            inbound.start(false, Weak::new());
             let mut got = Vec::new();
             for (at, piece) in wire.chunks(cut).enumerate() {
                 inbound.feed((at * cut) as u64, Bytes::copy_from_slice(piece)).unwrap();
@@ -429,7 +465,7 @@ mod tests {
     #[test]
     fn a_message_longer_than_allowed_is_refused_by_its_length_alone() {
         let inbound = inbound(1, 100);
-        inbound.start(false);
+        inbound.start(false, Weak::new());
         let mut wire = Vec::new();
         varint::put(&mut wire, 101);
         inbound.feed(0, wire.into()).unwrap();
@@ -441,7 +477,7 @@ mod tests {
     fn a_message_longer_than_the_window_gets_through_when_somebody_reads() {
         let window = usize::try_from(super::super::credit::INITIAL_WINDOW).unwrap();
         let inbound = inbound(1, u64::MAX);
-        inbound.start(false);
+        inbound.start(false, Weak::new());
         let mut wire = Vec::new();
         varint::put(&mut wire, 3 * window as u64);
         let head = wire.len();
@@ -462,7 +498,7 @@ mod tests {
     #[test]
     fn bytes_beyond_the_credit_are_refused() {
         let inbound = inbound(4, 100);
-        inbound.start(true);
+        inbound.start(true, Weak::new());
         let error = inbound.feed(super::super::credit::INITIAL_WINDOW, Bytes::from_static(b"x"));
         assert_eq!(error, Err(StreamError::Protocol { id: 4, rule: "more bytes than credit" }));
     }
@@ -470,7 +506,7 @@ mod tests {
     #[test]
     fn a_stream_that_ends_inside_a_message_says_so() {
         let inbound = inbound(1, 100);
-        inbound.start(false);
+        inbound.start(false, Weak::new());
         inbound.feed(0, Bytes::from_static(&[5, 1, 2])).unwrap();
         inbound.end(End::Finished);
         assert!(matches!(
@@ -482,7 +518,7 @@ mod tests {
     #[test]
     fn messages_are_not_read_as_raw_bytes_nor_the_other_way_round() {
         let inbound = inbound(1, 100);
-        inbound.start(false);
+        inbound.start(false, Weak::new());
         assert!(matches!(
             inbound.take_raw(1).0,
             Taken::Failed(StreamError::Kind { id: 1, raw: false })

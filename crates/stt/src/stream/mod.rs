@@ -7,6 +7,7 @@
 //! | what arrived, in order | `inbound`, `reassembly` |
 //! | messages in no order | `loose` |
 //! | delivery mode of a direction | `sending` |
+//! | who does a task's work | `stepped` |
 //! | how far a sender may go | `credit` |
 //! | bytes on the wire | `header`, `varint` |
 //!
@@ -25,6 +26,7 @@ pub(crate) mod outbound;
 mod raw;
 pub(crate) mod reassembly;
 mod sending;
+pub(crate) mod stepped;
 pub(crate) mod varint;
 
 pub use error::StreamError;

@@ -5,6 +5,7 @@
 
 use std::{
     collections::VecDeque,
+    future::{Future, poll_fn},
     sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
@@ -42,6 +43,9 @@ pub(crate) enum Next {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Pushed {
     Queued,
+    /// It is alone in the queue and answers something: whoever queued it had better write it, or
+    /// call [`Outbound::call`].
+    Answer,
     Full,
 }
 
@@ -72,6 +76,8 @@ struct State {
     priority: i32,
     messages: u64,
     bytes: u64,
+    /// The application took something and has not answered yet.
+    answering: bool,
     waker: Option<Waker>,
 }
 
@@ -102,6 +108,7 @@ impl Outbound {
                 priority: 0,
                 messages: 0,
                 bytes: 0,
+                answering: false,
                 waker: None,
             }),
             work: Notify::new(),
@@ -173,6 +180,7 @@ impl Outbound {
             return Ok(Pushed::Full);
         }
         let was_empty = state.queued == 0;
+        let answers = std::mem::take(&mut state.answering) && was_empty && !raw;
         if !raw {
             state.make_room(varint::MAX_LEN);
             varint::put(&mut state.tail, length);
@@ -184,10 +192,23 @@ impl Outbound {
         state.bytes += length;
         state.life = Life::Open;
         drop(state);
+        if answers {
+            return Ok(Pushed::Answer);
+        }
         if was_empty {
             self.work.notify_one();
         }
         Ok(Pushed::Queued)
+    }
+
+    /// Calls the writing task.
+    pub(crate) fn call(&self) {
+        self.work.notify_one();
+    }
+
+    /// What is sent next is taken for an answer: it will not be the first of many.
+    pub(crate) fn will_answer(&self) {
+        self.lock().answering = true;
     }
 
     /// Repeats `attempt` until it is not held up by a full queue.
@@ -204,6 +225,10 @@ impl Outbound {
             progress.as_mut().enable();
             match attempt()? {
                 Pushed::Queued => return Ok(()),
+                Pushed::Answer => {
+                    self.call();
+                    return Ok(());
+                }
                 Pushed::Full => progress.await,
             }
         }
@@ -377,7 +402,14 @@ impl Outbound {
 
     /// Waits until [`Self::next`] may say something new.
     pub(crate) async fn wait_for_work(&self) {
-        self.work.notified().await;
+        let mut work = std::pin::pin!(self.work.notified());
+        // An answer is queued without a call: whoever queued it takes this step.
+        poll_fn(
+            |cx| {
+                if self.lock().can_write() { Poll::Ready(()) } else { work.as_mut().poll(cx) }
+            },
+        )
+        .await;
     }
 
     /// Ready once the direction is to be given up.
@@ -428,6 +460,10 @@ impl Outbound {
 }
 
 impl State {
+    fn can_write(&self) -> bool {
+        (!self.tail.is_empty() || !self.segments.is_empty()) && self.credit.available() > 0
+    }
+
     fn append(&mut self, bytes: &Bytes) {
         if bytes.len() < COPY_BELOW {
             self.copy(bytes);

@@ -74,7 +74,7 @@ impl RawStream {
         let pushed = attempt()?;
         self.stream.session.ensure_writer(&self.stream.shared);
         match pushed {
-            Pushed::Queued => Ok(()),
+            Pushed::Queued | Pushed::Answer => Ok(()),
             Pushed::Full => outbound.wait_for_space(attempt).await,
         }
     }
