@@ -24,7 +24,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// How often somebody looks after volunteers that were woken and do not come.
-const ROUND: Duration = Duration::from_millis(10);
+const ROUND: Duration = Duration::from_millis(50);
 
 /// Nobody was woken who has not come.
 const CAME: u8 = 0;
