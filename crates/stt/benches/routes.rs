@@ -83,7 +83,7 @@ impl Setting {
     /// The longest pause while messages flow and `act` happens in the middle.
     async fn pause(&self, sender: Sender, act: impl AsyncFnOnce(&Self)) -> Duration {
         let stop = Arc::new(AtomicBool::new(false));
-        let longest = Arc::new(Mutex::new(Duration::ZERO));
+        let longest = Arc::new(Mutex::new((Duration::ZERO, Instant::now())));
         let (from, to) = match sender {
             Sender::Client => (&self.ours, &self.theirs),
             Sender::Server => (&self.theirs, &self.ours),
@@ -92,11 +92,9 @@ impl Setting {
         let (to, noted) = (to.clone(), Arc::clone(&longest));
         let hearing = tokio::spawn(async move {
             let stream = to.accept_stream().await.unwrap();
-            let mut last = Instant::now();
             while stream.receive().await.unwrap().is_some_and(|message| message.len() > 1) {
-                let mut longest = noted.lock().unwrap();
-                *longest = longest.max(last.elapsed());
-                last = Instant::now();
+                let mut noted = noted.lock().unwrap();
+                *noted = (noted.0.max(noted.1.elapsed()), Instant::now());
             }
         });
         let stopped = Arc::clone(&stop);
@@ -109,10 +107,12 @@ impl Setting {
             stream
         });
         sleep(Duration::from_millis(200)).await;
-        *longest.lock().unwrap() = Duration::ZERO;
+        longest.lock().unwrap().0 = Duration::ZERO;
         act(self).await;
-        sleep(Duration::from_millis(500)).await;
-        let pause = *longest.lock().unwrap();
+        sleep(Duration::from_millis(700)).await;
+        // One that has not ended counts, too.
+        let (longest, last) = *longest.lock().unwrap();
+        let pause = longest.max(last.elapsed());
         stop.store(true, Relaxed);
         let _stream = saying.await.unwrap();
         hearing.await.unwrap();
