@@ -409,7 +409,9 @@ impl Driver {
                 way.source = entry.source(path);
                 let before = entry.began.link.way().path;
                 entry.began.link.set_way(way);
-                if !before.is_alike(&path) {
+                if before.is_alike(&path) {
+                    entry.began.latch.detoured();
+                } else {
                     entry.began.latch.moved(path.kind());
                 }
                 entry.tell(path);

@@ -38,13 +38,24 @@ struct Setting {
     theirs: Session,
     ours: Session,
     random: fastrand::Rng,
+    /// Lengths of messages.
+    sizes: std::ops::Range<usize>,
     seed: u64,
 }
 
 impl Setting {
     async fn new(world: World, seed: u64) -> Self {
         let (server, client, theirs, ours) = world.session_of_two_kinds().await;
-        Self { world, server, client, theirs, ours, random: fastrand::Rng::with_seed(seed), seed }
+        Self {
+            world,
+            server,
+            client,
+            theirs,
+            ours,
+            random: fastrand::Rng::with_seed(seed),
+            sizes: 8..3_000,
+            seed,
+        }
     }
 
     /// Both directions in turn: who sends, who receives, and which one it is.
@@ -62,7 +73,7 @@ impl Setting {
         act: impl FnOnce() -> F,
     ) -> Duration {
         let before = Duration::from_millis(self.random.u64(100..200));
-        let (every, size) = (self.random.u64(1..=2), self.random.usize(8..3_000));
+        let (every, size) = (self.random.u64(1..=2), self.random.usize(self.sizes.clone()));
         let done = Cell::new(false);
         let (stream, to) = (from.open_stream().unwrap(), to.clone());
         let acting = Instant::now() + before;
@@ -176,6 +187,25 @@ async fn a_nat_that_forgets_pauses_at_most_100_ms() {
             let paused = setting.pause((&from, &to), forget).await;
             assert!(paused <= REBOUND, "{who}: {paused:?}");
             assert_eq!(setting.theirs.remote_address(), at(9, port));
+        }
+    }
+}
+
+/// What was under way fills the window: nothing says that it is lost before something new gets through.
+#[tokio::test(start_paused = true)]
+async fn a_nat_that_forgets_a_full_window_pauses_at_most_100_ms() {
+    for seed in SEEDS {
+        let world = World::new(NEAR, seed);
+        world.nat(at(2, 1), at(9, 100));
+        let mut setting = Setting::new(world, seed).await;
+        setting.sizes = 20_000..30_000;
+        for ((from, to, who), port) in setting.directions().into_iter().zip(101..) {
+            let world = setting.world.clone();
+            let forget = || async { world.nat(at(2, 1), at(9, port)) };
+            let paused = setting.pause((&from, &to), forget).await;
+            // Who has to go elsewhere has room for it; waiting for a probe takes 90 ms and more.
+            let most = if port == 102 { Duration::from_millis(70) } else { REBOUND };
+            assert!(paused <= most, "{who}: {paused:?}");
         }
     }
 }

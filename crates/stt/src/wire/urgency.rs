@@ -9,6 +9,10 @@
 //! last window of that kind of path if there was one. What was sent before the move, and is still
 //! unaccounted for, is none of its business: it neither fills the new window nor counts as its loss.
 //!
+//! **Another way along the same path**, for instance when a NAT forgot the old one: the controller
+//! stays. But what was under way is probably lost, and would fill the window until a probe timeout,
+//! which may have doubled by then: it gets as much room again until it is accounted for.
+//!
 //! The check of the window wants room for a datagram of full size. With the 65,507 bytes of a loopback
 //! interface a window of two datagrams is blocked by one MTU probe, so the window keeps its size in
 //! datagrams there.
@@ -43,6 +47,7 @@ struct Latch {
     closed: AtomicBool,
     /// Number of moves so far, and in the lowest byte the kind of the path that it is on.
     moves: AtomicU64,
+    detours: AtomicU64,
 }
 
 impl CloseLatch {
@@ -55,6 +60,15 @@ impl CloseLatch {
     pub(crate) fn moved(&self, kind: RouteKind) {
         let moves = (self.moves() >> 8) + 1;
         self.0.moves.store(moves << 8 | u64::from(kind.id()), Ordering::Release);
+    }
+
+    /// What is sent from now on takes another way along a path like the one before.
+    pub(crate) fn detoured(&self) {
+        self.0.detours.fetch_add(1, Ordering::Release);
+    }
+
+    fn detours(&self) -> u64 {
+        self.0.detours.load(Ordering::Acquire)
     }
 
     fn moves(&self) -> u64 {
@@ -78,6 +92,9 @@ impl ControllerFactory for Urgent {
             latch: self.latch.clone(),
             moves: self.latch.moves(),
             moved_at: None,
+            detours: self.latch.detours(),
+            detoured_at: None,
+            forgotten: 0,
             in_flight: 0,
             stale: 0,
             windows: [None; KINDS],
@@ -96,6 +113,11 @@ struct Heeding {
     /// The move that `inner` was made for.
     moves: u64,
     moved_at: Option<Instant>,
+    /// Detours that are known.
+    detours: u64,
+    detoured_at: Option<Instant>,
+    /// Bytes in flight that were sent before the last detour, on the same path.
+    forgotten: u64,
     /// Bytes in flight, as far as the engine tells.
     in_flight: u64,
     /// Those of them that were sent before the move.
@@ -121,8 +143,14 @@ impl Heeding {
         self.windows.get_mut(kind)
     }
 
-    /// Begins anew if the connection moved.
+    /// Begins anew if the connection moved, and makes room if it took a detour.
     fn heed(&mut self, now: Instant) {
+        let detours = self.latch.detours();
+        if detours != self.detours {
+            self.detours = detours;
+            self.detoured_at = Some(now);
+            self.forgotten = self.in_flight;
+        }
         let moves = self.latch.moves();
         if moves == self.moves {
             return;
@@ -140,6 +168,15 @@ impl Heeding {
         self.moves = moves;
         self.moved_at = Some(now);
         self.stale = self.in_flight;
+        self.forgotten = 0;
+    }
+
+    /// `bytes`, sent at `sent`, were acknowledged or lost.
+    fn account(&mut self, sent: Instant, bytes: u64) {
+        self.in_flight = self.in_flight.saturating_sub(bytes);
+        if self.detoured_at.is_some_and(|at| sent < at) {
+            self.forgotten = self.forgotten.saturating_sub(bytes);
+        }
     }
 
     /// Whether what was sent at `sent` took a path that was left.
@@ -164,7 +201,7 @@ impl Controller for Heeding {
         rtt: &RttEstimator,
     ) {
         self.heed(now);
-        self.in_flight = self.in_flight.saturating_sub(bytes);
+        self.account(sent, bytes);
         if self.is_stale(sent) {
             self.stale = self.stale.saturating_sub(bytes);
         } else {
@@ -182,6 +219,7 @@ impl Controller for Heeding {
         self.heed(now);
         self.in_flight = in_flight;
         self.stale = self.stale.min(in_flight);
+        self.forgotten = self.forgotten.min(in_flight);
         let in_flight = in_flight - self.stale;
         self.inner.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
     }
@@ -194,7 +232,7 @@ impl Controller for Heeding {
         lost_bytes: u64,
     ) {
         self.heed(now);
-        self.in_flight = self.in_flight.saturating_sub(lost_bytes);
+        self.account(sent, lost_bytes);
         if self.is_stale(sent) {
             self.stale = self.stale.saturating_sub(lost_bytes);
         } else {
@@ -213,13 +251,15 @@ impl Controller for Heeding {
             return u64::MAX;
         }
         let least = if self.mtu >= JUMBO { u64::from(self.mtu) * JUMBO_WINDOW } else { 0 };
-        let (window, stale) = if self.latch.moves() == self.moves {
-            (self.inner.window(), self.stale)
-        } else {
-            // Not heeded yet: there must be room for the packet that makes it heed.
+        // What is not heeded yet: there must be room for the packet that makes it heed.
+        let (window, beside) = if self.latch.moves() != self.moves {
             (self.inner.initial_window(), self.in_flight)
+        } else if self.latch.detours() != self.detours {
+            (self.inner.window(), self.in_flight)
+        } else {
+            (self.inner.window(), self.stale.saturating_add(self.forgotten))
         };
-        window.max(least).saturating_add(stale)
+        window.max(least).saturating_add(beside)
     }
 
     fn metrics(&self) -> ControllerMetrics {
@@ -257,6 +297,28 @@ mod tests {
         latch.close();
         assert_eq!(controller.window(), u64::MAX);
         assert_eq!(controller.clone_box().window(), u64::MAX);
+    }
+
+    #[test]
+    fn what_a_detour_forgot_gets_as_much_room_again() {
+        let latch = CloseLatch::default();
+        let inner = Arc::new(CubicConfig::default());
+        let start = Instant::now();
+        let at = |ms| start + std::time::Duration::from_millis(ms);
+        let mut controller = Arc::new(Urgent { inner, latch: latch.clone() }).build(start, 1_200);
+        let window = controller.window();
+        controller.on_sent(at(1), window, 0);
+        latch.detoured();
+        assert_eq!(controller.window(), 2 * window, "room before it was heeded");
+        controller.on_sent(at(5), 1_000, 1);
+        assert_eq!(controller.window(), 2 * window);
+        controller.on_end_acks(at(6), 5_000, true, None);
+        assert_eq!(controller.window(), window + 5_000);
+        controller.on_congestion_event(at(7), at(1), false, 4_000);
+        let cut = controller.window() - 1_000;
+        assert!(cut < window, "it is a loss of the same path");
+        controller.on_congestion_event(at(7), at(1), false, 1_000);
+        assert_eq!(controller.window(), cut);
     }
 
     /// What was in flight before a move neither fills the window of the new path nor is its loss.
