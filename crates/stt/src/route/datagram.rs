@@ -48,32 +48,34 @@ pub(crate) enum Message {
 
 /// Both directions' keys and ids of one session.
 pub(crate) struct RouteKeys {
-    seal: AeadKey,
+    suite: Suite,
+    /// Datagrams about routes are rare: what the cipher makes of a key is not kept, it is ten times
+    /// as large.
+    seal: Key,
     send_id: Id,
     sealed: u64,
-    open: AeadKey,
+    open: Key,
     /// What stands in datagrams to this end.
     pub(crate) receive_id: Id,
 }
 
 impl RouteKeys {
-    /// From the root of everything that a session exports. `None` only when the cryptographic
-    /// library refuses a 32-byte key.
-    pub(crate) fn new(exporter: &Key, suite: Suite, initiator: bool) -> Option<Self> {
+    /// From the root of everything that a session exports.
+    pub(crate) fn new(exporter: &Key, suite: Suite, initiator: bool) -> Self {
         let side = |initiator| {
             let (key, id) = if initiator {
                 ("stt/1 route key initiator", "stt/1 route id initiator")
             } else {
                 ("stt/1 route key responder", "stt/1 route id responder")
             };
-            let key = AeadKey::new(suite, &kdf::derive(exporter, key, &[&[suite.id()]]))?;
+            let key = kdf::derive(exporter, key, &[&[suite.id()]]);
             let mut name = Id::default();
             kdf::derive_into(exporter, id, &[], &mut name);
-            Some((key, name))
+            (key, name)
         };
-        let (seal, send_id) = side(initiator)?;
-        let (open, receive_id) = side(!initiator)?;
-        Some(Self { seal, send_id, sealed: 0, open, receive_id })
+        let (seal, send_id) = side(initiator);
+        let (open, receive_id) = side(!initiator);
+        Self { suite, seal, send_id, sealed: 0, open, receive_id }
     }
 
     /// A datagram as it goes over the wire, but for its mask. `None` without randomness, or when
@@ -94,7 +96,7 @@ impl RouteKeys {
         self.sealed += 1;
         put_body(self.sealed, message, &mut body);
         body.resize(BODY_LEN + padding, 0);
-        let tag = self.seal.seal(nonce, &datagram, &mut body).ok()?;
+        let tag = AeadKey::new(self.suite, &self.seal)?.seal(nonce, &datagram, &mut body).ok()?;
         datagram.extend(body);
         datagram.extend(tag);
         Some(datagram)
@@ -105,7 +107,7 @@ impl RouteKeys {
         let (head, sealed) = datagram.split_at_checked(HEADER_LEN + NONCE_LEN)?;
         let nonce = <[u8; NONCE_LEN]>::try_from(head.get(HEADER_LEN..)?).ok()?;
         let mut body = sealed.to_vec();
-        let length = self.open.open(nonce, head, &mut body).ok()?.len();
+        let length = AeadKey::new(self.suite, &self.open)?.open(nonce, head, &mut body).ok()?.len();
         take_body(body.get(..length)?)
     }
 }
@@ -190,7 +192,7 @@ mod tests {
 
     fn ends() -> (RouteKeys, RouteKeys) {
         let exporter = Key::from_bytes([9; 32]);
-        let end = |initiator| RouteKeys::new(&exporter, Suite::preferred(), initiator).unwrap();
+        let end = |initiator| RouteKeys::new(&exporter, Suite::preferred(), initiator);
         (end(true), end(false))
     }
 
@@ -217,7 +219,7 @@ mod tests {
     #[test]
     fn a_message_arrives_at_the_other_end_and_nowhere_else() {
         let (mut initiator, mut responder) = ends();
-        let other = RouteKeys::new(&Key::from_bytes([8; 32]), Suite::preferred(), false).unwrap();
+        let other = RouteKeys::new(&Key::from_bytes([8; 32]), Suite::preferred(), false);
         let mut random = random(1);
         for (at, message) in (1..).zip(messages()) {
             let datagram = initiator.seal(&message, &mut random).unwrap();
@@ -263,11 +265,11 @@ mod tests {
                         out.iter_mut().zip(1..).for_each(|(byte, value)| *byte = value);
                         true
                     });
-                    let mut keys = RouteKeys::new(&exporter, suite, initiator).unwrap();
+                    let mut keys = RouteKeys::new(&exporter, suite, initiator);
                     let mut datagram = keys.seal(message, &mut counting).unwrap();
                     let name = format!("{name}-{side}-{kind}");
                     assert_eq!(hex(&datagram), vectors[name.as_str()], "{name}");
-                    let peer = RouteKeys::new(&exporter, suite, !initiator).unwrap();
+                    let peer = RouteKeys::new(&exporter, suite, !initiator);
                     assert_eq!(peer.open(&datagram), Some((1, *message)));
                     mask(&masks, &mut datagram);
                     let name = format!("{name}-masked");

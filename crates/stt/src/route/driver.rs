@@ -175,7 +175,8 @@ pub(crate) struct Means {
 }
 
 struct Entry {
-    began: Began,
+    /// Boxed: the table has room for more than there are.
+    began: Box<Began>,
     deadline: Option<Instant>,
     reply: Option<oneshot::Sender<Result<Path, Failure>>>,
     /// Own addresses on which paths were written to, newest last.
@@ -270,8 +271,7 @@ impl Driver {
         match input {
             Input::Began(began) => {
                 let number = began.link.number;
-                let entry =
-                    Entry { began: *began, deadline: None, reply: None, sources: VecDeque::new() };
+                let entry = Entry { began, deadline: None, reply: None, sources: VecDeque::new() };
                 self.entries.insert(number, entry);
                 self.with(now, number, |entry, now| entry.began.mover.stirred(now));
             }

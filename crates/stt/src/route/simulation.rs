@@ -89,7 +89,7 @@ impl World {
             let remote = if initiator { address(1, 1) } else { address(9, 1000) };
             let path = Path { via: Via::Udp(0), remote };
             let start_with = Start {
-                keys: RouteKeys::new(&exporter, Suite::preferred(), initiator).unwrap(),
+                keys: RouteKeys::new(&exporter, Suite::preferred(), initiator),
                 random: random(seed * 2 + index as u64),
                 initiator,
                 path,
@@ -453,7 +453,7 @@ fn another_member_cannot_move_it() {
     let mut world = World::new(9, 0.0);
     world.run(ms(100));
     let now = world.now;
-    let mut other = RouteKeys::new(&Key::from_bytes([4; 32]), Suite::preferred(), true).unwrap();
+    let mut other = RouteKeys::new(&Key::from_bytes([4; 32]), Suite::preferred(), true);
     let elsewhere = Path { via: Via::Udp(0), remote: address(66, 6) };
     let mut random = random(1);
     for _ in 0..100 {
@@ -477,7 +477,7 @@ fn a_move_without_the_challenge_of_its_path_is_not_obeyed() {
     world.run(ms(100));
     let now = world.now;
     let exporter = Key::from_bytes([3; 32]);
-    let mut peer = RouteKeys::new(&exporter, Suite::preferred(), true).unwrap();
+    let mut peer = RouteKeys::new(&exporter, Suite::preferred(), true);
     let mut random = random(2);
     // The real peer's keys, with its sequence numbers used up by skipping ahead.
     for _ in 0..1_000 {

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use quinn::{RecvStream, VarInt};
 use tokio::sync::Semaphore;
 
-use super::{SessionShared, datagrams, driver::code};
+use super::{SessionShared, datagrams, driver::code, feed::Feed};
 use crate::{
     StreamError,
     stream::{StreamShared, header::Header, reassembly::Reassembly},
@@ -58,20 +58,19 @@ pub(super) async fn send(
     let (session, stream) = (Arc::clone(session), Arc::clone(stream));
     tokio::spawn(async move {
         let _place = place;
-        let Ok(mut quic) = session.connection.open_uni().await else { return };
-        let priority = stream.outbound.priority();
-        let _ = quic.set_priority(priority);
+        let Ok(quic) = session.connection.open_uni().await else { return };
+        let mut feed = Feed::new(quic);
         let all = async {
             let mut header = BytesMut::with_capacity(Header::MAX_LEN);
             Header::Message { id: stream.id }.put(&mut header);
             let mut chunks = [header.freeze(), message];
-            session.feed(&mut quic, priority, &mut chunks, |_| {}).await?;
-            let _ = quic.finish();
-            let _ = quic.stopped().await;
+            feed.write(&session, || stream.outbound.priority(), &mut chunks, |_| {}).await?;
+            let _ = feed.quic.finish();
+            let _ = feed.quic.stopped().await;
             Ok::<_, quinn::WriteError>(())
         };
         if tokio::time::timeout_at(until, all).await.is_err() {
-            let _ = quic.reset(VarInt::from_u32(code::LATE));
+            let _ = feed.quic.reset(VarInt::from_u32(code::LATE));
             stream.sending.lock().stats.late += 1;
         }
     });

@@ -6,26 +6,42 @@ use quinn::{SendStream, WriteError};
 
 use super::SessionShared;
 
-impl SessionShared {
-    /// Hands all of `chunks` to QUIC. `written` hears how many bytes each step took.
-    pub(super) async fn feed(
-        &self,
-        quic: &mut SendStream,
-        priority: i32,
+/// A stream of the engine, and the priority that it has there.
+pub(super) struct Feed {
+    pub(super) quic: SendStream,
+    urgency: Option<i32>,
+}
+
+impl Feed {
+    pub(super) const fn new(quic: SendStream) -> Self {
+        Self { quic, urgency: None }
+    }
+
+    /// Hands all of `chunks` to QUIC. `priority` is asked before each step, and `written` hears how
+    /// many bytes it took.
+    pub(super) async fn write(
+        &mut self,
+        session: &SessionShared,
+        priority: impl Fn() -> i32,
         chunks: &mut [Bytes],
         mut written: impl FnMut(usize),
     ) -> Result<(), WriteError> {
+        let Self { quic, urgency: last } = self;
         let mut done = 0;
         while let Some(rest @ [_, ..]) = chunks.get_mut(done..) {
-            let throttled = self.throttled_piece();
+            let urgency = priority();
+            if last.replace(urgency) != Some(urgency) {
+                let _ = quic.set_priority(urgency);
+            }
+            let throttled = session.throttled_piece();
             // The engine's room comes back in the pieces that it was given: one as large as the
             // window would have to be acknowledged to its end before anybody gets any.
-            let most = self.send_window.piece();
+            let most = session.send_window.piece();
             let whole = rest.iter().take_while(|chunk| chunk.len() <= most).count();
             let bytes = match (throttled, rest) {
                 (None, rest) if whole > 0 => {
                     let fitting = rest.get_mut(..whole).unwrap_or_default();
-                    let fed = self.precedence.write(priority, quic.write_chunks(fitting)).await?;
+                    let fed = session.precedence.write(urgency, quic.write_chunks(fitting)).await?;
                     done += fed.chunks;
                     fed.bytes
                 }
@@ -33,8 +49,12 @@ impl SessionShared {
                     let most = throttled.map_or(most, |piece| piece.min(most));
                     let piece = first.split_to(first.len().min(most));
                     let bytes = piece.len();
-                    self.pass(bytes).await;
-                    self.precedence.write(priority, quic.write_chunk(piece)).await?;
+                    // The urgent need not queue for the bandwidth behind everybody else.
+                    let write = async {
+                        session.pass(bytes).await;
+                        quic.write_chunk(piece).await
+                    };
+                    session.precedence.write(urgency, write).await?;
                     bytes
                 }
                 _ => {
@@ -42,7 +62,7 @@ impl SessionShared {
                     continue;
                 }
             };
-            self.fed(bytes);
+            session.fed(bytes);
             written(bytes);
         }
         Ok(())

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use quinn::{SendStream, VarInt};
+use quinn::VarInt;
 
-use super::{SessionShared, driver::write_error};
+use super::{SessionShared, driver::write_error, feed::Feed};
 use crate::{
     StreamError,
     stream::{StreamShared, header::Header, outbound::Next},
@@ -21,18 +21,16 @@ pub(super) async fn run(session: Arc<SessionShared>, stream: Arc<StreamShared>) 
 async fn write(session: &SessionShared, stream: &Arc<StreamShared>) -> Result<(), StreamError> {
     let Some(first) = first_work(stream).await else { return Ok(()) };
     let lost = |error| write_error(session, stream.id, error);
-    let mut quic = session.connection.open_uni().await.map_err(|error| lost(error.into()))?;
+    let quic = session.connection.open_uni().await.map_err(|error| lost(error.into()))?;
     let index = VarInt::from(quic.id()).into_inner();
+    let mut feed = Feed::new(quic);
     session.control.add_sender(index, stream);
     let result = async {
         let mut header = BytesMut::with_capacity(Header::MAX_LEN);
         Header::Stream { raw: stream.outbound.is_raw(), id: stream.id }.put(&mut header);
-        // Before the first byte: the engine queues a stream by the priority it has then.
-        let priority = stream.outbound.priority();
-        let _ = quic.set_priority(priority);
-        let header = quic.write_chunk(header.freeze());
-        session.precedence.write(priority, header).await.map_err(lost)?;
-        pump(session, stream, &mut quic, priority, first).await
+        let priority = || stream.outbound.priority();
+        feed.write(session, priority, &mut [header.freeze()], |_| {}).await.map_err(lost)?;
+        pump(session, stream, &mut feed, first).await
     }
     .await;
     session.control.remove_sender(index);
@@ -58,8 +56,7 @@ async fn first_work(stream: &StreamShared) -> Option<Next> {
 async fn pump(
     session: &SessionShared,
     stream: &StreamShared,
-    quic: &mut SendStream,
-    mut priority: i32,
+    feed: &mut Feed,
     mut next: Next,
 ) -> Result<(), StreamError> {
     let outbound = &stream.outbound;
@@ -67,13 +64,10 @@ async fn pump(
     loop {
         match next {
             Next::Write(mut batch) => {
-                let wanted = outbound.priority();
-                if wanted != priority && quic.set_priority(wanted).is_ok() {
-                    priority = wanted;
-                }
+                let (priority, written) = (|| outbound.priority(), |len| outbound.written(len));
                 tokio::select! {
                     biased;
-                    fed = session.feed(quic, priority, &mut batch, |len| outbound.written(len)) => {
+                    fed = feed.write(session, priority, &mut batch, written) => {
                         fed.map_err(lost)?;
                     }
                     // What was being written is given up with the rest.
@@ -81,10 +75,10 @@ async fn pump(
                 }
             }
             Next::Finish => {
-                let _ = quic.finish();
+                let _ = feed.quic.finish();
                 let stopped = tokio::select! {
                     biased;
-                    stopped = quic.stopped() => Some(stopped),
+                    stopped = feed.quic.stopped() => Some(stopped),
                     () = outbound.resetting() => None,
                 };
                 match stopped {
@@ -102,7 +96,7 @@ async fn pump(
                 }
             }
             Next::Reset(code) => {
-                let _ = quic.reset(VarInt::from_u32(code));
+                let _ = feed.quic.reset(VarInt::from_u32(code));
                 outbound.acknowledged();
             }
             Next::Wait => outbound.wait_for_work().await,

@@ -22,6 +22,13 @@ struct Waiting {
     next: u64,
 }
 
+impl Waiting {
+    fn place(&mut self, priority: i32) -> Place {
+        self.next += 1;
+        (Reverse(priority), self.next)
+    }
+}
+
 /// Writers of one session that wait for room.
 #[derive(Debug, Default)]
 pub(super) struct Precedence(Mutex<Waiting>);
@@ -56,26 +63,25 @@ impl Precedence {
 }
 
 impl Turn<'_> {
-    /// Whether this writer is the first; if not, it waits.
+    /// Whether this writer is the first; if not, it waits. Both under one lock: who is first may end
+    /// in between, and would wake nobody.
     fn may_go(&mut self, priority: i32, waker: &Waker) -> bool {
-        let first = self.precedence.lock().places.keys().next().copied();
-        let may = match (first, self.place) {
+        let mut waiting = self.precedence.lock();
+        let may = match (waiting.places.keys().next().copied(), self.place) {
             (None, _) => true,
             (Some((Reverse(other), _)), None) => other < priority,
             (Some(first), Some(own)) => own <= first,
         };
         if !may {
-            self.wait(priority, waker);
+            let place = *self.place.get_or_insert_with(|| waiting.place(priority));
+            waiting.places.insert(place, waker.clone());
         }
         may
     }
 
     fn wait(&mut self, priority: i32, waker: &Waker) {
         let mut waiting = self.precedence.lock();
-        let place = *self.place.get_or_insert_with(|| {
-            waiting.next += 1;
-            (Reverse(priority), waiting.next)
-        });
+        let place = *self.place.get_or_insert_with(|| waiting.place(priority));
         waiting.places.insert(place, waker.clone());
     }
 }
@@ -155,6 +161,53 @@ mod tests {
 
     fn finished(order: &RefCell<Vec<char>>, at: usize) -> bool {
         order.borrow().contains(&['b', 'c', 'u', 'l', 'd'][at])
+    }
+
+    /// Many writers on real threads, each of which goes through often: nobody is left waiting.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn no_writer_is_forgotten() {
+        use std::sync::{Arc, atomic::*};
+        let precedence = Arc::new(Precedence::default());
+        let room = Arc::new((AtomicUsize::new(0), tokio::sync::Notify::new()));
+        let writers: Vec<_> = (0..8)
+            .map(|number| {
+                let (precedence, room) = (Arc::clone(&precedence), Arc::clone(&room));
+                tokio::spawn(async move {
+                    for _ in 0..20_000 {
+                        precedence
+                            .write(number % 3, async {
+                                let (left, order) = (&room.0, Ordering::SeqCst);
+                                let less = |left: usize| left.checked_sub(1);
+                                while left.fetch_update(order, order, less).is_err() {
+                                    room.1.notified().await;
+                                }
+                            })
+                            .await;
+                    }
+                })
+            })
+            .collect();
+        let all = async {
+            for writer in writers {
+                writer.await.unwrap();
+            }
+        };
+        let source = async {
+            loop {
+                if room.0.load(Ordering::SeqCst) < 4 {
+                    room.0.fetch_add(1, Ordering::SeqCst);
+                }
+                room.1.notify_one();
+                tokio::task::yield_now().await;
+            }
+        };
+        let done = async {
+            tokio::select! {
+                () = all => {}
+                () = source => {}
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(60), done).await.unwrap();
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::{runtime::Handle, sync::Notify};
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -46,14 +46,14 @@ pub(crate) struct Watch {
 
 impl Watch {
     fn arm(&self) {
-        if !self.armed.load(Ordering::Relaxed) && !self.armed.swap(true, Ordering::Relaxed) {
+        if !self.armed.load(Ordering::SeqCst) && !self.armed.swap(true, Ordering::SeqCst) {
             self.alarm.notify_one();
         }
     }
 
     /// Waits until a round is over in which a volunteer was called.
     pub(crate) async fn round(&self) {
-        if !self.armed.load(Ordering::Relaxed) {
+        if !self.armed.load(Ordering::SeqCst) {
             self.alarm.notified().await;
         }
         tokio::time::sleep(ROUND).await;
@@ -61,7 +61,7 @@ impl Watch {
 
     /// Ends a round: does what volunteers missed and forgets the work that is over.
     pub(crate) fn look(&self, all: &mut Vec<Weak<Stepped>>) {
-        self.armed.store(false, Ordering::Relaxed);
+        self.armed.store(false, Ordering::SeqCst);
         all.retain(|work| match work.upgrade() {
             Some(work) => {
                 work.look();
@@ -151,10 +151,11 @@ impl Stepped {
     }
 
     fn poll(&self, mut work: MutexGuard<'_, Option<Work>>) -> Poll<()> {
-        let Some(running) = work.as_mut() else { return Poll::Ready(()) };
+        // Taken out meanwhile: should it panic, nobody polls it again.
+        let Some(mut running) = work.take() else { return Poll::Ready(()) };
         let outcome = running.as_mut().poll(&mut Context::from_waker(&self.waker));
-        if outcome.is_ready() {
-            *work = None;
+        if outcome.is_pending() {
+            *work = Some(running);
         }
         outcome
     }
@@ -162,7 +163,8 @@ impl Stepped {
     /// Takes a step, unless somebody is taking one or the task has not begun. Whether it did.
     pub(crate) fn step(&self) -> bool {
         self.relay.called.store(CAME, Ordering::SeqCst);
-        if lock(&self.relay.task).is_none() {
+        // Outside of the runtime there are no timers, which the work may need.
+        if lock(&self.relay.task).is_none() || Handle::try_current().is_err() {
             return false;
         }
         let work = match self.work.try_lock() {
@@ -306,6 +308,19 @@ mod tests {
         drop(stepped);
         watch.look(&mut all);
         assert!(all.is_empty());
+    }
+
+    #[test]
+    fn outside_of_the_runtime_the_task_works() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let stepped = Stepped::new(&Arc::default(), |_| async {
+            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        });
+        let task = runtime.spawn(Arc::clone(&stepped).run());
+        runtime.block_on(tokio::task::yield_now());
+        assert!(!stepped.step());
+        runtime.block_on(task).unwrap();
     }
 
     #[tokio::test]

@@ -361,7 +361,7 @@ fn packet_keys(
 ) -> KeyPair<Box<dyn PacketKey>> {
     let (local, remote) = sides(secrets, side);
     let packet = |secret| -> Box<dyn PacketKey> {
-        let cipher = PacketCipher::new(secrets.suite, secret);
+        let cipher = Some(PacketCipher::new(secrets.suite, secret));
         Box::new(Packets { cipher, meter: meter.cloned() })
     };
     KeyPair { local: packet(local), remote: packet(remote) }

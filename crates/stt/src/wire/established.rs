@@ -252,7 +252,7 @@ fn established(
     knows: Knows,
 ) -> Result<Established, WireError> {
     let Line { link, routes, latch, started, credit } = line;
-    let keys = RouteKeys::new(&peer.exporter, peer.suite, initiator).ok_or(WireError::Keys)?;
+    let keys = RouteKeys::new(&peer.exporter, peer.suite, initiator);
     link.add_id(keys.receive_id);
     let path = link.way().path;
     let start = Start {

@@ -2,6 +2,8 @@
 //!
 //! As in RFC 9001, sections 5.3 and 5.4, with keys from our own schedule.
 
+use std::sync::OnceLock;
+
 use aws_lc_rs::aead::quic::{AES_256, CHACHA20, HeaderProtectionKey};
 use stc::{
     Key,
@@ -11,8 +13,12 @@ use stc::{
 
 /// Encrypts or decrypts the payload of packets in one direction (PKT-2).
 pub(crate) struct PacketCipher {
-    key: AeadKey,
+    suite: Suite,
+    key: Key,
     iv: [u8; NONCE_LEN],
+    /// Made when it is used first: the keys after the next update wait for days, and this is ten
+    /// times as large as they are.
+    ready: OnceLock<Option<AeadKey>>,
 }
 
 /// Hides packet numbers and the flags beside them in one direction (PKT-3).
@@ -26,16 +32,20 @@ pub(crate) const SAMPLE_LEN: usize = 16;
 pub(crate) const LONG: u8 = 0x80;
 
 impl PacketCipher {
-    /// `None` only when the cryptographic library refuses a 32-byte key.
-    pub(crate) fn new(suite: Suite, secret: &Key) -> Option<Self> {
-        let key = AeadKey::new(suite, &kdf::derive(secret, "stt/1 packet key", &[]))?;
+    pub(crate) fn new(suite: Suite, secret: &Key) -> Self {
+        let key = kdf::derive(secret, "stt/1 packet key", &[]);
         let mut iv = [0; NONCE_LEN];
         kdf::derive_into(secret, "stt/1 packet iv", &[], &mut iv);
-        Some(Self { key, iv })
+        Self { suite, key, iv, ready: OnceLock::new() }
     }
 
     pub(crate) const fn suite(&self) -> Suite {
-        self.key.suite()
+        self.suite
+    }
+
+    /// Fails only when the cryptographic library refuses a 32-byte key.
+    fn ready(&self) -> Result<&AeadKey, Forged> {
+        self.ready.get_or_init(|| AeadKey::new(self.suite, &self.key)).as_ref().ok_or(Forged)
     }
 
     fn nonce(&self, number: u64) -> [u8; NONCE_LEN] {
@@ -56,7 +66,7 @@ impl PacketCipher {
         let (header, body) = packet.split_at_mut_checked(header_len).ok_or(Forged)?;
         let payload_len = body.len().checked_sub(TAG_LEN).ok_or(Forged)?;
         let (payload, room) = body.split_at_mut_checked(payload_len).ok_or(Forged)?;
-        let tag = self.key.seal(self.nonce(number), header, payload)?;
+        let tag = self.ready()?.seal(self.nonce(number), header, payload)?;
         room.copy_from_slice(&tag);
         Ok(())
     }
@@ -68,7 +78,7 @@ impl PacketCipher {
         header: &[u8],
         payload: &mut [u8],
     ) -> Result<usize, Forged> {
-        self.key.open(self.nonce(number), header, payload).map(|plain| plain.len())
+        self.ready()?.open(self.nonce(number), header, payload).map(|plain| plain.len())
     }
 }
 
@@ -116,7 +126,7 @@ mod tests {
     fn a_packet_comes_back_and_a_changed_one_does_not() {
         for suite in [Suite::Aes256Gcm, Suite::ChaCha20Poly1305] {
             let secret = Key::from_bytes([5; 32]);
-            let packets = PacketCipher::new(suite, &secret).unwrap();
+            let packets = PacketCipher::new(suite, &secret);
             let headers = HeaderCipher::new(suite, &secret).unwrap();
             let mut packet = vec![0x41; 9 + 2 + 30 + TAG_LEN];
             let sent = packet.clone();

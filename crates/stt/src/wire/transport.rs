@@ -16,7 +16,7 @@ use crate::{
 
 /// Streams that a peer may have open towards us, at first and once it has shown that it needs many.
 /// The engine keeps room for all of them: 1,024 would make 48 KiB of every idle session.
-pub(crate) const STREAMS: (u32, u32) = (64, 1024);
+pub(crate) const STREAMS: (u32, u32) = (16, 1024);
 /// What Ethernet carries with IPv6 and some tunnel around it (the engine's own default).
 pub(crate) const ETHERNET_MTU: u16 = 1452;
 /// What a loopback interface of 65,536 bytes carries over IPv4 (limited by IP) and over IPv6.

@@ -149,7 +149,9 @@ impl Heeding {
         if detours != self.detours {
             self.detours = detours;
             self.detoured_at = Some(now);
-            self.forgotten = self.in_flight;
+            // Of this path only, and never more than a window of it.
+            let here = self.in_flight.saturating_sub(self.stale);
+            self.forgotten = here.min(self.inner.window());
         }
         let moves = self.latch.moves();
         if moves == self.moves {
@@ -312,6 +314,9 @@ mod tests {
         assert_eq!(controller.window(), 2 * window, "room before it was heeded");
         controller.on_sent(at(5), 1_000, 1);
         assert_eq!(controller.window(), 2 * window);
+        latch.detoured();
+        controller.on_sent(at(5), 1_000, 2);
+        assert_eq!(controller.window(), 2 * window, "another one gives no more");
         controller.on_end_acks(at(6), 5_000, true, None);
         assert_eq!(controller.window(), window + 5_000);
         controller.on_congestion_event(at(7), at(1), false, 4_000);

@@ -96,7 +96,7 @@ fn packets() {
         let mut packet = vec![0x41, 0, 1, 2, 3, 4, 5, 6, 7, 0x12, 0x34];
         packet.extend(b"payload of a packet");
         packet.extend([0; 16]);
-        PacketCipher::new(suite, &secret).unwrap().seal(0x1234, &mut packet, 11).unwrap();
+        PacketCipher::new(suite, &secret).seal(0x1234, &mut packet, 11).unwrap();
         HeaderCipher::new(suite, &secret).unwrap().apply(9, &mut packet, false);
         assert_eq!(packet, vectors[&format!("{name}-packet")]);
     }
