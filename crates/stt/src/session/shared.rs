@@ -79,6 +79,8 @@ impl SessionShared {
     /// Makes the session and starts its driver.
     pub(crate) fn start(start: SessionStart) -> Arc<Self> {
         let SessionStart { established, hub } = start;
+        // Its driver closes it.
+        established.unclaimed.claim();
         let limits = hub.limits();
         let held = Arc::new(Held::new(Arc::clone(hub.unread())));
         let session = Arc::new(Self {

@@ -98,3 +98,32 @@ async fn a_peer_that_is_not_there_takes_as_long_as_the_caller_waits() {
     assert!(matches!(error, ConnectError::NoAnswer { .. }), "{error}");
     assert_eq!(before.elapsed(), PATIENCE);
 }
+
+/// The path gets faster while a second attempt is under way, which catches up with the first one: in
+/// some of these worlds both finish in the same moment, before anybody looks.
+#[tokio::test(start_paused = true)]
+async fn of_two_attempts_that_both_finish_one_session_is_left() {
+    let delay = |ms| Weather { delay: (ms, ms), ..Weather::CALM };
+    let mut most = 0;
+    for last in 90..=110 {
+        let world = World::new(delay(1_600), last);
+        let server = world.node(1, Mode::Server).await;
+        let client = world.node(2, Mode::Client).await;
+        let weather = async {
+            for (wait, ms) in [(4_500, 1_200), (500, last)] {
+                tokio::time::sleep(Duration::from_millis(wait)).await;
+                world.turn(delay(ms));
+            }
+        };
+        let (ours, ()) = tokio::join!(client.connect_to("10.0.0.1:1", None, PATIENCE), weather);
+        let ours = ours.unwrap();
+        let mut begun = 0;
+        while timeout(Duration::from_secs(1), server.accept()).await.is_ok() {
+            begun += 1;
+        }
+        most = most.max(begun);
+        assert_eq!(server.stats().sessions.active, 1, "{last} ms");
+        assert!(server.session(ours.id()).is_some() && ours.close_reason().is_none());
+    }
+    assert_eq!(most, 2, "the second attempt came as far as the responder's FINAL");
+}

@@ -39,7 +39,7 @@ use crate::{
 const FINAL_LEN: usize = 32;
 
 /// A session whose two sides have both proved themselves and know it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Established {
     /// The engine's connection. Its first stream from the responder is used up already.
     pub(crate) connection: Connection,
@@ -63,6 +63,29 @@ pub(crate) struct Established {
     pub(crate) latch: CloseLatch,
     /// Where its datagrams go.
     pub(crate) route: SessionRoute,
+    /// Ends it unless it is taken.
+    pub(crate) unclaimed: Unclaimed,
+}
+
+/// Closes a session that nobody took: of an attempt that finished together with the one that won,
+/// or after the caller's patience. Its tasks hold the connection, so it would not end by itself.
+#[derive(Debug)]
+pub(crate) struct Unclaimed(Option<(Connection, CloseLatch)>);
+
+impl Unclaimed {
+    /// From now on someone else closes it.
+    pub(crate) fn claim(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        if let Some((connection, latch)) = self.0.take() {
+            latch.close();
+            connection.close(VarInt::from_u32(0), b"");
+        }
+    }
 }
 
 /// What a connection is made with.
@@ -281,6 +304,7 @@ fn established(
     let (renewal, pace) = (Arc::clone(&peer.renewal), rekey::Pace::DEFAULT);
     tokio::spawn(rekey::update(connection.clone(), peer.meter, renewal, pace));
     let [a, b, c, d, e, f, g, h, ..] = *peer.session_id.as_bytes();
+    let unclaimed = Unclaimed(Some((connection.clone(), latch.clone())));
     Ok(Established {
         connection,
         peer: peer.node_id,
@@ -293,5 +317,6 @@ fn established(
         renewal: peer.renewal,
         latch,
         route,
+        unclaimed,
     })
 }
