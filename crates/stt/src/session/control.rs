@@ -51,8 +51,8 @@ pub(crate) struct Control {
     pongs: Mutex<Vec<u64>>,
     /// Who waits for the answer with a number.
     pings: Mutex<HashMap<u64, oneshot::Sender<()>>>,
-    /// Records about fresh keys, to be sent.
-    renewals: Mutex<Vec<(u64, Vec<u8>)>>,
+    /// The record about fresh keys that is to be sent: of one side a question, of the other an answer.
+    renewal: Mutex<Option<(u64, Vec<u8>)>>,
     /// Numbers of pings to be sent.
     asks: Mutex<Vec<u64>>,
     next_ping: AtomicU64,
@@ -68,7 +68,7 @@ impl Default for Control {
             senders: Mutex::default(),
             pongs: Mutex::default(),
             pings: Mutex::default(),
-            renewals: Mutex::default(),
+            renewal: Mutex::default(),
             asks: Mutex::default(),
             next_ping: AtomicU64::new(0),
             ping_turns: Semaphore::new(MAX_PINGS),
@@ -140,14 +140,14 @@ impl Control {
         self.start_writing(session);
     }
 
-    fn renewals(&self) -> MutexGuard<'_, Vec<(u64, Vec<u8>)>> {
-        self.renewals.lock().unwrap_or_else(PoisonError::into_inner)
+    fn renewal(&self) -> MutexGuard<'_, Option<(u64, Vec<u8>)>> {
+        self.renewal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks for fresh keys, unless some are under way.
     pub(super) fn renew(&self, session: &Arc<SessionShared>) {
         if let Some(message) = session.renewal.ask() {
-            self.renewals().push((RENEW, message));
+            *self.renewal() = Some((RENEW, message));
             self.start_writing(session);
         }
     }
@@ -157,8 +157,12 @@ impl Control {
         if kind == RENEWED {
             return renewal.take_answer(body).map(|()| false);
         }
-        let answer = renewal.answer(body)?;
-        self.renewals().push((RENEWED, answer));
+        let mut waiting = self.renewal();
+        if waiting.is_some() {
+            // Who got no answer yet has nothing to ask.
+            return Err("a renewal was asked for before the last one was answered");
+        }
+        *waiting = Some((RENEWED, renewal.answer(body)?));
         Ok(true)
     }
 
@@ -175,7 +179,7 @@ impl Control {
         for number in self.pongs().drain(..) {
             put_record(&mut out, PONG, &[number]);
         }
-        for (kind, body) in self.renewals().drain(..) {
+        if let Some((kind, body)) = self.renewal().take() {
             varint::put(&mut out, kind);
             varint::put(&mut out, u64::try_from(body.len()).unwrap_or(0));
             out.extend_from_slice(&body);
@@ -368,6 +372,21 @@ mod tests {
         let answers = records(&control.take_records(), 3).unwrap();
         assert_eq!(answers.len(), MAX_PONGS);
         assert!(answers.iter().all(|(kind, _)| *kind == PONG));
+    }
+
+    #[test]
+    fn who_takes_no_answer_gets_no_second_one() {
+        let (control, (_, bob)) = (Control::default(), Renewal::sides());
+        let ask = || Renewal::sides().0.ask().unwrap();
+        for _ in 0..3 {
+            assert_eq!(control.renewed(&bob, RENEW, &ask()), Ok(true));
+            bob.catch_up();
+            let refused = control.renewed(&bob, RENEW, &ask());
+            assert_eq!(refused, Err("a renewal was asked for before the last one was answered"));
+            assert!(!bob.is_under_way());
+            let sent = records(&control.take_records(), 7).unwrap();
+            assert!(matches!(sent.as_slice(), [(RENEWED, _)]), "{sent:?}");
+        }
     }
 
     #[test]

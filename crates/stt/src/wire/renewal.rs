@@ -139,9 +139,10 @@ impl Renewal {
         self.agreed.notified().await;
     }
 
-    /// Initiator: the message that asks. `None` while another one is under way.
+    /// Initiator: the message that asks. `None` while another one waits for its answer or is under
+    /// way.
     pub(crate) fn ask(&self) -> Option<Vec<u8>> {
-        if !self.parties.initiator || self.is_under_way() {
+        if !self.parties.initiator || self.is_under_way() || self.state().asked.is_some() {
             return None;
         }
         let mut noise = self.noise()?;
@@ -228,6 +229,21 @@ impl Renewal {
     }
 }
 
+#[cfg(test)]
+impl Renewal {
+    /// The renewals of both sides of a session: the same session each time.
+    pub(crate) fn sides() -> (Self, Self) {
+        tests::sides()
+    }
+
+    /// Updates keys until those that the last renewal went into are in use.
+    pub(crate) fn catch_up(&self) {
+        while self.is_under_way() {
+            self.next(&tests::secrets(5));
+        }
+    }
+}
+
 /// Takes a message in, which carries nothing but keys.
 fn read(noise: &mut HandshakeState, message: &[u8]) -> Result<(), &'static str> {
     if message.len() != MESSAGE_LEN {
@@ -257,12 +273,12 @@ mod tests {
         })
     }
 
-    fn sides() -> (Renewal, Renewal) {
+    pub(super) fn sides() -> (Renewal, Renewal) {
         let (alice, bob) = (identity(1), identity(2));
         (side(&alice, &bob, 3, true), side(&bob, &alice, 3, false))
     }
 
-    fn secrets(byte: u8) -> LevelSecrets {
+    pub(super) fn secrets(byte: u8) -> LevelSecrets {
         LevelSecrets {
             suite: Suite::Aes256Gcm,
             initiator: Key::from_bytes([byte; 32]),
@@ -315,6 +331,7 @@ mod tests {
         assert!(alice.answer(&[0; MESSAGE_LEN]).is_err());
         assert!(alice.take_answer(&[0; 8 + MESSAGE_LEN]).is_err());
         let ask = alice.ask().unwrap();
+        assert_eq!(alice.ask(), None, "one at a time");
         assert!(bob.answer(&ask[1..]).is_err());
         let answer = bob.answer(&ask).unwrap();
         assert_eq!(bob.answer(&ask), Err("a renewal was asked for while one was under way"));
