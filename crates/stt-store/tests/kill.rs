@@ -186,13 +186,19 @@ async fn kill_and_check(rounds: u64, seed: u64) {
         let listener = std::thread::spawn(move || {
             lines.map_while(Result::ok).for_each(|line| sender.send(line).unwrap());
         });
-        // Some are killed while they make or open the store, most while they work. This is no wait
-        // for anything: any moment will do.
-        std::thread::sleep(Duration::from_micros(rng.u64(0..250_000)));
+        // Some are killed at any moment, perhaps while they make or open the store; most once they
+        // have done some work, however slow the machine is, and in the middle of more.
+        let (done, later) = if round % 3 == 0 { (0, 250_000) } else { (rng.usize(5..40), 5_000) };
+        let mut heard_already = Vec::new();
+        while heard_already.iter().filter(|line: &&String| line.starts_with("@put")).count() < done
+        {
+            heard_already.push(heard.recv().unwrap());
+        }
+        std::thread::sleep(Duration::from_micros(rng.u64(0..later)));
         child.kill().unwrap();
         child.wait().unwrap();
         listener.join().unwrap();
-        heard.into_iter().for_each(|line| said.hear(&line));
+        heard_already.into_iter().chain(heard).for_each(|line| said.hear(&line));
         let chamber = open(dir.path()).await.unwrap();
         said.check(&chamber).await;
         if round % 4 == 3 {
