@@ -302,6 +302,68 @@ async fn bandwidth_of_a_session_and_of_a_node_is_kept_and_may_be_changed() {
 }
 
 #[tokio::test]
+async fn bandwidths_may_be_given_from_the_start() {
+    let seed = seed();
+    let server = builder(&seed).start(Mode::Server).await.unwrap();
+    let rate = NonZeroU64::new(2_000_000);
+    for limited in [builder(&seed).session_bandwidth(rate), builder(&seed).node_bandwidth(rate)] {
+        let client = limited.start(Mode::Client).await.unwrap();
+        let ours = connect(&client, &server).await;
+        let theirs = other_end(&server, &ours).await;
+        let took = timed(&ours, &theirs, 500_000).await;
+        assert!(took >= Duration::from_millis(225), "{took:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_node_says_how_long_messages_of_all_its_streams_may_be() {
+    let seed = seed();
+    let server = builder(&seed).max_frame_size(1_000).start(Mode::Server).await.unwrap();
+    let client = builder(&seed).start(Mode::Client).await.unwrap();
+    let ours = connect(&client, &server).await;
+    let theirs = other_end(&server, &ours).await;
+    let (stream, there) = (ours.get_stream(1).unwrap(), theirs.get_stream(1).unwrap());
+    stream.send(&[0; 1_000]).await.unwrap();
+    assert_eq!(there.receive().await.unwrap().unwrap().len(), 1_000);
+    let error = StreamError::FrameTooLarge { len: 1_001, max: 1_000 };
+    assert_eq!(there.send(&[0; 1_001]).await, Err(error.clone()));
+    stream.send(&[0; 1_001]).await.unwrap();
+    assert_eq!(there.receive().await, Err(error));
+}
+
+#[tokio::test]
+async fn streams_get_wider_windows_only_within_what_a_session_may_hold_unread() {
+    let seed = seed();
+    for (node, grows) in
+        [(builder(&seed).max_session_buffer(0).unwrap(), false), (builder(&seed), true)]
+    {
+        let server = node.start(Mode::Server).await.unwrap();
+        let client = builder(&seed).start(Mode::Client).await.unwrap();
+        let ours = connect(&client, &server).await;
+        let theirs = other_end(&server, &ours).await;
+        let mut there = theirs.get_stream(1).unwrap().into_raw();
+        let writing = tokio::spawn(async move {
+            let (mut stream, piece) = (ours.get_stream(1).unwrap().into_raw(), vec![1; 64 << 10]);
+            let piece = Bytes::from(piece);
+            loop {
+                let write = stream.write_chunk(piece.clone());
+                if !tokio::time::timeout(SOON, write).await.is_ok_and(|done| done.is_ok()) {
+                    return (ours, stream);
+                }
+            }
+        });
+        // More than half of a stream's first window, after which it may grow; then no more.
+        let mut taken = 0;
+        while taken < 600_000 {
+            taken += there.read_chunk(10_000).await.unwrap().unwrap().len();
+        }
+        let _open = writing.await.unwrap();
+        let unread = server.stats().limits.unread_bytes;
+        assert_eq!(unread > 1 << 20, grows, "{unread}");
+    }
+}
+
+#[tokio::test]
 async fn limits_out_of_range_are_refused_by_name() {
     let refused = [
         builder(&seed()).max_half_open(0).unwrap_err(),

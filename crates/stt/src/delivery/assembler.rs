@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::{Bytes, BytesMut};
 
 use super::{DeliveryError, LossObserver, ShardHeader, shard::shard_len};
+use crate::stream::unpinned;
 
 /// A message that arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,9 +22,10 @@ pub struct Message {
 /// and exactly as it was sent.
 ///
 /// Bounds: at most [`Self::MAX_PENDING`] incomplete messages and [`Self::max_bytes`] bytes of their
-/// packets; when one more would not fit, the one begun first is given up. The numbers of the last
-/// [`Self::MAX_DONE`] finished messages are remembered, so that late packets do not begin them
-/// again.
+/// packets, where each message and each packet counts a little more than its bytes; when one more
+/// would not fit, the one begun first is given up. The numbers of the last finished messages, one for
+/// each 1,024 bytes of it and at most [`Self::MAX_DONE`], are remembered, so that late packets do not
+/// begin them again.
 #[derive(Debug)]
 pub struct ShardAssembler {
     pending: BTreeMap<(u32, u32), Pending>,
@@ -69,14 +71,22 @@ impl ShardAssembler {
     /// Most bytes of incomplete messages, when nothing else is said: 16 MiB.
     pub const DEFAULT_MAX_BYTES: usize = 16 << 20;
 
-    /// An assembler that holds at most `max_bytes` of incomplete messages, at least 1 MiB.
+    /// Least bytes of incomplete messages that an assembler is made for: 512 KiB, in which the
+    /// longest message has room over any path of 1,200-byte datagrams.
+    pub const MIN_MAX_BYTES: usize = 512 << 10;
+    /// What an incomplete message, and each of its packets, takes beside its bytes.
+    const MESSAGE_COST: usize = 512;
+    const SHARD_COST: usize = 96;
+
+    /// An assembler that holds at most `max_bytes` of incomplete messages, at least
+    /// [`Self::MIN_MAX_BYTES`].
     #[must_use]
     pub fn new(max_bytes: usize) -> Self {
         Self {
             pending: BTreeMap::new(),
             begun: VecDeque::new(),
             bytes: 0,
-            max_bytes: max_bytes.max(1 << 20),
+            max_bytes: max_bytes.max(Self::MIN_MAX_BYTES),
             done: VecDeque::new(),
             done_set: std::collections::HashSet::new(),
             observer: LossObserver::default(),
@@ -90,7 +100,7 @@ impl ShardAssembler {
         self.max_bytes
     }
 
-    /// Bytes of incomplete messages held now.
+    /// Bytes of incomplete messages held now, with what they take beside them.
     #[must_use]
     pub const fn held(&self) -> usize {
         self.bytes
@@ -140,14 +150,11 @@ impl ShardAssembler {
             return Ok(None);
         }
         let new = !self.pending.contains_key(&key);
-        while (new && self.pending.len() >= Self::MAX_PENDING)
-            || self.bytes + shard.len() > self.max_bytes
+        let size = shard.len() + Self::SHARD_COST;
+        let more = if new { size + Self::MESSAGE_COST } else { size };
+        while (new && self.pending.len() >= Self::MAX_PENDING) || self.bytes + more > self.max_bytes
         {
-            let Some(oldest) = self.begun.pop_front() else { break };
-            if self.drop_pending(oldest).is_some() {
-                self.stats.given_up += 1;
-                self.finish(oldest);
-            }
+            let Some(oldest) = self.give_up_oldest() else { break };
             if oldest == key {
                 // The message itself is the one begun first.
                 return Ok(None);
@@ -162,16 +169,18 @@ impl ShardAssembler {
             length: header.length,
             shards: BTreeMap::new(),
         });
-        let size = shard.len();
         if pending.shards.contains_key(&header.index) {
             self.stats.superfluous += 1;
             return Ok(None);
         }
-        pending.shards.insert(header.index, shard);
-        self.bytes += size;
-        if pending.shards.len() < usize::from(header.data) {
+        if pending.shards.len() + 1 < usize::from(header.data) {
+            pending.shards.insert(header.index, unpinned(shard));
+            self.bytes += more;
             return Ok(None);
         }
+        // The last one does not wait.
+        pending.shards.insert(header.index, shard);
+        self.bytes += more;
         let Some(whole) = self.drop_pending(key) else { return Ok(None) };
         self.begun.retain(|begun| *begun != key);
         self.finish(key);
@@ -181,14 +190,26 @@ impl ShardAssembler {
         Ok(Some(Message { stream: header.stream, number: header.message, data }))
     }
 
+    /// Gives up the message that was begun first, and returns its stream and number; `None` when
+    /// none is incomplete.
+    pub fn give_up_oldest(&mut self) -> Option<(u32, u32)> {
+        let oldest = self.begun.pop_front()?;
+        if self.drop_pending(oldest).is_some() {
+            self.stats.given_up += 1;
+            self.finish(oldest);
+        }
+        Some(oldest)
+    }
+
     fn drop_pending(&mut self, key: (u32, u32)) -> Option<Pending> {
         let pending = self.pending.remove(&key)?;
-        self.bytes -= pending.shards.values().map(Bytes::len).sum::<usize>();
+        let shards = pending.shards.values().map(|shard| shard.len() + Self::SHARD_COST);
+        self.bytes -= shards.sum::<usize>() + Self::MESSAGE_COST;
         Some(pending)
     }
 
     fn finish(&mut self, key: (u32, u32)) {
-        if self.done.len() >= Self::MAX_DONE
+        if self.done.len() >= Self::MAX_DONE.min(self.max_bytes / 1_024)
             && let Some(oldest) = self.done.pop_front()
         {
             self.done_set.remove(&oldest);
@@ -307,6 +328,44 @@ mod tests {
         assert_eq!(assembler.stats().given_up, 1);
         assert_eq!(assembler.packet(first[0][1].clone()), Ok(None), "given up for good");
         assert!(assembler.packet(first[1][1].clone()).unwrap().is_some());
+    }
+
+    #[test]
+    fn tiny_packets_count_what_they_take_and_do_not_hold_what_they_came_in() {
+        let mut assembler = ShardAssembler::new(0);
+        assert_eq!(assembler.max_bytes(), ShardAssembler::MIN_MAX_BYTES);
+        let mut encoder = encoder();
+        let mut begun = 0;
+        while assembler.stats().given_up == 0 {
+            let cap = OverheadCap::default();
+            let (_, packets) = encoder.encode(0, &[1; 8], p(0.5), cap, 24).unwrap();
+            let arrived = packets[0].clone();
+            assert_eq!(assembler.packet(arrived), Ok(None));
+            begun += 1;
+        }
+        // A packet of two bytes takes some hundreds.
+        assert!((500..=1_000).contains(&begun), "{begun}");
+        while assembler.give_up_oldest().is_some() {}
+        assert_eq!(assembler.held(), 0);
+        let (_, packets) =
+            encoder.encode(0, &[1; 2_000], p(0.5), OverheadCap::default(), 1_100).unwrap();
+        let datagram = packets[0].clone();
+        drop(packets);
+        let _ = assembler.packet(datagram.clone()).unwrap();
+        assert!(assembler.held() > 1_000 && datagram.is_unique());
+    }
+
+    #[test]
+    fn the_longest_message_fits_into_the_least_room() {
+        let mut assembler = ShardAssembler::new(0);
+        let message = vec![3; 256 * 1_100];
+        let (plan, mut packets) =
+            encoder().encode(0, &message, p(0.999), OverheadCap::default(), 1_150).unwrap();
+        packets.reverse();
+        let got: Vec<_> =
+            packets.into_iter().filter_map(|packet| assembler.packet(packet).unwrap()).collect();
+        assert!(plan.data > 240 && got.len() == 1 && got[0].data[..] == message[..]);
+        assert_eq!(assembler.stats().given_up, 0);
     }
 
     #[test]

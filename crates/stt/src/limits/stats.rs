@@ -16,7 +16,8 @@ pub struct LimitStats {
     /// How often a session could not have a larger send window because the node has as many
     /// unacknowledged bytes as it may.
     pub send_windows_held_down: u64,
-    /// Bytes that arrived and nobody took, at this moment.
+    /// Bytes that arrived and nobody took, at this moment: of streams, of messages and frames in
+    /// datagrams with a little for each, and of messages that are not whole yet.
     pub unread_bytes: u64,
     /// Handshakes that are not finished, at this moment.
     pub half_open: usize,

@@ -4,7 +4,6 @@
 //! repair-coded message, a report of loss, or, from 0x80 on, a frame of the application.
 
 use std::{
-    collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -15,16 +14,19 @@ use std::{
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::sync::Notify;
 
-use super::{SessionShared, inbound};
+use super::{SessionShared, gathering::Gathering, inbound};
 use crate::{
     StreamError,
     delivery::{
-        AssemblerStats, DeliveryError, LossCounts, Probability, RepairPlanner, ShardAssembler,
-        ShardEncoder,
+        AssemblerStats, DeliveryError, LossCounts, Probability, RepairPlanner, ShardEncoder,
     },
     dispatch::FrameType,
     limits::Held,
-    stream::{StreamShared, loose::Budget, varint},
+    stream::{
+        StreamShared,
+        loose::{Budget, Loose},
+        unpinned, varint,
+    },
 };
 
 /// A message in one datagram: stream as a varint, then the message.
@@ -40,17 +42,16 @@ const REPORT_AFTER: Duration = Duration::from_millis(50);
 /// (1,200 bytes): the engine throws away queued datagrams that a path, found to be narrower, does not
 /// carry, and bursts of loss are enough for it to find that.
 const CODED_ROOM: usize = 1_150;
-/// Frames in datagrams that wait for a dispatcher, at most.
-const MAX_FRAMES: usize = 1_024;
 
 /// The state of it.
 #[derive(Debug)]
 pub(crate) struct Datagrams {
     encoder: Mutex<ShardEncoder>,
-    assembler: Mutex<ShardAssembler>,
-    /// What messages in no order, of all streams, hold while they wait.
+    gathering: Mutex<Gathering>,
+    /// What messages in no order, of all streams, and frames hold while they wait.
     waiting: Budget,
-    frames: Mutex<VecDeque<Bytes>>,
+    /// Frames that wait for a dispatcher.
+    frames: Mutex<Loose>,
     frame_arrived: Notify,
     /// Datagrams of a kind that this side does not know.
     unknown: AtomicU64,
@@ -59,11 +60,12 @@ pub(crate) struct Datagrams {
 }
 
 impl Datagrams {
-    /// Messages that wait hold at most `max_waiting` bytes, counted in `account`.
+    /// Messages and frames that wait hold at most `max_waiting` bytes, and so do incomplete
+    /// messages; both are counted in `account`.
     pub(super) fn new(max_waiting: usize, account: Arc<Held>) -> Self {
         Self {
             encoder: Mutex::new(ShardEncoder::new(RepairPlanner::new())),
-            assembler: Mutex::default(),
+            gathering: Mutex::new(Gathering::new(max_waiting, Arc::clone(&account))),
             waiting: Budget::new(max_waiting, account),
             frames: Mutex::default(),
             frame_arrived: Notify::new(),
@@ -76,13 +78,13 @@ impl Datagrams {
         self.encoder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn assembler(&self) -> MutexGuard<'_, ShardAssembler> {
-        self.assembler.lock().unwrap_or_else(PoisonError::into_inner)
+    fn gathering(&self) -> MutexGuard<'_, Gathering> {
+        self.gathering.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the receiving side of repair codes did.
     pub(super) fn assembled(&self) -> AssemblerStats {
-        self.assembler().stats()
+        self.gathering().stats()
     }
 
     /// Kinds not known, and messages and frames dropped.
@@ -100,7 +102,7 @@ impl Datagrams {
             let arrived = self.frame_arrived.notified();
             let mut arrived = std::pin::pin!(arrived);
             arrived.as_mut().enable();
-            let next = self.frames.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let next = self.frames.lock().unwrap_or_else(PoisonError::into_inner).pop();
             if let Some(frame) = next {
                 return frame;
             }
@@ -110,13 +112,11 @@ impl Datagrams {
 
     fn push_frame(&self, frame: Bytes) {
         let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
-        if frames.len() >= MAX_FRAMES {
-            drop(frames);
-            self.count_dropped();
-            return;
-        }
-        frames.push_back(frame);
+        let taken = frames.push(unpinned(frame), &self.waiting);
         drop(frames);
+        if !taken {
+            return self.count_dropped();
+        }
         self.frame_arrived.notify_waiters();
     }
 }
@@ -140,10 +140,8 @@ pub(super) async fn run(session: Arc<SessionShared>) {
             }
             SHARD => {
                 let (message, counts) = {
-                    let mut assembler = session.datagrams.assembler();
-                    // A malformed packet is counted there, and is no reason to end the session.
-                    let message = assembler.packet(datagram).ok().flatten();
-                    (message, assembler.observer().counts())
+                    let mut gathering = session.datagrams.gathering();
+                    (gathering.packet(datagram), gathering.counts())
                 };
                 if let Some(message) = message {
                     deliver(&session, message.stream, message.data);
@@ -177,7 +175,7 @@ pub(super) fn deliver(session: &Arc<SessionShared>, id: u32, message: Bytes) {
         Ok(stream) if length <= stream.inbound.max_frame_size() => stream,
         _ => return session.datagrams.count_dropped(),
     };
-    if !stream.inbound.feed_loose(message, &session.datagrams.waiting) {
+    if !stream.inbound.feed_loose(unpinned(message), &session.datagrams.waiting) {
         return session.datagrams.count_dropped();
     }
     stream.loose_arrived();

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use super::{SessionShared, datagrams, driver::code, feed::Feed};
 use crate::{
     StreamError,
+    limits::{Held, count},
     stream::{StreamShared, header::Header, reassembly::Reassembly},
 };
 
@@ -16,6 +17,9 @@ use crate::{
 const MAX_LEN: usize = 1 << 20;
 /// Such messages on their way, and being gathered, at most.
 const MAX_ACTIVE: usize = 64;
+
+/// What a piece of a message takes while it is gathered, beside its bytes.
+const PIECE: u64 = 64;
 
 /// Places for such messages.
 #[derive(Debug)]
@@ -77,6 +81,39 @@ pub(super) async fn send(
     Ok(())
 }
 
+/// Pieces of a message in the account of what waits unread, until dropped.
+struct Gathered<'a> {
+    held: &'a Held,
+    bytes: u64,
+}
+
+impl Gathered<'_> {
+    fn add(&mut self, piece: &Bytes) {
+        let bytes = u64::try_from(piece.len()).unwrap_or(u64::MAX).saturating_add(PIECE);
+        self.bytes += bytes;
+        self.held.add(bytes);
+    }
+}
+
+impl Drop for Gathered<'_> {
+    fn drop(&mut self) {
+        self.held.remove(self.bytes);
+    }
+}
+
+/// Waits while the node is full; false when the message will not become whole any more.
+async fn room(session: &SessionShared, quic: &mut RecvStream) -> bool {
+    if !session.held.must_wait() {
+        return true;
+    }
+    count(&session.hub.limit_counters().reads_held_up);
+    tokio::select! {
+        () = session.held.room() => true,
+        // Given up by the sender, or the session ended.
+        _ = quic.received_reset() => false,
+    }
+}
+
 /// Gathers a message, which began with these pieces, and hands it over when it is whole.
 pub(super) async fn receive(
     session: &Arc<SessionShared>,
@@ -85,6 +122,8 @@ pub(super) async fn receive(
     header_len: u64,
     early: Vec<(u64, Bytes)>,
 ) {
+    let mut gathered = Gathered { held: &session.held, bytes: 0 };
+    early.iter().for_each(|(_, bytes)| gathered.add(bytes));
     let Ok(_place) = session.deadlines.gathering.acquire().await else { return };
     let most = u64::try_from(MAX_LEN).unwrap_or(u64::MAX);
     let mut message = Reassembly::default();
@@ -93,8 +132,12 @@ pub(super) async fn receive(
     loop {
         let (offset, mut bytes) = match pieces.next() {
             Some(piece) => piece,
-            None => match quic.read_chunk(usize::MAX, false).await {
-                Ok(Some(chunk)) => (chunk.offset, chunk.bytes),
+            None if !room(session, &mut quic).await => return,
+            None => match quic.read_chunk(session.held.piece(), false).await {
+                Ok(Some(chunk)) => {
+                    gathered.add(&chunk.bytes);
+                    (chunk.offset, chunk.bytes)
+                }
                 Ok(None) => break,
                 // Given up by the sender, or the session ended: both leave no message.
                 Err(_) => return,
@@ -111,6 +154,8 @@ pub(super) async fn receive(
         length = end.max(length);
         message.insert(offset, bytes);
     }
+    // It is counted again where it waits for the application.
+    drop(gathered);
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     if let Some(message) = message.take_exact(length).or_else(|| gather(&mut message, length)) {
         datagrams::deliver(session, id, message);

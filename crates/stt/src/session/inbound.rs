@@ -37,9 +37,11 @@ pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream, own: 
         return;
     };
     match header {
-        Header::Control => control::read(&session, quic, header_len, early).await,
+        Header::Control => {
+            control::read(&session, quic, header_len, early.into_pieces()).await;
+        }
         Header::Message { id } => {
-            deadline::receive(&session, id, quic, header_len, early).await;
+            deadline::receive(&session, id, quic, header_len, early.into_pieces()).await;
         }
         Header::Stream { raw, id } => {
             let stream = match attach(&session, id, &quic).await {
@@ -55,7 +57,7 @@ pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream, own: 
                 tokio::spawn(forward(Arc::clone(&session), Arc::clone(&stream)));
             }
             session.stream_arrived();
-            let end = feed(&session, &stream, quic, header_len, early).await;
+            let end = feed(&session, &stream, quic, header_len, early.into_pieces()).await;
             stream.inbound.end(end);
         }
     }
@@ -63,7 +65,8 @@ pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream, own: 
 
 type Piece = (u64, Bytes);
 
-/// Pieces that came before the header was complete, counted like those after it.
+/// Pieces that came before the header was complete, counted like those after it until somebody takes
+/// them.
 struct Early<'a> {
     held: &'a Held,
     pieces: Vec<Piece>,
@@ -79,6 +82,11 @@ impl Early<'_> {
         let kept = if offset == 0 { bytes.clone() } else { Bytes::copy_from_slice(bytes) };
         self.pieces.push((offset, kept));
     }
+
+    /// Whoever takes them counts them.
+    fn into_pieces(mut self) -> Vec<Piece> {
+        std::mem::take(&mut self.pieces)
+    }
 }
 
 impl Drop for Early<'_> {
@@ -88,7 +96,10 @@ impl Drop for Early<'_> {
 }
 
 /// Reads until the header is complete; gives back all pieces read so far.
-async fn read_header(held: &Held, quic: &mut RecvStream) -> Option<(Header, u64, Vec<Piece>)> {
+async fn read_header<'a>(
+    held: &'a Held,
+    quic: &mut RecvStream,
+) -> Option<(Header, u64, Early<'a>)> {
     let mut front = Reassembly::default();
     let mut early = Early { held, pieces: Vec::new(), bytes: 0 };
     while early.pieces.len() < MAX_EARLY {
@@ -98,7 +109,7 @@ async fn read_header(held: &Held, quic: &mut RecvStream) -> Option<(Header, u64,
         let mut head = [0; Header::MAX_LEN];
         let len = front.peek(&mut head);
         if let Some((header, len)) = Header::parse(head.get(..len)?).ok()? {
-            return Some((header, u64::try_from(len).ok()?, std::mem::take(&mut early.pieces)));
+            return Some((header, u64::try_from(len).ok()?, early));
         }
     }
     None

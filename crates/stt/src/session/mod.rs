@@ -22,6 +22,7 @@ mod frames;
 #[cfg(any(test, fuzzing))]
 #[allow(unreachable_pub, reason = "public for the fuzzer alone")]
 pub mod fuzz;
+mod gathering;
 mod handle;
 mod inbound;
 mod outbound;

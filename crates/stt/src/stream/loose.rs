@@ -1,4 +1,5 @@
-//! Messages that came whole and outside of any order: by datagram, repair code or deadline.
+//! Messages that came whole and outside of any order: by datagram, repair code or deadline; and frames
+//! of the application in datagrams.
 
 use std::{
     collections::VecDeque,
@@ -12,6 +13,9 @@ use bytes::Bytes;
 
 use crate::limits::Held;
 
+/// What the place of a message in a queue takes, beside its bytes.
+const PLACE: u64 = 96;
+
 /// A bounded queue; a message that does not fit is lost, as its delivery mode allows.
 #[derive(Debug, Default)]
 pub(crate) struct Loose {
@@ -19,7 +23,7 @@ pub(crate) struct Loose {
     bytes: usize,
 }
 
-/// Bytes that all streams of a session may hold together.
+/// Bytes that all queues of a session may hold together.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
     used: Arc<AtomicUsize>,
@@ -46,17 +50,24 @@ impl Budget {
             return None;
         }
         let share = Share { budget: self.clone(), bytes };
-        self.account.add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        self.account.add(share.charge());
         let before = self.used.fetch_add(bytes, Ordering::AcqRel);
         // Dropped again, and so given back, when it is too much.
         (before == 0 || before + bytes <= self.max).then_some(share)
     }
 }
 
+impl Share {
+    /// Empty messages take memory too, and there may be many of them.
+    fn charge(&self) -> u64 {
+        u64::try_from(self.bytes).unwrap_or(u64::MAX).saturating_add(PLACE)
+    }
+}
+
 impl Drop for Share {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::AcqRel);
-        self.budget.account.remove(u64::try_from(self.bytes).unwrap_or(u64::MAX));
+        self.budget.account.remove(self.charge());
     }
 }
 

@@ -33,4 +33,5 @@ pub use error::StreamError;
 pub(crate) use handle::StreamShared;
 pub use handle::{Stream, StreamOptions, StreamStats};
 pub use raw::RawStream;
+pub(crate) use reassembly::unpinned;
 pub use sending::DeliveryStats;

@@ -12,6 +12,11 @@ use bytes::{Buf, Bytes};
 /// arrived in, up to 64 KiB: a peer that sends one byte of each would take far more than its credit.
 const COPIED_BELOW: usize = 16 << 10;
 
+/// A copy of bytes that would hold far more than themselves, see above; long ones as they are.
+pub(crate) fn unpinned(bytes: Bytes) -> Bytes {
+    if bytes.len() < COPIED_BELOW { Bytes::copy_from_slice(&bytes) } else { bytes }
+}
+
 /// Puts pieces of one stream back in order. Overlaps and repeats are harmless.
 #[derive(Debug, Default)]
 pub(crate) struct Reassembly {
@@ -45,8 +50,8 @@ impl Reassembly {
     /// Keeps what of the piece is new, cut at the pieces already there.
     fn insert_waiting(&mut self, mut offset: u64, mut bytes: Bytes) {
         skip_to(&mut offset, &mut bytes, self.next);
-        if offset > self.next && bytes.len() < COPIED_BELOW {
-            bytes = Bytes::copy_from_slice(&bytes);
+        if offset > self.next {
+            bytes = unpinned(bytes);
         }
         if let Some((start, before)) = self.waiting.range(..=offset).next_back() {
             let end = end_of(*start, before);
