@@ -55,9 +55,9 @@ pub struct AffinityStats {
     pub picked_by_knowledge: u64,
     /// Picks by hash alone.
     pub picked_by_hash: u64,
-    /// Reports that the picked member held the content.
+    /// Reports that a member, picked or not, held the content.
     pub hits: u64,
-    /// Reports that it did not.
+    /// Reports that a member did not.
     pub misses: u64,
 }
 

@@ -89,7 +89,7 @@ impl TryFrom<u16> for Priority {
 /// outside are clamped, and what is not a number counts as 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Surroundings {
-    /// How full the path is: bytes in flight over the congestion window.
+    /// How full the path is: the share of the round trip that is spent in queues.
     pub congestion: f64,
     /// How likely the session's peer wants this content: its hit ratio in the
     /// [`crate::affinity::AffinityPool`].

@@ -22,7 +22,10 @@ use super::{
 ///
 /// Cheap to clone; clones share everything. Emitting never waits and never runs a handler inside
 /// the call: each handler has its own queue and, while that is not empty, its own task on the
-/// runtime. So a handler that waits, blocks its thread or panics delays nobody but itself.
+/// runtime. So a handler that waits or panics delays nobody but itself. One that blocks its thread
+/// takes that thread from the runtime meanwhile: others go on where the runtime has threads left, and
+/// on a current-thread runtime everything stands still. Such work belongs on
+/// [`tokio::task::spawn_blocking`].
 ///
 /// # Order
 /// A handler gets the events of one emitting task in the order in which they were emitted, one at
