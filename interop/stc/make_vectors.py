@@ -1,7 +1,7 @@
 """Writes the vectors that are made outside of Rust. Running it again writes the same bytes.
 
 `python make_vectors.py crates/stc/tests/vectors`; files that start with `rust-` come from
-`cargo run -p stc --example make_vectors` instead.
+`cargo run -p stc --example make_vectors -- crates/stc/tests/vectors` instead.
 """
 
 import pathlib

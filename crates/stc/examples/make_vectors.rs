@@ -2,9 +2,13 @@
 //!
 //! Every run draws new salts, so every run writes other bytes. The rest of the vectors is written by
 //! `interop/stc/make_vectors.py`.
-#![allow(clippy::unwrap_used, reason = "a program for developers that stops when something fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a program for developers that stops when something fails"
+)]
 
-use std::{fmt::Write as _, fs, path::PathBuf};
+use std::{fmt::Write as _, fs, path::PathBuf, process::ExitCode};
 
 use stc::{
     Context, ContextData, FileOptions, Key, SealOptions, StreamConfig, StreamingContext,
@@ -18,8 +22,13 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn main() {
-    let folder = PathBuf::from(std::env::args().nth(1).unwrap());
+fn main() -> ExitCode {
+    let Some(folder) = std::env::args_os().nth(1).map(PathBuf::from).filter(|it| it.is_dir())
+    else {
+        eprintln!("usage: cargo run -p stc --example make_vectors -- FOLDER");
+        eprintln!("FOLDER is one that exists, for example crates/stc/tests/vectors.");
+        return ExitCode::from(2);
+    };
     let key = Key::from_bytes(std::array::from_fn(|at| u8::try_from(at).unwrap()));
     let seed = hex(key.as_bytes());
     let write = |name: &str, fields: &str, body: &[u8]| {
@@ -69,4 +78,5 @@ fn main() {
     write("state", fields, &state.to_bytes());
     let fields = format!("kind: key\nkey: {seed}\n");
     write("key", &fields, key.to_printable().as_bytes());
+    ExitCode::SUCCESS
 }

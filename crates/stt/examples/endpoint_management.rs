@@ -1,4 +1,4 @@
-//! Endpoints added by events, found with their metadata, and sent to.
+//! Endpoints added by events, found with their metadata, sent to, and received from.
 #![allow(clippy::print_stdout, reason = "an example talks to its reader")]
 
 mod common;
@@ -11,6 +11,8 @@ use stt::{
     endpoints::{EndpointId, EndpointManager, Outgoing},
 };
 
+const STREAM: u32 = 1;
+
 #[tokio::main]
 async fn main() -> Outcome {
     let seed = common::seed()?;
@@ -22,7 +24,7 @@ async fn main() -> Outcome {
         async move {
             for session in node.sessions() {
                 if session.peer_node_id().as_bytes()[..] == *outgoing.id.as_bytes() {
-                    session.get_stream(1)?.send_bytes(outgoing.data.clone()).await?;
+                    session.get_stream(STREAM)?.send_bytes(outgoing.data.clone()).await?;
                 }
             }
             Ok(())
@@ -44,7 +46,7 @@ async fn main() -> Outcome {
     })?;
 
     let client = common::node(&seed, Mode::Client).await?;
-    let (ours, _) = common::connect(&client, &node).await?;
+    let (ours, theirs) = common::connect(&client, &node).await?;
     let id = EndpointId::from(client.node_id());
     while !endpoints.contains(&id) {
         tokio::task::yield_now().await;
@@ -53,14 +55,26 @@ async fn main() -> Outcome {
     let capacity = info.metadata.get("capacity_gb").and_then(Value::as_int);
     assert!(capacity > Some(500));
     endpoints.send_to_endpoint(&id, &b"Hello peer!"[..]).await?;
-    let stream = ours.get_stream(1)?;
+    let stream = ours.get_stream(STREAM)?;
     assert_eq!(stream.receive().await?.as_deref(), Some(&b"Hello peer!"[..]));
 
-    endpoints.deliver(&id, &b"Hello back!"[..]).await?;
+    // What the peer sends goes to the manager, which waits while the endpoint's queue is full.
+    let (arriving, table, from) = (theirs.get_stream(STREAM)?, endpoints.clone(), id.clone());
+    let delivering = tokio::spawn(async move {
+        while let Some(message) = arriving.receive().await? {
+            table.deliver(&from, message).await?;
+        }
+        Outcome::Ok(())
+    });
+    stream.send(b"Hello back!").await?;
     assert_eq!(endpoints.receive_any().await, (id.clone(), "Hello back!".into()));
+    stream.send(b"And again.").await?;
+    assert_eq!(endpoints.receive_from(&id).await?, "And again.");
+    stream.close().await?;
+    delivering.await??;
     assert_eq!(endpoints.list_endpoints().len(), 1);
     assert!(endpoints.remove_endpoint(&id));
     assert!(endpoints.send_to_endpoint(&id, &b"x"[..]).await.is_err());
-    println!("endpoint {id} came by an event, got a greeting, and was removed");
+    println!("endpoint {id} came by an event, got a greeting, answered, and was removed");
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Two nodes that share a seed: one echoes what the other says.
 //!
-//! `cargo run --example two_nodes`
+//! `cargo run -p stt --example two_nodes`; it fails unless the echo comes as it should.
 
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
@@ -9,6 +9,8 @@ use std::{error::Error, time::Duration};
 use stt::{Mode, Node, SharedSeed};
 
 const SHARED_SEED: &[u8] = b"shared_secret_32bytes_minimum!";
+const GREETING: &[u8] = b"Hello from client!";
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -21,10 +23,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let port = server.local_addr().port();
     let echo = tokio::spawn(run_server(server.clone()));
 
-    run_client(port).await?;
+    let echoed = run_client(port).await;
 
     server.stop(Duration::from_secs(1)).await;
     echo.await?;
+    echoed?;
+    println!("OK: the echo came back, byte for byte");
     Ok(())
 }
 
@@ -50,12 +54,16 @@ async fn run_client(port: u16) -> Result<(), Box<dyn Error>> {
     let session = client.connect_udp("localhost", port).await?;
     println!("Connected! Session: {}", session.id());
 
-    let report = client.send_to_sessions(&[session.id()], &b"Hello from client!"[..], 0).await;
+    let report = client.send_to_sessions(&[session.id()], GREETING, 0).await;
     if let Some((_, error)) = report.failed.into_iter().next() {
         return Err(error.into());
     }
-    if let Some(packet) = client.receive().await {
-        println!("Client received: b'{}'", packet.data.escape_ascii());
+    let packet =
+        tokio::time::timeout(PATIENCE, client.receive()).await.map_err(|_| "no echo came")?;
+    let packet = packet.ok_or("the client stopped before the echo came")?;
+    println!("Client received: b'{}'", packet.data.escape_ascii());
+    if packet.session_id != session.id() || packet.data != [b"ECHO: ", GREETING].concat() {
+        return Err("what came back is not the echo".into());
     }
     client.stop(Duration::from_secs(1)).await;
     Ok(())
