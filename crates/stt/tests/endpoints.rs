@@ -114,6 +114,11 @@ async fn endpoints_are_reached_by_name() {
         let again = manager.add_endpoint(id("80"), ("10.0.0.1", 1), named(taken));
         assert_eq!(again, Err(EndpointError::Taken { id: id(taken) }));
     }
+    // An id that is another's name would take what is meant for it.
+    let shadow = manager.add_endpoint(id("viewer_bob"), ("10.0.0.1", 1), Fields::new());
+    assert_eq!(shadow, Err(EndpointError::Taken { id: id("viewer_bob") }));
+    manager.add_endpoint(id("self"), ("10.0.0.1", 1), named("self")).unwrap();
+    manager.remove_endpoint(&id("self"));
     manager.route_to_endpoint("viewer_alice", &b"x"[..]).await.unwrap();
     manager.route_to_endpoint("viewer_bob", &b"x"[..]).await.unwrap();
     let nobody = manager.route_to_endpoint("viewer_carol", &b"x"[..]).await;
@@ -122,6 +127,8 @@ async fn endpoints_are_reached_by_name() {
     assert_eq!(ids, ["viewer_alice", "7f"]);
     manager.remove_endpoint(&id("7f"));
     assert_eq!(manager.find_by_name("viewer_bob"), None);
+    add(&manager, &["viewer_bob"]);
+    assert_eq!(manager.find_by_name("viewer_bob"), Some(id("viewer_bob")));
 }
 
 #[tokio::test]

@@ -81,3 +81,61 @@ async fn the_pool_picks_among_live_sessions_and_learns_from_answers() {
     let stats = pool.stats();
     assert_eq!((stats.hits, stats.misses, stats.picked_by_knowledge), (1, 1, 1));
 }
+
+/// Does not wait for ever.
+async fn soon<T>(waiting: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_peer_that_found_the_manager_full_is_heard_once_there_is_room() {
+    let seed = common::seed();
+    let server = common::builder(&seed).start(Mode::Server).await.unwrap();
+    let config = ManagerConfig::default().with_max_endpoints(1).unwrap();
+    let behind = NodeEndpoints::new(&server, STREAM, config).unwrap();
+    let manager = behind.manager();
+    let start = || common::builder(&seed).start(Mode::Client);
+    let (first, second) = (start().await.unwrap(), start().await.unwrap());
+    let firsts = common::connect(&first, &server).await;
+    until(|| manager.contains(&first.node_id().into())).await;
+    let seconds = common::connect(&second, &server).await;
+    let stream = seconds.get_stream(STREAM).unwrap();
+    stream.send(b"while it is full").await.unwrap();
+    seconds.ping().await.unwrap();
+    assert_eq!(manager.list_endpoints(), [EndpointId::from(first.node_id())]);
+    firsts.close("makes room").await;
+    let id = EndpointId::from(second.node_id());
+    soon(until(|| manager.contains(&id))).await;
+    stream.send(b"and after").await.unwrap();
+    for message in ["while it is full", "and after"] {
+        assert_eq!(soon(manager.receive_from(&id)).await.unwrap(), message);
+    }
+}
+
+#[tokio::test]
+async fn a_peer_whose_endpoint_was_removed_is_heard_again_when_it_is_one_again() {
+    let seed = common::seed();
+    let server = common::builder(&seed).start(Mode::Server).await.unwrap();
+    let behind = NodeEndpoints::new(&server, STREAM, ManagerConfig::default()).unwrap();
+    let manager = behind.manager();
+    let client = common::builder(&seed).start(Mode::Client).await.unwrap();
+    let session = common::connect(&client, &server).await;
+    let id = EndpointId::from(client.node_id());
+    until(|| manager.contains(&id)).await;
+    let stream = session.get_stream(STREAM).unwrap();
+    stream.send(b"before").await.unwrap();
+    assert_eq!(soon(manager.receive_from(&id)).await.unwrap(), "before");
+    assert!(manager.remove_endpoint(&id));
+    // Read, perhaps, and lost then: there is no endpoint.
+    stream.send(b"between").await.unwrap();
+    session.ping().await.unwrap();
+    let other = common::builder(&seed).start(Mode::Client).await.unwrap();
+    let _others = common::connect(&other, &server).await;
+    soon(until(|| manager.contains(&id))).await;
+    stream.send(b"after").await.unwrap();
+    let mut got = soon(manager.receive_from(&id)).await.unwrap();
+    if got == "between" {
+        got = soon(manager.receive_from(&id)).await.unwrap();
+    }
+    assert_eq!(got, "after");
+}

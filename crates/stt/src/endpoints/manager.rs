@@ -156,7 +156,8 @@ impl EndpointManager {
     // --- the table ---
 
     /// Adds an endpoint. A metadata field `name` that is text is also a name for
-    /// [`Self::route_to_endpoint`].
+    /// [`Self::route_to_endpoint`]. Ids and names are one set: neither may be another endpoint's id
+    /// or name.
     ///
     /// # Errors
     /// [`EndpointError::Taken`], [`EndpointError::Full`], or [`EndpointError::OutOfRange`] when the
@@ -188,7 +189,10 @@ impl EndpointManager {
         });
         let mut table = self.shared.table.write().unwrap_or_else(PoisonError::into_inner);
         let limit = self.shared.config.max_endpoints;
-        if table.endpoints.contains_key(&id) {
+        let is_name = |id: &str| table.names.contains_key(id);
+        if table.endpoints.contains_key(&id)
+            || std::str::from_utf8(id.as_bytes()).is_ok_and(is_name)
+        {
             return Err(EndpointError::Taken { id });
         }
         if let Some(name) = &name

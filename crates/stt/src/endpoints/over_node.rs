@@ -16,6 +16,10 @@ use crate::{
 /// session ended; endpoints that the application adds with a peer's id are left alone. Messages
 /// travel on one stream of each session. What arrives on it is delivered to the manager, and a full
 /// inbox pushes back on that stream only. Dropping this value ends the connection between the two.
+///
+/// A peer that finds the manager full, or whose endpoint the application removed, becomes an endpoint
+/// when next a session of the node begins or ends and there is room. Until then nothing of its stream
+/// is read, which pushes back on it; only a message that was read before its endpoint went is lost.
 #[derive(Debug)]
 pub struct NodeEndpoints {
     manager: EndpointManager,
@@ -69,39 +73,57 @@ impl Drop for NodeEndpoints {
 
 /// Keeps endpoints and sessions the same.
 async fn follow(node: Node, manager: EndpointManager, stream_id: u32, changed: Arc<Notify>) {
+    // Sessions whose endpoint exists and whose stream is read.
     let mut known: HashSet<SessionId> = HashSet::new();
     let mut added: HashSet<NodeId> = HashSet::new();
     // Dropped, and so aborted, with this task.
     let mut receiving = tokio::task::JoinSet::new();
     loop {
-        changed.notified().await;
-        while receiving.try_join_next().is_some() {}
+        tokio::select! {
+            () = changed.notified() => {}
+            Some(ended) = receiving.join_next() => {
+                let Ok((session, peer, missed)) = ended else { continue };
+                known.remove(&session);
+                // Else it is read again once something changes.
+                if !(missed && manager.contains(&peer)) {
+                    continue;
+                }
+            }
+        }
         let sessions = node.sessions();
         let peers: HashSet<NodeId> = sessions.iter().map(Session::peer_node_id).collect();
         added.retain(|peer| peers.contains(peer) || !manager.remove_endpoint(&(*peer).into()));
         known.retain(|id| sessions.iter().any(|session| session.id() == *id));
         for session in sessions {
-            let peer = session.peer_node_id();
-            if !manager.contains(&peer.into())
-                && manager.add_endpoint(peer, session.remote_address(), Fields::new()).is_ok()
-            {
+            let (id, peer) = (session.id(), session.peer_node_id());
+            // Asked for at once, so that `Node::receive` does not get what is meant for the manager.
+            let stream = (!known.contains(&id)).then(|| session.get_stream(stream_id));
+            if !manager.contains(&peer.into()) {
+                if manager.add_endpoint(peer, session.remote_address(), Fields::new()).is_err() {
+                    continue;
+                }
                 added.insert(peer);
             }
-            if known.insert(session.id())
-                && let Ok(stream) = session.get_stream(stream_id)
-            {
-                receiving.spawn(receive(stream, manager.clone(), peer.into()));
+            if let Some(Ok(stream)) = stream {
+                known.insert(id);
+                let (manager, peer) = (manager.clone(), EndpointId::from(peer));
+                receiving.spawn(async move {
+                    let missed = receive(stream, &manager, &peer).await;
+                    (id, peer, missed)
+                });
             }
         }
     }
 }
 
-async fn receive(stream: Stream, manager: EndpointManager, peer: EndpointId) {
+/// Delivers what arrives until the stream ends, or, which it says, there is no such endpoint.
+async fn receive(stream: Stream, manager: &EndpointManager, peer: &EndpointId) -> bool {
     while let Ok(Some(message)) = stream.receive().await {
-        if let Err(EndpointError::Unknown { .. }) = manager.deliver(&peer, message).await {
-            return;
+        if let Err(EndpointError::Unknown { .. }) = manager.deliver(peer, message).await {
+            return true;
         }
     }
+    false
 }
 
 async fn send(node: Node, stream_id: u32, outgoing: Outgoing) -> Result<(), SendFailure> {
