@@ -97,6 +97,34 @@ fn credit_bounds_what_is_under_way_and_comes_back_as_bytes_are_taken() {
 }
 
 #[test]
+fn small_pieces_wait_within_the_same_memory_as_large_ones() {
+    let (mut encoder, _) = pair(small());
+    let credit = encoder.credit_left();
+    for _ in 0..credit {
+        encoder.send(vec![7; 16]).unwrap();
+    }
+    let most = StreamEncoder::MAX_WAITING / (StreamEncoder::PIECE + 1);
+    let bytes = Bytes::from(vec![7; 2]);
+    let mut taken = 0;
+    let full = loop {
+        match encoder.push(bytes.slice(..1)) {
+            Ok(()) => taken += 1,
+            Err(full) => break full,
+        }
+        assert!(taken <= most, "{taken} pieces");
+    };
+    assert_eq!(taken, most);
+    let limit = StreamEncoder::MAX_WAITING;
+    assert_eq!(full, CodecError::Full { waiting: most * (StreamEncoder::PIECE + 1), limit });
+    assert_eq!(encoder.stats().waiting, most);
+    // Nothing more is refused than what would add to it.
+    encoder.push(Bytes::new()).unwrap();
+    encoder.grant(Credit { generation: 0, limit: credit + 1 });
+    assert!(encoder.poll_segment().unwrap().is_some());
+    encoder.push(bytes).unwrap();
+}
+
+#[test]
 fn what_is_beyond_the_credit_is_refused() {
     let (mut encoder, mut decoder) = pair(small());
     encoder.grant(Credit { generation: 0, limit: 100 });

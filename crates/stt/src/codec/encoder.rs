@@ -49,8 +49,11 @@ pub struct EncoderStats {
 }
 
 impl StreamEncoder {
-    /// Bytes that may wait for credit; when nothing waits, any number is taken.
+    /// Bytes that may wait for credit, [`Self::PIECE`] more for each piece that was pushed; when
+    /// nothing waits, any number is taken.
     pub const MAX_WAITING: usize = 4 << 20;
+    /// What a piece counts beside its bytes: about what the handle on them takes in memory.
+    pub const PIECE: usize = 64;
 
     /// An encoder for one stream of one session. `root` is a key that both sides have, for example
     /// `session.export("my application")`.
@@ -90,9 +93,10 @@ impl StreamEncoder {
         if self.finishing {
             return Err(CodecError::Finished);
         }
-        if self.waiting_bytes > 0 && self.waiting_bytes + data.len() > Self::MAX_WAITING {
-            let (waiting, limit) = (self.waiting_bytes, Self::MAX_WAITING);
-            return Err(CodecError::Full { waiting, limit });
+        let waiting = self.waiting_bytes + self.waiting.len() * Self::PIECE;
+        if waiting > 0 && !data.is_empty() && waiting + Self::PIECE + data.len() > Self::MAX_WAITING
+        {
+            return Err(CodecError::Full { waiting, limit: Self::MAX_WAITING });
         }
         let got = self.taken.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
         if let CodecMode::Bounded { length: stated } = self.config.mode()

@@ -19,7 +19,7 @@ pub enum CodecError {
     /// More bytes wait for credit than may: none of the new ones were taken.
     #[error("{waiting} bytes wait for credit already, {limit} may")]
     Full {
-        /// Bytes that wait.
+        /// Bytes that wait, and 64 for each piece in which they came.
         waiting: usize,
         /// Most bytes that may.
         limit: usize,
