@@ -8,7 +8,7 @@ use std::{net::UdpSocket, time::Duration};
 use common::{builder, connect, nodes, other_end, seed, session};
 use stt::{
     Admission, CloseReason, Coded, ConnectError, Event, EventEmitter, Mode, Node, NodeId, Refusal,
-    SharedSeed, StartError, StreamError,
+    SharedSeed, StartError, StreamError, events::EmitterConfig,
 };
 use tokio::sync::mpsc;
 
@@ -267,6 +267,72 @@ async fn events_come_in_order() {
     // Nobody is there any more.
     assert_eq!(server.send_to_all(&b"x"[..], 0).await.sent, 0);
     assert_eq!(told.recv().await.unwrap(), "warning");
+}
+
+#[tokio::test]
+async fn listeners_hear_of_messages_in_the_order_of_receive() {
+    let seed = seed();
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let server = builder(&seed).start(Mode::Server).await.unwrap();
+    server
+        .events()
+        .on("data_received", move |event: std::sync::Arc<Event>| {
+            let _ = tell.send(event);
+            std::future::ready(())
+        })
+        .unwrap();
+    let client = builder(&seed).start(Mode::Client).await.unwrap();
+    let (one, other) = (connect(&client, &server).await, connect(&client, &server).await);
+    for number in 0..200_u8 {
+        let session = if number % 2 == 0 { &one } else { &other };
+        let report =
+            client.send_to_sessions(&[session.id()], vec![number], u32::from(number % 8)).await;
+        assert!(report.failed.is_empty());
+        let packet = server.receive().await.unwrap();
+        let event = told.recv().await.unwrap();
+        let Event::DataReceived { session_id, stream_id, data } = &*event else { panic!() };
+        assert_eq!(
+            (*session_id, *stream_id, data),
+            (packet.session_id, packet.stream_id, &packet.data)
+        );
+        assert_eq!(packet.data, [number][..]);
+    }
+    assert!(told.try_recv().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_order_of_messages_is_one_for_listeners_and_receive_whatever_stream_they_come_on() {
+    const STREAMS: u32 = 8;
+    const EACH: u32 = 500;
+    let seed = seed();
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let roomy = EmitterConfig::default().with_queue_events(65_536).unwrap();
+    let events = EventEmitter::with_config(roomy);
+    events
+        .on("data_received", move |event: std::sync::Arc<Event>| {
+            let _ = tell.send(event);
+            std::future::ready(())
+        })
+        .unwrap();
+    let server = builder(&seed).events(events).start(Mode::Server).await.unwrap();
+    let client = builder(&seed).start(Mode::Client).await.unwrap();
+    let ours = connect(&client, &server).await;
+    let mut sending = tokio::task::JoinSet::new();
+    for id in 0..STREAMS {
+        let stream = ours.get_stream(id).unwrap();
+        sending.spawn(async move {
+            for number in 0..EACH {
+                stream.send(&number.to_be_bytes()).await.unwrap();
+            }
+        });
+    }
+    for _ in 0..STREAMS * EACH {
+        let packet = server.receive().await.unwrap();
+        let event = told.recv().await.unwrap();
+        let Event::DataReceived { stream_id, data, .. } = &*event else { panic!() };
+        assert_eq!((*stream_id, data), (packet.stream_id, &packet.data));
+    }
+    sending.join_all().await;
 }
 
 #[tokio::test]

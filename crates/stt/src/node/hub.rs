@@ -48,6 +48,8 @@ pub(crate) struct Hub {
     unread: Arc<Unread>,
     /// Bytes of messages that wait for [`crate::Node::receive`].
     packet_bytes: AtomicU64,
+    /// Held while listeners are told of a message and it joins the queue.
+    told: Mutex<()>,
     packet_taken: Notify,
     in_flight: Arc<Pool>,
     reclaimed: Mutex<Option<Instant>>,
@@ -99,6 +101,7 @@ impl Hub {
             events,
             unread: Arc::new(Unread::new(limits.max_node_buffer, limits.max_sessions)),
             packet_bytes: AtomicU64::new(0),
+            told: Mutex::default(),
             packet_taken: Notify::new(),
             in_flight: Arc::new(Pool::new(limits.max_node_in_flight)),
             reclaimed: Mutex::default(),
@@ -324,10 +327,22 @@ impl Hub {
         self.packets.reserve().await.ok()
     }
 
-    /// A message joins the queue of `receive`.
-    pub(crate) fn packet_queued(&self, packet: &Packet) {
+    /// A message joins the queue of `receive`. Listeners are told before, in the same order.
+    pub(crate) fn packet_arrived(&self, packet: Packet, place: mpsc::Permit<'_, Packet>) {
         let bytes = u64::try_from(packet.data.len()).unwrap_or(u64::MAX);
         self.packet_bytes.fetch_add(bytes, Ordering::AcqRel);
+        if !self.events.wants(EventKind::DataReceived) {
+            return place.send(packet);
+        }
+        // Streams have a task each, which may run at the same time.
+        let order = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        self.events.emit(Event::DataReceived {
+            session_id: packet.session_id,
+            stream_id: packet.stream_id,
+            data: packet.data.clone(),
+        });
+        place.send(packet);
+        drop(order);
     }
 
     /// A message left the queue of `receive`.
@@ -355,17 +370,6 @@ impl Hub {
     /// Tells listeners of something that needs attention.
     pub(crate) fn warn(&self, code: &'static str, details: String) {
         self.events.emit(Event::Warning { code, details });
-    }
-
-    /// Tells listeners of a message before it reaches `receive`.
-    pub(crate) fn data_received(&self, packet: &Packet) {
-        if self.events.wants(EventKind::DataReceived) {
-            self.events.emit(Event::DataReceived {
-                session_id: packet.session_id,
-                stream_id: packet.stream_id,
-                data: packet.data.clone(),
-            });
-        }
     }
 }
 

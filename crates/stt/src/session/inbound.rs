@@ -242,8 +242,6 @@ async fn forward_all(session: &Arc<SessionShared>, stream: &Arc<StreamShared>) {
             }
         };
         let packet = Packet { session_id: session.id, stream_id: stream.id, data: message };
-        hub.data_received(&packet);
-        hub.packet_queued(&packet);
-        permit.send(packet);
+        hub.packet_arrived(packet, permit);
     }
 }
