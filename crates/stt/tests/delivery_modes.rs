@@ -2,11 +2,14 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "helpers of tests"
 )]
 
 mod common;
+#[path = "common/path.rs"]
+mod path;
 
 use std::{
     sync::{Arc, Mutex},
@@ -15,8 +18,9 @@ use std::{
 
 use bytes::Bytes;
 use stt::{
-    Delivery, FrameDispatcher, FrameError, Priority, Session, StreamError, StreamOptions,
-    delivery::{Chance, EntropyThresholds},
+    Delivery, Event, EventEmitter, FrameDispatcher, FrameError, Mode, Priority, Session,
+    SessionPool, StreamError, StreamOptions,
+    delivery::{Chance, EntropyThresholds, OverheadCap},
     dispatch::{Carrier, DispatchError, Frame},
 };
 
@@ -78,6 +82,41 @@ async fn every_mode_delivers_whole_messages_on_a_good_path() {
     assert!(stats.repair_packets > 0 && stats.late == 0);
     assert_eq!(theirs.stats().repair.delivered, 5 + 5 + 2);
     drop((server, client));
+}
+
+#[tokio::test]
+async fn a_sender_is_told_when_the_cap_does_not_allow_the_probability() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let events = EventEmitter::new();
+    events
+        .on("warning", move |event: Arc<Event>| {
+            let _ = tell.send(event);
+            std::future::ready(())
+        })
+        .unwrap();
+    let seed = common::seed();
+    let server = common::builder(&seed).start(Mode::Server).await.unwrap();
+    let client = common::builder(&seed).events(events.clone()).start(Mode::Client).await.unwrap();
+    let ours = common::connect(&client, &server).await;
+    let wanted = Delivery::probabilistic(0.999).unwrap();
+    let capped = options(wanted).overhead_cap(OverheadCap::new(0.0).unwrap());
+    let stream = ours.open_stream_with(&capped).unwrap();
+    for _ in 0..3 {
+        stream.send(&[1; 5_000]).await.unwrap();
+    }
+    let stats = stream.delivery_stats();
+    assert_eq!((stats.messages, stats.shortfalls, stats.repair_packets), (3, 3, 0));
+    let plan = stats.last_plan.unwrap();
+    assert_eq!(plan.shortfall.unwrap().get(), 0.999);
+    assert!(plan.probability < 0.999, "{plan:?}");
+    let warning = told.recv().await.unwrap();
+    let Event::Warning { code, details } = &*warning else { panic!("{warning:?}") };
+    assert_eq!(*code, "delivery.shortfall");
+    assert!(details.contains("0.999") && details.contains(&ID.to_string()), "{details}");
+    // Only the first of a row; a message that goes out as asked ends the row.
+    events.emit_and_wait(Event::Warning { code: "mark", details: String::new() }).await;
+    let next = told.recv().await.unwrap();
+    assert!(matches!(&*next, Event::Warning { code: "mark", .. }), "{next:?}");
 }
 
 #[tokio::test]
@@ -159,6 +198,39 @@ async fn frames_reach_their_handlers_over_both_carriers_and_unknown_ones_end_not
     }
     ours.close("done").await;
     task.await.unwrap();
+}
+
+#[tokio::test]
+async fn frames_in_datagrams_that_nobody_dispatches_are_bounded_and_the_newest_are_dropped() {
+    const KEPT: u16 = 1_024;
+    const SENT: u16 = 1_100;
+    let (_server, _client, theirs, ours) = common::session().await;
+    for number in 0..SENT {
+        ours.send_frame_datagram(0x80, &number.to_be_bytes()).await.unwrap();
+    }
+    let wait = async {
+        while theirs.stats().dropped_messages < u64::from(SENT - KEPT) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap();
+    let dispatcher = FrameDispatcher::new();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let note = Arc::clone(&seen);
+    dispatcher
+        .register_handler(0x80, move |frame: Frame| {
+            note.lock().unwrap().push(u16::from_be_bytes([frame.payload[0], frame.payload[1]]));
+            async {}
+        })
+        .unwrap();
+    let task = theirs.dispatch_frames(&dispatcher).unwrap();
+    while dispatcher.stats().handled < u64::from(KEPT) {
+        tokio::task::yield_now().await;
+    }
+    ours.close("done").await;
+    task.await.unwrap();
+    assert_eq!(*seen.lock().unwrap(), (0..KEPT).collect::<Vec<u16>>());
+    assert_eq!(theirs.stats().dropped_messages, u64::from(SENT - KEPT));
 }
 
 /// A path with this many bytes a second, a queue of so many packets of Ethernet's size, and random
@@ -322,4 +394,47 @@ async fn adaptive_priorities_can_be_observed() {
     let accessed = stream.priority_report().unwrap();
     assert!(accessed.recency > 0.9 && again.recency == 0.0);
     assert_eq!(stream.priority(), accessed.priority);
+}
+
+#[tokio::test]
+async fn adaptive_priorities_know_affinity_and_congestion_of_the_session() {
+    let seed = common::seed();
+    let server = common::builder(&seed).start(Mode::Server).await.unwrap();
+    let client = common::builder(&seed).start(Mode::Client).await.unwrap();
+    let relay = path::Relay::start(server.local_addr()).await;
+    let ours = client.connect(&relay.address.to_string()).await.unwrap();
+    let stream = ours.open_stream_with(&StreamOptions::new().adaptive_priority()).unwrap();
+    let report = async |message: &[u8]| {
+        stream.send(message).await.unwrap();
+        stream.priority_report().unwrap()
+    };
+    let before = report(b"before").await;
+    assert_eq!(before.affinity, 0.5, "nothing is known");
+    // Two of three: a hit, over the one and one that stand for not knowing.
+    let pool = SessionPool::new(client.clone());
+    pool.report(&[1; 32], ours.id(), true);
+    let liked = report(b"liked").await;
+    assert_eq!(liked.affinity, 2.0 / 3.0);
+    pool.report(&[2; 32], ours.id(), false);
+    pool.report(&[3; 32], ours.id(), false);
+    let disliked = report(b"disliked").await;
+    assert_eq!(disliked.affinity, 2.0 / 5.0);
+    // What a queue does to the round trip: it takes longer than it could.
+    relay.set_delay(Duration::from_millis(25));
+    let wait = async {
+        let mut number = 0_u64;
+        loop {
+            number += 1;
+            ours.ping().await.unwrap();
+            let slowed = report(&number.to_be_bytes()).await;
+            if slowed.congestion > 0.8 && slowed.priority > disliked.priority {
+                return slowed;
+            }
+        }
+    };
+    let slowed = tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap();
+    // A new content has merit above the middle here, and a full path spreads merits.
+    assert_eq!((slowed.uniqueness, slowed.affinity), (1.0, disliked.affinity));
+    assert!(slowed.congestion > disliked.congestion, "{slowed:?} {disliked:?}");
+    assert_eq!(stream.priority(), slowed.priority);
 }

@@ -1,6 +1,12 @@
 //! Sessions that change their route while data flows, over real sockets.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
 
 mod common;
 #[path = "common/path.rs"]
@@ -10,8 +16,11 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use common::{builder, seed};
 use relay::Relay;
-use stt::{Mode, Node, RouteKind, Session};
-use tokio::net::UdpSocket;
+use stt::{Event, EventEmitter, Mode, Node, RouteKind, Session};
+use tokio::{
+    net::UdpSocket,
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+};
 
 const V4: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
@@ -136,6 +145,56 @@ async fn the_other_side_moves_it_as_well() {
         assert_eq!(ours.route().kind, RouteKind::Udp);
     };
     under_load(&theirs, &ours, moving).await;
+}
+
+/// An emitter, and everything that it emits, in order.
+fn heard() -> (EventEmitter, UnboundedReceiver<Arc<Event>>) {
+    let (tell, told) = unbounded_channel();
+    let events = EventEmitter::new();
+    events
+        .on(EventEmitter::ANY, move |event: Arc<Event>| {
+            let _ = tell.send(event);
+            std::future::ready(())
+        })
+        .unwrap();
+    (events, told)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_change_of_the_route_is_one_event_between_those_of_the_session() {
+    let seed = seed();
+    let (at_server, server_hears) = heard();
+    let (at_client, client_hears) = heard();
+    let server = builder(&seed).websocket(V4).events(at_server).start(Mode::Server).await.unwrap();
+    let client = builder(&seed).events(at_client).start(Mode::Client).await.unwrap();
+    let ours = common::connect(&client, &server).await;
+    let theirs = common::other_end(&server, &ours).await;
+    let mut hearing = [(server_hears, theirs.clone()), (client_hears, ours.clone())];
+    let next = async |told: &mut UnboundedReceiver<Arc<Event>>| {
+        tokio::time::timeout(Duration::from_secs(10), told.recv()).await.unwrap().unwrap()
+    };
+    for (told, _) in &mut hearing {
+        assert_eq!(next(told).await.name(), "peer_connected");
+        assert_eq!(next(told).await.name(), "session_created");
+    }
+    let mut kind = RouteKind::Udp;
+    for target in [RouteKind::WebSocket, RouteKind::Udp, RouteKind::WebSocket] {
+        ours.move_to_kind(target).await.unwrap();
+        for (told, session) in &mut hearing {
+            let event = next(told).await;
+            let Event::RouteChanged { session_id, peer, from, to } = &*event else {
+                panic!("{event:?}")
+            };
+            assert_eq!((*session_id, *peer), (session.id(), session.peer_node_id()));
+            assert_eq!((from.kind, to.kind, to.remote), (kind, target, session.remote_address()));
+        }
+        kind = target;
+    }
+    ours.close("").await;
+    for (told, _) in &mut hearing {
+        assert_eq!(next(told).await.name(), "session_closed");
+        assert_eq!(next(told).await.name(), "peer_disconnected");
+    }
 }
 
 /// A server that also listens for WebSockets, and a client that reaches it over UDP through a relay.
