@@ -612,3 +612,20 @@ fn udp_socket(address: SocketAddr, buffer: usize) -> std::io::Result<std::net::U
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// Small ones lose datagrams of every burst on a fast path.
+    #[test]
+    fn sockets_get_the_buffers_that_the_system_grants() {
+        let granted = std::fs::read_to_string("/proc/sys/net/core/rmem_max").unwrap();
+        let wanted = granted.trim().parse::<usize>().unwrap().min(1 << 20);
+        let socket = udp_socket(SocketAddr::from(([127, 0, 0, 1], 0)), wanted).unwrap();
+        let socket = socket2::SockRef::from(&socket);
+        // The system doubles what is asked for, for its own books.
+        assert!(socket.recv_buffer_size().unwrap() >= wanted);
+        assert!(socket.send_buffer_size().unwrap() >= wanted);
+    }
+}

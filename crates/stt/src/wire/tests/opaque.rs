@@ -45,6 +45,10 @@ async fn capture(handshakes: usize, bytes: usize) -> Vec<Vec<u8>> {
             };
             tokio::join!(send, receive);
         }
+        let transferred = relay.seen().len();
+        while relay.seen().len() < transferred + 6 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         there.connection.close(quinn::VarInt::from_u32(0), b"done");
         here.connection.closed().await;
         datagrams.extend(relay.seen().into_iter().map(|seen| seen.bytes));
