@@ -47,6 +47,8 @@ const REQUESTS: DoorLimits = DoorLimits {
 const MAX_PEERS: usize = 16_384;
 /// How long a stranger may go on sending what nobody reads, after the answer.
 const LINGER: Duration = Duration::from_secs(2);
+/// How long opening a WebSocket may take, with TCP and TLS: as long as a listener gives.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A listener; dropping it ends it and its connections.
 pub(crate) struct Listener {
@@ -210,8 +212,16 @@ pub(crate) struct Dialler {
 }
 
 impl Dialler {
-    /// Opens a WebSocket with `knock` in the request, and returns the peer's stand-in.
+    /// Opens a WebSocket with `knock` in the request, and returns the peer's stand-in. A server that
+    /// takes longer than 10 s is given up.
     pub(crate) async fn dial(&self, web: &Web, knock: &[u8]) -> Result<SocketAddr, DialError> {
+        let opened = tokio::time::timeout(PATIENCE, self.open(web, knock)).await;
+        opened.unwrap_or_else(|_| {
+            Err(DialError::Failed(format!("no answer within {} s", PATIENCE.as_secs())))
+        })
+    }
+
+    async fn open(&self, web: &Web, knock: &[u8]) -> Result<SocketAddr, DialError> {
         let Web { place, secure } = web;
         let stream = self.network.connect(&place.host, place.port).await;
         let Stream { mut bytes, ends } = stream.map_err(DialError::from)?;
@@ -272,4 +282,46 @@ async fn ask(
     }
     answer.advance(length);
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::route::{Roots, Soon};
+
+    /// Every host takes connections, and answers nothing.
+    struct Silent;
+
+    impl Network for Silent {
+        fn connect<'a>(&'a self, _: &'a str, _: u16) -> Soon<'a, io::Result<Stream>> {
+            Box::pin(async {
+                let (ours, theirs) = tokio::io::duplex(64 << 10);
+                tokio::spawn(async move {
+                    let _open = theirs;
+                    std::future::pending::<()>().await;
+                });
+                Ok(Stream { bytes: Box::new(ours), ends: None })
+            })
+        }
+
+        fn listen(&self, _: SocketAddr) -> io::Result<(SocketAddr, Box<dyn Accept>)> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_answers_nothing_is_given_up() {
+        let (table, _taken) = Table::new(false);
+        let (network, tls) = (Arc::new(Silent), Tls::new(Roots::default()));
+        let dialler = Dialler { network, tls, table, idle: Duration::from_secs(65) };
+        let place = Place { host: "10.0.0.1".into(), port: 80, path: "/".into() };
+        let before = Instant::now();
+        let dialled = dialler.dial(&Web { place, secure: false }, &[7; 20]).await;
+        let words = dialled.err().map(DialError::into_words);
+        assert_eq!(words.as_deref(), Some("no answer within 10 s"));
+        assert_eq!(before.elapsed(), PATIENCE);
+        assert_eq!(dialler.table.len(), 0);
+    }
 }
