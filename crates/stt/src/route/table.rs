@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::{
     carry::Role,
@@ -77,6 +77,8 @@ struct Waiting {
     bytes: AtomicUsize,
     /// Who waits for room.
     blocked: Mutex<Option<Waker>>,
+    /// The peer was taken out of the table.
+    removed: Notify,
 }
 
 impl Waiting {
@@ -124,6 +126,7 @@ impl Table {
         let removed = self.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&stand_in);
         if let Some(peer) = removed {
             peer.waiting.wake();
+            peer.waiting.removed.notify_one();
         }
     }
 
@@ -203,6 +206,11 @@ impl Entry {
         if self.waiting.has_room() {
             self.waiting.wake();
         }
+    }
+
+    /// Waits until [`Table::remove`] is called for it.
+    pub(super) async fn removed(&self) {
+        self.waiting.removed.notified().await;
     }
 
     /// Hands a datagram to the engine, waiting for room; false once there is no engine.
