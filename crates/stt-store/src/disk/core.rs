@@ -134,6 +134,7 @@ impl Core {
 
     /// Begins a file.
     pub(super) fn create(&self) -> Result<FileWriter, StoreError> {
+        self.index.check_synced()?;
         let name = hex(&stc::random::bytes::<16>()?);
         let path = self.dir.join("tmp").join(name);
         let pending = PendingFile::register(self, path);
@@ -194,6 +195,12 @@ impl Core {
                     leftovers.push(path);
                 }
             }
+        }
+        if !dry_run {
+            // After a failed sync the index shows what may not be durable: after a loss of power a
+            // row that is gone may be back, and needs its file. In this order: whoever looked into
+            // such an index is refused here.
+            self.index.check_synced()?;
         }
         for path in leftovers {
             let Ok(len) = self.fs.open(&path, false).and_then(|file| file.len()) else { continue };

@@ -5,10 +5,7 @@ use std::{
     ops::Bound,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use bytes::Bytes;
@@ -18,7 +15,7 @@ use redb::{
 
 use super::{
     fs::Fs,
-    index_file::{IndexFile, Overlay},
+    index_file::{Failures, IndexFile, Overlay},
     location::Location,
 };
 use crate::{BlobName, BlobStat, KindUsage, StoreError};
@@ -68,7 +65,7 @@ enum State {
 pub(super) struct Index {
     fs: Arc<dyn Fs>,
     path: PathBuf,
-    sync_failed: Arc<AtomicBool>,
+    failures: Arc<Failures>,
     state: RwLock<State>,
 }
 
@@ -82,9 +79,9 @@ impl Index {
     /// Makes a new, empty index file.
     pub(super) fn create(fs: &Arc<dyn Fs>, path: &Path) -> Result<(), StoreError> {
         let file = fs.create_new(path).map_err(|error| StoreError::io(ITEM, &error))?;
-        let sync_failed = Arc::new(AtomicBool::new(false));
+        let failures = Arc::new(Failures::default());
         let made = guarded(|| {
-            let db = database(IndexFile { file, sync_failed: sync_failed.clone() })?;
+            let db = database(IndexFile { file, failures: failures.clone() })?;
             let txn = db.begin_write()?;
             txn.open_table(BLOBS)?;
             txn.open_table(SMALL)?;
@@ -94,20 +91,15 @@ impl Index {
             Ok(())
         });
         made?;
-        // The database syncs once more when it is closed, and swallows the error.
-        if sync_failed.load(Ordering::SeqCst) {
-            return Err(StoreError::SyncFailed { item: ITEM.to_owned() });
+        // Closing writes and syncs once more, and swallows errors.
+        if let Some(error) = failures.first() {
+            return Err(StoreError::io(ITEM, &error));
         }
         Ok(())
     }
 
     pub(super) fn open(fs: Arc<dyn Fs>, path: PathBuf, place: &str) -> Result<Self, StoreError> {
-        let index = Self {
-            fs,
-            path,
-            sync_failed: Arc::new(AtomicBool::new(false)),
-            state: RwLock::new(State::Closed),
-        };
+        let index = Self { fs, path, failures: Arc::default(), state: RwLock::new(State::Closed) };
         let db = index.open_writable()?;
         let found = guarded(|| {
             let txn = db.begin_read()?;
@@ -216,9 +208,7 @@ impl Index {
         if done.is_err() {
             // redb latches the first failure; only opening anew gets past it.
             self.reopen();
-            if self.sync_failed.load(Ordering::SeqCst) {
-                return Err(StoreError::SyncFailed { item: ITEM.to_owned() });
-            }
+            self.check_synced()?;
         }
         done
     }
@@ -259,10 +249,16 @@ impl Index {
         Err(self.refusal())
     }
 
-    fn make_writable(&self) -> Result<(), StoreError> {
-        if self.sync_failed.load(Ordering::SeqCst) {
+    /// Refuses what must not be done after a failed sync.
+    pub(super) fn check_synced(&self) -> Result<(), StoreError> {
+        if self.failures.sync_failed() {
             return Err(StoreError::SyncFailed { item: ITEM.to_owned() });
         }
+        Ok(())
+    }
+
+    fn make_writable(&self) -> Result<(), StoreError> {
+        self.check_synced()?;
         let writable = matches!(
             &*self.state.read().unwrap_or_else(PoisonError::into_inner),
             State::Writable(_)
@@ -291,8 +287,7 @@ impl Index {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         // The old one has to be gone before the file is opened again.
         *state = State::Closed;
-        let writable =
-            if self.sync_failed.load(Ordering::SeqCst) { None } else { self.open_writable().ok() };
+        let writable = if self.failures.sync_failed() { None } else { self.open_writable().ok() };
         *state = match writable {
             Some(db) => State::Writable(db),
             None => self.open_overlay().map_or(State::Closed, State::ReadOnly),
@@ -305,7 +300,7 @@ impl Index {
 
     fn open_writable(&self) -> Result<Database, StoreError> {
         let file = self.open_file(true)?;
-        guarded(|| database(IndexFile { file, sync_failed: self.sync_failed.clone() }))
+        guarded(|| database(IndexFile { file, failures: self.failures.clone() }))
     }
 
     fn open_overlay(&self) -> Result<Database, StoreError> {
@@ -326,7 +321,7 @@ impl Index {
 
     fn refusal(&self) -> StoreError {
         let item = ITEM.to_owned();
-        if self.sync_failed.load(Ordering::SeqCst) {
+        if self.failures.sync_failed() {
             StoreError::SyncFailed { item }
         } else {
             StoreError::Io { item, what: "it could not be opened again after a failure".to_owned() }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -13,12 +13,35 @@ use redb::StorageBackend;
 
 use super::fs::RawFile;
 
-/// Passes everything on, and remembers whether the disk ever failed to make writes durable: after
-/// that, what the page cache shows may not be what the disk holds, so nothing may build on it.
+/// What has gone wrong with an index file.
+#[derive(Debug, Default)]
+pub(super) struct Failures {
+    /// Whether the disk ever failed to make writes durable: after that, what the page cache shows
+    /// may not be what the disk holds, so nothing may build on it.
+    sync: AtomicBool,
+    /// The first failure of a change. The database says nothing of those at its closing.
+    first: OnceLock<io::ErrorKind>,
+}
+
+impl Failures {
+    pub(super) fn sync_failed(&self) -> bool {
+        self.sync.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn first(&self) -> Option<io::Error> {
+        self.first.get().map(|kind| (*kind).into())
+    }
+
+    fn note(&self, error: &io::Error) {
+        self.first.get_or_init(|| error.kind());
+    }
+}
+
+/// Passes everything on, and remembers failures.
 #[derive(Debug)]
 pub(super) struct IndexFile {
     pub(super) file: Arc<dyn RawFile>,
-    pub(super) sync_failed: Arc<AtomicBool>,
+    pub(super) failures: Arc<Failures>,
 }
 
 impl StorageBackend for IndexFile {
@@ -31,15 +54,18 @@ impl StorageBackend for IndexFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
+        self.file.set_len(len).inspect_err(|error| self.failures.note(error))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.file.sync().inspect_err(|_| self.sync_failed.store(true, Ordering::SeqCst))
+        self.file.sync().inspect_err(|error| {
+            self.failures.sync.store(true, Ordering::SeqCst);
+            self.failures.note(error);
+        })
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.file.write_at(offset, data)
+        self.file.write_at(offset, data).inspect_err(|error| self.failures.note(error))
     }
 }
 

@@ -30,6 +30,27 @@ pub(crate) enum Fault {
     From { at: u64, kind: io::ErrorKind },
 }
 
+/// What an operation does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deed {
+    MakeDirs,
+    Create,
+    Rename,
+    Remove,
+    SyncDir,
+    Lock,
+    Write,
+    SetLen,
+    Sync,
+}
+
+/// The operation that failed first.
+#[derive(Clone, Debug)]
+pub(super) struct Failed {
+    pub(super) deed: Deed,
+    pub(super) path: PathBuf,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Sim {
     state: Arc<Mutex<State>>,
@@ -46,6 +67,7 @@ struct State {
     locks: BTreeSet<PathBuf>,
     done: u64,
     fault: Fault,
+    failed: Option<Failed>,
     stopped: bool,
 }
 
@@ -120,6 +142,7 @@ impl Sim {
             locks: BTreeSet::new(),
             done: 0,
             fault,
+            failed: None,
             stopped: false,
         };
         Self { state: Arc::new(Mutex::new(state)) }
@@ -134,13 +157,9 @@ impl Sim {
         self.state().done
     }
 
-    /// Whether the fault has happened.
-    pub(super) fn faulted(&self) -> bool {
-        let state = self.state();
-        match state.fault {
-            Fault::Never => false,
-            Fault::Stop { at } | Fault::Once { at, .. } | Fault::From { at, .. } => state.done > at,
-        }
+    /// The operation at which the fault happened, if it has.
+    pub(super) fn failed(&self) -> Option<Failed> {
+        self.state().failed.clone()
     }
 
     pub(super) fn set_fault(&self, fault: Fault) {
@@ -215,18 +234,20 @@ impl Inode {
 
 impl State {
     /// Counts an operation that changes something, and fails it if it is its turn.
-    fn count(&mut self) -> io::Result<()> {
+    fn count(&mut self, deed: Deed, path: &Path) -> io::Result<()> {
         let number = self.done;
         self.done += 1;
-        match self.fault {
+        let kind = match self.fault {
             Fault::Stop { at } if number >= at => {
                 self.stopped = true;
-                Err(io::Error::other("the machine stopped"))
+                io::ErrorKind::Other
             }
-            Fault::Once { at, kind } if number == at => Err(kind.into()),
-            Fault::From { at, kind } if number >= at => Err(kind.into()),
-            _ => self.running(),
-        }
+            Fault::Once { at, kind } if number == at => kind,
+            Fault::From { at, kind } if number >= at => kind,
+            _ => return self.running(),
+        };
+        self.failed.get_or_insert_with(|| Failed { deed, path: path.to_owned() });
+        Err(kind.into())
     }
 
     fn running(&self) -> io::Result<()> {
@@ -242,7 +263,7 @@ impl State {
 impl Fs for Sim {
     fn create_dirs(&self, paths: &[PathBuf]) -> io::Result<()> {
         let mut state = self.state();
-        let counted = state.count();
+        let counted = state.count(Deed::MakeDirs, paths.first().unwrap());
         // A failure comes in the middle.
         let made = if counted.is_ok() { paths } else { &paths[..paths.len() / 2] };
         for dir in made.iter().flat_map(|path| path.ancestors()) {
@@ -255,7 +276,7 @@ impl Fs for Sim {
 
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn RawFile>> {
         let mut state = self.state();
-        state.count()?;
+        state.count(Deed::Create, path)?;
         if state.names.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -274,7 +295,7 @@ impl Fs for Sim {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
-        state.count()?;
+        state.count(Deed::Rename, from)?;
         let parent = to.parent().unwrap();
         let inode = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
         if !state.dirs.contains(parent) {
@@ -289,7 +310,7 @@ impl Fs for Sim {
         if !state.names.contains_key(path) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        state.count()?;
+        state.count(Deed::Remove, path)?;
         state.name(NameOp::Remove(path.to_owned()));
         Ok(())
     }
@@ -302,7 +323,7 @@ impl Fs for Sim {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
-        state.count()?;
+        state.count(Deed::SyncDir, path)?;
         let (synced, rest) =
             std::mem::take(&mut state.unsynced).into_iter().partition(|op| op.touches(path));
         let synced: Vec<NameOp> = synced;
@@ -323,7 +344,7 @@ impl Fs for Sim {
 
     fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
         let mut state = self.state();
-        state.count()?;
+        state.count(Deed::Lock, path)?;
         let taken = state.locks.insert(path.to_owned());
         drop(state);
         Ok(taken.then(|| Box::new(SimLock { sim: self.clone(), path: path.to_owned() }) as _))
@@ -348,9 +369,15 @@ struct SimFile {
 }
 
 impl SimFile {
-    fn change(&self, change: Change) -> io::Result<()> {
+    fn count(&self, state: &mut State, deed: Deed) -> io::Result<()> {
+        let named = state.names.iter().find(|(_, inode)| **inode == self.inode);
+        let path = named.map_or_else(PathBuf::new, |(path, _)| path.clone());
+        state.count(deed, &path)
+    }
+
+    fn change(&self, deed: Deed, change: Change) -> io::Result<()> {
         let mut state = self.sim.state();
-        state.count()?;
+        self.count(&mut state, deed)?;
         let inode = &mut state.inodes[self.inode];
         change.apply(&mut inode.now);
         inode.unsynced.push(change);
@@ -366,7 +393,7 @@ impl RawFile for SimFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.change(Change::Len(len))
+        self.change(Deed::SetLen, Change::Len(len))
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
@@ -379,14 +406,14 @@ impl RawFile for SimFile {
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.change(Change::Write(offset, data.to_vec()))
+        self.change(Deed::Write, Change::Write(offset, data.to_vec()))
     }
 
     fn begin_sync(&self, _offset: u64, _len: u64) {}
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.sim.state();
-        state.count()?;
+        self.count(&mut state, Deed::Sync)?;
         let inode = &mut state.inodes[self.inode];
         inode.durable.clone_from(&inode.now);
         inode.unsynced.clear();
