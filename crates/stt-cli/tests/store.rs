@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn run(dir: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_stt"))
@@ -135,6 +135,105 @@ fn names_pins_and_collection() {
     assert_eq!(full[0]["error"]["code"], "store.quota");
 }
 
+/// The stores below `home`, by the names of their directories.
+fn chambers(home: &Path) -> Vec<String> {
+    let Ok(found) = fs::read_dir(home.join(".seigr/chambers")) else { return Vec::new() };
+    let mut names: Vec<_> =
+        found.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn without_dir_the_store_is_where_the_seed_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    fs::write(dir.join("film"), "a film").unwrap();
+    fs::write(dir.join("other.seed"), "a phrase of somebody else").unwrap();
+    let other = ["--seed-file", "other.seed"];
+    let id = ok(dir, &["store", "put", "film", "--name", "n"]).trim().to_owned();
+
+    let seed = stc::Seed::from(&fs::read_to_string(dir.join(".seigr/node.seed")).unwrap());
+    let own = stt_store::ChamberKey::from_seed(&seed).unwrap().id();
+    assert_eq!(chambers(dir), [own.as_str()]);
+    let place = dir.join(".seigr/chambers").join(&own);
+    assert!(place.join("format").is_file() && place.join("index.redb").is_file());
+    let stats = json(dir, &["store", "stats"]);
+    assert_eq!(stats[0]["place"], place.to_str().unwrap());
+
+    // Found again: by a later run, by the same seed from elsewhere, and as the directory it is.
+    assert!(ok(dir, &["store", "ls"]).contains(&id));
+    fs::copy(dir.join(".seigr/node.seed"), dir.join("copy.seed")).unwrap();
+    assert!(ok(dir, &["store", "ls", "--seed-file", "copy.seed"]).contains(&id));
+    assert!(ok(dir, &["store", "ls", "--dir", place.to_str().unwrap()]).contains(&id));
+
+    // Another seed looks elsewhere, finds nothing there, and makes a store of its own.
+    let absent = json(dir, &[&["store", "get", "n", "-o", "out"][..], &other].concat());
+    assert_eq!(absent[0]["error"]["code"], "store.not_found");
+    assert_eq!(chambers(dir), [own.as_str()]);
+    ok(dir, &[&["store", "put", "other.seed"][..], &other].concat());
+    let both = chambers(dir);
+    assert!(both.len() == 2 && both.contains(&own), "{both:?}");
+    let absent = json(dir, &[&["store", "get", &id, "-o", "out"][..], &other].concat());
+    assert_eq!(absent[0]["error"]["code"], "store.not_found");
+    assert!(!dir.join("out").exists());
+    assert_eq!(json(dir, &["store", "ls"]).len(), 1);
+}
+
+#[test]
+fn programs_read_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let run = |args: &[&str]| json(dir, &[args, &["--dir", "s"]].concat());
+    fs::write(dir.join("a"), vec![1; 50_000]).unwrap();
+    fs::write(dir.join("b"), "two").unwrap();
+    let a = run(&["store", "put", "a"])[0]["id"].as_str().unwrap().to_owned();
+    let b = run(&["store", "put", "b", "--name", "n"])[0]["id"].as_str().unwrap().to_owned();
+
+    let got = json!({ "id": b, "bytes": 3, "file": "out" });
+    assert_eq!(run(&["store", "get", "n", "-o", "out"]), [got]);
+    assert_eq!(fs::read_to_string(dir.join("out")).unwrap(), "two");
+    let refused = run(&["store", "get", "n", "-o", "-"]);
+    assert_eq!(refused[0]["error"]["code"], "usage.json_pipe");
+
+    let sound = json!({
+        "files": 2, "bytes": 50_003, "names": 1, "problems": 0,
+        "leftover_files": 0, "leftover_bytes": 0,
+    });
+    assert_eq!(run(&["store", "verify"]), [sound]);
+
+    let stats = run(&["store", "stats"]);
+    assert_eq!(stats.len(), 1);
+    let (stats, figures) = (&stats[0], run(&["store", "ls"]));
+    let listed: u64 = figures.iter().map(|file| file["stored_bytes"].as_u64().unwrap()).sum();
+    assert_eq!((&stats["files"], &stats["names"]), (&json!(2), &json!(1)));
+    assert_eq!(stats["file_bytes"], listed);
+    assert_eq!((&stats["collectable_files"], &stats["leftover_files"]), (&json!(0), &json!(0)));
+    let places = &stats["places"];
+    let large = figures.iter().find(|file| file["id"] == a.as_str()).unwrap();
+    assert_eq!(places["files of large blobs"], large["stored_bytes"]);
+    let small = places["small blobs inside the index file"].as_u64().unwrap();
+    let stored = stats["stored_bytes"].as_u64().unwrap();
+    assert_eq!(large["stored_bytes"].as_u64().unwrap() + small, stored);
+    let index = fs::metadata(dir.join("s/index.redb")).unwrap().len();
+    assert_eq!(places["index file"], index);
+
+    // A name frees itself, and what it pointed to waits for collection.
+    let removed = run(&["store", "rm", "n", &a]);
+    assert_eq!(removed.len(), 2);
+    assert_eq!((&removed[0]["removed"], &removed[1]["removed"]), (&json!("n"), &json!(a)));
+    assert_eq!(removed[1]["freed_bytes"], large["stored_bytes"]);
+    let freed: u64 = removed.iter().map(|one| one["freed_bytes"].as_u64().unwrap()).sum();
+    let stats = &run(&["store", "stats"])[0];
+    assert_eq!(stats["stored_bytes"], stored - freed);
+    assert_eq!((&stats["files"], &stats["collectable_files"]), (&json!(1), &json!(1)));
+    for gone in ["n", &a] {
+        assert_eq!(run(&["store", "rm", gone])[0]["error"]["code"], "store.not_found", "{gone}");
+        let got = run(&["store", "get", gone, "-o", "none"]);
+        assert_eq!(got[0]["error"]["code"], "store.not_found", "{gone}");
+    }
+}
+
 #[test]
 fn damage_and_wrong_seeds_have_exit_codes_and_names() {
     let dir = tempfile::tempdir().unwrap();
@@ -156,8 +255,16 @@ fn damage_and_wrong_seeds_have_exit_codes_and_names() {
     let verified = run(dir, &["store", "verify", "--dir", "s"]);
     assert_eq!(verified.status.code(), Some(4));
     assert!(text(&verified.stdout).contains(&id), "{}", text(&verified.stdout));
+    let verified = json(dir, &["store", "verify", "--dir", "s"]);
+    let (found, counted, error) = (&verified[0], &verified[1], &verified[2]["error"]);
+    assert_eq!((&found["id"], &found["code"]), (&json!(id), &json!("store.damaged")));
+    assert!(found["damaged"].as_str().unwrap().contains(&id), "{found}");
+    assert_eq!((&counted["files"], &counted["problems"]), (&json!(0), &json!(1)));
+    assert_eq!(error["code"], "store.damaged");
     let got = run(dir, &["store", "get", &id, "-o", "out", "--dir", "s"]);
     assert_eq!(got.status.code(), Some(4));
+    let told = json(dir, &["store", "get", &id, "-o", "out", "--dir", "s"]);
+    assert_eq!(told[0]["error"]["code"], "store.damaged");
     assert!(!dir.join("out").exists());
     assert_eq!(fs::read_dir(dir).unwrap().count(), 4, "no partial file stays behind");
 }
