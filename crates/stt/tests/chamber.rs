@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::time::Duration;
+use std::{path::Path, process::Command, time::Duration};
 
 use common::{builder, seed};
 use stt::{Coded, Mode};
@@ -45,4 +45,49 @@ async fn another_node_seed_opens_nothing_and_none_has_no_chamber() {
     }
     let node = builder(&seed()).chamber_path(dir.path()).start(Mode::Client).await.unwrap();
     assert_eq!(node.chamber().await.unwrap_err().code(), "store.setting");
+}
+
+/// Tells the child process of the test below that it is one.
+const IN_CHILD: &str = "STT_TEST_HOME_IS_SET";
+
+/// In a process of its own, because the home directory belongs to the whole process.
+#[tokio::test]
+async fn without_a_path_the_chamber_is_in_the_home_directory_under_its_seed() {
+    if let Ok(home) = std::env::var(IN_CHILD) {
+        return in_home(Path::new(&home)).await;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "without_a_path_the_chamber_is_in_the_home_directory_under_its_seed"]);
+    for variable in ["HOME", "USERPROFILE", IN_CHILD] {
+        child.env(variable, home.path());
+    }
+    let output = child.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(home.path().join(".seigr/chambers").is_dir(), "the child ran nothing");
+}
+
+async fn in_home(home: &Path) {
+    let start = async |number| {
+        let key = stc::Key::from_bytes([number; 32]).to_printable();
+        builder(&seed()).node_seed(key.as_bytes()).start(Mode::Client).await.unwrap()
+    };
+    let chambers = || std::fs::read_dir(home.join(".seigr/chambers")).unwrap().count();
+    let node = start(1).await;
+    let id = node.chamber().await.unwrap().put("Important data").await.unwrap();
+    let seed = stc::Seed::from(stc::Key::from_bytes([1; 32]));
+    let own = stt_store::ChamberKey::from_seed(&seed).unwrap().id();
+    assert!(home.join(".seigr/chambers").join(own).join("format").is_file());
+    assert_eq!(chambers(), 1);
+    node.stop(Duration::ZERO).await;
+    drop(node);
+
+    let other = start(2).await;
+    let error = other.chamber().await.unwrap().get(&id).await.unwrap_err();
+    assert_eq!(error.code(), "store.not_found");
+    assert_eq!(chambers(), 2);
+
+    let again = start(1).await;
+    assert_eq!(again.chamber().await.unwrap().get(&id).await.unwrap(), b"Important data");
+    assert_eq!(chambers(), 2);
 }
