@@ -135,8 +135,12 @@ impl Control {
 
     /// Has both ends send something now, whatever else there is to say.
     pub(super) fn nudge(&self, session: &Arc<SessionShared>) {
-        let number = self.next_ping.fetch_add(1, Ordering::Relaxed);
-        self.asks.lock().unwrap_or_else(PoisonError::into_inner).push(number);
+        let mut asks = self.asks.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that waits to be sent does as well: a peer that takes none could make routes change.
+        if asks.is_empty() {
+            asks.push(self.next_ping.fetch_add(1, Ordering::Relaxed));
+        }
+        drop(asks);
         self.start_writing(session);
     }
 

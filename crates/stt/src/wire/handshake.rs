@@ -10,6 +10,7 @@ use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 use snow::{Builder, HandshakeState};
 use stc::{Key, aead::Suite};
 use subtle::ConstantTimeEq;
+use zeroize::Zeroize;
 
 use super::{
     messages::{AuthProof, Hello, Malformed, Response, VERSION},
@@ -387,9 +388,12 @@ impl Handshake {
 
     fn transcript(&mut self) -> Result<Transcript, HandshakeError> {
         let noise = self.noise.as_mut().ok_or(HandshakeError::OutOfTurn)?;
-        let (first, second) = noise.dangerously_get_raw_split();
+        let (mut first, mut second) = noise.dangerously_get_raw_split();
+        let split = [Key::from_bytes(first), Key::from_bytes(second)];
+        first.zeroize();
+        second.zeroize();
         let hash = noise.get_handshake_hash().try_into().map_err(|_| HandshakeError::Internal)?;
-        Ok(Transcript { split: [Key::from_bytes(first), Key::from_bytes(second)], hash })
+        Ok(Transcript { split, hash })
     }
 
     fn noise_read(&mut self, message: &[u8]) -> Result<Vec<u8>, HandshakeError> {

@@ -13,6 +13,7 @@ use std::sync::{
 use snow::{Builder, HandshakeState};
 use stc::{Key, aead::Suite, kdf};
 use tokio::sync::Notify;
+use zeroize::Zeroize;
 
 use super::{
     resolver::Resolver,
@@ -221,10 +222,12 @@ impl Renewal {
     }
 
     fn fresh(&self, noise: &mut HandshakeState) -> Result<Key, &'static str> {
-        let (first, second) = noise.dangerously_get_raw_split();
+        let (mut first, mut second) = noise.dangerously_get_raw_split();
+        let split = [Key::from_bytes(first), Key::from_bytes(second)];
+        first.zeroize();
+        second.zeroize();
         let hash = noise.get_handshake_hash().try_into().map_err(|_| "no keys could be made")?;
-        let transcript =
-            Transcript { split: [Key::from_bytes(first), Key::from_bytes(second)], hash };
+        let transcript = Transcript { split, hash };
         Ok(transcript.root("stt/1 renewal", self.parties.suite))
     }
 }
