@@ -150,6 +150,27 @@ fn a_gigabit_at_100_ms_is_filled() {
     }
 }
 
+/// Cubic is taken without loss: where there is some it has no queue, and carries next to nothing.
+#[test]
+#[ignore = "heavy: a gigabit for four times 20 simulated seconds"]
+fn the_queue_of_a_gigabit_is_at_most_twice_that_of_cubic() {
+    let cubic = FAST.run(&[cubic()], 0.0, 20.0);
+    let cubic = &cubic.links[0].stats;
+    for loss in [0.0, 0.001, 0.01] {
+        let ours = Path { loss, ..FAST }.run(&[ours()], 0.0, 20.0);
+        let ours = &ours.links[0].stats;
+        println!(
+            "loss {loss}: mean {} and {} of Cubic, most {} and {}",
+            ours.mean(),
+            cubic.mean(),
+            ours.percentile(1.0),
+            cubic.percentile(1.0)
+        );
+        assert!(ours.mean() <= 2.0 * cubic.mean(), "{} and {}", ours.mean(), cubic.mean());
+        assert!(ours.percentile(1.0) <= 2.0 * cubic.percentile(1.0));
+    }
+}
+
 #[test]
 #[ignore = "heavy: three flows for 60 simulated seconds of a gigabit"]
 fn a_gigabit_is_shared_with_cubic() {
