@@ -101,8 +101,12 @@ async fn a_stranger_meets_a_dull_web_server() {
          Cookie: id={knock}\r\n\r\n"
     );
     assert_eq!(ask(address, upgrade.as_bytes()).await, plain, "an upgrade without a seed");
-    let malformed = ask(address, b"hello\r\n\r\n").await;
-    assert!(malformed.starts_with("HTTP/1.1 400 "), "{malformed}");
+    let old = ask(address, b"GET / HTTP/1.0\r\n\r\n").await;
+    assert_eq!(old, plain, "HTTP/1.0 needs no host");
+    for malformed in ["hello", "GET / HTTP/1.1", "GET / HTTP/2.0\r\nHost: x", "\x16\x03\x01"] {
+        let answer = ask(address, format!("{malformed}\r\n\r\n").as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{malformed}: {answer}");
+    }
     let long = [b"GET / HTTP/1.1\r\nX: ".as_slice(), &[b'a'; 8192]].concat();
     assert!(ask(address, &long).await.starts_with("HTTP/1.1 400 "));
 }
@@ -116,11 +120,8 @@ async fn a_wrong_seed_gets_no_websocket() {
     assert!(error.to_string().contains("404"), "{error}");
 }
 
-/// Notes what a client says to a listener, and says it again.
-#[tokio::test]
-async fn a_replayed_upgrade_gets_nothing() {
-    let seed = seed();
-    let (_server, address) = listening(&seed).await;
+/// A client's request, as somebody on the path sees it.
+async fn captured(seed: &SharedSeed) -> Vec<u8> {
     let tap = TcpListener::bind(ANY).await.unwrap();
     let tapped = tap.local_addr().unwrap();
     let tapping = async {
@@ -129,17 +130,76 @@ async fn a_replayed_upgrade_gets_nothing() {
         while !request.ends_with(b"\r\n\r\n") {
             client.read_buf(&mut request).await.unwrap();
         }
-        let mut upstream = TcpStream::connect(address).await.unwrap();
-        upstream.write_all(&request).await.unwrap();
-        let mut answer = vec![0; 12];
-        upstream.read_exact(&mut answer).await.unwrap();
-        assert_eq!(answer, b"HTTP/1.1 101");
         request
     };
-    let client = client(&seed).await;
+    let client = client(seed).await;
     let target = format!("ws://{tapped}");
-    let (request, _) = tokio::join!(tapping, client.connect_to(&target, None, SOON));
+    let dialling = client.connect_to(&target, None, SOON);
+    tokio::join!(tapping, dialling).0
+}
+
+/// Says it to the listener, which takes it.
+async fn upgraded(address: SocketAddr, request: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        stream.read_buf(&mut answer).await.unwrap();
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 101 "));
+    stream
+}
+
+#[tokio::test]
+async fn a_replayed_upgrade_gets_nothing() {
+    let seed = seed();
+    let (_server, address) = listening(&seed).await;
+    let request = captured(&seed).await;
+    let _first = upgraded(address, &request).await;
     assert!(ask(address, &request).await.starts_with("HTTP/1.1 404 "));
+}
+
+/// A request that is not all of an upgrade gets what a stranger gets, though its knock is good, and
+/// the knock is not used up.
+#[tokio::test]
+async fn half_an_upgrade_gets_what_a_stranger_gets() {
+    let seed = seed();
+    let (_server, address) = listening(&seed).await;
+    let plain = ask(address, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let request = String::from_utf8(captured(&seed).await).unwrap();
+    for (from, to) in [
+        ("GET ", "POST "),
+        ("HTTP/1.1", "HTTP/1.0"),
+        ("Connection: Upgrade", "Connection: close"),
+        ("Upgrade: websocket", "Upgrade: h2c"),
+        ("Sec-WebSocket-Version: 13", "Sec-WebSocket-Version: 8"),
+        ("==\r\n", "=\r\n"),
+        ("\r\n\r\n", "\r\n\r\nmore"),
+    ] {
+        let changed = request.replacen(from, to, 1);
+        assert_ne!(changed, request);
+        assert_eq!(ask(address, changed.as_bytes()).await, plain, "{from} is {to}");
+    }
+    upgraded(address, request.as_bytes()).await;
+}
+
+/// Who took over a client's connection, and knows no more than RFC 6455, gets what that says.
+#[tokio::test]
+async fn broken_frames_get_what_any_server_of_websockets_says() {
+    let seed = seed();
+    let (server, address) = listening(&seed).await;
+    for (frames, code) in [(&b"\x82\x05Hello"[..], 1002_u16), (b"\x81\x85\0\0\0\0Hello", 1003)] {
+        let mut stream = upgraded(address, &captured(&seed).await).await;
+        stream.write_all(frames).await.unwrap();
+        stream.write_all(&[0; 300_000]).await.unwrap();
+        let mut answer = Vec::new();
+        // Not a reset: it is there, and then the end.
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer, [&[0x88, 2][..], &code.to_be_bytes()].concat());
+    }
+    while server.stats().websocket_connections > 0 {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    frame::{self, Decoder, MaskKey, Next},
+    frame::{self, Decoder, Goodbye, MaskKey, Next, Violation},
     network::ByteStream,
     table::Entry,
 };
@@ -46,7 +46,7 @@ pub(super) enum Role {
 #[derive(Clone)]
 enum Reply {
     Pong(Bytes),
-    Close,
+    Close(Goodbye),
 }
 
 impl Role {
@@ -62,6 +62,9 @@ impl Role {
 
 /// Moves datagrams both ways until the WebSocket ends, nothing came for `idle`, the peer took nothing
 /// for as long, or its entry left the table. `ahead` is what was read already.
+///
+/// A peer that breaks the rules is told so: it has shown a knock, or let one in, so it knows that a
+/// WebSocket is here, and any server of WebSockets says as much (docs/protocol.md, WEB-4).
 ///
 /// Reading waits while the engine has no room, writing while the peer takes nothing; neither waits
 /// for the other.
@@ -81,9 +84,18 @@ pub(super) async fn carry(
         entry.removed().await;
         sleep(PARTING).await;
     };
+    let writing = write(writer, role, queue, replies, &entry, idle);
+    let reading = read(reader, role, ahead, &reply, &entry, idle);
+    tokio::pin!(writing, reading);
     tokio::select! {
-        _ = write(writer, role, queue, replies, &entry, idle) => {}
-        () = read(reader, role, ahead, &reply, &entry, idle) => {}
+        // A connection that is closed over unread bytes is reset, and what was written last may be
+        // lost with it: so the peer's end is waited for, for a moment.
+        written = &mut writing => if written.is_ok() {
+            let _ = timeout(GOODBYE, reading).await;
+        },
+        answering = &mut reading => if answering {
+            let _ = timeout(GOODBYE, writing).await;
+        },
         () = parting => {}
     }
 }
@@ -102,7 +114,7 @@ async fn write(
         let mut batch = Vec::new();
         let reply = tokio::select! {
             taken = queue.recv_many(&mut batch, BATCH) => {
-                (taken == 0).then_some(Reply::Close)
+                (taken == 0).then_some(Reply::Close(Goodbye::Normal))
             }
             Ok(()) = replies.changed() => replies.borrow_and_update().clone(),
         };
@@ -112,12 +124,12 @@ async fn write(
                 let pong = frame::pong(&payload, role.mask_key());
                 timeout(idle, writer.write_all(&pong)).await??;
             }
-            Some(Reply::Close) => {
+            Some(Reply::Close(why)) => {
                 let goodbye = async {
-                    writer.write_all(&frame::close(role.mask_key())).await?;
+                    writer.write_all(&frame::close(why, role.mask_key())).await?;
                     writer.shutdown().await
                 };
-                return timeout(GOODBYE, goodbye).await.unwrap_or(Ok(()));
+                return timeout(GOODBYE, goodbye).await?;
             }
         }
         timeout(idle, writer.flush()).await??;
@@ -154,7 +166,7 @@ async fn write_all(
     Ok(())
 }
 
-/// Hands on what arrives.
+/// Hands on what arrives. Returns whether the WebSocket ended with an answer that is to be written.
 async fn read(
     mut reader: ReadHalf<Bytestream>,
     role: Role,
@@ -162,14 +174,14 @@ async fn read(
     reply: &watch::Sender<Option<Reply>>,
     entry: &Entry,
     idle: Duration,
-) {
+) -> bool {
     let mut decoder = Decoder::new(role == Role::Server);
     let mut room = ROOM.0;
     loop {
         let needs = match decoder.next(&mut buffer) {
             Ok(Next::Datagram(datagram)) => {
                 if !entry.received(datagram).await {
-                    return;
+                    return false;
                 }
                 continue;
             }
@@ -177,14 +189,9 @@ async fn read(
                 reply.send_replace(Some(Reply::Pong(payload)));
                 continue;
             }
-            Ok(Next::Close) => {
-                reply.send_replace(Some(Reply::Close));
-                // The writer ends it, if it can.
-                sleep(GOODBYE).await;
-                return;
-            }
+            Ok(Next::Close) => return answer(&mut reader, reply, Goodbye::Normal).await,
+            Err(Violation(why)) => return answer(&mut reader, reply, why).await,
             Ok(Next::Needs(needs)) => needs,
-            Err(frame::Violation) => return,
         };
         buffer.reserve(room.max(needs).saturating_sub(buffer.len()));
         let spare = buffer.capacity().saturating_sub(buffer.len());
@@ -200,17 +207,30 @@ async fn read(
                 let patience = idle.saturating_sub(QUIET);
                 match timeout(patience, reader.read_buf(&mut buffer)).await {
                     Ok(length) => length,
-                    Err(_) => return,
+                    Err(_) => return false,
                 }
             }
         };
         match length {
-            Ok(0) | Err(_) => return,
+            Ok(0) | Err(_) => return false,
             Ok(length) if length == spare => room = room.saturating_mul(GROWTH).min(ROOM.1),
             Ok(length) if length < room / GROWTH => room = (room / 2).max(ROOM.0),
             Ok(_) => {}
         }
     }
+}
+
+/// Has a goodbye written, and throws away what still comes, for a moment. Returns whether the peer
+/// ended its side meanwhile.
+async fn answer(
+    reader: &mut ReadHalf<Bytestream>,
+    reply: &watch::Sender<Option<Reply>>,
+    why: Goodbye,
+) -> bool {
+    reply.send_replace(Some(Reply::Close(why)));
+    let mut unread = [0; 1 << 10];
+    let draining = async { while reader.read(&mut unread).await.is_ok_and(|length| length > 0) {} };
+    timeout(GOODBYE, draining).await.is_ok()
 }
 
 #[cfg(test)]
@@ -289,6 +309,66 @@ mod tests {
         let close = [0x88, 0x80, 0, 0, 0, 0];
         stalled.client.write_all(&close).await.unwrap();
         timeout(GOODBYE * 2, stalled.task).await.expect("it ended").unwrap();
+    }
+
+    /// What a client that breaks a rule gets, and how long the WebSocket lives after that.
+    async fn answered(frames: &[u8], then_ends: bool) -> (Vec<u8>, Duration) {
+        let (table, _engine) = Table::new(false);
+        let (mut client, end) = tokio::io::duplex(1 << 20);
+        let entry = table.add(None, Role::Server);
+        let carried = carry(Box::new(end), Role::Server, BytesMut::new(), entry, IDLE);
+        let task = tokio::spawn(carried);
+        let since = Instant::now();
+        client.write_all(frames).await.unwrap();
+        // It goes on and on.
+        let _ = client.write_all(&[0xff; 500_000]).await;
+        if then_ends {
+            client.shutdown().await.unwrap();
+        }
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        task.await.unwrap();
+        assert_eq!(table.len(), 0);
+        (answer, since.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_breaks_the_rules_is_told_why_before_it_ends() {
+        for (frames, code) in [
+            (&b"\x82\x05Hello"[..], 1002_u16),
+            (b"\xc2\x80\0\0\0\0", 1002),
+            (b"\x81\x85\0\0\0\0Hello", 1003),
+            (b"\x82\xff\0\0\0\0\0\x01\0\x01\0\0\0\0", 1009),
+            // After something that is well.
+            (b"\x8a\x80\0\0\0\0\x89\x81\0\0\0\0", 1002),
+            (b"\x88\x82\0\0\0\0\x03\xe8", 1000),
+        ] {
+            for then_ends in [true, false] {
+                let (answer, took) = answered(frames, then_ends).await;
+                let expected = [&[0x88, 2][..], &code.to_be_bytes()].concat();
+                assert!(answer.ends_with(&expected), "{frames:x?}: {answer:x?}");
+                assert!(took <= GOODBYE, "{took:?}");
+            }
+        }
+    }
+
+    /// The session ended: the peer says goodbye as well, and nothing lingers.
+    #[tokio::test(start_paused = true)]
+    async fn both_ends_of_a_websocket_say_goodbye() {
+        let (table, _engine) = Table::new(false);
+        let (one, other) = tokio::io::duplex(1 << 10);
+        let ends = [(one, Role::Server), (other, Role::Client)].map(|(end, role)| {
+            let entry = table.add(None, role);
+            let stand_in = entry.stand_in;
+            let carried = carry(Box::new(end), role, BytesMut::new(), entry, IDLE);
+            (tokio::spawn(carried), stand_in)
+        });
+        let since = Instant::now();
+        table.remove(ends[0].1);
+        for (task, _) in ends {
+            task.await.unwrap();
+        }
+        assert_eq!((table.len(), since.elapsed()), (0, Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]

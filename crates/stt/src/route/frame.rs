@@ -1,4 +1,5 @@
-//! Frames of WebSockets (RFC 6455, section 5): datagrams in, bytes out, and back. No sockets.
+//! Frames of WebSockets (RFC 6455, section 5): datagrams in, bytes out, and back. No sockets
+//! (docs/protocol.md, WEB-3).
 //!
 //! A library would copy each datagram into a buffer of its own, write it alone, and read four
 //! kilobytes at a time or keep a large buffer for every idle peer; this is most of what a WebSocket
@@ -18,6 +19,7 @@ pub(super) type MaskKey = [u8; 4];
 
 /// Kinds of frames (section 5.2).
 const CONTINUATION: u8 = 0;
+const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
@@ -43,9 +45,22 @@ pub(super) fn pong(payload: &[u8], key: Option<MaskKey>) -> Bytes {
     control(PONG, payload, key)
 }
 
-/// The last frame of a side: normal closure (section 7.4.1).
-pub(super) fn close(key: Option<MaskKey>) -> Bytes {
-    control(CLOSE, &1000_u16.to_be_bytes(), key)
+/// Why a side ends the WebSocket, in the last frame that it sends (section 7.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goodbye {
+    /// It has served.
+    Normal = 1000,
+    /// The peer broke the rules.
+    Protocol = 1002,
+    /// The peer sent text.
+    Text = 1003,
+    /// A message was longer than any datagram.
+    TooLong = 1009,
+}
+
+/// The last frame of a side.
+pub(super) fn close(why: Goodbye, key: Option<MaskKey>) -> Bytes {
+    control(CLOSE, &(why as u16).to_be_bytes(), key)
 }
 
 fn control(kind: u8, payload: &[u8], key: Option<MaskKey>) -> Bytes {
@@ -102,9 +117,11 @@ pub(super) enum Next {
     Needs(usize),
 }
 
-/// It does not keep to the protocol, so the WebSocket ends (section 7.1.7).
+/// It does not keep to the protocol, so the WebSocket ends (section 7.1.7): what is said to that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Violation;
+pub(super) struct Violation(pub(super) Goodbye);
+
+const BROKEN: Violation = Violation(Goodbye::Protocol);
 
 /// Finds frames in what arrived from one side.
 #[derive(Debug)]
@@ -152,13 +169,15 @@ impl Decoder {
                     }
                     self.begun = Some(begun);
                 }
-                (CLOSE, _) => return Ok(Next::Close),
+                // A code has two bytes.
+                (CLOSE, _) if payload.len() != 1 => return Ok(Next::Close),
                 (PING, begun) => {
                     self.begun = begun;
                     return Ok(Next::Ping(payload.freeze()));
                 }
                 (PONG, begun) => self.begun = begun,
-                _ => return Err(Violation),
+                (TEXT, None) => return Err(Violation(Goodbye::Text)),
+                _ => return Err(BROKEN),
             }
         }
     }
@@ -170,7 +189,7 @@ impl Decoder {
         };
         let (is_final, kind) = (first & FINAL != 0, first & 0x0f);
         if first & RESERVED != 0 || (second & MASKED != 0) != self.of_client {
-            return Err(Violation);
+            return Err(BROKEN);
         }
         let (payload, rest) = match second & !MASKED {
             126 => match rest.split_first_chunk() {
@@ -184,10 +203,14 @@ impl Decoder {
             short => (u64::from(short), rest),
         };
         let before = self.begun.as_ref().map_or(0, BytesMut::len);
-        let most = if kind >= CLOSE { MAX_CONTROL } else { MAX_MESSAGE.saturating_sub(before) };
-        let payload = usize::try_from(payload).map_err(|_| Violation)?;
-        if payload > most || (kind >= CLOSE && !is_final) {
-            return Err(Violation);
+        let is_control = kind >= CLOSE;
+        let most = if is_control { MAX_CONTROL } else { MAX_MESSAGE.saturating_sub(before) };
+        let payload = usize::try_from(payload).unwrap_or(usize::MAX);
+        if is_control && (!is_final || payload > most) {
+            return Err(BROKEN);
+        }
+        if payload > most {
+            return Err(Violation(Goodbye::TooLong));
         }
         let (key, rest) = match rest.split_first_chunk() {
             _ if !self.of_client => (None, rest),
@@ -218,7 +241,7 @@ pub fn fuzz(of_client: bool, piece: usize, bytes: &[u8]) {
                     assert!(needs <= MAX_MESSAGE + MAX_HEADER);
                     break;
                 }
-                Ok(Next::Close) | Err(Violation) => return,
+                Ok(Next::Close) | Err(Violation(_)) => return,
             }
         }
     }
@@ -295,30 +318,45 @@ mod tests {
             "control frames between fragments"
         );
         assert_eq!(pong(b"Hello", None), b"\x8a\x05Hello"[..]);
-        assert_eq!(items(false, &close(None)), Ok(vec![Next::Close]));
+        assert_eq!(items(false, &close(Goodbye::Normal, None)), Ok(vec![Next::Close]));
     }
 
     #[test]
-    fn what_breaks_the_rules_is_refused() {
-        for bad in [
-            &b"\x82\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"[..],
-            b"\xc2\x05Hello",
-            b"\x81\x05Hello",
-            b"\x83\x05Hello",
-            b"\x80\x05Hello",
-            b"\x02\x03Hel\x82\x02lo",
-            b"\x09\x05Hello",
-            b"\x89\x7e\x00\x80",
-            b"\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x01",
-            b"\x82\x7f\xff\xff\xff\xff\xff\xff\xff\xff",
+    fn what_breaks_the_rules_is_refused_and_told_why() {
+        let (rules, text, length) = (BROKEN, Violation(Goodbye::Text), Violation(Goodbye::TooLong));
+        for (bad, why) in [
+            // Masked by a server.
+            (&b"\x82\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"[..], rules),
+            // Of an extension.
+            (b"\xc2\x05Hello", rules),
+            (b"\xa2\x05Hello", rules),
+            (b"\x92\x05Hello", rules),
+            (b"\x81\x05Hello", text),
+            // Of no known kind.
+            (b"\x83\x05Hello", rules),
+            (b"\x8b\x05Hello", rules),
+            // The rest of a message that nobody began.
+            (b"\x80\x05Hello", rules),
+            // Another one begins in the middle.
+            (b"\x02\x03Hel\x82\x02lo", rules),
+            (b"\x02\x03Hel\x81\x02lo", rules),
+            // Control frames in fragments, or too long.
+            (b"\x09\x05Hello", rules),
+            (b"\x89\x7e\x00\x80", rules),
+            (b"\x88\x7f\x00\x00\x00\x00\x00\x01\x00\x01", rules),
+            // Half a code.
+            (b"\x88\x01\x03", rules),
+            (b"\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x01", length),
+            (b"\x82\x7f\xff\xff\xff\xff\xff\xff\xff\xff", length),
         ] {
-            assert_eq!(items(false, bad), Err(Violation), "{bad:x?}");
+            assert_eq!(items(false, bad), Err(why), "{bad:x?}");
         }
-        assert_eq!(items(true, b"\x82\x05Hello"), Err(Violation), "a client's without a mask");
+        assert_eq!(items(true, b"\x82\x05Hello"), Err(rules), "a client's without a mask");
         // Fragments that are too long together.
         let half = [b"\x02\x7e\xff\xff".as_slice(), &[0; 65_535]].concat();
         assert_eq!(items(false, &half), Ok(vec![]));
-        assert_eq!(items(false, &[half, b"\x80\x02".to_vec()].concat()), Err(Violation));
+        assert_eq!(items(false, &[half, b"\x80\x02".to_vec()].concat()), Err(length));
+        assert_eq!(close(Goodbye::TooLong, None), b"\x88\x02\x03\xf1"[..]);
     }
 
     proptest! {

@@ -18,13 +18,14 @@
 //! | when to move, and how it is agreed | `mover`, `watch`, `datagram`, `sequence` |
 //! | the task that does it | `driver` |
 //! | the route of one session | `session`, `error` |
-//! | what a web browser sees | `http` |
+//! | what a web browser sees, and what a web server answers | `http`, `answer` |
 //! | listening, dialling | `websocket` |
 //! | its frames | `frame` |
 //! | moving datagrams in and out of it | `carry` |
 //! | TCP, or what is in its place | `network` |
 //! | TLS in front of it | `tls` |
 
+mod answer;
 mod carry;
 mod datagram;
 mod driver;

@@ -20,14 +20,11 @@ use tungstenite::{
         derive_accept_key,
         machine::TryParse,
     },
-    http::{
-        HeaderValue, StatusCode,
-        header::{COOKIE as COOKIE_HEADER, SEC_WEBSOCKET_ACCEPT, UPGRADE},
-    },
+    http::{HeaderValue, header::COOKIE as COOKIE_HEADER},
 };
 
 use super::{
-    Place, Table, Tls, TlsError, Web,
+    Place, Table, Tls, TlsError, Web, answer,
     carry::{Role, carry},
     http::{self, Head},
     network::{Accept, ByteStream, Network, Stream},
@@ -257,31 +254,20 @@ async fn ask(
     stream.write_all(&request).await.map_err(DialError::from)?;
     stream.flush().await.map_err(DialError::from)?;
 
-    let mut answer = BytesMut::new();
+    let mut read = BytesMut::new();
     let (length, response) = loop {
-        if let Some(parsed) = Response::try_parse(&answer).map_err(DialError::from)? {
+        if let Some(parsed) = Response::try_parse(&read).map_err(DialError::from)? {
             break parsed;
         }
-        let read = stream.read_buf(&mut answer).await.map_err(DialError::from)?;
-        if read == 0 || answer.len() > http::MAX_HEAD {
+        if read.len() > http::MAX_HEAD
+            || stream.read_buf(&mut read).await.map_err(DialError::from)? == 0
+        {
             return Err(DialError::from("no answer of a web server"));
         }
     };
-    let has = |name, value: &str| {
-        let given = response.headers().get(name).and_then(|given| given.to_str().ok());
-        given.is_some_and(|given| given.eq_ignore_ascii_case(value))
-    };
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Err(DialError::Failed(format!("HTTP error: {}", response.status())));
-    }
-    let accepted = response.headers().get(SEC_WEBSOCKET_ACCEPT);
-    if !has(UPGRADE, "websocket")
-        || accepted.is_none_or(|accepted| *accepted != derive_accept_key(key.as_bytes()))
-    {
-        return Err(DialError::from("the web server does not speak WebSocket"));
-    }
-    answer.advance(length);
-    Ok(answer)
+    answer::check(&response, &key).map_err(DialError::from)?;
+    read.advance(length);
+    Ok(read)
 }
 
 #[cfg(test)]
@@ -291,16 +277,26 @@ mod tests {
     use super::*;
     use crate::route::{Roots, Soon};
 
-    /// Every host takes connections, and answers nothing.
-    struct Silent;
+    /// Every host takes connections, and answers with these bytes, or nothing at all.
+    struct Server(Option<String>);
 
-    impl Network for Silent {
+    impl Network for Server {
         fn connect<'a>(&'a self, _: &'a str, _: u16) -> Soon<'a, io::Result<Stream>> {
             Box::pin(async {
-                let (ours, theirs) = tokio::io::duplex(64 << 10);
+                let (ours, mut theirs) = tokio::io::duplex(64 << 10);
+                let answer = self.0.clone();
                 tokio::spawn(async move {
-                    let _open = theirs;
-                    std::future::pending::<()>().await;
+                    let Some(answer) = answer else { return std::future::pending().await };
+                    let mut request = Vec::new();
+                    while !request.ends_with(b"\r\n\r\n") {
+                        theirs.read_buf(&mut request).await.unwrap();
+                    }
+                    let request = String::from_utf8(request).unwrap();
+                    let key = request.split_once("Sec-WebSocket-Key: ").unwrap().1;
+                    let accept = derive_accept_key(key.split_once("\r\n").unwrap().0.as_bytes());
+                    let answer = answer.replace("{accept}", &accept);
+                    theirs.write_all(answer.as_bytes()).await.unwrap();
+                    theirs.shutdown().await.unwrap();
                 });
                 Ok(Stream { bytes: Box::new(ours), ends: None })
             })
@@ -311,17 +307,58 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_server_that_answers_nothing_is_given_up() {
+    /// What dialling such a server gives: the error, if any, and how long it took.
+    async fn dialled(answer: Option<&str>) -> (Option<String>, Duration) {
         let (table, _taken) = Table::new(false);
-        let (network, tls) = (Arc::new(Silent), Tls::new(Roots::default()));
+        let (network, tls) =
+            (Arc::new(Server(answer.map(str::to_owned))), Tls::new(Roots::default()));
         let dialler = Dialler { network, tls, table, idle: Duration::from_secs(65) };
         let place = Place { host: "10.0.0.1".into(), port: 80, path: "/".into() };
         let before = Instant::now();
         let dialled = dialler.dial(&Web { place, secure: false }, &[7; 20]).await;
-        let words = dialled.err().map(DialError::into_words);
-        assert_eq!(words.as_deref(), Some("no answer within 10 s"));
-        assert_eq!(before.elapsed(), PATIENCE);
-        assert_eq!(dialler.table.len(), 0);
+        assert_eq!(dialler.table.len(), usize::from(dialled.is_ok()));
+        (dialled.err().map(DialError::into_words), before.elapsed())
+    }
+
+    const ANSWER: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+        Connection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n";
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_says_something_else_is_left_at_once() {
+        let long = format!("HTTP/1.1 101 X\r\nX: {}", "x".repeat(http::MAX_HEAD * 2));
+        for (answer, words) in [
+            (String::new(), "no answer of a web server"),
+            (ANSWER.replace("\r\n\r\n", ""), "no answer of a web server"),
+            (long, "no answer of a web server"),
+            ("SSH-2.0-OpenSSH_9.6\r\n\r\n".to_owned(), "HTTP"),
+            (ANSWER.replace("1.1", "1.0"), "HTTP"),
+            (ANSWER.replace("101", "302"), "302"),
+            (ANSWER.replace("websocket", "h2c"), "does not speak WebSocket"),
+            (ANSWER.replace("Connection: Upgrade", "Connection: close"), "does not upgrade"),
+            (ANSWER.replace("{accept}", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "Sec-WebSocket-Accept"),
+            (
+                ANSWER.replace("{accept}", "{accept}\r\nSec-WebSocket-Extensions: x"),
+                "extension that nobody asked for",
+            ),
+            (
+                ANSWER.replace("{accept}", "{accept}\r\nSec-WebSocket-Protocol: x"),
+                "subprotocol that nobody asked for",
+            ),
+        ] {
+            let (error, took) = dialled(Some(&answer)).await;
+            let error = error.unwrap_or_else(|| panic!("taken: {answer}"));
+            assert!(error.contains(words), "{error}: {answer}");
+            assert_eq!(took, Duration::ZERO);
+        }
+        assert_eq!(dialled(Some(ANSWER)).await.0, None);
+        // What follows the answer at once is the WebSocket's.
+        let frames = format!("{ANSWER}{}", "\u{a}".repeat(http::MAX_HEAD * 2));
+        assert_eq!(dialled(Some(&frames)).await.0, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_answers_nothing_is_given_up() {
+        let words = Some("no answer within 10 s".to_owned());
+        assert_eq!(dialled(None).await, (words, PATIENCE));
     }
 }
