@@ -157,11 +157,10 @@ impl Core {
         moved.row = Some((*name, Location::File { len, tail }));
         let shard = shard_of(name);
         if let Err(error) = self.fs.rename(&pending.path, &moved.path) {
-            // Stores of the first version make directories when they are needed.
             if error.kind() != std::io::ErrorKind::NotFound {
                 return Err(failed(error));
             }
-            self.fs.create_dirs(&[self.shards.path(shard)]).map_err(failed)?;
+            self.shards.create(&self.fs, shard).map_err(failed)?;
             self.fs.rename(&pending.path, &moved.path).map_err(failed)?;
         }
         // In this order: journaling file systems make the new names durable along with the

@@ -399,3 +399,33 @@ async fn a_full_disk_is_read_and_written_again_when_there_is_space() {
         expect(&sim.after_kill(), &model, &context).await;
     }
 }
+
+/// Directories that were removed behind the store's back are made durable again along with the value
+/// for which they are made again.
+#[tokio::test]
+async fn pruned_directories_come_back_for_good() {
+    for reopened in [false, true] {
+        let sim = Sim::new(Fault::Never);
+        let mut chamber = open(&sim).await.unwrap();
+        let mut model = Model::default();
+        if reopened {
+            drop(chamber);
+            sim.prune(Path::new("/store/files"));
+            chamber = open(&sim).await.unwrap();
+        } else {
+            sim.prune(Path::new("/store/files"));
+        }
+        for step in [Step::Put(1, LARGE), Step::Put(2, LARGE)] {
+            step.run(&chamber).await.unwrap();
+            model.note(step, true);
+        }
+        // In the end only one shard goes: `files` has others.
+        Step::Remove(2, LARGE).run(&chamber).await.unwrap();
+        sim.prune(Path::new("/store/files"));
+        Step::Put(2, LARGE).run(&chamber).await.unwrap();
+        for seed in 0..16 {
+            let after = sim.after_power_loss(&mut fastrand::Rng::with_seed(seed));
+            expect(&after, &model, &format!("reopened: {reopened}, seed {seed}")).await;
+        }
+    }
+}

@@ -3,10 +3,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::fs::Fs;
@@ -22,12 +19,12 @@ pub(super) struct Shards {
     pub(super) files: PathBuf,
     /// Whose names this process knows to be durable. An earlier one may have been killed before it
     /// had synced them.
-    durable: [AtomicBool; 256],
+    durable: Mutex<[bool; 256]>,
 }
 
 impl Shards {
     pub(super) const fn new(files: PathBuf) -> Self {
-        Self { files, durable: [const { AtomicBool::new(false) }; 256] }
+        Self { files, durable: Mutex::new([false; 256]) }
     }
 
     pub(super) fn path(&self, shard: u8) -> PathBuf {
@@ -39,23 +36,43 @@ impl Shards {
         let all: Vec<_> = (0..=u8::MAX).map(|shard| self.path(shard)).collect();
         fs.create_dirs(&all)?;
         fs.sync_dir(&self.files)?;
-        self.durable.iter().for_each(|durable| durable.store(true, Ordering::SeqCst));
+        *self.durable() = [true; 256];
         Ok(())
+    }
+
+    /// Makes `shard` again, which is missing: its new name is not durable. Stores of the first
+    /// version made directories when they were needed, and some programs remove empty ones.
+    pub(super) fn create(&self, fs: &Arc<dyn Fs>, shard: u8) -> io::Result<()> {
+        let mut durable = self.durable();
+        // Before it is there, and under the lock: whoever finds it there syncs its name.
+        if let Some(durable) = durable.get_mut(usize::from(shard)) {
+            *durable = false;
+        }
+        fs.create_dirs(&[self.path(shard)])
     }
 
     /// Makes the name of `shard` durable, and those of all others that are there.
     pub(super) fn make_durable(&self, fs: &Arc<dyn Fs>, shard: u8) -> io::Result<()> {
-        let flag = |shard: u8| self.durable.get(usize::from(shard));
-        if flag(shard).is_some_and(|durable| durable.load(Ordering::SeqCst)) {
+        let mut durable = self.durable();
+        if durable.get(usize::from(shard)) == Some(&true) {
             return Ok(());
         }
         // In this order: only what was there before the sync is durable after it.
         let present = fs.list(&self.files)?;
         fs.sync_dir(&self.files)?;
-        for durable in present.iter().filter_map(|path| flag(shard_at(path)?)) {
-            durable.store(true, Ordering::SeqCst);
+        // `files` itself may have been made again.
+        self.files.parent().map_or(Ok(()), |dir| fs.sync_dir(dir))?;
+        for shard in present.iter().filter_map(|path| shard_at(path)) {
+            if let Some(durable) = durable.get_mut(usize::from(shard)) {
+                *durable = true;
+            }
         }
         Ok(())
+    }
+
+    fn durable(&self) -> MutexGuard<'_, [bool; 256]> {
+        // Nothing below stops half-way.
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

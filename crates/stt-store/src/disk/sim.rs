@@ -166,6 +166,15 @@ impl Sim {
         self.state().fault = fault;
     }
 
+    /// Somebody removed all directories below `path` in which nothing is, and `path` if that was all.
+    pub(super) fn prune(&self, path: &Path) {
+        let mut state = self.state();
+        let State { names, dirs, unsynced_dirs, .. } = &mut *state;
+        let used = |dir: &PathBuf| names.keys().any(|name| name.starts_with(dir));
+        dirs.retain(|dir| !dir.starts_with(path) || used(dir));
+        unsynced_dirs.retain(|dir| dirs.contains(dir));
+    }
+
     /// What the disk holds after the machine lost power; `rng` picks what survived of the rest.
     pub(super) fn after_power_loss(&self, rng: &mut fastrand::Rng) -> Self {
         let mut state = self.state();
