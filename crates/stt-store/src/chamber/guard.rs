@@ -3,10 +3,11 @@
 //! Whoever makes a content kept *enters* it first, and leaves it when the change is durable.
 //! Whoever removes a content *condemns* it first, which waits until nobody is in it, and keeps
 //! others out until it is gone. Between the two, "it is there already" and "nobody keeps it" are
-//! facts, not guesses.
+//! facts, not guesses. Whoever unpins a content *releases* it, which is the same, but lets others go
+//! on reading it.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -34,7 +35,30 @@ struct State {
     entered: HashMap<BlobName, u32>,
     /// How many hold it against collection.
     protected: HashMap<BlobName, u32>,
-    condemned: HashSet<BlobName>,
+    /// What somebody has for himself.
+    taken: HashMap<BlobName, Taken>,
+}
+
+/// What for.
+#[derive(Clone, Copy)]
+enum Taken {
+    /// To remove it.
+    Condemned,
+    /// To take its pin away.
+    Released,
+}
+
+impl State {
+    /// Whether nobody had it.
+    fn take(&mut self, name: BlobName, what_for: Taken) -> bool {
+        match self.taken.entry(name) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(free) => {
+                free.insert(what_for);
+                true
+            }
+        }
+    }
 }
 
 impl Inner {
@@ -99,23 +123,23 @@ impl std::fmt::Debug for Protection {
     }
 }
 
-/// Contents are being removed, as long as this lives.
-pub(super) struct Condemned {
+/// Contents are being removed, or unpinned, as long as this lives.
+pub(super) struct Alone {
     inner: Arc<Inner>,
     names: Vec<BlobName>,
 }
 
-impl Condemned {
+impl Alone {
     pub(super) fn names(&self) -> &[BlobName] {
         &self.names
     }
 }
 
-impl Drop for Condemned {
+impl Drop for Alone {
     fn drop(&mut self) {
         let mut state = self.inner.state();
         for name in &self.names {
-            state.condemned.remove(name);
+            state.taken.remove(name);
         }
         drop(state);
         self.inner.changed.notify_waiters();
@@ -129,7 +153,7 @@ impl Guard {
         self.inner.blocked.notified()
     }
 
-    /// Waits until nobody is removing `name`, and keeps it from being removed.
+    /// Waits until nobody is removing or unpinning `name`, and keeps both off.
     pub(super) async fn enter(&self, name: BlobName) -> Entered {
         Entered { _hold: self.hold(name, Count::Entered).await }
     }
@@ -145,7 +169,9 @@ impl Guard {
             let changed = self.inner.changed.notified();
             {
                 let mut state = self.inner.state();
-                if !state.condemned.contains(&name) {
+                if let (None, _) | (Some(Taken::Released), Count::Protected) =
+                    (state.taken.get(&name), count)
+                {
                     let counts = match count {
                         Count::Entered => &mut state.entered,
                         Count::Protected => &mut state.protected,
@@ -159,13 +185,22 @@ impl Guard {
     }
 
     /// Waits until nobody is in `name`, and keeps everybody out. Protections do not count.
-    pub(super) async fn condemn(&self, name: BlobName) -> Condemned {
+    pub(super) async fn condemn(&self, name: BlobName) -> Alone {
+        self.take(name, Taken::Condemned).await
+    }
+
+    /// Waits until nobody is in `name`, and keeps out whoever wants to make it kept.
+    pub(super) async fn release(&self, name: BlobName) -> Alone {
+        self.take(name, Taken::Released).await
+    }
+
+    async fn take(&self, name: BlobName, what_for: Taken) -> Alone {
         loop {
             let changed = self.inner.changed.notified();
             {
                 let mut state = self.inner.state();
-                if !state.entered.contains_key(&name) && state.condemned.insert(name) {
-                    return Condemned { inner: self.inner.clone(), names: vec![name] };
+                if !state.entered.contains_key(&name) && state.take(name, what_for) {
+                    return Alone { inner: self.inner.clone(), names: vec![name] };
                 }
             }
             self.inner.wait(changed).await;
@@ -173,16 +208,16 @@ impl Guard {
     }
 
     /// Condemns those of `names` in which nobody is and which nobody protects.
-    pub(super) fn condemn_free(&self, names: impl IntoIterator<Item = BlobName>) -> Condemned {
+    pub(super) fn condemn_free(&self, names: impl IntoIterator<Item = BlobName>) -> Alone {
         let mut state = self.inner.state();
         let names = names
             .into_iter()
             .filter(|name| {
                 !state.entered.contains_key(name)
                     && !state.protected.contains_key(name)
-                    && state.condemned.insert(*name)
+                    && state.take(*name, Taken::Condemned)
             })
             .collect();
-        Condemned { inner: self.inner.clone(), names }
+        Alone { inner: self.inner.clone(), names }
     }
 }

@@ -235,6 +235,9 @@ impl BlobWriter for Writer {
         name: BlobName,
         also: Vec<Op>,
     ) -> BoxFuture<'static, Result<(), StoreError>> {
-        Box::pin(async move { self.hook.change(self.below.commit(name, also)).await })
+        // Backends without a disk make the change as soon as they are asked.
+        let Self { below, hook } = *self;
+        let change = Box::pin(async move { below.commit(name, also).await });
+        Box::pin(async move { hook.change(change).await })
     }
 }

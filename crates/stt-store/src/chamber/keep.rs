@@ -46,8 +46,12 @@ impl Chamber {
     /// Errors of writing.
     pub async fn unpin(&self, id: &ContentId) -> Result<(), StoreError> {
         let content = self.shared.keys.content_name(id)?;
-        let removed = self.provider().delete(keys::pin_root(&content)?).await;
-        removed.map_err(|error| error.about(&content_item(id)))
+        let chamber = self.clone();
+        let unpin = Change::new(async move {
+            let _released = chamber.shared.guard.release(content).await;
+            chamber.provider().delete(keys::pin_root(&content)?).await
+        });
+        unpin.await.map_err(|error| error.about(&content_item(id)))
     }
 
     /// Keeps a content from being collected as long as the result lives, whether it is here already

@@ -82,7 +82,7 @@ struct Shared {
     provider: Arc<dyn StorageProvider>,
     keys: Keys,
     guard: Guard,
-    quota: Quota,
+    quota: Arc<Quota>,
     names: [Mutex<()>; NAME_LOCKS],
     collecting: Mutex<()>,
 }
@@ -146,7 +146,7 @@ impl Chamber {
             provider,
             keys,
             guard: Guard::default(),
-            quota: Quota::new(options.quota),
+            quota: Arc::new(Quota::new(options.quota)),
             names: std::array::from_fn(|_| Mutex::new(())),
             collecting: Mutex::new(()),
         };

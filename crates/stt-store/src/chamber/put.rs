@@ -5,7 +5,7 @@ use std::path::Path;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::{Chamber, change::Change, content_item, guard::Entered, keys};
+use super::{Chamber, change::Change, content_item, guard::Entered, keys, quota::Reservation};
 use crate::{
     BlobName, BlobWriter, ContentId, Op, StoreError,
     disk::blocking,
@@ -111,15 +111,15 @@ impl Chamber {
             let (place, written) = tokio::join!(hash, self.seal_in(data));
             (place?, Some(written))
         };
-        let id = place.id;
+        let (id, room) = (place.id, self.shared.quota.begin());
         let finish = async {
             match written {
                 Some(written) => {
                     let (sealer, mut writer) = written?;
                     seal_end(sealer, id, Vec::new(), writer.as_mut()).await?;
-                    self.finish(place, Some(writer), keep, needed).await
+                    self.finish(place, Some(writer), keep, (room, needed)).await
                 }
-                None => self.finish(place, None, keep, needed).await,
+                None => self.finish(place, None, keep, (room, needed)).await,
             }
         };
         finish.await.map_err(|error: StoreError| error.about(&content_item(&id)))?;
@@ -161,23 +161,24 @@ impl Chamber {
         Ok(Place { id, name, taken, _entered: entered })
     }
 
-    /// Commits what was streamed, unless it is here already, and makes `keep` true. `needed` is the
-    /// room that it takes, as far as that is not reserved yet.
+    /// Commits what was streamed, unless it is here already, and makes `keep` true. `room` is what is
+    /// reserved for it, and how many bytes are missing to what it takes.
     async fn finish(
         &self,
         place: Place,
         writer: Option<Box<dyn BlobWriter>>,
         keep: Keep,
-        needed: u64,
+        room: (Reservation, u64),
     ) -> Result<(), StoreError> {
         let chamber = self.clone();
         let finish = Change::new(async move {
+            // Given back when all is done, also if nobody waits for it any more.
+            let (mut room, missing) = room;
             let (_lock, roots) = chamber.root_ops(&place, &keep).await?;
             match writer {
                 Some(writer) if !place.taken => {
-                    let mut room = chamber.shared.quota.begin();
-                    let needed = needed + ops_len(&roots);
-                    room.grow(chamber.provider(), &content_item(&place.id), needed).await?;
+                    let missing = missing + ops_len(&roots);
+                    room.grow(chamber.provider(), &content_item(&place.id), missing).await?;
                     writer.commit(place.name, roots).await
                 }
                 _ if roots.is_empty() => Ok(()),
@@ -201,7 +202,7 @@ impl Chamber {
         let (id, writer) = streamed.map_err(|error| error.about(ITEM))?;
         let finish = async {
             let place = self.place_of(id).await?;
-            self.finish(place, Some(writer), keep, 0).await
+            self.finish(place, Some(writer), keep, (room, 0)).await
         };
         finish.await.map_err(|error: StoreError| error.about(&content_item(&id)))?;
         Ok(id)
@@ -232,7 +233,7 @@ impl Chamber {
     async fn stream_in(
         &self,
         source: &mut (impl AsyncRead + Send + Unpin),
-        room: &mut super::quota::Reservation<'_>,
+        room: &mut Reservation,
     ) -> Result<(ContentId, Box<dyn BlobWriter>), StoreError> {
         let mut writer = self.provider().writer().await?;
         let mut sealer = Sealer::begin(&self.shared.keys.content)?;

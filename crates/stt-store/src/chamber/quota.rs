@@ -1,7 +1,7 @@
 //! The limit on stored bytes.
 
 use std::sync::{
-    Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -16,9 +16,9 @@ pub(super) struct Quota {
     reserved: Mutex<u64>,
 }
 
-/// Room for a value that is being written.
-pub(super) struct Reservation<'a> {
-    quota: &'a Quota,
+/// Room for a value that is being written, as long as this lives.
+pub(super) struct Reservation {
+    quota: Arc<Quota>,
     bytes: u64,
 }
 
@@ -35,8 +35,8 @@ impl Quota {
         Some(self.limit.load(Ordering::Relaxed)).filter(|limit| *limit != NONE)
     }
 
-    pub(super) const fn begin(&self) -> Reservation<'_> {
-        Reservation { quota: self, bytes: 0 }
+    pub(super) fn begin(self: &Arc<Self>) -> Reservation {
+        Reservation { quota: self.clone(), bytes: 0 }
     }
 
     fn reserved(&self) -> MutexGuard<'_, u64> {
@@ -44,7 +44,7 @@ impl Quota {
     }
 }
 
-impl Reservation<'_> {
+impl Reservation {
     /// Reserves what is missing to `total` bytes; as [`Self::grow`].
     pub(super) async fn grow_to(
         &mut self,
@@ -81,9 +81,66 @@ impl Reservation<'_> {
     }
 }
 
-impl Drop for Reservation<'_> {
+impl Drop for Reservation {
     fn drop(&mut self) {
         let mut reserved = self.quota.reserved();
         *reserved = reserved.saturating_sub(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use stc::{Coded, Key};
+
+    use crate::{
+        Chamber, ChamberKey, ChamberOptions, ContentId, Keep, MemoryProvider,
+        chamber::hooked::Hooked, workload::value,
+    };
+
+    /// Room for one of the values, but not for two.
+    const LEN: usize = 1000;
+
+    #[tokio::test]
+    async fn a_put_that_was_given_up_keeps_its_room_until_it_is_done() {
+        for streamed in [true, false] {
+            for keep in [Keep::Pinned, Keep::Cached, Keep::Named("n".to_owned())] {
+                let hooked = Hooked::new(Arc::new(MemoryProvider::new()));
+                let hook = hooked.hook.clone();
+                let key = ChamberKey::from_key(&Key::from_bytes([3; 32]));
+                let options = ChamberOptions::default();
+                let chamber = Chamber::on(&key, Arc::new(hooked), options).await.unwrap();
+                let limit = chamber.stored_bytes().await.unwrap() + 2 * LEN as u64;
+                chamber.set_quota(Some(limit));
+                let put = async |seed| {
+                    let data = value(seed, LEN);
+                    if streamed {
+                        chamber.put_reader(&data[..], keep.clone()).await
+                    } else {
+                        chamber.put_with(data, keep.clone()).await
+                    }
+                };
+                hook.park(0);
+                tokio::select! {
+                    biased;
+                    () = hook.parked.notified() => {}
+                    done = put(1) => panic!("{done:?}"),
+                }
+                let refused = chamber.put(value(2, LEN)).await.unwrap_err();
+                assert_eq!(refused.code(), "store.quota");
+                hook.gate.notify_one();
+                // It goes on without being waited for.
+                for _ in 0..100 {
+                    tokio::task::yield_now().await;
+                }
+                assert!(chamber.contains(&ContentId::of(&value(1, LEN))).await.unwrap());
+                assert!(chamber.stored_bytes().await.unwrap() <= limit);
+                // Its room is given back.
+                chamber.set_quota(Some(limit + LEN as u64));
+                chamber.put(value(2, LEN)).await.unwrap();
+                chamber.put(value(3, LEN)).await.unwrap_err();
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use stc::Key;
 
-use super::{Chamber, ChamberKey, ChamberOptions, Collected, ContentReader, Keep, hooked::*};
+use super::{Chamber, ChamberKey, ChamberOptions, Collected, ContentReader, Keep, hooked::*, keys};
 use crate::{
     ContentId, DiskOptions, DiskProvider, MemoryProvider, StorageProvider, StoreError,
     chamber::Protection,
@@ -247,15 +247,22 @@ async fn collection_in_act(backend: Backend, what: Act, at: u64) -> bool {
     true
 }
 
+/// Calls `run` with 0, 1 and so on until it says that there is no such operation.
+async fn at_every_operation(least: u64, context: &str, run: impl AsyncFn(u64) -> bool) {
+    let mut at = 0;
+    while run(at).await {
+        at += 1;
+    }
+    assert!(at >= least, "{context}: only {at} operations");
+}
+
 #[tokio::test]
 async fn whatever_is_kept_at_any_point_of_a_collection_stays() {
     for backend in BACKENDS {
         for what in ACTS {
-            let mut at = 0;
-            while act_in_collection(*backend, what, at).await {
-                at += 1;
-            }
-            assert!(at >= 6, "{backend:?}: a collection made only {at} operations");
+            let context = format!("{backend:?}: a collection beside {what:?}");
+            let run = async |at| act_in_collection(*backend, what, at).await;
+            at_every_operation(6, &context, run).await;
         }
     }
 }
@@ -264,57 +271,111 @@ async fn whatever_is_kept_at_any_point_of_a_collection_stays() {
 async fn a_collection_at_any_point_of_keeping_takes_nothing() {
     for backend in BACKENDS {
         for what in ACTS {
-            let mut at = 0;
-            while collection_in_act(*backend, what, at).await {
-                at += 1;
-            }
-            assert!(at >= 1, "{backend:?}: {what:?} made no operation");
+            let run = async |at| collection_in_act(*backend, what, at).await;
+            at_every_operation(1, &format!("{backend:?}: {what:?}"), run).await;
         }
+    }
+}
+
+async fn is_pinned(chamber: &Chamber, seed: u8) -> bool {
+    let content = chamber.shared.keys.content_name(&id(seed)).unwrap();
+    chamber.provider().exists(keys::pin_root(&content).unwrap()).await.unwrap()
+}
+
+/// Runs `beside` at operation `at` of `first`: what is acknowledged last is what holds.
+async fn last_one_holds(backend: Backend, first: Act, beside: Act, at: u64) -> bool {
+    let (chamber, hook) = prepared(backend).await;
+    let last = Arc::new(Mutex::new(first));
+    let run = async |chamber: &Chamber, what: Act, last: &Mutex<Act>| {
+        act_on_wanted(chamber, what).await;
+        *last.lock().unwrap() = what;
+    };
+    let (other, slot) = (chamber.clone(), last.clone());
+    hook.beside(at, &chamber, async move { run(&other, beside, &slot).await });
+    run(&chamber, first, &last).await;
+    if !hook.done().await {
+        return false;
+    }
+    let last = *last.lock().unwrap();
+    let context = format!("{backend:?}: {beside:?} at operation {at} of {first:?}");
+    assert_eq!(is_pinned(&chamber, WANTED).await, last != Act::Unpin, "{context}, then {last:?}");
+    let report = chamber.verify(|_, _| {}).await.unwrap();
+    assert!(report.is_sound(), "{context}: {report:?}");
+    true
+}
+
+#[tokio::test]
+async fn of_pinning_and_unpinning_the_last_one_holds() {
+    for backend in BACKENDS {
+        for pins in [Act::Pin, Act::Put, Act::Stream] {
+            for (first, beside) in [(pins, Act::Unpin), (Act::Unpin, pins)] {
+                let run = async |at| last_one_holds(*backend, first, beside, at).await;
+                at_every_operation(1, &format!("{backend:?}: {first:?}"), run).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn reading_does_not_wait_for_unpinning() {
+    let (chamber, hook) = prepared(Backend::Memory).await;
+    let pinned = id(PINNED);
+    hook.park(0);
+    tokio::select! {
+        biased;
+        () = hook.parked.notified() => {}
+        done = chamber.unpin(&pinned) => panic!("{done:?}"),
+    }
+    tokio::select! {
+        biased;
+        () = chamber.shared.guard.blocked() => panic!("it waits"),
+        got = chamber.get(&pinned) => assert!(got.unwrap() == value(PINNED)),
     }
 }
 
 /// A caller stops waiting while its change is under way, and somebody else builds on what is there.
 #[tokio::test]
 async fn a_change_that_nobody_waits_for_is_in_nobodys_way() {
-    for first in [None, Some(Act::Pin), Some(Act::SetName), Some(Act::Put), Some(Act::Remove)] {
-        for second in [None, Some(Act::Put), Some(Act::Stream), Some(Act::Pin)] {
-            let mut at = 0;
-            while given_up_at(first, second, at).await {
-                at += 1;
-            }
-            assert!(at >= 1, "{first:?} made no change");
+    let firsts = [Act::Pin, Act::SetName, Act::Put, Act::Remove, Act::Unpin];
+    let seconds = [Act::Put, Act::Stream, Act::Pin, Act::Unpin];
+    for first in [None].into_iter().chain(firsts.map(Some)) {
+        for second in [None].into_iter().chain(seconds.map(Some)) {
+            let run = async |at| given_up_at(first, second, at).await;
+            at_every_operation(1, &format!("{first:?}"), run).await;
         }
     }
+}
+
+/// The same as [`act`], but what is removed and unpinned is the wanted value.
+async fn act_on_wanted(chamber: &Chamber, what: Act) -> Outcome {
+    match what {
+        Act::Remove => chamber.remove(&id(WANTED)).await.unwrap(),
+        Act::Unpin => chamber.unpin(&id(WANTED)).await.unwrap(),
+        what => return act(chamber, what).await,
+    }
+    Outcome::default()
 }
 
 /// Stops waiting for `first` (a collection if it is `None`) in its change number `at`.
 async fn given_up_at(first: Option<Act>, second: Option<Act>, at: u64) -> bool {
     let context = format!("{first:?} given up in change {at}, then {second:?}");
     let (chamber, hook) = prepared(Backend::Memory).await;
-    // What is removed and what is wanted are the same here.
-    chamber.unpin(&id(PINNED)).await.unwrap();
+    if first == Some(Act::Unpin) {
+        chamber.pin(&id(WANTED)).await.unwrap();
+    }
     hook.park(at);
-    let run = async |what: Option<Act>| match what {
+    let run = async |chamber: &Chamber, what: Option<Act>| match what {
         None => chamber.collect(false).await.map(|_| Outcome::default()).unwrap(),
-        Some(Act::Remove) => {
-            chamber.remove(&id(WANTED)).await.unwrap();
-            Outcome::default()
-        }
-        Some(what) => act(&chamber, what).await,
+        Some(what) => act_on_wanted(chamber, what).await,
     };
     tokio::select! {
         biased;
         () = hook.parked.notified() => {}
-        _ = run(first) => return hook.done().await,
+        _ = run(&chamber, first) => return hook.done().await,
     }
     let blocked = chamber.shared.guard.blocked();
     let other = chamber.clone();
-    let mut later = tokio::spawn(async move {
-        match second {
-            None => other.collect(false).await.map(|_| Outcome::default()).unwrap(),
-            Some(what) => act(&other, what).await,
-        }
-    });
+    let mut later = tokio::spawn(async move { run(&other, second).await });
     let early = tokio::select! {
         done = &mut later => Some(done.unwrap()),
         () = blocked => None,
@@ -328,6 +389,10 @@ async fn given_up_at(first: Option<Act>, second: Option<Act>, at: u64) -> bool {
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
+    if second == Some(Act::Unpin) {
+        assert!(!is_pinned(&chamber, WANTED).await, "{context}");
+    }
+    chamber.collect(false).await.unwrap();
     if outcome.kept {
         let got = chamber.get(&id(WANTED)).await;
         assert!(got.as_ref() == Ok(&value(WANTED)), "{context}: {:?}", got.map(|data| data.len()));
