@@ -277,12 +277,16 @@ impl Session for NoiseSession {
         let read = self.handshake().and_then(|handshake| handshake.read(bytes));
         read.map(|()| false).map_err(|error| {
             count(&self.endpoint.counters.handshakes_failed);
+            if error == HandshakeError::Version {
+                count(&self.endpoint.counters.handshakes_other_version);
+            }
             let mut transport = TransportError::from(TransportErrorCode::crypto(error.alert()));
             transport.reason = error.to_string();
             transport
         })
     }
 
+    /// As RFC 9000, section 18, has them (HS-7).
     fn transport_parameters(&self) -> Result<Option<TransportParameters>, TransportError> {
         let handshake = self.handshake.as_ref();
         let Some(mut bytes) = handshake.and_then(Handshake::peer_parameters) else {

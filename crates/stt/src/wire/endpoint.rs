@@ -28,6 +28,7 @@ use super::{
     meter::Meter,
     opaque::{IdMark, Opaque},
     places::Places,
+    replay::Seen,
     runtime::{Scope, ScopedRuntime, making},
     socket::SilentSocket,
     stats::{Counters, WireStats, count},
@@ -519,14 +520,17 @@ fn listen(
     let (shared, door) = (Arc::clone(shared), Arc::clone(door));
     let counters = Arc::clone(&shared.counters);
     let admit = move |knock: &[u8], from: IpAddr| {
-        if shared.gate.identify(knock).is_some()
-            && let Err(shut) = door.knock(from)
-        {
+        // No mask lies over it that would tell a member who expects another node from a stranger.
+        let Some((_, seen)) = shared.gate.identify(knock) else {
+            count(&shared.counters.dropped_unknown);
+            return false;
+        };
+        if let Err(shut) = door.knock(from) {
             count(shared.counters.shut(shut));
             return false;
         }
         let fits = shared.gate.admit(knock).is_some();
-        if let (true, Some((_, seen))) = (fits, shared.gate.identify(knock)) {
+        if fits {
             shared.gate.remember(seen);
         }
         fits
@@ -557,7 +561,12 @@ fn fresh_knock(
     expect: Option<NodeId>,
 ) -> Result<[u8; KNOCK_LEN], WireError> {
     let nonce = random::bytes().map_err(|_| WireError::Keys)?;
-    Ok(KnockKey::new(&seed.knock, expect).knock(nonce, endpoint.clock.now()))
+    let time = endpoint.clock.now();
+    let knock = KnockKey::new(&seed.knock, expect).knock(nonce, time);
+    if expect.is_none() {
+        endpoint.gate.made(Seen { time, knock });
+    }
+    Ok(knock)
 }
 
 /// The settings of one attempt, with a knock of its own.

@@ -27,7 +27,7 @@ use super::{
     window::{self, Growth},
 };
 use crate::{
-    NodeId, Refusal, SessionId,
+    CloseReason, NodeId, Refusal, SessionId,
     limits::Begun,
     route::{
         Began, Input, Link, Mover, Path, Place, RouteKeys, RouteKind, Routes, SessionRoute, Start,
@@ -223,10 +223,10 @@ pub(super) async fn confirm(
     let record = read.unwrap_or_default();
     let (proof, told) = record.split_at_checked(FINAL_LEN).unwrap_or_default();
     if !bool::from(proof.ct_eq(peer.final_confirm.as_bytes())) {
-        let error = HandshakeError::Tampered;
+        let (code, _) = CloseReason::AuthFailure.to_wire();
         line.latch.close();
-        connection.close(VarInt::from_u32(0), b"");
-        return Err(WireError::Handshake(error));
+        connection.close(VarInt::from_u32(code), b"");
+        return Err(WireError::Handshake(HandshakeError::Tampered));
     }
     if let Some(time) = peer.time {
         clock.learn(time);

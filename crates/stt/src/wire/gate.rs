@@ -1,6 +1,7 @@
 //! Who is let in: knocks checked against the keyring, the clock and the memory of used ones.
 
 use std::{
+    io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -42,7 +43,11 @@ pub(crate) struct Gate {
 
 struct Memory {
     table: ReplayTable,
+    /// Knocks that this node made for anyone, apart, so that they take no room from those of peers.
+    own: ReplayTable,
     log: Option<KnockLog>,
+    /// Knocks from the log whose seed the keyring doesn't hold: it may be added later.
+    unplaced: Vec<[u8; KNOCK_LEN]>,
 }
 
 /// The knock keys of one version of the keyring.
@@ -85,21 +90,23 @@ impl Gate {
         let window = u32::try_from(window.as_secs()).unwrap_or(u32::MAX);
         let floor = remembered_since.saturating_sub(1);
         let table = ReplayTable::new(window, ReplayTable::CAPACITY, timeless, floor);
+        let own = ReplayTable::new(window, ReplayTable::CAPACITY, 0, 0);
         let gate = Self {
             node_id,
             keyring,
             derived: Mutex::new(Derived { entries, keys }),
             clock,
-            memory: Mutex::new(Memory { table, log: None }),
+            memory: Mutex::new(Memory { table, own, log: None, unplaced: Vec::new() }),
             counters,
         };
         if let Some(Opened { log, knocks, .. }) = opened {
-            let seen: Vec<_> = knocks.iter().filter_map(|knock| gate.identify(knock)).collect();
+            let keys = gate.keys();
             let mut memory = gate.memory.lock().unwrap_or_else(PoisonError::into_inner);
-            for (_, seen) in seen {
-                memory.table.remember(seen, now);
-            }
             memory.log = Some(log);
+            memory.unplaced = knocks;
+            memory.place(&keys, now);
+            let surplus = memory.unplaced.len().saturating_sub(ReplayTable::CAPACITY);
+            memory.unplaced.drain(..surplus);
         }
         Ok(gate)
     }
@@ -107,10 +114,7 @@ impl Gate {
     /// The seed that `knock` was made with, whenever that was (docs/protocol.md, KNOCK-3).
     pub(crate) fn identify(&self, knock: &[u8]) -> Option<(Arc<SeedKeys>, Seen)> {
         let knock = <[u8; KNOCK_LEN]>::try_from(knock).ok()?;
-        self.keys().iter().find_map(|keys| {
-            let time = keys.anyone.open(&knock).or_else(|| keys.this_node.open(&knock))?;
-            Some((Arc::clone(&keys.seed), Seen { time, knock }))
-        })
+        self.keys().iter().find_map(|keys| Some((Arc::clone(&keys.seed), keys.open(knock)?)))
     }
 
     /// The seed of a knock that may be let in now. Counts what may not.
@@ -122,9 +126,11 @@ impl Gate {
         };
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let counter = match memory.table.check(&seen, self.clock.now()) {
+            Ok(()) if memory.own.holds(&seen) => &self.counters.dropped_replayed,
             Ok(()) => return Some(seed),
             Err(Unfit::Stale) => &self.counters.dropped_stale,
             Err(Unfit::Replayed) => &self.counters.dropped_replayed,
+            Err(Unfit::Forgotten) => &self.counters.dropped_forgotten,
             Err(Unfit::Timeless) => &self.counters.dropped_timeless,
         };
         count(counter);
@@ -133,16 +139,21 @@ impl Gate {
 
     /// Remembers a knock as used, once its Initial packet authenticated (KNOCK-5).
     pub(crate) fn remember(&self, seen: Seen) {
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let Memory { table, log } = &mut *memory;
-        table.remember(seen, self.clock.now());
-        let Some(log) = log else { return };
-        let mut written = log.append(&seen.knock, seen.time == 0);
-        if log.records() > 2 * ReplayTable::CAPACITY {
-            let needed: Vec<_> = table.entries().map(|seen| seen.knock).collect();
-            written = written.and(log.compact(&needed));
+        self.keep(seen, |memory| &mut memory.table);
+    }
+
+    /// Remembers a knock that this node made for anyone: it is not let in when somebody sends it back
+    /// (KNOCK-7).
+    pub(crate) fn made(&self, seen: Seen) {
+        if seen.time > 0 {
+            self.keep(seen, |memory| &mut memory.own);
         }
-        if let Err(error) = written {
+    }
+
+    fn keep(&self, seen: Seen, which: impl FnOnce(&mut Memory) -> &mut ReplayTable) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        which(&mut memory).remember(seen, self.clock.now());
+        if let Err(error) = memory.write(&seen) {
             count(&self.counters.knock_log_errors);
             tracing::warn!(%error, "a used knock was not logged: a restart may let it in again");
         }
@@ -154,8 +165,46 @@ impl Gate {
         if !Arc::ptr_eq(&derived.entries, &entries) {
             derived.keys = Arc::new(derive(&entries, self.node_id));
             derived.entries = entries;
+            let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+            memory.place(&derived.keys, self.clock.now());
         }
         Arc::clone(&derived.keys)
+    }
+}
+
+impl Memory {
+    /// Adds a knock to the log, and takes out what is not needed when that is much.
+    fn write(&mut self, seen: &Seen) -> io::Result<()> {
+        let Self { table, own, log, unplaced } = self;
+        let Some(log) = log else { return Ok(()) };
+        let written = log.append(&seen.knock, seen.time == 0);
+        let needed = table.len() + own.len() + unplaced.len();
+        if log.records().saturating_sub(needed) <= ReplayTable::CAPACITY {
+            return written;
+        }
+        let known = table.entries().chain(own.entries()).map(|seen| seen.knock);
+        let needed: Vec<_> = unplaced.iter().copied().chain(known).collect();
+        written.and(log.compact(&needed))
+    }
+
+    /// Remembers those used knocks that `keys` can read now.
+    fn place(&mut self, keys: &[SeedKnocks], now: u32) {
+        let Self { table, unplaced, .. } = self;
+        unplaced.retain(|knock| {
+            let seen = keys.iter().find_map(|keys| keys.open(*knock));
+            if let Some(seen) = seen {
+                table.remember(seen, now);
+            }
+            seen.is_none()
+        });
+    }
+}
+
+impl SeedKnocks {
+    /// What a knock of this seed, for anyone or for this node, says.
+    fn open(&self, knock: [u8; KNOCK_LEN]) -> Option<Seen> {
+        let time = self.anyone.open(&knock).or_else(|| self.this_node.open(&knock))?;
+        Some(Seen { time, knock })
     }
 }
 
@@ -166,4 +215,46 @@ fn derive(entries: &Entries, node_id: NodeId) -> Vec<SeedKnocks> {
         this_node: KnockKey::new(&seed.knock, Some(node_id)),
     };
     entries.iter().map(knocks).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use stc::Key;
+
+    use super::*;
+    use crate::SharedSeed;
+
+    /// A node may start with one seed and be told of the others while it runs.
+    #[test]
+    fn a_used_knock_is_remembered_over_a_restart_before_its_seed_is_known_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let seed = |byte| SharedSeed::from_key(Key::from_bytes([byte; 32]));
+        let start = |keyring: &Arc<Keyring>| {
+            let (clock, log) = (Arc::default(), Some(folder.path().join("knocks")));
+            let config = GateConfig { clock, window: Duration::from_secs(120), log, timeless: 9 };
+            let counters = Arc::<Counters>::default();
+            let node = NodeId::from_bytes([9; 32]);
+            let gate = Gate::new(node, Arc::clone(keyring), config, Arc::clone(&counters));
+            (gate.unwrap(), counters)
+        };
+        let keyring = Arc::new(Keyring::from(seed(1)));
+        keyring.add(&seed(2)).unwrap();
+        let second = Arc::clone(&keyring.entries()[1]);
+        let knock = |time| KnockKey::new(&second.knock, None).knock([5; 8], time);
+        let used = [knock(Clock::System.now() + 60), knock(0)];
+        let (gate, _) = start(&keyring);
+        for knock in &used {
+            assert!(gate.admit(knock).is_some());
+            gate.remember(gate.identify(knock).unwrap().1);
+        }
+        for _ in 0..2 {
+            let keyring = Arc::new(Keyring::from(seed(1)));
+            let (gate, counters) = start(&keyring);
+            assert!(used.iter().all(|knock| gate.admit(knock).is_none()));
+            assert_eq!(counters.snapshot().dropped_replayed, 0, "its seed is not known");
+            keyring.add(&seed(2)).unwrap();
+            assert!(used.iter().all(|knock| gate.admit(knock).is_none()));
+            assert_eq!(counters.snapshot().dropped_replayed, 2);
+        }
+    }
 }

@@ -20,8 +20,10 @@ pub(crate) struct Seen {
 pub(crate) enum Unfit {
     /// Its time is further from ours than the window.
     Stale,
-    /// It was used already, or may have been.
+    /// It was used already.
     Replayed,
+    /// It is of a time before the memory of used ones begins, so it may have been used.
+    Forgotten,
     /// It carries no time, and no more of those are let in.
     Timeless,
 }
@@ -55,6 +57,16 @@ impl ReplayTable {
         }
     }
 
+    /// Whether it remembers the knock.
+    pub(crate) fn holds(&self, knock: &Seen) -> bool {
+        self.seen.contains(knock) || self.timeless.contains(knock)
+    }
+
+    /// Knocks that it remembers.
+    pub(crate) fn len(&self) -> usize {
+        self.seen.len() + self.timeless.len()
+    }
+
     /// Whether the knock may be let in at `now`.
     pub(crate) fn check(&self, knock: &Seen, now: u32) -> Result<(), Unfit> {
         if knock.time == 0 {
@@ -69,8 +81,11 @@ impl ReplayTable {
         if knock.time.abs_diff(now) > self.window {
             return Err(Unfit::Stale);
         }
-        if knock.time <= self.floor || self.seen.contains(knock) {
+        if self.seen.contains(knock) {
             return Err(Unfit::Replayed);
+        }
+        if knock.time <= self.floor {
+            return Err(Unfit::Forgotten);
         }
         Ok(())
     }
@@ -140,8 +155,9 @@ mod tests {
             table.remember(knock(time, id), 1003);
         }
         assert_eq!(table.entries().count(), 3);
-        assert_eq!(table.check(&knock(1000, 1), 1003), Err(Unfit::Replayed));
-        assert_eq!(table.check(&knock(1000, 9), 1003), Err(Unfit::Replayed));
+        assert_eq!(table.check(&knock(1000, 1), 1003), Err(Unfit::Forgotten));
+        assert_eq!(table.check(&knock(1000, 9), 1003), Err(Unfit::Forgotten));
+        assert_eq!(table.check(&knock(1001, 2), 1003), Err(Unfit::Replayed));
         assert_eq!(table.check(&knock(1001, 9), 1003), Ok(()));
     }
 

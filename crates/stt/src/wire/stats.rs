@@ -47,12 +47,16 @@ counters! {
     dropped_other_version,
     /// Knocks of members dropped because they expect another node here.
     dropped_other_node,
-    /// Datagrams dropped because no seed of the keyring fits: strangers, or a wrong seed.
+    /// Datagrams, and requests for a WebSocket, dropped because no seed of the keyring fits:
+    /// strangers, or a wrong seed.
     dropped_unknown,
     /// Knocks of members dropped because their time is too far from ours: a wrong clock.
     dropped_stale,
     /// Knocks of members dropped because they were used before.
     dropped_replayed,
+    /// Knocks of members dropped because they may have been used before this node's memory of used
+    /// ones begins, which is its start or, with a log of knocks, that of the machine.
+    dropped_forgotten,
     /// Knocks of members dropped because they carry no time, and no more of those are let in.
     dropped_timeless,
     /// Knocks of members dropped because their address began too many handshakes lately.
@@ -68,20 +72,24 @@ counters! {
     knock_log_errors,
     /// Handshakes that failed after a genuine knock.
     handshakes_failed,
+    /// Those of them with a peer that speaks other versions of the protocol. It was told so.
+    handshakes_other_version,
     /// Handshakes of members that were not finished in time, or gave way to others.
     handshakes_expired,
 }
 
 impl WireStats {
-    /// What was dropped without an answer and why, for an operator: a stable name, how much of it, and
-    /// what it means. Only reasons that occurred.
+    /// Who did not get in and why, for an operator: a stable name, how often, and what it means. Only
+    /// reasons that occurred. But for `other_protocol` nobody was given an answer.
     pub fn dropped(&self) -> impl Iterator<Item = (&'static str, u64, &'static str)> {
         [
             ("unknown", self.dropped_unknown, "no seed of this node fits: a stranger, or a peer with another seed"),
-            ("stale", self.dropped_stale, "a peer's clock and this one differ by more than the window: set both"),
-            ("replayed", self.dropped_replayed, "a first packet that was used before, or made before this node started: somebody sends a recording, or the network repeats"),
+            ("stale", self.dropped_stale, "a peer's clock and this one differ by more than the window: set both; or somebody sends an old recording"),
+            ("replayed", self.dropped_replayed, "a first packet that was used before: somebody sends a recording, or the network repeats"),
+            ("forgotten", self.dropped_forgotten, "a first packet from before this node started: a peer whose clock is behind, or somebody sends a recording"),
             ("timeless", self.dropped_timeless, "a device without a clock, and no more of those are let in"),
             ("other_version", self.dropped_other_version, "a peer speaks another version of the wire: one side needs an update"),
+            ("other_protocol", self.handshakes_other_version, "a peer speaks no version of the protocol that this node speaks, and was told so: one side needs an update"),
             ("other_node", self.dropped_other_node, "a peer expects a node with another id here"),
             ("tampered", self.dropped_tampered, "a first packet of a peer did not verify: it was changed on the way"),
             ("too_often", self.dropped_too_often, "one address began too many handshakes"),

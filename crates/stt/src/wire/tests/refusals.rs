@@ -30,12 +30,33 @@ async fn no_version_or_no_cipher_in_common_is_said_so_to_both_sides() {
         assert_eq!(error, WireError::PeerHandshake(reason));
         assert_eq!(error.code(), "wire.peer_handshake");
         assert!(error.hint().is_some_and(|hint| hint.contains("update")), "{error}");
-        assert_eq!(bob.stats().handshakes_failed, before.handshakes_failed + 1);
+        let after = bob.stats();
+        assert_eq!(after.handshakes_failed, before.handshakes_failed + 1);
+        let other = after.handshakes_other_version - before.handshakes_other_version;
+        assert_eq!(other, u64::from(reason == HandshakeError::Version));
     }
     // The best that both have is found among what one of them does not know.
     let alice = odd((vec![9, 1], vec![77, 2]));
     let (there, here) = session(&alice, &bob, bob.local_addr()).await;
     assert_eq!((there.suite, here.suite), (stc::aead::Suite::ChaCha20Poly1305, there.suite));
+}
+
+#[tokio::test]
+async fn a_final_that_does_not_verify_is_no_session_and_the_responder_is_told() {
+    let ((alice, _), (bob, _)) = (wire(seed(1)), wire(seed(1)));
+    for bytes in [vec![7; 32], vec![], vec![7; 82]] {
+        let answer = async {
+            let connection = bob.accept().await.unwrap().connecting.await.unwrap();
+            let mut stream = connection.open_uni().await.unwrap();
+            stream.write_all(&bytes).await.unwrap();
+            stream.finish().unwrap();
+            connection.closed().await
+        };
+        let (there, here) = tokio::join!(alice.connect(bob.local_addr(), None), answer);
+        assert_eq!(there.unwrap_err(), WireError::Handshake(HandshakeError::Tampered));
+        let quinn::ConnectionError::ApplicationClosed(close) = here else { panic!("{here}") };
+        assert_eq!(close.error_code.into_inner(), 3);
+    }
 }
 
 /// A keyring that holds these seeds, the first one current.
