@@ -7,14 +7,12 @@
 
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
-use snow::{Builder, HandshakeState};
 use stc::{Key, aead::Suite};
 use subtle::ConstantTimeEq;
-use zeroize::Zeroize;
 
 use super::{
     messages::{AuthProof, Hello, Malformed, Response, VERSION},
-    resolver::Resolver,
+    noise::Noise,
     schedule::{LevelSecrets, SessionSecrets, Transcript},
 };
 use crate::{
@@ -165,7 +163,7 @@ enum Step {
 pub(crate) struct Handshake {
     local: Local,
     expect: Option<NodeId>,
-    noise: Option<Box<HandshakeState>>,
+    noise: Option<Noise>,
     step: Step,
     received: Vec<u8>,
     output: VecDeque<Output>,
@@ -184,7 +182,7 @@ impl Handshake {
         connection_id: &[u8],
         expect: Option<NodeId>,
     ) -> Result<Self, HandshakeError> {
-        let noise = builder(&local, connection_id, |builder| builder.build_initiator())?;
+        let noise = noise(&local, connection_id, true)?;
         let mut this = Self::new(local, expect, noise, Step::AwaitResponse);
         let hello = Hello {
             versions: vec![VERSION],
@@ -202,16 +200,16 @@ impl Handshake {
 
     /// The side that answers.
     pub(crate) fn responder(local: Local, connection_id: &[u8]) -> Result<Self, HandshakeError> {
-        let noise = builder(&local, connection_id, |builder| builder.build_responder())?;
+        let noise = noise(&local, connection_id, false)?;
         Ok(Self::new(local, None, noise, Step::AwaitHello))
     }
 
-    fn new(local: Local, expect: Option<NodeId>, noise: HandshakeState, step: Step) -> Self {
+    fn new(local: Local, expect: Option<NodeId>, noise: Noise, step: Step) -> Self {
         Self {
             suite: local.suites.first().copied().unwrap_or(Suite::Aes256Gcm),
             local,
             expect,
-            noise: Some(Box::new(noise)),
+            noise: Some(noise),
             step,
             received: Vec::new(),
             output: VecDeque::new(),
@@ -388,12 +386,7 @@ impl Handshake {
 
     fn transcript(&mut self) -> Result<Transcript, HandshakeError> {
         let noise = self.noise.as_mut().ok_or(HandshakeError::OutOfTurn)?;
-        let (mut first, mut second) = noise.dangerously_get_raw_split();
-        let split = [Key::from_bytes(first), Key::from_bytes(second)];
-        first.zeroize();
-        second.zeroize();
-        let hash = noise.get_handshake_hash().try_into().map_err(|_| HandshakeError::Internal)?;
-        Ok(Transcript { split, hash })
+        noise.transcript().ok_or(HandshakeError::Internal)
     }
 
     fn noise_read(&mut self, message: &[u8]) -> Result<Vec<u8>, HandshakeError> {
@@ -419,22 +412,20 @@ impl Handshake {
     }
 }
 
-fn builder(
-    local: &Local,
-    connection_id: &[u8],
-    build: impl FnOnce(Builder<'_>) -> Result<HandshakeState, snow::Error>,
-) -> Result<HandshakeState, HandshakeError> {
-    let params = NOISE.parse().map_err(|_| HandshakeError::Internal)?;
+fn noise(local: &Local, connection_id: &[u8], initiator: bool) -> Result<Noise, HandshakeError> {
     // The version here is that of the wire's shape; what may change within it is agreed in HELLO.
     let prologue = [b"stt/1 ".as_slice(), connection_id].concat();
-    let builder = Builder::with_resolver(params, Box::new(Resolver))
-        .local_private_key(local.identity.static_secret().as_bytes())?
-        .psk(0, local.seed.psk.as_bytes())?
-        .prologue(&prologue)?;
-    #[cfg(test)]
-    let builder = match &local.ephemeral {
-        Some(key) => builder.fixed_ephemeral_key_for_testing_only(key),
-        None => builder,
-    };
-    Ok(build(builder)?)
+    let noise = Noise::new(NOISE, |builder| {
+        let builder = builder
+            .local_private_key(local.identity.static_secret().as_bytes())?
+            .psk(0, local.seed.psk.as_bytes())?
+            .prologue(&prologue)?;
+        #[cfg(test)]
+        let builder = match &local.ephemeral {
+            Some(key) => builder.fixed_ephemeral_key_for_testing_only(key),
+            None => builder,
+        };
+        if initiator { builder.build_initiator() } else { builder.build_responder() }
+    })?;
+    Ok(noise)
 }

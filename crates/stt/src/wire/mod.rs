@@ -3,7 +3,7 @@
 //! | look for | in |
 //! |---|---|
 //! | binding, connecting, accepting | `endpoint`, `established` |
-//! | the handshake and its messages | `handshake`, `messages`, `resolver` |
+//! | the handshake and its messages | `handshake`, `messages`, `noise`, `resolver` |
 //! | keys of packets, and newer ones | `schedule`, `protection`, `renewal`, `rekey` |
 //! | who is let in | `knock`, `clock`, `replay`, `knock_log`, `gate` |
 //! | what the engine sees of it | `adapter` |
@@ -26,6 +26,7 @@ mod knock_log;
 mod mask;
 mod messages;
 mod meter;
+mod noise;
 mod opaque;
 mod places;
 mod protection;

@@ -10,15 +10,10 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-use snow::{Builder, HandshakeState};
 use stc::{Key, aead::Suite, kdf};
 use tokio::sync::Notify;
-use zeroize::Zeroize;
 
-use super::{
-    resolver::Resolver,
-    schedule::{LevelSecrets, Transcript},
-};
+use super::{noise::Noise, schedule::LevelSecrets};
 use crate::identity::Identity;
 
 const NOISE: &str = "Noise_KKpsk0_25519_ChaChaPoly_BLAKE2s";
@@ -58,7 +53,7 @@ struct State {
     /// Generation of the newest keys made: those of the handshake are 0.
     made: u64,
     /// Initiator, between the two messages.
-    asked: Option<Box<HandshakeState>>,
+    asked: Option<Noise>,
     /// What goes into the keys of that generation.
     fresh: Option<(u64, Key)>,
     /// Generation of the keys that the last renewal went into.
@@ -150,7 +145,7 @@ impl Renewal {
         let mut message = vec![0; MESSAGE_LEN];
         let length = noise.write_message(&[], &mut message).ok()?;
         message.truncate(length);
-        self.state().asked = Some(Box::new(noise));
+        self.state().asked = Some(noise);
         Some(message)
     }
 
@@ -205,29 +200,26 @@ impl Renewal {
         self.is_under_way.store(true, Relaxed);
     }
 
-    fn noise(&self) -> Option<HandshakeState> {
+    fn noise(&self) -> Option<Noise> {
         let Parties { identity, peer_static, initiator, .. } = &self.parties;
-        let builder = Builder::with_resolver(NOISE.parse().ok()?, Box::new(Resolver))
-            .local_private_key(identity.static_secret().as_bytes())
-            .and_then(|builder| builder.remote_public_key(peer_static))
-            .and_then(|builder| builder.psk(0, self.psk.as_bytes()))
-            .and_then(|builder| builder.prologue(b"stt/1 renewal"))
-            .ok()?;
-        #[cfg(test)]
-        let builder = match &self.parties.ephemeral {
-            Some(key) => builder.fixed_ephemeral_key_for_testing_only(key),
-            None => builder,
-        };
-        if *initiator { builder.build_initiator().ok() } else { builder.build_responder().ok() }
+        let noise = Noise::new(NOISE, |builder| {
+            let builder = builder
+                .local_private_key(identity.static_secret().as_bytes())?
+                .remote_public_key(peer_static)?
+                .psk(0, self.psk.as_bytes())?
+                .prologue(b"stt/1 renewal")?;
+            #[cfg(test)]
+            let builder = match &self.parties.ephemeral {
+                Some(key) => builder.fixed_ephemeral_key_for_testing_only(key),
+                None => builder,
+            };
+            if *initiator { builder.build_initiator() } else { builder.build_responder() }
+        });
+        noise.ok()
     }
 
-    fn fresh(&self, noise: &mut HandshakeState) -> Result<Key, &'static str> {
-        let (mut first, mut second) = noise.dangerously_get_raw_split();
-        let split = [Key::from_bytes(first), Key::from_bytes(second)];
-        first.zeroize();
-        second.zeroize();
-        let hash = noise.get_handshake_hash().try_into().map_err(|_| "no keys could be made")?;
-        let transcript = Transcript { split, hash };
+    fn fresh(&self, noise: &mut Noise) -> Result<Key, &'static str> {
+        let transcript = noise.transcript().ok_or("no keys could be made")?;
         Ok(transcript.root("stt/1 renewal", self.parties.suite))
     }
 }
@@ -248,7 +240,7 @@ impl Renewal {
 }
 
 /// Takes a message in, which carries nothing but keys.
-fn read(noise: &mut HandshakeState, message: &[u8]) -> Result<(), &'static str> {
+fn read(noise: &mut Noise, message: &[u8]) -> Result<(), &'static str> {
     if message.len() != MESSAGE_LEN {
         return Err("a renewal's record is cut");
     }

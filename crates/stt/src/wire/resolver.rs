@@ -7,10 +7,15 @@ use snow::{
     resolvers::{CryptoResolver, DefaultResolver},
     types::{Cipher, Dh, Hash, Random},
 };
-use stc::{Key, random};
+use stc::{
+    Key,
+    aead::{AeadKey, Suite, TAG_LEN},
+    random,
+};
 use subtle::ConstantTimeEq;
 
-/// Randomness of the operating system and X25519 by aws-lc-rs, the rest by snow's own.
+/// Randomness of the operating system, X25519 and ChaCha20-Poly1305 by aws-lc-rs, which wipes its
+/// keys; the hash by snow's own.
 pub(super) struct Resolver;
 
 impl CryptoResolver for Resolver {
@@ -30,7 +35,65 @@ impl CryptoResolver for Resolver {
     }
 
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
-        DefaultResolver.resolve_cipher(choice)
+        match choice {
+            CipherChoice::ChaChaPoly => Some(Box::new(ChaChaPoly { key: None })),
+            _ => None,
+        }
+    }
+}
+
+/// Noise, section 12.3.
+struct ChaChaPoly {
+    /// `None` before there is a key, or when the library refused it.
+    key: Option<AeadKey>,
+}
+
+impl ChaChaPoly {
+    fn nonce(number: u64) -> [u8; 12] {
+        let mut nonce = [0; 12];
+        let (_, tail) = nonce.split_at_mut(4);
+        tail.copy_from_slice(&number.to_le_bytes());
+        nonce
+    }
+}
+
+impl Cipher for ChaChaPoly {
+    fn name(&self) -> &'static str {
+        "ChaChaPoly"
+    }
+
+    fn set(&mut self, key: &[u8; 32]) {
+        self.key = AeadKey::new(Suite::ChaCha20Poly1305, &Key::from_bytes(*key));
+    }
+
+    /// snow can't be told of a failure: then nothing but zeroes leaves, which verify for nobody.
+    fn encrypt(&self, nonce: u64, associated: &[u8], plaintext: &[u8], out: &mut [u8]) -> usize {
+        let length = plaintext.len() + TAG_LEN;
+        let Some(out) = out.get_mut(..length) else { return 0 };
+        let sealed = out.split_at_mut_checked(plaintext.len()).and_then(|(data, room)| {
+            data.copy_from_slice(plaintext);
+            let tag = self.key.as_ref()?.seal(Self::nonce(nonce), associated, data).ok()?;
+            room.copy_from_slice(&tag);
+            Some(())
+        });
+        if sealed.is_none() {
+            out.fill(0);
+        }
+        length
+    }
+
+    fn decrypt(
+        &self,
+        nonce: u64,
+        associated: &[u8],
+        ciphertext: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, Error> {
+        let (data, tag) = ciphertext.split_last_chunk::<TAG_LEN>().ok_or(Error::Decrypt)?;
+        let out = out.get_mut(..data.len()).ok_or(Error::Decrypt)?;
+        let key = self.key.as_ref().ok_or(Error::Decrypt)?;
+        key.open_to(Self::nonce(nonce), associated, data, tag, out).map_err(|_| Error::Decrypt)?;
+        Ok(data.len())
     }
 }
 
