@@ -1,5 +1,5 @@
-//! Tells an operator what a node drops and why: whoever is dropped gets no answer, so only this side
-//! can say what is wrong.
+//! Tells an operator whom a node turns away and why: most get no answer, so only this side can say
+//! what is wrong.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -26,7 +26,7 @@ pub(crate) async fn watch(node: &Node, output: &Output) {
             if news {
                 told.insert(reason, (count, Instant::now()));
                 output
-                    .note(&format!("Dropped, unanswered: {} ({meaning}).", figures::count(count)));
+                    .note(&format!("Turned away {}: {meaning}.", figures::counted(count, "time")));
                 output.json_line(&json!({
                     "dropped": { "reason": reason, "count": count, "meaning": meaning }
                 }));

@@ -1,29 +1,18 @@
 //! The commands that use a network, as a person runs them: processes, files, exit codes, words.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
 
+mod common;
+
 use std::{
     fs,
     io::{BufRead, BufReader},
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Output, Stdio},
 };
 
 use serde_json::Value;
-use tempfile::TempDir;
 
-fn stt() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_stt"));
-    command.env_remove("STT_SEED").stdin(Stdio::null());
-    command
-}
-
-/// A directory with a seed in it.
-fn home() -> TempDir {
-    let home = tempfile::tempdir().unwrap();
-    let made = stt().args(["seed", "new", "--out"]).arg(home.path().join("seed")).output().unwrap();
-    assert!(made.status.success(), "{made:?}");
-    home
-}
+use common::{home, stt};
 
 /// A receiver that runs, and is ended with this.
 struct Receiver {

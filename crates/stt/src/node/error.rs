@@ -259,9 +259,10 @@ impl Coded for ConnectError {
     fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NoAnswer { .. } => Some(
-                "from here a wrong seed, a firewall, a wrong clock and a peer that is not there \
-                 look the same: compare the seeds, the clocks and the address, and see what the \
-                 other side counts as dropped",
+                "from here a wrong seed, a wrong clock, another version, a firewall and a peer \
+                 that is not there look the same: compare seeds, clocks, versions and the address, \
+                 and see whom the other side turned away and why (`stt receive` says so, \
+                 `Node::stats` counts what was dropped)",
             ),
             Self::Certificate { .. } => Some(
                 "compare name and clock; a certificate that the system does not know is trusted by \

@@ -113,8 +113,9 @@ impl Coded for WireError {
         match self {
             Self::PortInUse { .. } => Some("choose another port, or 0 for any"),
             Self::NoAnswer { .. } => Some(
-                "a wrong address, a wrong seed, a clock that is off by minutes and a firewall look \
-                 the same from here; the peer's `dropped` counters tell them apart",
+                "a wrong address, a wrong seed, a clock that is off by minutes, another version \
+                 and a firewall look the same from here; the peer's `dropped` counters tell them \
+                 apart",
             ),
             Self::Handshake(HandshakeError::WrongPeer) => {
                 Some("another member answers at this address; ask the peer for its node id")
