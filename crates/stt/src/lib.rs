@@ -78,8 +78,8 @@ struct Readme;
 #[cfg(fuzzing)]
 pub mod fuzz {
     pub use crate::{
-        route::fuzz::{frames, request, route_datagram, routes},
-        session::fuzz::control,
+        route::fuzz::{address, frames, request, route_datagram, routes},
+        session::fuzz::{close_reason, control},
         stream::fuzz::{header, inbound, reassembly},
         transfer::fuzz as record,
         wire::fuzz::{datagram, handshake, knock, messages, places, renewal},

@@ -12,6 +12,7 @@ use super::{
     datagram::{RouteKeys, put_body, take_body},
     mover::{Goal, Mover, Output, Start},
     path::{Path, RouteKind, Via},
+    target::Target,
     watch::Traffic,
 };
 #[cfg(fuzzing)]
@@ -35,6 +36,23 @@ pub fn route_datagram(bytes: &[u8]) {
         assert_eq!(take_body(&again), Some((sequence, message)));
     }
     assert!(keys(false).open(bytes).is_none());
+}
+
+/// An address that is understood means the same when it is written again.
+///
+/// # Panics
+/// When it doesn't.
+pub fn address(text: &str) {
+    let Some(target) = Target::parse(text) else { return };
+    let (scheme, place) = match &target {
+        Target::Any(place) => ("", place),
+        Target::Udp(place) => ("udp://", place),
+        Target::WebSocket(place) => ("ws://", place),
+        Target::SecureWebSocket(place) => ("wss://", place),
+    };
+    assert!(!place.host.is_empty() && place.port != 0 && place.path.starts_with('/'));
+    let again = format!("{scheme}{place}{}", place.path);
+    assert_eq!(Target::parse(&again), Some(target));
 }
 
 /// One of a few paths.

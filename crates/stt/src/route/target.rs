@@ -74,7 +74,8 @@ fn place(text: &str, default_port: Option<u16>, with_path: bool) -> Option<Place
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, after) = rest.split_once(']')?;
-            (host.contains(':').then_some(host)?, after.strip_prefix(':'))
+            let port = if after.is_empty() { None } else { Some(after.strip_prefix(':')?) };
+            (host.contains(':').then_some(host)?, port)
         }
         None => match authority.rsplit_once(':') {
             Some((host, port)) => (host, Some(port)),
@@ -84,9 +85,6 @@ fn place(text: &str, default_port: Option<u16>, with_path: bool) -> Option<Place
     let bracketed = authority.starts_with('[');
     let printable = host.bytes().all(|byte| byte.is_ascii_graphic());
     if host.is_empty() || !printable || (!bracketed && host.contains(':')) {
-        return None;
-    }
-    if bracketed && port.is_none() && !authority.ends_with(']') {
         return None;
     }
     let port = match port {
@@ -132,6 +130,8 @@ mod tests {
             "[::1]",
             "[host]:80",
             "[::1]x:80",
+            "ws://[::1]]",
+            "ws://[::1]x]",
             "udp://host",
             "udp://host:1/path",
             "http://host",

@@ -1,9 +1,9 @@
-//! What the fuzzer calls (`fuzz/`): control records.
+//! What the fuzzer calls (`fuzz/`): control records, and words at the end.
 
 use bytes::Bytes;
 
 use super::control::{Control, Parser};
-use crate::stream::reassembly::Reassembly;
+use crate::{CloseReason, stream::reassembly::Reassembly};
 
 /// The records of a control stream don't depend on how it was cut, and each can be applied.
 ///
@@ -19,6 +19,19 @@ pub fn control(bytes: &[u8]) {
     }
     control.take_records();
     assert!(control.take_records().is_empty());
+}
+
+/// What a peer says at the end is bounded, whatever it says.
+///
+/// # Panics
+/// When it isn't.
+pub fn close_reason(bytes: &[u8]) {
+    let Some((code, text)) = bytes.split_first() else { return };
+    let reason = CloseReason::from_wire(u64::from(*code), text);
+    let (again, text) = reason.to_wire();
+    assert!(text.len() <= CloseReason::MAX_TEXT);
+    assert!(again == u32::from(*code) || again == 2);
+    assert!(reason.to_string().len() <= CloseReason::MAX_TEXT + 100);
 }
 
 type Records = (Vec<(u64, Bytes)>, Option<&'static str>);

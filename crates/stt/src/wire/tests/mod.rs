@@ -166,5 +166,7 @@ fn the_targets_of_the_fuzzer_hold() {
         crate::stream::fuzz::reassembly(&bytes);
         crate::stream::fuzz::inbound(&bytes);
         crate::session::fuzz::control(&bytes);
+        crate::session::fuzz::close_reason(&bytes);
+        crate::route::fuzz::address(&String::from_utf8_lossy(&bytes));
     }
 }
