@@ -1,4 +1,4 @@
-//! What a web browser sees: a dull web server without that page.
+//! What a web browser sees: a dull web server without that page (docs/protocol.md, WEB-1 and WEB-2).
 //!
 //! Only a request that upgrades to a WebSocket and carries a knock in its cookie is anything else.
 

@@ -35,7 +35,7 @@ const MESSAGE: u8 = 0x01;
 const SHARD: u8 = 0x02;
 /// What this side counted of the loss of the peer's packets.
 const REPORT: u8 = 0x03;
-/// Packets after which a report is due at once, and the time after which any news is.
+/// Packets after which a report is due at once, and the time after which any news is (DGRAM-3).
 const REPORT_PACKETS: u32 = 64;
 const REPORT_AFTER: Duration = Duration::from_millis(50);
 /// Most bytes of a packet of a repair-coded message. It fits into what every path of QUIC carries
