@@ -16,6 +16,7 @@ use super::{
     sequence::SequenceWindow,
     watch::{Traffic, Verdict, Watch},
 };
+use crate::wire::FIRST_RTT;
 
 /// Silence is asked about no sooner than this: an acknowledgement may be held back as long.
 const LEAST_PACE: Duration = Duration::from_millis(25);
@@ -33,6 +34,11 @@ const HOME_ANSWERS: u32 = 2;
 const DIAL_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// How long a path that was left is kept for what is still under way.
 const LINGER: Duration = Duration::from_secs(1);
+/// A first round trip as long as this may be none: what an engine assumes that has no sample yet, or
+/// the time until what was lost of a handshake was said again.
+const DOUBTFUL: Duration = FIRST_RTT;
+/// Questions by which it is measured then: the wait after the first, which doubles, and how many.
+const SOUNDINGS: (Duration, u32) = (Duration::from_millis(100), 5);
 /// Questions and challenges remembered, and for how long.
 const MAX_OPEN: usize = 16;
 const OPEN_TIME: Duration = Duration::from_secs(10);
@@ -120,6 +126,13 @@ struct Home {
     answers: u32,
 }
 
+/// The round trip is being measured.
+#[derive(Clone, Copy, Debug)]
+struct Sounding {
+    next: Instant,
+    asked: u32,
+}
+
 /// The peer's WebSocket, which this end can open.
 #[derive(Clone, Copy, Debug)]
 struct Dialling {
@@ -136,6 +149,7 @@ pub(crate) struct Mover {
     initiator: bool,
     chosen: Path,
     rtt: Duration,
+    sounding: Option<Sounding>,
     watch: Watch,
     questions: VecDeque<Open>,
     challenges: VecDeque<Open>,
@@ -177,6 +191,7 @@ impl Mover {
             initiator: start.initiator,
             chosen: start.path,
             rtt: start.rtt,
+            sounding: (start.rtt >= DOUBTFUL).then_some(Sounding { next: now, asked: 0 }),
             watch: Watch::new(now, start.traffic),
             questions: VecDeque::new(),
             challenges: VecDeque::new(),
@@ -206,8 +221,9 @@ impl Mover {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let attempt = self.attempt.as_ref().map(|attempt| attempt.next);
         let home = self.home.map(|home| home.next);
+        let sounding = self.sounding.map(|sounding| sounding.next);
         let closing = self.closing.iter().map(|(_, at)| *at).min();
-        [self.watch.deadline(), attempt, home, closing].into_iter().flatten().min()
+        [self.watch.deadline(), attempt, home, sounding, closing].into_iter().flatten().min()
     }
 
     /// Whether it wants to hear of the next datagram.
@@ -366,6 +382,14 @@ impl Mover {
             home.wait = (home.wait * 2).min(HOME_WAIT.1);
             let path = home.path;
             self.ask(now, path, false);
+        }
+        if let Some(sounding) = &mut self.sounding
+            && sounding.next <= now
+        {
+            sounding.next = now + SOUNDINGS.0 * (1 << sounding.asked);
+            sounding.asked += 1;
+            self.sounding.take_if(|sounding| sounding.asked >= SOUNDINGS.1);
+            self.ask(now, self.chosen, false);
         }
         let due = |at: &Instant| *at <= now;
         for (path, _) in self.closing.extract_if(.., |(_, at)| due(at)) {
@@ -554,7 +578,10 @@ impl Mover {
         let Some(asked) = asked.copied() else { return };
         self.questions.retain(|open| open.challenge != echo);
         let sample = now.saturating_duration_since(asked.at);
-        self.rtt = if path == self.chosen { (self.rtt * 7 + sample) / 8 } else { self.rtt };
+        if path == self.chosen {
+            let is_first = self.rtt >= DOUBTFUL && self.sounding.take().is_some();
+            self.rtt = if is_first { sample } else { (self.rtt * 7 + sample) / 8 };
+        }
 
         if let Some(attempt) = &mut self.attempt
             && matches!(attempt.goal, Goal::Path(goal, _) if goal == path)

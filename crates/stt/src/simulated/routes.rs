@@ -14,7 +14,7 @@ use std::{
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Weather, world::World};
-use crate::{Node, RouteKind, Session};
+use crate::{Node, RouteKind, Session, wire::FIRST_RTT};
 
 const NEAR: Weather = Weather { delay: (1, 1), ..Weather::CALM };
 const PLANNED: Duration = Duration::from_millis(25);
@@ -238,6 +238,42 @@ async fn dead_udp_pauses_at_most_500_ms_and_is_returned_to() {
             }
         }
     }
+}
+
+/// When a datagram of the handshake is lost, the first round trip that an engine takes note of may be
+/// the time until it is said again, or what it assumes without any: what is promised of pauses holds all the same.
+#[tokio::test(start_paused = true)]
+async fn a_lossy_handshake_makes_no_pause_longer() {
+    let weather = Weather { delay: (1, 2), ..NEAR };
+    let mut doubtful = [0, 0];
+    for (seed, lost) in (0..30).flat_map(|seed| [(seed, 2), (seed, 3)]) {
+        for (direction, dies) in [(0, false), (0, true), (1, false), (1, true)] {
+            let world = World::new(weather, seed);
+            world.nat(at(2, 1), at(9, 100));
+            let mut sent = 0;
+            world.rule(move |_| {
+                sent += 1;
+                sent != lost
+            });
+            let mut setting = Setting::new(world.clone(), seed).await;
+            let round_trips = [&setting.ours, &setting.theirs].map(|end| end.stats().round_trip);
+            for (doubtful, round_trip) in doubtful.iter_mut().zip(round_trips) {
+                *doubtful += u32::from(round_trip >= FIRST_RTT);
+            }
+            let (from, to, who) = setting.directions()[direction].clone();
+            let act = || async {
+                if dies {
+                    world.silence([at(1, 1).ip(), at(2, 1).ip()]);
+                } else {
+                    world.nat(at(2, 1), at(9, 101));
+                }
+            };
+            let paused = setting.pause((&from, &to), act).await;
+            let most = if dies { DEAD } else { REBOUND };
+            assert!(paused <= most, "{round_trips:?} at first, dies: {dies}, {who}: {paused:?}");
+        }
+    }
+    assert!(doubtful.iter().all(|ends| *ends > 0), "{doubtful:?}");
 }
 
 /// The connection under a WebSocket is cut: UDP is there.

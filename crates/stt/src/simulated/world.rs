@@ -186,10 +186,11 @@ impl World {
     async fn session_with(&self, server: Node) -> (Node, Node, Session, Session) {
         let client = self.node(2, Mode::Client).await;
         let patience = Duration::from_secs(100);
-        let ours = client.connect_to("10.0.0.1:1", None, patience).await.unwrap_or_else(|error| {
-            let [ours, theirs] = [&client, &server].map(|node| node.stats().udp_transport);
-            panic!("{error}: {:?}, {ours:?}, {theirs:?}", self.0.lock().unwrap().weather)
-        });
+        let ours =
+            client.connect_to("udp://10.0.0.1:1", None, patience).await.unwrap_or_else(|error| {
+                let [ours, theirs] = [&client, &server].map(|node| node.stats().udp_transport);
+                panic!("{error}: {:?}, {ours:?}, {theirs:?}", self.0.lock().unwrap().weather)
+            });
         let theirs = server.accept().await.unwrap();
         (server, client, theirs, ours)
     }

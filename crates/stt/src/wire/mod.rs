@@ -53,5 +53,5 @@ pub(crate) use mask::Masks;
 pub(crate) use meter::Meter;
 pub(crate) use renewal::Renewal;
 pub use stats::WireStats;
-pub(crate) use transport::{ETHERNET_MTU, MIN_MTU, STREAMS};
+pub(crate) use transport::{ETHERNET_MTU, FIRST_RTT, MIN_MTU, STREAMS};
 pub(crate) use urgency::CloseLatch;
