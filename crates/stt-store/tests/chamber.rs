@@ -1,17 +1,17 @@
 //! What a chamber promises.
-// A test states what it expects by unwrapping it, and knows its sizes.
 #![allow(
     clippy::cast_possible_truncation,
     clippy::indexing_slicing,
     clippy::panic,
-    clippy::unwrap_used
+    clippy::unwrap_used,
+    reason = "a test states what it expects by unwrapping it, and knows its sizes"
 )]
 
 use std::sync::Arc;
 
 use stc::{Coded, Key};
 use stt_store::{
-    BinaryStorage, Chamber, ChamberKey, ChamberOptions, ContentId, DiskOptions, Keep,
+    BinaryStorage, Chamber, ChamberKey, ChamberOptions, ContentId, ContentInfo, DiskOptions, Keep,
     MemoryProvider, StoreError,
 };
 
@@ -71,7 +71,7 @@ async fn ranges_read_the_right_bytes() {
         let read = chamber.get_range(&id, range.clone()).await.unwrap();
         assert!(read == data[range.start as usize..range.end as usize], "{range:?}");
     }
-    #[allow(clippy::reversed_empty_ranges)]
+    #[expect(clippy::reversed_empty_ranges, reason = "one that is refused")]
     for range in [0..3_000_001, 5..4, u64::MAX..u64::MAX] {
         let error = chamber.get_range(&id, range).await.unwrap_err();
         assert_eq!(error.code(), "store.range");
@@ -260,6 +260,25 @@ async fn collection_never_takes_what_is_being_kept() {
     chamber.collect(false).await.unwrap();
     let report = chamber.verify(|_, _| {}).await.unwrap();
     assert!(report.is_sound() && report.contents == 0, "{report:?}");
+}
+
+#[tokio::test]
+async fn a_listing_shows_64_names_at_most() {
+    let chamber = Chamber::in_memory(&key()).await.unwrap();
+    let id = chamber.put_with("x", Keep::Cached).await.unwrap();
+    for pinned in [false, true] {
+        for name in 0..66 {
+            chamber.set_name(&name.to_string(), &id).await.unwrap();
+        }
+        let mut listed = Vec::new();
+        let list = |info: Result<ContentInfo, StoreError>| {
+            listed.push(info.unwrap());
+            true
+        };
+        chamber.contents(list).await.unwrap();
+        assert_eq!((listed[0].pinned, listed[0].names.len()), (pinned, 64));
+        chamber.pin(&id).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
 //! Damage to the files of a store: the item is named, the others are unharmed, `verify` finds it.
-// A test states what it expects by unwrapping it, and knows its sizes.
 #![allow(
     clippy::cast_possible_truncation,
     clippy::indexing_slicing,
     clippy::panic,
-    clippy::unwrap_used
+    clippy::unwrap_used,
+    reason = "a test states what it expects by unwrapping it, and knows its sizes"
 )]
 
 use std::{
@@ -13,7 +13,7 @@ use std::{
 };
 
 use stc::{Coded, Key};
-use stt_store::{Chamber, ChamberKey, ChamberOptions, ContentId, Keep, StoreError};
+use stt_store::{Chamber, ChamberKey, ChamberOptions, ContentId, ContentInfo, Keep, StoreError};
 
 const LARGE: usize = 200_000;
 
@@ -57,7 +57,9 @@ async fn only_the_first_is_damaged(dir: &Path, ids: &[ContentId], what: &str) {
     assert!(chamber.get(&ids[1]).await.unwrap() == value(2, LARGE), "{what}");
     assert!(chamber.get_named("small").await.unwrap() == value(3, 100), "{what}");
     let report = chamber.verify(|_, _| {}).await.unwrap();
-    assert_eq!((report.problems_found, report.contents), (1, 2), "{what}: {report:?}");
+    let counted = (report.contents, report.damaged, report.bytes, report.problems_found);
+    assert_eq!(counted, (3, 1, LARGE as u64 + 100, 1), "{what}: {report:?}");
+    assert_eq!(chamber.stats().await.unwrap().contents, report.contents);
     // Removing the item and putting it again mends it.
     chamber.remove(&ids[0]).await.unwrap();
     assert_eq!(chamber.put(value(1, LARGE)).await.unwrap(), ids[0]);
@@ -195,6 +197,15 @@ async fn swapped_files_are_found() {
     let (first, ids) = store(dir.path()).await;
     let second = large_files(dir.path()).into_iter().find(|file| *file != first).unwrap();
     fs::copy(second, first).unwrap();
+    let chamber = open(dir.path()).await.unwrap();
+    let (mut listed, mut refused) = (Vec::new(), 0);
+    let list = |info: Result<ContentInfo, StoreError>| {
+        info.map_or_else(|_| refused += 1, |info| listed.push(info.id));
+        true
+    };
+    chamber.contents(list).await.unwrap();
+    assert!(listed.len() == 2 && refused == 1 && !listed.contains(&ids[0]), "{listed:?}");
+    drop(chamber);
     only_the_first_is_damaged(dir.path(), &ids, "swapped").await;
 }
 

@@ -91,7 +91,7 @@ impl<'a> Unkept<'a> {
         };
         let mut unkept = Vec::new();
         for (content, stat) in rows {
-            // Roots of contents that are gone come first; `verify` reports them.
+            // Roots of contents that are gone come first; `verify` reports the pins among them.
             while self.kept().await?.is_some_and(|kept| kept < content) {
                 self.root = None;
             }

@@ -108,7 +108,7 @@ impl Chamber {
                     let content = chamber.shared.keys.content_name(&entry.id)?;
                     ops.push(Op::Delete { name: keys::entry_root(&content, &at)? });
                 }
-                // Its root stays behind, and `verify` reports it.
+                // Its root stays behind: nobody knows which one, until the content is removed by id.
                 Err(StoreError::Damaged { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -186,7 +186,7 @@ impl Chamber {
                 let old = self.shared.keys.content_name(&old.id)?;
                 ops.push(Op::Delete { name: keys::entry_root(&old, &at)? });
             }
-            // A damaged entry is replaced; `verify` reports the root that stays behind.
+            // A damaged entry is replaced. The root of what it pointed to stays behind.
             Ok(_) | Err(StoreError::Damaged { .. }) => {}
             Err(error) => return Err(error.about(&entry_item(name))),
         }

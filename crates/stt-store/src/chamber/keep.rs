@@ -132,7 +132,9 @@ impl Chamber {
         for (_, entry) in self.roots(&content).await? {
             match entry {
                 None => info.pinned = true,
-                Some(Ok(Some(entry))) if entry.id == info.id => info.names.push(entry.name),
+                Some(Ok(Some(entry))) if entry.id == info.id && info.names.len() < NAMES_MAX => {
+                    info.names.push(entry.name);
+                }
                 Some(_) => {}
             }
         }

@@ -69,14 +69,10 @@ impl Chamber {
     /// As for [`Self::get`].
     pub async fn reader(&self, id: &ContentId) -> Result<ContentReader, StoreError> {
         let name = self.shared.keys.content_name(id)?;
-        let reader = self.open_content(name, &content_item(id)).await?;
-        if reader.id() != *id {
-            return Err(StoreError::damaged(content_item(id), "another value is in its place"));
-        }
-        Ok(reader)
+        self.open_content(name, &content_item(id)).await
     }
 
-    /// Opens whatever content is at `name`. The caller checks its id.
+    /// Opens the content at `name`, which has to be the one that belongs there.
     pub(super) async fn open_content(
         &self,
         name: BlobName,
@@ -92,6 +88,9 @@ impl Chamber {
             let footer = blob.read_at(at, FOOTER_LEN).await?;
             let opened = Opened::new(&self.shared.keys.content, &footer, blob.len());
             let opened = opened.map_err(|what| StoreError::damaged(item, what))?;
+            if self.shared.keys.content_name(&opened.id())? != name {
+                return Err(StoreError::damaged(item, "another value is in its place"));
+            }
             Ok((blob, opened))
         };
         let (blob, opened) = open.await.map_err(|error: StoreError| error.about(item))?;

@@ -18,15 +18,17 @@ pub struct Problem {
 /// The result of [`Chamber::verify`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VerifyReport {
-    /// Values read.
+    /// Values, as [`ChamberStats`](super::ChamberStats) counts them: the damaged ones too.
     pub contents: u64,
-    /// Their bytes.
+    /// Those of them that are not as they were stored, or cannot be read.
+    pub damaged: u64,
+    /// Bytes of the others.
     pub bytes: u64,
-    /// Names read.
+    /// Names, the damaged ones too.
     pub names: u64,
     /// What is wrong; the first 10,000.
     pub problems: Vec<Problem>,
-    /// How many problems there are.
+    /// How many problems there are: with values, names, pins, and the backend's own structures.
     pub problems_found: u64,
     /// What crashes left behind. It takes space and does no harm; [`Chamber::collect`] removes it.
     pub leftovers: Swept,
@@ -49,7 +51,8 @@ impl VerifyReport {
 
 impl Chamber {
     /// Reads and verifies everything: each chunk, each hash, each name, and the backend's own
-    /// structures. `progress` is called with the values and bytes read so far.
+    /// structures. `progress` is called with the values looked at so far, and the bytes of the
+    /// sound ones.
     ///
     /// # Errors
     /// Errors that are not about a single item. Damage is no error here but a row of the report.
@@ -81,15 +84,16 @@ impl Chamber {
             for (name, _) in rows {
                 let (id, result) = self.verify_content(name).await;
                 match result {
-                    Ok(len) => {
-                        report.contents += 1;
-                        report.bytes += len;
-                        progress(report.contents, report.bytes);
-                    }
                     // Removed since the page was read.
-                    Err(StoreError::NotFound { .. }) => {}
-                    Err(error) => report.add(id, error),
+                    Err(StoreError::NotFound { .. }) => continue,
+                    Ok(len) => report.bytes += len,
+                    Err(error) => {
+                        report.damaged += 1;
+                        report.add(id, error);
+                    }
                 }
+                report.contents += 1;
+                progress(report.contents, report.bytes);
             }
         }
         Ok(())
@@ -102,14 +106,8 @@ impl Chamber {
             Err(error) => return (None, Err(error)),
         };
         let id = reader.id();
-        let check = async {
-            if self.shared.keys.content_name(&id)? != name {
-                return Err(StoreError::damaged(&item, "another value is in its place"));
-            }
-            reader.verify().await.map_err(|error| error.about(&content_item(&id)))?;
-            Ok(reader.len())
-        };
-        (Some(id), check.await)
+        let checked = reader.verify().await.map_err(|error| error.about(&content_item(&id)));
+        (Some(id), checked.map(|()| reader.len()))
     }
 
     async fn verify_entries(&self, report: &mut VerifyReport) -> Result<(), StoreError> {
@@ -131,7 +129,10 @@ impl Chamber {
                         }
                     }
                     Ok(None) => {}
-                    Err(error) => report.add(None, error),
+                    Err(error) => {
+                        report.names += 1;
+                        report.add(None, error);
+                    }
                 }
             }
         }

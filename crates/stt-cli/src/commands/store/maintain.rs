@@ -38,6 +38,7 @@ impl VerifyCommand {
         }
         let value = json!({
             "files": report.contents,
+            "damaged_files": report.damaged,
             "bytes": report.bytes,
             "names": report.names,
             "problems": report.problems_found,
