@@ -24,6 +24,15 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
+/// A directory with these files in it.
+fn dir_with(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (file, content) in files {
+        fs::write(dir.path().join(file), content).unwrap();
+    }
+    dir
+}
+
 fn ok(dir: &Path, args: &[&str]) -> String {
     let output = run(dir, args);
     assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
@@ -73,9 +82,8 @@ fn blake3(data: &[u8]) -> String {
 
 #[test]
 fn a_mistyped_name_makes_no_seed_and_no_store() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = dir_with(&[("a", "one")]);
     let dir = dir.path();
-    fs::write(dir.join("a"), "one").unwrap();
     for args in
         [&["store", "put", "nofile"][..], &["store", "put", "a", "nofile"], &["store", "put", "."]]
     {
@@ -86,10 +94,8 @@ fn a_mistyped_name_makes_no_seed_and_no_store() {
 
 #[test]
 fn people_read_sentences() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = dir_with(&[("a", "one"), ("b", "two")]);
     let dir = dir.path();
-    fs::write(dir.join("a"), "one").unwrap();
-    fs::write(dir.join("b"), "two").unwrap();
     let said = |args: &[&str]| text(&run(dir, args).stderr);
     ok(dir, &["store", "put", "a", "--cache"]);
     assert_eq!(
@@ -109,11 +115,8 @@ fn people_read_sentences() {
 
 #[test]
 fn names_pins_and_collection() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = dir_with(&[("a", "one"), ("b", "two"), ("c", "three")]);
     let dir = dir.path();
-    for (file, content) in [("a", "one"), ("b", "two"), ("c", "three")] {
-        fs::write(dir.join(file), content).unwrap();
-    }
     let put = json(dir, &["store", "put", "a", "--name", "latest", "--dir", "s"]);
     assert_eq!(put[0]["bytes"], 3);
     json(dir, &["store", "put", "b", "--name", "latest", "--dir", "s"]);
@@ -146,10 +149,8 @@ fn chambers(home: &Path) -> Vec<String> {
 
 #[test]
 fn without_dir_the_store_is_where_the_seed_says() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = dir_with(&[("film", "a film"), ("other.seed", "a phrase of somebody else")]);
     let dir = dir.path();
-    fs::write(dir.join("film"), "a film").unwrap();
-    fs::write(dir.join("other.seed"), "a phrase of somebody else").unwrap();
     let other = ["--seed-file", "other.seed"];
     let id = ok(dir, &["store", "put", "film", "--name", "n"]).trim().to_owned();
 
@@ -182,11 +183,9 @@ fn without_dir_the_store_is_where_the_seed_says() {
 
 #[test]
 fn programs_read_json() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = dir_with(&[("a", &"1".repeat(50_000)), ("b", "two")]);
     let dir = dir.path();
     let run = |args: &[&str]| json(dir, &[args, &["--dir", "s"]].concat());
-    fs::write(dir.join("a"), vec![1; 50_000]).unwrap();
-    fs::write(dir.join("b"), "two").unwrap();
     let a = run(&["store", "put", "a"])[0]["id"].as_str().unwrap().to_owned();
     let b = run(&["store", "put", "b", "--name", "n"])[0]["id"].as_str().unwrap().to_owned();
 
@@ -197,7 +196,7 @@ fn programs_read_json() {
     assert_eq!(refused[0]["error"]["code"], "usage.json_pipe");
 
     let sound = json!({
-        "files": 2, "bytes": 50_003, "names": 1, "problems": 0,
+        "files": 2, "damaged_files": 0, "bytes": 50_003, "names": 1, "problems": 0,
         "leftover_files": 0, "leftover_bytes": 0,
     });
     assert_eq!(run(&["store", "verify"]), [sound]);
@@ -236,13 +235,13 @@ fn programs_read_json() {
 
 #[test]
 fn damage_and_wrong_seeds_have_exit_codes_and_names() {
-    let dir = tempfile::tempdir().unwrap();
+    let phrase = "a phrase of somebody else";
+    let dir = dir_with(&[("film", &"7".repeat(300_000)), ("other.seed", phrase)]);
     let dir = dir.path();
-    fs::write(dir.join("film"), vec![7; 300_000]).unwrap();
-    fs::write(dir.join("other.seed"), "a phrase of somebody else").unwrap();
     let absent = json(dir, &["store", "ls", "--dir", "s", "--seed-file", "other.seed"]);
     assert_eq!(absent[0]["error"]["code"], "store.not_found");
     let id = ok(dir, &["store", "put", "film", "--dir", "s"]).trim().to_owned();
+    ok(dir, &["store", "put", "other.seed", "--dir", "s"]);
     let wrong = json(dir, &["store", "ls", "--dir", "s", "--seed-file", "other.seed"]);
     assert_eq!(wrong[0]["error"]["code"], "store.wrong_seed");
 
@@ -259,7 +258,12 @@ fn damage_and_wrong_seeds_have_exit_codes_and_names() {
     let (found, counted, error) = (&verified[0], &verified[1], &verified[2]["error"]);
     assert_eq!((&found["id"], &found["code"]), (&json!(id), &json!("store.damaged")));
     assert!(found["damaged"].as_str().unwrap().contains(&id), "{found}");
-    assert_eq!((&counted["files"], &counted["problems"]), (&json!(0), &json!(1)));
+    let expected = json!({
+        "files": 2, "damaged_files": 1, "bytes": phrase.len(), "names": 0, "problems": 1,
+        "leftover_files": 0, "leftover_bytes": 0,
+    });
+    assert_eq!(counted, &expected);
+    assert_eq!(json(dir, &["store", "stats", "--dir", "s"])[0]["files"], counted["files"]);
     assert_eq!(error["code"], "store.damaged");
     let got = run(dir, &["store", "get", &id, "-o", "out", "--dir", "s"]);
     assert_eq!(got.status.code(), Some(4));

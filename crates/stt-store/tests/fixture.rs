@@ -1,10 +1,10 @@
 //! A store that the first version wrote opens, for ever.
-// A test states what it expects by unwrapping it, and knows its sizes.
 #![allow(
     clippy::cast_possible_truncation,
     clippy::indexing_slicing,
     clippy::panic,
-    clippy::unwrap_used
+    clippy::unwrap_used,
+    reason = "a test states what it expects by unwrapping it, and knows its sizes"
 )]
 
 use std::{

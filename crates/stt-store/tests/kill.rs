@@ -1,11 +1,11 @@
 //! A process that is killed while it stores: what it acknowledged is there.
-// A test states what it expects by unwrapping it, and knows its sizes.
 #![allow(
     clippy::cast_possible_truncation,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stdout,
-    clippy::unwrap_used
+    clippy::unwrap_used,
+    reason = "a test states what it expects by unwrapping it, and knows its sizes"
 )]
 
 use std::{

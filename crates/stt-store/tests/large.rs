@@ -1,11 +1,11 @@
 //! Values of any length in constant memory, and range reads that touch only what they need.
-// A test states what it expects by unwrapping it, and knows its sizes.
 #![allow(
     clippy::cast_possible_truncation,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stdout,
-    clippy::unwrap_used
+    clippy::unwrap_used,
+    reason = "a test states what it expects by unwrapping it, and knows its sizes"
 )]
 
 use std::{

@@ -1,11 +1,11 @@
 //! The conformance suite over object storage: in memory, and on an S3 server that runs here.
 #![cfg(feature = "object")]
-// A test states what it expects by unwrapping it, and knows its sizes.
 #![allow(
     clippy::cast_possible_truncation,
     clippy::indexing_slicing,
     clippy::panic,
-    clippy::unwrap_used
+    clippy::unwrap_used,
+    reason = "a test states what it expects by unwrapping it, and knows its sizes"
 )]
 
 mod suite;
