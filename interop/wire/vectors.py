@@ -58,9 +58,10 @@ def packet_keys(secret):
     )
 
 
-def seal_packet(secret, suite, number, header, payload):
-    """PKT-2, PKT-3: `header` ends with the packet number."""
-    key, iv, header_key = packet_keys(secret)
+def seal_packet(secret, suite, number, header, payload, first_secret=None):
+    """PKT-2, PKT-3: `header` ends with the packet number. KEY-6: header keys stay those of the first."""
+    key, iv, _ = packet_keys(secret)
+    _, _, header_key = packet_keys(first_secret or secret)
     nonce = bytes(a ^ b for a, b in zip(iv, number.to_bytes(12, "big")))
     aead = AESGCM(key) if suite == AES else ChaCha20Poly1305(key)
     packet = bytearray(header + aead.encrypt(nonce, payload, header))
@@ -330,4 +331,5 @@ def main():
         sys.exit(wrong > 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

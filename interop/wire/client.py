@@ -1,0 +1,448 @@
+"""A second implementation: sends a file to `stt receive`, from docs/protocol.md and docs/streams.md alone.
+
+`client.py STT`, with the program to be tried. What is here of QUIC is as little as one transfer over the
+loopback interface needs: nothing is sent twice, and windows are wider than what is sent.
+"""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+from blake3 import blake3
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+
+from noise.connection import Keypair, NoiseConnection
+
+from vectors import (
+    AES,
+    CHACHA,
+    Node,
+    Seed,
+    derive,
+    initial_level,
+    knock,
+    level,
+    mask_long,
+    mask_short,
+    noise,
+    packet_keys,
+    record,
+    seal_packet,
+    transcript_root,
+)
+
+VERSION = b"STT\x01"
+INITIAL, HANDSHAKE, SESSION = 0, 2, 4
+
+
+def varint(value):
+    for size, bits in ((1, 6), (2, 14), (4, 30), (8, 62)):
+        if value < 1 << bits:
+            return (value | (size.bit_length() - 1) << size * 8 - 2).to_bytes(size, "big")
+    raise ValueError(value)
+
+
+def take_varint(data, at):
+    size = 1 << (data[at] >> 6)
+    value = int.from_bytes(data[at : at + size], "big") & (1 << size * 8 - 2) - 1
+    return value, at + size
+
+
+def seed_of(text):
+    """docs/formats.md: bech32m (BIP 350), whose checksum is not looked at here."""
+    alphabet = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+    digits = text.strip().lower().removeprefix("stt1")[:-6]
+    bits = "".join(f"{alphabet.index(digit):05b}" for digit in digits)
+    return Seed(bytes(int(bits[at : at + 8], 2) for at in range(0, 256, 8)))
+
+
+def open_packet(secrets, suite, packet, number_at):
+    """PKT-2, PKT-3. Numbers are small here: none is expanded. `secrets` are those of the peer's first keys,
+    of the keys before, and of the newest ones with their number, which the key phase tells apart.
+    """
+    first, before, newest, generation = secrets
+    _, _, header_key = packet_keys(first)
+    sample = packet[number_at + 4 : number_at + 20]
+    if suite == AES:
+        mask = Cipher(algorithms.AES(header_key), modes.ECB()).encryptor().update(sample)
+    else:
+        mask = Cipher(algorithms.ChaCha20(header_key, sample), None).encryptor().update(bytes(5))
+    packet = bytearray(packet)
+    packet[0] ^= mask[0] & (0x0F if packet[0] & 0x80 else 0x1F)
+    body_at = number_at + (packet[0] & 3) + 1
+    for at in range(number_at, body_at):
+        packet[at] ^= mask[1 + at - number_at]
+    number = int.from_bytes(packet[number_at:body_at], "big")
+    is_newest = packet[0] & 0x80 or packet[0] >> 2 & 1 == generation & 1
+    key, iv, _ = packet_keys(newest if is_newest else before)
+    nonce = bytes(a ^ b for a, b in zip(iv, number.to_bytes(12, "big")))
+    aead = AESGCM(key) if suite == AES else ChaCha20Poly1305(key)
+    return number, aead.decrypt(nonce, bytes(packet[body_at:]), bytes(packet[:body_at]))
+
+
+def ack_frame(numbers):
+    """RFC 9000, section 19.3."""
+    ranges = []
+    for number in sorted(numbers, reverse=True):
+        if ranges and ranges[-1][0] == number + 1:
+            ranges[-1][0] = number
+        else:
+            ranges.append([number, number])
+    (low, high), *rest = ranges
+    out = b"\x02" + varint(high) + varint(0) + varint(len(rest)) + varint(high - low)
+    for next_low, next_high in rest:
+        out += varint(low - next_high - 2) + varint(next_high - next_low)
+        low = next_low
+    return out
+
+
+class Pieces:
+    """Bytes that come at offsets."""
+
+    def __init__(self):
+        self.pieces, self.data = {}, b""
+
+    def add(self, offset, data):
+        self.pieces[offset] = data
+        for start in sorted(self.pieces):
+            if start <= len(self.data):
+                self.data += self.pieces[start][len(self.data) - start :]
+
+
+class Client:
+    def __init__(self, address, seed, suites, expect):
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.connect(address)
+        self.socket.settimeout(5)
+        self.seed, self.node = seed, Node(os.urandom(32))
+        self.own_id, self.peer_id = os.urandom(8), None
+        self.knock = knock(seed, expect, os.urandom(8), int(time.time()))
+        # Of each level: the secrets of all generations, and the suite.
+        self.secrets = {INITIAL: ([initial_level(seed, self.knock)], AES)}
+        self.next_number = {INITIAL: 0, HANDSHAKE: 0, SESSION: 0}
+        self.seen = {INITIAL: set(), HANDSHAKE: set(), SESSION: set()}
+        self.crypto = {INITIAL: Pieces(), HANDSHAKE: Pieces(), SESSION: Pieces()}
+        self.sent, self.streams, self.waiting = {}, {}, []
+        self.confirmed = False
+        self.connect(suites)
+
+    # --- datagrams ---
+
+    def packet(self, space, payload):
+        generations, suite = self.secrets[space]
+        number = self.next_number[space]
+        self.next_number[space] += 1
+        payload = payload.ljust(4, b"\0")
+        if space == SESSION:
+            phase = (len(generations) - 1 & 1) << 2
+            header = bytes([0x41 | phase]) + self.peer_id + number.to_bytes(2, "big")
+        else:
+            header = bytes([0xC1 | space << 4]) + VERSION
+            for name in (self.peer_id or self.knock, self.own_id):
+                header += bytes([len(name)]) + name
+            header += b"\0" if space == INITIAL else b""
+            length = 2 + len(payload) + 16
+            header += (length | 0x4000).to_bytes(2, "big") + number.to_bytes(2, "big")
+        newest, first = generations[-1][0], generations[0][0]
+        return seal_packet(newest, suite, number, header, payload, first)
+
+    def send_long(self, packet):
+        room = min(255, max(0, 1232 - 2 - len(packet)))
+        self.socket.send(mask_long(self.seed, packet, os.urandom(1)[0] % (room + 1)))
+
+    def send(self, payload):
+        self.socket.send(mask_short(self.seed, self.packet(SESSION, payload)))
+
+    def receive(self):
+        """MASK-1."""
+        datagram = self.socket.recv(65_536)
+        short = mask_short(self.seed, datagram)
+        if short[0] & 0xC0 == 0x40 and short[1:9] == self.own_id:
+            self.take(SESSION, short, 9)
+        else:
+            sample = datagram[-16:]
+            stream = Cipher(algorithms.AES(self.seed.mask_long), modes.CTR(sample)).decryptor()
+            plain = stream.update(datagram[:-16])
+            length = int.from_bytes(plain[:2], "big")
+            self.take_all(plain[2 : 2 + length - 16] + sample)
+        if SESSION in self.secrets and self.seen[SESSION]:
+            self.send(ack_frame(self.seen[SESSION]))
+
+    def take_all(self, datagram):
+        while datagram:
+            if not datagram[0] & 0x80:
+                # MASK-3: it has a mask of its own.
+                return self.take(SESSION, mask_short(self.seed, datagram), 9)
+            assert datagram[0] & 0xC0 == 0xC0 and datagram[1:5] == VERSION
+            space, at = datagram[0] >> 4 & 3, 5
+            names = []
+            for _ in range(2):
+                names.append(datagram[at + 1 : at + 1 + datagram[at]])
+                at += 1 + datagram[at]
+            assert names[0] == self.own_id
+            self.peer_id = names[1]
+            if space == INITIAL:
+                token, at = take_varint(datagram, at)
+                assert token == 0
+            length, at = take_varint(datagram, at)
+            self.take(space, datagram[: at + length], at)
+            datagram = datagram[at + length :]
+
+    def take(self, space, packet, number_at):
+        if space not in self.secrets:
+            # It came in one datagram with what gives its keys.
+            return self.waiting.append((space, packet, number_at))
+        generations, suite = self.secrets[space]
+        first, before, newest = (generations[at][1] for at in (0, -2 if generations[1:] else 0, -1))
+        secrets = (first, before, newest, len(generations) - 1)
+        number, payload = open_packet(secrets, suite, packet, number_at)
+        self.seen[space].add(number)
+        self.take_frames(space, payload)
+
+    def take_frames(self, space, data):
+        """RFC 9000, section 19: what a responder may send."""
+        at = 0
+        fields = {0x10: 1, 0x11: 2, 0x12: 1, 0x13: 1, 0x14: 1, 0x15: 2, 0x16: 1, 0x17: 1, 0x19: 1}
+        while at < len(data):
+            kind, at = take_varint(data, at)
+            if kind in (0x00, 0x01):
+                pass
+            elif kind in (0x02, 0x03):
+                _, at = take_varint(data, at)
+                _, at = take_varint(data, at)
+                count, at = take_varint(data, at)
+                for _ in range(1 + 2 * count + (3 if kind == 3 else 0)):
+                    _, at = take_varint(data, at)
+            elif kind == 0x06:
+                offset, at = take_varint(data, at)
+                length, at = take_varint(data, at)
+                self.crypto[space].add(offset, data[at : at + length])
+                at += length
+            elif kind & 0xF8 == 0x08:
+                stream, at = take_varint(data, at)
+                offset, at = take_varint(data, at) if kind & 4 else (0, at)
+                length, at = take_varint(data, at) if kind & 2 else (len(data) - at, at)
+                self.streams.setdefault(stream, Pieces()).add(offset, data[at : at + length])
+                at += length
+            elif kind == 0x18:
+                _, at = take_varint(data, at)
+                _, at = take_varint(data, at)
+                assert data[at] == 8, "PKT-4"
+                at += 1 + 8 + 16
+            elif kind == 0x1E:
+                self.confirmed = True
+            elif kind in fields:
+                for _ in range(fields[kind]):
+                    _, at = take_varint(data, at)
+            else:
+                sys.exit(f"frame {kind:#x}: {data[at:]!r}")
+
+    # --- the handshake ---
+
+    def record(self, space):
+        """HS-1."""
+        crypto = self.crypto[space]
+        while len(crypto.data) < 2 or len(crypto.data) < 2 + int.from_bytes(crypto.data[:2], "big"):
+            self.receive()
+        return crypto.data[2 : 2 + int.from_bytes(crypto.data[:2], "big")]
+
+    def connect(self, suites):
+        side = noise(self.seed, self.node, os.urandom(32), self.knock, True)
+        parameters = b""
+        for name, value in (
+            (0x01, varint(30_000)),
+            (0x04, varint(1 << 20)),
+            (0x07, varint(1 << 20)),
+            (0x09, varint(16)),
+            (0x0F, self.own_id),
+            (0x20, varint(65_535)),
+        ):
+            parameters += varint(name) + varint(len(value)) + value
+        hello = bytes([2, 77, 1, len(suites)]) + suites + len(parameters).to_bytes(2, "big") + parameters
+        message = record(bytes(side.write_message(hello + b"what a later version adds")))
+        crypto = b"\x06" + varint(0) + varint(len(message)) + message
+        self.send_long(self.packet(INITIAL, crypto.ljust(1_150, b"\0")))
+
+        response = bytes(side.read_message(self.record(INITIAL)))
+        version, suite = response[0], response[1]
+        assert version == 1 and suite in suites and suite != 77
+        assert abs(int.from_bytes(response[2:6], "big") - time.time()) < 5
+        self.suite, self.responder = suite, response[6:38]
+        static = bytes(side.noise_protocol.handshake_state.rs.public_bytes)
+        self.peer_static = static
+        signed = b"stt/1 static key of the responder: " + static
+        Ed25519PublicKey.from_public_bytes(self.responder).verify(response[38:102], signed)
+        state = side.noise_protocol.symmetric_state
+        split = side.noise_protocol.hkdf(state.ck, b"", 2)[:2]
+        root = transcript_root(split, state.h, "stt/1 level handshake", suite)
+        self.install(HANDSHAKE, root)
+        assert self.record(HANDSHAKE) == derive(root, "stt/1 confirm"), "HS-4"
+
+        auth = self.node.proof["initiator"] + bytes([0])
+        message = record(bytes(side.write_message(auth)))
+        protocol = side.noise_protocol
+        split = (protocol.cipher_state_encrypt.k, protocol.cipher_state_decrypt.k)
+        root = transcript_root(split, protocol.handshake_hash, "stt/1 level session", suite)
+        crypto = b"\x06" + varint(0) + varint(len(message)) + message
+        self.send_long(self.packet(HANDSHAKE, ack_frame(self.seen[HANDSHAKE]) + crypto))
+        self.install(SESSION, root)
+        self.exporter = derive(root, "stt/1 exporter")
+        self.session_id = derive(root, "stt/1 session id")[:8].hex()
+        final = self.read(3, 32)
+        assert final == derive(root, "stt/1 final"), "HS-6"
+
+    def install(self, space, root):
+        self.secrets[space] = ([level(root, self.suite)], self.suite)
+        waiting, self.waiting = self.waiting, []
+        for packet in waiting:
+            self.take(*packet)
+
+    def generation(self):
+        return len(self.secrets[SESSION][0]) - 1
+
+    def update(self, *fresh):
+        """KEY-6, KEY-7."""
+        generations, suite = self.secrets[SESSION]
+        newest = generations[-1]
+        generations.append(
+            [derive(secret, "stt/1 key update", bytes([suite]), *fresh) for secret in newest]
+        )
+
+    def renew(self, control):
+        """KEY-7, CTL-2. `control` says a record and gives the answer."""
+        side = NoiseConnection.from_name(b"Noise_KKpsk0_25519_ChaChaPoly_BLAKE2s")
+        side.set_as_initiator()
+        side.set_psks(psk=derive(self.exporter, "stt/1 renewal psk"))
+        side.set_prologue(b"stt/1 renewal")
+        side.set_keypair_from_private_bytes(Keypair.STATIC, self.node.static)
+        side.set_keypair_from_public_bytes(Keypair.REMOTE_STATIC, self.peer_static)
+        side.start_handshake()
+        renewed = control(4, bytes(side.write_message(b"")), 5, 8 + 48)
+        side.read_message(renewed[8:])
+        protocol = side.noise_protocol
+        split = (protocol.cipher_state_encrypt.k, protocol.cipher_state_decrypt.k)
+        hash_ = protocol.handshake_hash
+        fresh = transcript_root(split, hash_, "stt/1 renewal", self.suite)
+        goal = int.from_bytes(renewed[:8], "big")
+        assert self.generation() < goal
+        while self.generation() < goal:
+            self.update(*[fresh] if self.generation() + 1 == goal else [])
+            # The answer comes under the new keys.
+            number = varint(self.generation())
+            assert control(2, number, 3, len(number)) == number
+
+    # --- streams ---
+
+    def write(self, stream, data, end=False):
+        offset = self.sent.get(stream, 0)
+        for at in range(0, len(data), 1_000) or [0]:
+            piece = data[at : at + 1_000]
+            last = end and at + 1_000 >= len(data)
+            self.send(
+                bytes([0x0E | last])
+                + varint(stream)
+                + varint(offset + at)
+                + varint(len(piece))
+                + piece
+            )
+        self.sent[stream] = offset + len(data)
+
+    def read(self, stream, length):
+        """The first bytes of a stream of the peer."""
+        while len(self.streams.get(stream, Pieces()).data) < length:
+            self.receive()
+        return self.streams[stream].data[:length]
+
+    def find(self, header):
+        """STREAM-2: which stream of the peer begins with that."""
+        while True:
+            for stream, pieces in self.streams.items():
+                if stream != 3 and pieces.data.startswith(header):
+                    return stream
+            self.receive()
+
+    def close(self, reason):
+        """CLOSE-1."""
+        self.send(b"\x1d" + varint(0) + varint(len(reason)) + reason)
+
+
+def file_record(kind, body):
+    """FILE-1."""
+    return varint(1 + len(body)) + bytes([kind]) + body
+
+
+def transfer(client, name, content):
+    # CTL-1: a record of a type that nobody knows, and a sign of life.
+    client.write(2, b"\0" + b"\x2a\x03abc" + b"\x02\x01\x2a")
+    records = client.find(b"\0")
+    heard = b"\0" + b"\x03\x01\x2a"
+    assert client.read(records, len(heard)) == heard
+
+    def control(kind, body, answer, length):
+        nonlocal heard
+        client.write(2, bytes([kind, len(body)]) + body)
+        whole = client.read(records, len(heard) + 2 + length)
+        new = whole[len(heard) :]
+        assert whole.startswith(heard) and new[:2] == bytes([answer, length])
+        heard = whole
+        return new[2:]
+
+    for _ in range(2):
+        client.renew(control)
+    assert client.confirmed and client.generation() > 8
+    # A stream of raw bytes with the first number of the side that connected.
+    offer = bytes([1]) + varint(len(content)) + bytes(8) + name.encode()
+    client.write(6, b"\x02\x01" + file_record(1, offer))
+    back = client.find(b"\x02\x01")
+    answer = b"\x02\x01" + file_record(2, varint(0) + blake3(b"").digest())
+    assert client.read(back, len(answer)) == answer
+    client.write(6, file_record(3, varint(0)) + content + blake3(content).digest(), end=True)
+    verdict = answer + file_record(4, bytes([0]))
+    assert client.read(back, len(verdict)) == verdict
+    client.close(b"thank you")
+
+
+def main():
+    program = pathlib.Path(sys.argv[1]).resolve()
+    content = bytes(range(256)) * 400
+    with tempfile.TemporaryDirectory() as home:
+        home = pathlib.Path(home)
+        subprocess.run([program, "seed", "new", "--out", home / "seed"], check=True, capture_output=True)
+        command = [program, "receive", "--json", "--listen", "127.0.0.1:0", "--dir", home / "in"]
+        receiver = subprocess.Popen([*command, "--seed-file", home / "seed"], stdout=subprocess.PIPE)
+        try:
+            listening = json.loads(receiver.stdout.readline())["listening"]
+            host, port = listening["address"].rsplit(":", 1)
+            seed = seed_of((home / "seed").read_text())
+            responder = bytes.fromhex(listening["node_id"])
+            for suites, expect in (
+                (bytes([AES]), None),
+                (bytes([CHACHA]), responder),
+                (bytes([77, CHACHA, AES]), None),
+            ):
+                client = Client((host, int(port)), seed, suites, expect)
+                assert client.responder == responder
+                name = f"by suite {client.suite}, offered {suites.hex()}"
+                transfer(client, name, content)
+                line = {}
+                while "received" not in line:
+                    line = json.loads(receiver.stdout.readline())
+                received = line["received"]
+                assert received["session"]["session_id"] == client.session_id
+                assert received["session"]["peer_id"] == client.node.id.hex()
+                assert (home / "in" / name).read_bytes() == content
+                print(f"a file went to stt in session {client.session_id}, {name}, keys renewed twice")
+        finally:
+            receiver.kill()
+            receiver.wait()
+
+
+if __name__ == "__main__":
+    main()
