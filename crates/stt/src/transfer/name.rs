@@ -42,7 +42,9 @@ fn shorten(name: String) -> String {
         _ => (name.as_str(), String::new()),
     };
     let stem = stem.get(..stem.floor_char_boundary(MAX_NAME - extension.len()));
-    format!("{}{extension}", stem.unwrap_or_default())
+    let cut = format!("{}{extension}", stem.unwrap_or_default());
+    // Where it was cut there may be what some systems ignore at the end.
+    cut.trim_end_matches(['.', ' ']).to_owned()
 }
 
 fn is_safe(c: char) -> bool {
@@ -113,6 +115,10 @@ mod tests {
     fn a_long_name_keeps_its_extension() {
         let name = safe_name(&format!("{}.tar", "ä".repeat(300))).unwrap();
         assert!(name.len() <= MAX_NAME && name.ends_with("ä.tar"));
+        let start = "a".repeat(MAX_NAME - 3);
+        for rest in [" . and more than an extension", "..  and more than an extension"] {
+            assert_eq!(safe_name(&format!("{start}{rest}")), Some(start.clone()));
+        }
     }
 
     proptest! {
