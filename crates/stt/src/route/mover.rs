@@ -512,6 +512,8 @@ impl Mover {
             RouteKind::WebSocket => self.home = None,
         }
         if left != chosen && left.kind() == RouteKind::WebSocket {
+            // Each once, however often the peer goes to and fro.
+            self.closing.retain(|(path, _)| *path != left);
             self.closing.push((left, now + LINGER));
         }
     }
