@@ -1,5 +1,6 @@
 //! What is promised when a connection dies before, during and after a call: one test for each row of
-//! the table in `docs/sessions.md`, and one that compares the two.
+//! the table in `docs/sessions.md`, and one that compares the two. How long calls take then is
+//! asserted on a clock of its own, in `src/simulated/guarantees.rs`.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod common;
@@ -18,6 +19,7 @@ use common::{Relay, builder, other_end, seed};
 use stt::{
     CloseReason, Coded, ConnectError, Delivery, Mode, Node, Session, SharedSeed, StreamError,
     StreamOptions,
+    delivery::{Chance, Probability},
     transfer::{ReceiveOptions, SendOptions, receive_file, send_file},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -73,6 +75,14 @@ async fn connect() {
         assert!(error.retry_helps());
         assert_eq!(client.sessions().len(), 0);
     }
+    // What is left at the peer ends by its idle timeout.
+    tokio::time::timeout(SILENCE * 4, async {
+        while !server.sessions().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
     // After.
     let pair = Pair::new().await;
     assert_eq!(pair.ours.close_reason(), None);
@@ -83,8 +93,20 @@ async fn connect() {
 #[tokio::test]
 async fn accept() {
     let pair = Pair::new().await;
+    // During: who waits goes on when a session dies.
+    assert_eq!(pair.server.accept().await.unwrap().id(), pair.ours.id());
+    let died = async {
+        pair.die().await;
+        tokio::time::timeout(SOON, std::future::pending::<()>()).await
+    };
+    let waited = tokio::select! {
+        session = pair.server.accept() => panic!("{session:?}"),
+        waited = died => waited,
+    };
+    assert!(waited.is_err());
+    let pair = Pair::new().await;
     pair.die().await;
-    // The one that died before is not given out; the next one is, once.
+    // Before: the one that died is not given out; the next one is, once.
     let ours = pair.client.connect(&pair.server.local_addr().to_string()).await.unwrap();
     let theirs = pair.server.accept().await.unwrap();
     assert_eq!(theirs.id(), ours.id());
@@ -148,6 +170,7 @@ async fn send() {
     assert!(arrived < taken, "{arrived} of {taken}");
     // Before.
     assert_eq!(stream.send(b"late").await.unwrap_err(), DEAD);
+    assert_eq!(stream.send_bytes(Bytes::from_static(b"late")).await.unwrap_err(), DEAD);
     assert_eq!(stream.try_send(&Bytes::from_static(b"late")).unwrap_err(), DEAD);
     assert_eq!(pair.ours.open_stream().unwrap_err(), DEAD);
 }
@@ -270,8 +293,20 @@ async fn raw_bytes() {
     let mut reader = pair.theirs.accept_stream().await.unwrap().into_raw();
     let mut got = [0; 4];
     reader.read_exact(&mut got).await.unwrap();
-    pair.die().await;
+    // During: who waits for bytes, or for room, gets the error.
     let broken = |error: io::Error| error.to_string().contains("the session is over");
+    let mut full = pair.ours.open_stream().unwrap().into_raw();
+    pair.path.cut();
+    let filling = async {
+        loop {
+            if let Err(error) = full.write_all(&[0; 100_000]).await {
+                return error;
+            }
+        }
+    };
+    let (read, written) = tokio::join!(reader.read(&mut got), filling);
+    assert!(broken(read.unwrap_err()) && broken(written));
+    // Before.
     assert!(broken(reader.read(&mut got).await.unwrap_err()));
     assert!(broken(writer.write_all(b"x").await.unwrap_err()));
     assert!(broken(writer.shutdown().await.unwrap_err()));
@@ -282,15 +317,27 @@ async fn send_unreliable() {
     let pair = Pair::new().await;
     let open =
         |delivery| pair.ours.open_stream_with(&StreamOptions::new().delivery(delivery)).unwrap();
-    let (datagram, deadline) = (open(Delivery::Datagram), open(Delivery::Deadline(SILENCE)));
+    let chance = Chance::Stated(Probability::new(0.9).unwrap());
+    let streams =
+        [Delivery::Datagram, Delivery::Deadline(SILENCE), Delivery::Probabilistic(chance)]
+            .map(open);
+    // After: it may arrive, whole and once. Here nothing is in its way.
+    for stream in &streams {
+        stream.send(&[7; 1_000]).await.unwrap();
+        let there = pair.theirs.get_stream(stream.id()).unwrap();
+        assert_eq!(there.receive().await.unwrap().unwrap(), vec![7; 1_000]);
+        assert!(tokio::time::timeout(SOON / 10, there.receive()).await.is_err());
+    }
+    // During: nothing is promised, so nothing is reported either.
     pair.path.cut();
-    // After: nothing is promised, so nothing is reported either.
-    datagram.send(b"lost").await.unwrap();
-    deadline.send(b"lost").await.unwrap();
+    for stream in &streams {
+        stream.send(b"lost").await.unwrap();
+    }
     pair.die().await;
     // Before.
-    assert_eq!(datagram.send(b"late").await.unwrap_err(), DEAD);
-    assert_eq!(deadline.send(b"late").await.unwrap_err(), DEAD);
+    for stream in &streams {
+        assert_eq!(stream.send(b"late").await.unwrap_err(), DEAD);
+    }
 }
 
 #[tokio::test]
@@ -305,6 +352,7 @@ async fn send_to_all() {
         for _ in 0..3 {
             assert_eq!(stream.receive().await.unwrap().unwrap().len(), 2 << 20);
         }
+        assert_eq!(stream.receive().await.unwrap().unwrap(), &b""[..]);
         other
     });
     let first = pair.server.send_to_all(message.clone(), 9).await;
@@ -312,7 +360,9 @@ async fn send_to_all() {
     let second = pair.server.send_to_all(message.clone(), 9).await;
     assert_eq!((second.sent, second.failed), (1, vec![(pair.ours.id(), DEAD)]));
     // Before: it is not there any more, and by its id it is reported.
-    assert_eq!(pair.server.send_to_all(message, 9).await.sent, 1);
+    assert_eq!(pair.server.send_to_all(message.clone(), 9).await.sent, 1);
+    let tried = pair.server.try_send_to_all(&b""[..], 9);
+    assert_eq!((tried.sent, tried.failed.len(), tried.full.len()), (1, 0, 0));
     let by_id = pair.server.send_to_sessions(&[pair.ours.id()], &b"x"[..], 9).await;
     assert_eq!((by_id.sent, by_id.failed[0].1.code()), (0, "stream.session_ended"));
     reading.await.unwrap();
@@ -336,7 +386,16 @@ async fn node_receive() {
         assert_eq!(packet.session_id, pair.ours.id());
         assert_eq!(packet.data[..4], number.to_be_bytes());
     }
-    // Sessions die and `receive` goes on, until the node is stopped.
+    // During: a session dies and `receive` goes on, with what comes of another one.
+    let other = common::connect(&pair.client, &pair.server).await;
+    let (packet, ()) = tokio::join!(pair.server.receive(), async {
+        other.abort("");
+        let third = common::connect(&pair.client, &pair.server).await;
+        third.get_stream(3).unwrap().send(b"third").await.unwrap();
+        third.ping().await.unwrap();
+    });
+    assert_eq!(packet.unwrap().data, &b"third"[..]);
+    // Until the node is stopped.
     let (packet, ()) = tokio::join!(pair.server.receive(), pair.server.stop(SOON));
     assert_eq!(packet, None);
 }

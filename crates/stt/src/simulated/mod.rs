@@ -6,14 +6,19 @@
 //! | what the network does | `weather` |
 //! | the sockets of a world | `world` |
 //! | its TCP, for WebSockets | `tcp` |
+//! | how long calls take when a session dies | `guarantees` |
+//! | callers that are cut off | `handshakes` |
 //! | sessions that live for days | `long` |
 //! | pauses while routes change | `routes` |
 //! | streams in bad weather | `streams` |
+//! | who opens connections and holds no seed | `strangers` |
 //! | what an engine like ours falls into | `traps` |
 
+mod guarantees;
 mod handshakes;
 mod long;
 mod routes;
+mod strangers;
 mod streams;
 mod tcp;
 mod traps;
