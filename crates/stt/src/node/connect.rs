@@ -8,7 +8,7 @@ use super::ConnectError;
 use crate::{
     NodeId,
     route::{DialError, Place, Target},
-    wire::{Established, Wire, WireError},
+    wire::{Established, Unreached, Wire, WireError},
 };
 
 /// How long one address of a name is alone before the next is dialled too (RFC 8305, section 5).
@@ -65,11 +65,15 @@ async fn over_websocket(
     expect: Option<NodeId>,
 ) -> Result<Established, ConnectError> {
     let (host, port) = (place.host.clone(), place.port);
-    let refused = |error| match error {
-        DialError::Certificate(cause) => ConnectError::Certificate { host, port, cause },
-        DialError::Failed(cause) => ConnectError::WebSocket { host, port, cause },
-    };
-    Ok(wire.connect_websocket(place, secure, expect).await.map_err(refused)??)
+    wire.connect_websocket(place, secure, expect).await.map_err(|error| match error {
+        Unreached::Dial(DialError::Certificate(cause)) => {
+            ConnectError::Certificate { host, port, cause }
+        }
+        Unreached::Dial(DialError::Failed(cause) | DialError::Broken(cause)) => {
+            ConnectError::WebSocket { host, port, cause }
+        }
+        Unreached::Wire(error) => error.into(),
+    })
 }
 
 /// The addresses of `host` that the sockets can reach.

@@ -47,7 +47,8 @@ pub(crate) enum Input {
     },
     /// Datagrams of a session whose mover sleeps come or go.
     Stirred(u64),
-    Ended(u64),
+    /// The connection of this link is over, or was never made; it was on this path.
+    Ended(u64, Path),
     Move {
         link: u64,
         wish: Wish,
@@ -221,7 +222,10 @@ pub(crate) async fn run(inputs: Inputs, mut receiver: Receiver, means: Means) {
         let input = tokio::select! {
             input = receiver.receiver.recv() => match input {
                 Some(input) => Some(input),
-                None => return,
+                None => {
+                    driver.means.table.clear();
+                    return;
+                }
             },
             () = sleep => None,
         };
@@ -283,15 +287,18 @@ impl Driver {
             Input::Stirred(link) => self.with(now, link, |entry, now| {
                 entry.began.mover.stirred(now);
             }),
-            Input::Ended(link) => {
+            Input::Ended(link, path) => {
                 if let Some(entry) = self.entries.remove(&link) {
                     if let Some(at) = entry.deadline {
                         self.due.remove(&(at, link));
                     }
-                    let path = entry.began.mover.path();
-                    if path.kind() == RouteKind::WebSocket {
+                    for path in entry.began.mover.websockets() {
                         self.means.table.remove(path.remote);
                     }
+                }
+                // There may have been no session yet.
+                if path.kind() == RouteKind::WebSocket {
+                    self.means.table.remove(path.remote);
                 }
             }
             Input::Move { link, wish, reply } => {

@@ -157,7 +157,7 @@ impl Link {
             links.remove(&id);
         }
         drop(links);
-        directory.inputs.send(Input::Ended(self.number));
+        directory.inputs.send(Input::Ended(self.number, self.way().path));
     }
 }
 

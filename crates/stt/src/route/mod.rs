@@ -56,7 +56,7 @@ pub use error::RouteError;
 pub(crate) use link::{Directory, Id, Link, Way};
 pub(crate) use mover::{Mover, Start};
 #[cfg(test)]
-pub(crate) use network::{Accept, Soon, Stream};
+pub(crate) use network::{Accept, ByteStream, Soon, Stream};
 pub(crate) use network::{Network, Tcp};
 pub use path::RouteKind;
 pub(crate) use path::{Path, Via};

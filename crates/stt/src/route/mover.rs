@@ -309,6 +309,17 @@ impl Mover {
             || self.closing.iter().any(|(closing, _)| *closing == path)
     }
 
+    /// The WebSockets that are the session's: the one that it uses, goes to, or left a moment ago.
+    pub(crate) fn websockets(&self) -> impl Iterator<Item = Path> {
+        let goal = self.attempt.as_ref().and_then(|attempt| match attempt.goal {
+            Goal::Path(path, _) => Some(path),
+            Goal::Invite(_) => None,
+        });
+        let left = self.closing.iter().map(|(path, _)| *path);
+        let all = [Some(self.chosen), goal].into_iter().flatten().chain(left);
+        all.filter(|path| path.kind() == RouteKind::WebSocket)
+    }
+
     /// Moves to where the peer wants to be reached.
     pub(crate) fn follow(&mut self, now: Instant, path: Path) {
         if self.attempt.is_none() && path != self.chosen {

@@ -130,6 +130,16 @@ impl Table {
         }
     }
 
+    /// Ends all WebSockets, once what waits has been written.
+    pub(super) fn clear(&self) {
+        let peers =
+            std::mem::take(&mut *self.peers.write().unwrap_or_else(PoisonError::into_inner));
+        for peer in peers.into_values() {
+            peer.waiting.wake();
+            peer.waiting.removed.notify_one();
+        }
+    }
+
     /// A stand-in for a new peer, whose connection has these `ends`.
     pub(super) fn add(
         self: &Arc<Self>,

@@ -58,6 +58,8 @@ impl fmt::Debug for Tls {
 pub(crate) enum TlsError {
     /// The server's certificate does not verify.
     Certificate(String),
+    /// The connection broke.
+    Broken(String),
     /// Anything else.
     Other(String),
 }
@@ -114,7 +116,8 @@ impl From<io::Error> for TlsError {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match tls {
             Some(rustls::Error::InvalidCertificate(_)) => Self::Certificate(error.to_string()),
-            _ => Self::Other(error.to_string()),
+            Some(_) => Self::Other(error.to_string()),
+            None => Self::Broken(error.to_string()),
         }
     }
 }

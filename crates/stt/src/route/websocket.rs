@@ -182,6 +182,8 @@ async fn refuse(stream: &mut Box<dyn ByteStream>, answer: &str) -> io::Result<Op
 pub(crate) enum DialError {
     /// The server's certificate does not verify.
     Certificate(String),
+    /// The path or the connection broke, or nothing was heard: another connection may get through.
+    Broken(String),
     /// Anything else, in words.
     Failed(String),
 }
@@ -190,12 +192,31 @@ impl DialError {
     /// What happened.
     pub(super) fn into_words(self) -> String {
         match self {
-            Self::Certificate(why) | Self::Failed(why) => why,
+            Self::Certificate(why) | Self::Broken(why) | Self::Failed(why) => why,
         }
     }
 
     fn from(error: impl std::fmt::Display) -> Self {
         Self::Failed(error.to_string())
+    }
+
+    fn broken(error: impl std::fmt::Display) -> Self {
+        Self::Broken(error.to_string())
+    }
+
+    /// Why there is no TCP connection. That the path is away is nothing for good; that nobody listens,
+    /// or that there is no such name, is.
+    fn connecting(error: &io::Error) -> Self {
+        use io::ErrorKind as Kind;
+        match error.kind() {
+            Kind::HostUnreachable
+            | Kind::NetworkUnreachable
+            | Kind::NetworkDown
+            | Kind::ConnectionReset
+            | Kind::ConnectionAborted
+            | Kind::TimedOut => Self::broken(error),
+            _ => Self::from(error),
+        }
     }
 }
 
@@ -214,17 +235,18 @@ impl Dialler {
     pub(crate) async fn dial(&self, web: &Web, knock: &[u8]) -> Result<SocketAddr, DialError> {
         let opened = tokio::time::timeout(PATIENCE, self.open(web, knock)).await;
         opened.unwrap_or_else(|_| {
-            Err(DialError::Failed(format!("no answer within {} s", PATIENCE.as_secs())))
+            Err(DialError::Broken(format!("no answer within {} s", PATIENCE.as_secs())))
         })
     }
 
     async fn open(&self, web: &Web, knock: &[u8]) -> Result<SocketAddr, DialError> {
         let Web { place, secure } = web;
         let stream = self.network.connect(&place.host, place.port).await;
-        let Stream { mut bytes, ends } = stream.map_err(DialError::from)?;
+        let Stream { mut bytes, ends } = stream.map_err(|error| DialError::connecting(&error))?;
         if *secure {
             let tls = self.tls.connect(&place.host, bytes).await.map_err(|error| match error {
                 TlsError::Certificate(why) => DialError::Certificate(why),
+                TlsError::Broken(why) => DialError::Broken(why),
                 TlsError::Other(why) => DialError::Failed(why),
             })?;
             bytes = Box::new(tls);
@@ -251,18 +273,19 @@ async fn ask(
     let cookie = HeaderValue::from_str(&cookie).map_err(DialError::from)?;
     request.headers_mut().insert(COOKIE_HEADER, cookie);
     let (request, key) = generate_request(request).map_err(DialError::from)?;
-    stream.write_all(&request).await.map_err(DialError::from)?;
-    stream.flush().await.map_err(DialError::from)?;
+    stream.write_all(&request).await.map_err(DialError::broken)?;
+    stream.flush().await.map_err(DialError::broken)?;
 
     let mut read = BytesMut::new();
     let (length, response) = loop {
         if let Some(parsed) = Response::try_parse(&read).map_err(DialError::from)? {
             break parsed;
         }
-        if read.len() > http::MAX_HEAD
-            || stream.read_buf(&mut read).await.map_err(DialError::from)? == 0
-        {
+        if read.len() > http::MAX_HEAD {
             return Err(DialError::from("no answer of a web server"));
+        }
+        if stream.read_buf(&mut read).await.map_err(DialError::broken)? == 0 {
+            return Err(DialError::broken("the connection ended without an answer"));
         }
     };
     answer::check(&response, &key).map_err(DialError::from)?;
@@ -327,8 +350,8 @@ mod tests {
     async fn a_server_that_says_something_else_is_left_at_once() {
         let long = format!("HTTP/1.1 101 X\r\nX: {}", "x".repeat(http::MAX_HEAD * 2));
         for (answer, words) in [
-            (String::new(), "no answer of a web server"),
-            (ANSWER.replace("\r\n\r\n", ""), "no answer of a web server"),
+            (String::new(), "ended without an answer"),
+            (ANSWER.replace("\r\n\r\n", ""), "ended without an answer"),
             (long, "no answer of a web server"),
             ("SSH-2.0-OpenSSH_9.6\r\n\r\n".to_owned(), "HTTP"),
             (ANSWER.replace("1.1", "1.0"), "HTTP"),

@@ -1,11 +1,11 @@
 //! A caller whose network goes away while it calls, and comes back.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Weather, world::World};
-use crate::{ConnectError, Mode};
+use crate::{ConnectError, Mode, Node, RouteKind};
 
 /// What a user gives for the whole of it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -70,6 +70,127 @@ async fn a_caller_that_was_cut_off_gets_through_whenever_it_was() {
         ] {
             connects(weather, seed).await;
         }
+    }
+}
+
+/// What becomes of TCP connections that are open when nothing gets through any more.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    /// What was under way arrives after the hole.
+    Late,
+    /// A NAT forgets them: nothing ever arrives, and nobody is told.
+    Forgotten,
+    /// They are reset as soon as something gets through again.
+    Reset,
+}
+
+/// Waits until a node has so many WebSockets.
+async fn websockets(node: &Node, number: usize) {
+    let wait = async {
+        while node.stats().websocket_connections != number {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let left = || node.stats().websocket_connections;
+    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{} are left", left()));
+}
+
+/// Connects over a WebSocket while nothing gets through from `begin` for a time; how long that took.
+async fn connects_over_a_websocket(begin: u64, length: u64, fate: Fate) -> Duration {
+    let case = format!("{fate:?}, from {begin} ms for {length} ms");
+    let weather = Weather { delay: (50, 50), ..Weather::CALM };
+    let world = World::new(weather, begin + length);
+    let server = world.server_of_two_kinds(1).await;
+    let client = world.node(2, Mode::Client).await;
+    // A session whose WebSocket is lost would go on over UDP.
+    world.silence([1, 2].map(|host| IpAddr::from([10, 0, 0, host])));
+    let hole = async {
+        sleep(Duration::from_millis(begin)).await;
+        world.streams().stall(true);
+        if matches!(fate, Fate::Forgotten) {
+            world.streams().forget();
+        }
+        sleep(Duration::from_millis(length)).await;
+        if matches!(fate, Fate::Reset) {
+            world.streams().cut();
+        }
+        world.streams().stall(false);
+    };
+    let before = Instant::now();
+    let dialling = async {
+        let ours = client.connect_to("ws://10.0.0.1:1", None, PATIENCE).await;
+        (ours, before.elapsed())
+    };
+    let ((ours, took), ()) = tokio::join!(dialling, hole);
+    let ours = ours.unwrap_or_else(|error| panic!("{error}: {case}"));
+    let theirs = loop {
+        let theirs = timeout(PATIENCE, server.accept()).await.expect("both have it").unwrap();
+        if theirs.id() == ours.id() {
+            break theirs;
+        }
+    };
+    assert_eq!(theirs.route().kind, RouteKind::WebSocket);
+    ours.get_stream(1).unwrap().send(b"hello").await.unwrap();
+    let message = theirs.get_stream(1).unwrap().receive().await.unwrap();
+    assert_eq!(message.as_deref(), Some(b"hello".as_slice()), "{case}");
+    // Of the other attempts nothing is left here; there, only what nobody can tell that it is over.
+    websockets(&client, 1).await;
+    if !matches!(fate, Fate::Forgotten) {
+        websockets(&server, 1).await;
+    }
+    if matches!(fate, Fate::Late) {
+        assert_eq!(server.stats().sessions.active, 1, "{case}");
+    }
+    took
+}
+
+/// TCP, HTTP and the handshake inside take four round trips of 100 ms.
+#[tokio::test(start_paused = true)]
+async fn a_caller_over_a_websocket_that_was_cut_off_gets_through_soon_after() {
+    for fate in [Fate::Late, Fate::Forgotten, Fate::Reset] {
+        for begin in [0, 50, 99, 125, 175, 225, 275, 325, 375] {
+            for length in [1_000, 4_000, 11_000, 20_000] {
+                let took = connects_over_a_websocket(begin, length, fate).await;
+                // Silence is noticed three to six seconds after the last word.
+                let back = Duration::from_millis(begin + length.max(3_000));
+                assert!(took <= back + SOON, "{fate:?}, {begin}, {length}: {took:?}");
+            }
+        }
+    }
+}
+
+/// Nobody there but a web server that never answers: it takes as long as the caller said.
+#[tokio::test(start_paused = true)]
+async fn a_websocket_that_is_not_there_takes_as_long_as_the_caller_waits() {
+    let world = World::new(Weather::CALM, 1);
+    let server = world.server_of_two_kinds(1).await;
+    let client = world.node(2, Mode::Client).await;
+    let before = Instant::now();
+    // Refused at once, where nobody listens.
+    let error = client.connect_to("ws://10.0.0.1:2", None, PATIENCE).await.unwrap_err();
+    assert!(matches!(error, ConnectError::WebSocket { .. }), "{error}");
+    assert!(before.elapsed() < Duration::from_secs(1));
+    world.streams().stall(true);
+    let before = Instant::now();
+    let error = client.connect_to("ws://10.0.0.1:1", None, PATIENCE).await.unwrap_err();
+    assert!(matches!(error, ConnectError::NoAnswer { .. }), "{error}");
+    assert_eq!(before.elapsed(), PATIENCE);
+    websockets(&client, 0).await;
+    drop(server);
+}
+
+/// The network that is only slow gets no WebSocket more than it needs.
+#[tokio::test(start_paused = true)]
+async fn one_websocket_is_enough_where_the_peer_is_heard() {
+    for delay in [1, 50, 300, 600] {
+        let world = World::new(Weather { delay: (delay, delay), ..Weather::CALM }, delay);
+        let server = world.server_of_two_kinds(1).await;
+        let client = world.node(2, Mode::Client).await;
+        let ours = client.connect_to("ws://10.0.0.1:1", None, PATIENCE).await.unwrap();
+        assert_eq!(server.accept().await.unwrap().id(), ours.id());
+        let counts = [&client, &server].map(|node| node.stats().websocket_connections);
+        assert_eq!(counts, [1, 1], "{delay} ms");
+        assert!(timeout(PATIENCE, server.accept()).await.is_err(), "{delay} ms: one session");
     }
 }
 

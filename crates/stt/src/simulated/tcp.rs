@@ -24,6 +24,8 @@ use crate::route::{Accept, Network, Soon, Stream};
 
 /// Bytes that an end takes before they are on their way.
 const BUFFER: usize = 64 << 10;
+/// How often who is held up looks whether that is over.
+const MOMENT: Duration = Duration::from_millis(10);
 
 type Opened = (Stream, SocketAddr);
 
@@ -31,7 +33,7 @@ type Opened = (Stream, SocketAddr);
 #[derive(Default)]
 pub(super) struct Streams {
     listeners: HashMap<SocketAddr, mpsc::UnboundedSender<Opened>>,
-    open: Vec<AbortHandle>,
+    open: Vec<(AbortHandle, Arc<AtomicBool>)>,
     last_port: u16,
     stalled: Arc<AtomicBool>,
 }
@@ -39,10 +41,15 @@ pub(super) struct Streams {
 impl Streams {
     /// All of them end.
     pub(super) fn cut(&mut self) {
-        self.open.drain(..).for_each(|task| task.abort());
+        self.open.drain(..).for_each(|(task, _)| task.abort());
     }
 
-    /// Whether nothing arrives any more, though all of them stay open.
+    /// Nothing arrives any more through any of them, and no end hears of it: as behind a NAT that forgot.
+    pub(super) fn forget(&self) {
+        self.open.iter().for_each(|(_, forgotten)| forgotten.store(true, Relaxed));
+    }
+
+    /// Whether nothing arrives any more, though all of them stay open, and no new one is made.
     pub(super) fn stall(&self, stalled: bool) {
         self.stalled.store(stalled, Relaxed);
     }
@@ -62,16 +69,22 @@ impl Network for Host {
             let delay = self.world.delay();
             // A question and its answer.
             sleep(delay * 2).await;
+            let stalled = Arc::clone(&self.world.streams().stalled);
+            while stalled.load(Relaxed) {
+                sleep(MOMENT).await;
+            }
             let to = SocketAddr::new(host.parse().map_err(io::Error::other)?, port);
             let mut streams = self.world.streams();
             streams.last_port += 1;
             let from = SocketAddr::new(self.ip, 50_000 + streams.last_port);
             let refused = io::ErrorKind::ConnectionRefused;
             let listener = streams.listeners.get(&to).cloned().ok_or(refused)?;
-            let stalled = Arc::clone(&streams.stalled);
+            let forgotten = Arc::<AtomicBool>::default();
+            let states = [stalled, Arc::clone(&forgotten)];
             let (ours, here) = duplex(BUFFER);
             let (theirs, there) = duplex(BUFFER);
-            streams.open.push(tokio::spawn(carry(here, there, delay, stalled)).abort_handle());
+            let task = tokio::spawn(carry(here, there, delay, states)).abort_handle();
+            streams.open.push((task, forgotten));
             let stream =
                 |end, local, remote| Stream { bytes: Box::new(end), ends: Some((local, remote)) };
             listener.send((stream(theirs, to, from), from)).map_err(|_| refused)?;
@@ -93,11 +106,16 @@ impl Accept for Listening {
 }
 
 /// Carries both directions until one end is gone.
-async fn carry(one: DuplexStream, other: DuplexStream, delay: Duration, stalled: Arc<AtomicBool>) {
+async fn carry(
+    one: DuplexStream,
+    other: DuplexStream,
+    delay: Duration,
+    states: [Arc<AtomicBool>; 2],
+) {
     let ((mut from_one, mut to_one), (mut from_other, mut to_other)) = (split(one), split(other));
     tokio::select! {
-        () = pass(&mut from_one, &mut to_other, delay, &stalled) => {}
-        () = pass(&mut from_other, &mut to_one, delay, &stalled) => {}
+        () = pass(&mut from_one, &mut to_other, delay, &states) => {}
+        () = pass(&mut from_other, &mut to_one, delay, &states) => {}
     }
 }
 
@@ -105,7 +123,7 @@ async fn pass(
     from: &mut (impl AsyncReadExt + Unpin),
     to: &mut (impl AsyncWriteExt + Unpin),
     delay: Duration,
-    stalled: &AtomicBool,
+    [stalled, forgotten]: &[Arc<AtomicBool>; 2],
 ) {
     let (sender, mut under_way) = mpsc::channel::<(Instant, Vec<u8>)>(64);
     let reading = async move {
@@ -120,7 +138,10 @@ async fn pass(
         while let Some((at, bytes)) = under_way.recv().await {
             sleep_until(at).await;
             while stalled.load(Relaxed) {
-                sleep(Duration::from_millis(10)).await;
+                sleep(MOMENT).await;
+            }
+            if forgotten.load(Relaxed) {
+                std::future::pending::<()>().await;
             }
             if to.write_all(&bytes).await.is_err() {
                 return;

@@ -20,7 +20,11 @@ use super::{
     Weather,
     tcp::{Host, Streams},
 };
-use crate::{Mode, Node, NodeBuilder, Session, SharedSeed, wire::Wire};
+use crate::{
+    Mode, Node, NodeBuilder, Session, SharedSeed,
+    route::{ByteStream, Network},
+    wire::Wire,
+};
 
 /// Decides over a datagram of so many bytes before the weather does: whether it gets through.
 type Rule = Box<dyn FnMut(usize) -> bool + Send>;
@@ -128,6 +132,17 @@ impl World {
         self.1.lock().unwrap()
     }
 
+    /// A stream of bytes from `ip` to a listener, for whoever is no node.
+    pub(super) async fn stream(
+        &self,
+        ip: IpAddr,
+        host: &str,
+        port: u16,
+    ) -> io::Result<Box<dyn ByteStream>> {
+        let from = Host { world: self.clone(), ip };
+        Ok(from.connect(host, port).await?.bytes)
+    }
+
     /// Another socket of a node.
     pub(super) fn socket(&self, address: SocketAddr) -> Arc<dyn AsyncUdpSocket> {
         self.0.lock().unwrap().inboxes.insert(address, Inbox::default());
@@ -176,10 +191,15 @@ impl World {
         self.session_with(server).await
     }
 
-    /// The same with a server that listens for WebSockets too.
+    /// A server at 10.0.0.`host` that listens for WebSockets too.
+    pub(super) async fn server_of_two_kinds(&self, host: u8) -> Node {
+        let at = SocketAddr::from(([10, 0, 0, host], 0));
+        self.node_with(host, Mode::Server, |builder| builder.websocket(at)).await
+    }
+
+    /// As [`Self::session`] with such a server.
     pub(super) async fn session_of_two_kinds(&self) -> (Node, Node, Session, Session) {
-        let at = SocketAddr::from(([10, 0, 0, 1], 0));
-        let server = self.node_with(1, Mode::Server, |builder| builder.websocket(at)).await;
+        let server = self.server_of_two_kinds(1).await;
         self.session_with(server).await
     }
 

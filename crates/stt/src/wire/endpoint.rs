@@ -16,10 +16,11 @@ use quinn::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use stc::{Key, aead::Suite, random};
-use tokio::task::JoinSet;
+use tokio::{sync::oneshot, task::JoinSet};
 
 use super::{
     adapter::{self, Acceptor, Attempt, ConnectionIds, NoTokens, QUIC_VERSION, ResetKey},
+    attempts::{self, Bounds, Verdict},
     clock::Clock,
     error::WireError,
     established::{Credit, Established, Incoming, Line, confirm},
@@ -54,7 +55,7 @@ const INCOMING_BYTES: (u64, u64) = (16 << 10, 4 << 20);
 /// Silence after which an attempt is joined by another one. A member on the other side of the earth
 /// answers within half a second, and each further loss of a first packet costs a second, then two.
 const FRESH_AFTER: Duration = Duration::from_secs(3);
-/// Attempts with one seed to one address at once.
+/// Attempts with one seed to one address at once; over UDP in all, too.
 const MAX_ATTEMPTS: usize = 8;
 /// How long a shutdown waits for peers to hear of it.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -304,26 +305,56 @@ impl Wire {
         place: &Place,
         secure: bool,
         expect: Option<NodeId>,
-    ) -> Result<Result<Established, WireError>, DialError> {
+    ) -> Result<Established, Unreached> {
         let web = Web { place: place.clone(), secure };
-        let mut refused = None;
+        let mut last = Unreached::Wire(WireError::Keys);
         for seed in self.keyring.entries().iter() {
-            let knock = match fresh_knock(&self.shared, seed, expect) {
-                Ok(knock) => knock,
-                Err(error) => return Ok(Err(error)),
-            };
-            match self.dialler.dial(&web, &knock).await {
-                Ok(stand_in) => {
-                    let meter = Arc::default();
-                    return Ok(self.attempt(seed, stand_in, expect, Some(web), meter).await);
-                }
-                Err(error) => refused = Some(error),
+            match self.connect_websocket_by(seed, &web, expect).await {
+                Err(refused @ Unreached::Dial(_)) => last = refused,
+                outcome => return outcome,
             }
         }
-        match refused {
-            Some(error) => Err(error),
-            None => Ok(Err(WireError::Keys)),
-        }
+        Err(last)
+    }
+
+    /// With one seed.
+    ///
+    /// As over UDP, an attempt joins in when nothing was heard for a while, with a TCP connection of its
+    /// own: the one before may be dead, and would say so only after minutes.
+    async fn connect_websocket_by(
+        &self,
+        seed: &Arc<SeedKeys>,
+        web: &Web,
+        expect: Option<NodeId>,
+    ) -> Result<Established, Unreached> {
+        let begin = || {
+            let (wire, seed, web) = (self.clone(), Arc::clone(seed), web.clone());
+            let meter = Arc::<Meter>::default();
+            let (opened, opening) = oneshot::channel();
+            let heard = Arc::clone(&meter);
+            let attempt = async move {
+                let knock = fresh_knock(&wire.shared, &seed, expect)?;
+                let stand_in = wire.dialler.dial(&web, &knock).await.map_err(Unreached::Dial)?;
+                // Nobody listens when another attempt joined in already.
+                let _ = opened.send(());
+                Ok(wire.attempt(&seed, stand_in, expect, Some(web), heard).await?)
+            };
+            let silence = async move {
+                if let Ok(Ok(())) = tokio::time::timeout(FRESH_AFTER, opening).await {
+                    meter.silence(FRESH_AFTER).await;
+                }
+            };
+            (attempt, silence)
+        };
+        let bounds = self.bounds(usize::MAX);
+        attempts::first(bounds, Unreached::Wire(WireError::Closed), begin, Unreached::verdict).await
+    }
+
+    /// How many attempts there may be.
+    fn bounds(&self, in_all: usize) -> Bounds {
+        // A knock without a time takes one of few places at the responder, for ever.
+        let in_all = if self.shared.clock.now() == 0 { 1 } else { in_all };
+        Bounds { at_once: MAX_ATTEMPTS, in_all }
     }
 
     /// Makes a session with whoever is at `to`, or with `expect` only. Returns when the responder
@@ -373,28 +404,14 @@ impl Wire {
         to: SocketAddr,
         expect: Option<NodeId>,
     ) -> Result<Established, WireError> {
-        let (mut attempts, mut begun, mut last) = (JoinSet::new(), 0, WireError::Closed);
-        loop {
+        let begin = || {
             let meter = Arc::<Meter>::default();
             let (wire, seed, heard) = (self.clone(), Arc::clone(seed), Arc::clone(&meter));
-            attempts.spawn(async move { wire.attempt(&seed, to, expect, None, heard).await });
-            begun += 1;
-            // A knock without a time takes one of few places at the responder, for ever.
-            let is_last = begun >= MAX_ATTEMPTS || self.shared.clock.now() == 0;
-            let silence = meter.silence(FRESH_AFTER);
-            tokio::pin!(silence);
-            loop {
-                tokio::select! {
-                    ended = attempts.join_next() => match ended {
-                        Some(Ok(Err(error))) if error.is_of_one_attempt() => last = error,
-                        Some(Ok(outcome)) => return outcome,
-                        Some(Err(_)) => {}
-                        None => return Err(last),
-                    },
-                    () = &mut silence, if !is_last => break,
-                }
-            }
-        }
+            let attempt = async move { wire.attempt(&seed, to, expect, None, heard).await };
+            (attempt, async move { meter.silence(FRESH_AFTER).await })
+        };
+        let bounds = self.bounds(MAX_ATTEMPTS);
+        attempts::first(bounds, WireError::Closed, begin, WireError::verdict).await
     }
 
     /// Through a WebSocket, `to` is its stand-in, and `web` where it leads.
@@ -493,6 +510,30 @@ impl Wire {
         self.endpoint.close(VarInt::from_u32(code), reason);
         // Peers that are gone don't answer; they time out by themselves.
         let _ = tokio::time::timeout(DRAIN, self.endpoint.wait_idle()).await;
+    }
+}
+
+/// Why there is no session through a WebSocket.
+pub(crate) enum Unreached {
+    /// None was opened.
+    Dial(DialError),
+    /// One was, and the handshake inside failed.
+    Wire(WireError),
+}
+
+impl Unreached {
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Dial(DialError::Broken(_)) => Verdict::Passing,
+            Self::Dial(_) => Verdict::Final,
+            Self::Wire(error) => error.verdict(),
+        }
+    }
+}
+
+impl From<WireError> for Unreached {
+    fn from(error: WireError) -> Self {
+        Self::Wire(error)
     }
 }
 

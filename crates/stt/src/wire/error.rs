@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, path::PathBuf};
 use quinn::{ConnectError, ConnectionError};
 use stc::Coded;
 
-use super::handshake::HandshakeError;
+use super::{attempts::Verdict, handshake::HandshakeError};
 use crate::Refusal;
 
 /// Why a socket was not opened or a session not made.
@@ -159,9 +159,14 @@ impl WireError {
         }
     }
 
-    /// Whether another attempt, begun at another moment, may have another outcome.
-    pub(crate) const fn is_of_one_attempt(&self) -> bool {
-        matches!(self, Self::NoAnswer { .. } | Self::PeerClosed { .. } | Self::Transport { .. })
+    /// What it means for other attempts at the same session.
+    pub(super) const fn verdict(&self) -> Verdict {
+        match self {
+            Self::NoAnswer { .. } | Self::PeerClosed { .. } | Self::Transport { .. } => {
+                Verdict::OfThisOne
+            }
+            _ => Verdict::Final,
+        }
     }
 
     /// What the end of a connection to `address` means while it is being made.

@@ -12,6 +12,7 @@
 //! | settings and their growth | `transport`, `window`, `meter`, `urgency` |
 
 mod adapter;
+mod attempts;
 mod clock;
 mod endpoint;
 mod error;
@@ -45,7 +46,7 @@ mod urgency;
 mod window;
 
 pub(crate) use clock::Clock;
-pub(crate) use endpoint::{Wire, WireConfig};
+pub(crate) use endpoint::{Unreached, Wire, WireConfig};
 pub use error::WireError;
 pub(crate) use established::{Established, Exporter, Incoming};
 pub use handshake::HandshakeError;

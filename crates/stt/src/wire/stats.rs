@@ -94,7 +94,7 @@ impl WireStats {
             ("tampered", self.dropped_tampered, "a first packet of a peer did not verify: it was changed on the way"),
             ("too_often", self.dropped_too_often, "one address began too many handshakes"),
             ("crowded", self.dropped_crowded, "there are too many unfinished handshakes"),
-            ("requests", self.dropped_requests, "TCP connections to the WebSocket port that sent no request in time"),
+            ("requests", self.dropped_requests, "TCP connections to the WebSocket port, too many of which had not sent their request"),
         ]
         .into_iter()
         .filter(|(_, count, _)| *count > 0)

@@ -1,0 +1,123 @@
+//! Several attempts at one session, of which the first that succeeds is taken.
+
+use std::future::Future;
+
+use tokio::task::JoinSet;
+
+/// How many there may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) at_once: usize,
+    pub(super) in_all: usize,
+}
+
+/// What the failure of one attempt means for the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// No other one would have another outcome.
+    Final,
+    /// Others that are under way may succeed.
+    OfThisOne,
+    /// Another one, begun a while later, may succeed.
+    Passing,
+}
+
+/// Makes attempts until one succeeds or fails for good.
+///
+/// `begin` gives an attempt, and what ends when so little was heard of it that another one should join
+/// in. All that are under way when it returns are dropped. `last` is the error where there is none.
+pub(super) async fn first<T, E, A, S>(
+    bounds: Bounds,
+    mut last: E,
+    mut begin: impl FnMut() -> (A, S),
+    judge: impl Fn(&E) -> Verdict,
+) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+    A: Future<Output = Result<T, E>> + Send + 'static,
+    S: Future<Output = ()>,
+{
+    let (mut attempts, mut begun) = (JoinSet::new(), 0);
+    loop {
+        let (attempt, silence) = begin();
+        attempts.spawn(attempt);
+        begun += 1;
+        tokio::pin!(silence);
+        loop {
+            let may_begin = begun < bounds.in_all && attempts.len() < bounds.at_once;
+            let mut passing = false;
+            tokio::select! {
+                Some(ended) = attempts.join_next() => match ended {
+                    Ok(Ok(outcome)) => return Ok(outcome),
+                    Ok(Err(error)) => {
+                        let verdict = judge(&error);
+                        if verdict == Verdict::Final {
+                            return Err(error);
+                        }
+                        passing = verdict == Verdict::Passing;
+                        last = error;
+                    }
+                    Err(_) => {}
+                },
+                () = &mut silence, if may_begin => break,
+            }
+            if attempts.is_empty() && !(passing && begun < bounds.in_all) {
+                return Err(last);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, time::Duration};
+
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    const QUIET: Duration = Duration::from_secs(3);
+
+    /// What the attempts do, in turn: after how long, and how it ends. Returns the outcome, how many
+    /// began, and how long it took.
+    async fn outcome(
+        bounds: Bounds,
+        attempts: &[(u64, Result<u8, Verdict>)],
+    ) -> (Result<u8, Verdict>, usize, Duration) {
+        let (begun, before) = (Cell::new(0), Instant::now());
+        let begin = || {
+            let (after, end) = attempts[begun.replace(begun.get() + 1)];
+            let attempt = async move {
+                sleep(Duration::from_secs(after)).await;
+                end
+            };
+            (attempt, sleep(QUIET))
+        };
+        let outcome = first(bounds, Verdict::Final, begin, |verdict| *verdict).await;
+        (outcome, begun.get(), before.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn others_join_in_until_one_succeeds_or_fails_for_good() {
+        use Verdict::{Final, OfThisOne, Passing};
+        let many = Bounds { at_once: 2, in_all: 5 };
+        let s = Duration::from_secs;
+        for (attempts, expected) in [
+            (&[(1, Ok(7))][..], (Ok(7), 1, s(1))),
+            (&[(1, Err(Final))], (Err(Final), 1, s(1))),
+            (&[(1, Err(OfThisOne))], (Err(OfThisOne), 1, s(1))),
+            // Alone, and over before the next one: that waits its time.
+            (&[(1, Err(Passing)), (1, Ok(7))], (Ok(7), 2, s(4))),
+            (&[(60, Ok(6)), (1, Ok(7))], (Ok(7), 2, s(4))),
+            (&[(5, Ok(6)), (60, Ok(7))], (Ok(6), 2, s(5))),
+            (&[(5, Err(OfThisOne)), (4, Ok(7)), (60, Ok(8))], (Ok(7), 3, s(7))),
+            // Two at once and no more.
+            (&[(20, Err(Passing)), (60, Ok(6)), (1, Ok(7))], (Ok(7), 3, s(21))),
+            // Five in all and no more.
+            (&[(1, Err(Passing)); 5], (Err(Passing), 5, s(13))),
+        ] {
+            assert_eq!(outcome(many, attempts).await, expected, "{attempts:?}");
+        }
+    }
+}
