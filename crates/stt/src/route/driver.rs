@@ -223,7 +223,7 @@ pub(crate) async fn run(inputs: Inputs, mut receiver: Receiver, means: Means) {
             input = receiver.receiver.recv() => match input {
                 Some(input) => Some(input),
                 None => {
-                    driver.means.table.clear();
+                    driver.means.table.close();
                     return;
                 }
             },
@@ -424,6 +424,11 @@ impl Driver {
                 entry.tell(path);
             }
             Output::Settled(path) => entry.tell(path),
+            // A session that ends takes its WebSocket with it, and needs no other.
+            Output::Dial(number) if entry.began.latch.is_closed() => {
+                let over = Err("the session is over".to_owned());
+                entry.began.mover.dialled(now, number, over);
+            }
             Output::Dial(number) => self.dial(entry, number),
             Output::Invited(remote) => {
                 if let Some((local, remote)) = self.means.socket.towards(remote) {

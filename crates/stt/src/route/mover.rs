@@ -362,7 +362,8 @@ impl Mover {
     pub(crate) fn lost(&mut self, now: Instant, path: Path) {
         self.closing.retain(|(closing, _)| *closing != path);
         if path == self.chosen {
-            self.watch.give_up(now);
+            // What came through it last may be the session's end, which nobody has read yet.
+            self.watch.give_up(now, now + MOVE_WAIT.0);
         }
         if self.attempt.as_ref().is_some_and(|attempt| attempt.goal == Goal::Path(path, None)) {
             self.finish(Err(Failure::NoAnswer));

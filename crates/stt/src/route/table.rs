@@ -5,7 +5,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{
             AtomicU32, AtomicUsize,
             Ordering::{Relaxed, SeqCst},
@@ -47,10 +47,17 @@ pub(crate) struct Table {
     /// Whether the socket speaks IPv6, where IPv4 addresses are mapped.
     ipv6: bool,
     next: AtomicU32,
-    peers: RwLock<HashMap<SocketAddr, Outgoing>>,
+    peers: RwLock<Peers>,
     received: mpsc::Sender<(SocketAddr, Bytes)>,
     /// Who is told when one of them is gone.
     lost: OnceLock<WeakInputs>,
+}
+
+#[derive(Default)]
+struct Peers {
+    ways: HashMap<SocketAddr, Outgoing>,
+    /// The node is gone, and takes no more of them.
+    closed: bool,
 }
 
 /// The way to one peer.
@@ -87,6 +94,12 @@ impl Waiting {
         self.bytes.load(SeqCst) <= MAX_WAITING / 2
     }
 
+    /// The peer was taken out of the table.
+    fn remove(&self) {
+        self.wake();
+        self.removed.notify_one();
+    }
+
     fn wake(&self) {
         let blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(blocked) = blocked {
@@ -106,7 +119,7 @@ impl Table {
 
     /// How many peers there are.
     pub(crate) fn len(&self) -> usize {
-        self.peers.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.read().ways.len()
     }
 
     /// From now on `inputs` hears of WebSockets that end.
@@ -117,27 +130,34 @@ impl Table {
 
     /// Both ends of the TCP connection behind `stand_in`: this node's and the other one.
     pub(crate) fn ends(&self, stand_in: SocketAddr) -> Option<(SocketAddr, SocketAddr)> {
-        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
-        peers.get(&stand_in).and_then(|peer| peer.ends)
+        self.read().ways.get(&stand_in).and_then(|peer| peer.ends)
     }
 
     /// Ends the WebSocket behind `stand_in`, once what waits has been written.
     pub(crate) fn remove(&self, stand_in: SocketAddr) {
-        let removed = self.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&stand_in);
+        let removed = self.write().ways.remove(&stand_in);
         if let Some(peer) = removed {
-            peer.waiting.wake();
-            peer.waiting.removed.notify_one();
+            peer.waiting.remove();
         }
     }
 
-    /// Ends all WebSockets, once what waits has been written.
-    pub(super) fn clear(&self) {
-        let peers =
-            std::mem::take(&mut *self.peers.write().unwrap_or_else(PoisonError::into_inner));
-        for peer in peers.into_values() {
-            peer.waiting.wake();
-            peer.waiting.removed.notify_one();
+    /// Ends all WebSockets, once what waits has been written, and those that are still being opened.
+    pub(super) fn close(&self) {
+        let mut peers = self.write();
+        peers.closed = true;
+        let ways = std::mem::take(&mut peers.ways);
+        drop(peers);
+        for peer in ways.into_values() {
+            peer.waiting.remove();
         }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Peers> {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Peers> {
+        self.peers.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A stand-in for a new peer, whose connection has these `ends`.
@@ -148,19 +168,23 @@ impl Table {
     ) -> Entry {
         let (sender, queue) = mpsc::unbounded_channel();
         let waiting = Arc::<Waiting>::default();
-        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        let mut peers = self.write();
         let stand_in = loop {
             // 240.0.0.0 to 247.255.255.255: far from the broadcast address.
             let number = self.next.fetch_add(1, Relaxed) & 0x07ff_ffff;
             let v4 = Ipv4Addr::from_bits(0xf000_0000 | number);
             let ip = if self.ipv6 { v4.to_ipv6_mapped().into() } else { IpAddr::V4(v4) };
             let address = SocketAddr::new(ip, 443);
-            if !peers.contains_key(&address) {
+            if !peers.ways.contains_key(&address) {
                 break address;
             }
         };
         let outgoing = Outgoing { queue: sender, waiting: Arc::clone(&waiting), role, ends };
-        peers.insert(stand_in, outgoing);
+        if peers.closed {
+            waiting.remove();
+        } else {
+            peers.ways.insert(stand_in, outgoing);
+        }
         Entry { table: Arc::clone(self), stand_in, queue, waiting }
     }
 
@@ -175,8 +199,8 @@ impl Table {
         datagrams: &[u8],
         size: usize,
     ) -> io::Result<()> {
-        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(peer) = peers.get(&stand_in) else { return Ok(()) };
+        let peers = self.read();
+        let Some(peer) = peers.ways.get(&stand_in) else { return Ok(()) };
         let datagrams = datagrams.chunks(size.max(1));
         let room = frame::room(datagrams.len(), datagrams.clone().map(<[u8]>::len).sum());
         let waiting = peer.waiting.bytes.load(SeqCst);
@@ -193,8 +217,8 @@ impl Table {
 
     /// Waits for room for the peer behind `stand_in`, if it is there.
     pub(crate) fn poll_room(&self, stand_in: SocketAddr, cx: &Context<'_>) -> Poll<()> {
-        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(waiting) = peers.get(&stand_in).map(|peer| &peer.waiting) else {
+        let peers = self.read();
+        let Some(waiting) = peers.ways.get(&stand_in).map(|peer| &peer.waiting) else {
             return Poll::Ready(());
         };
         if waiting.has_room() {
@@ -231,9 +255,7 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let mut peers = self.table.peers.write().unwrap_or_else(PoisonError::into_inner);
-        peers.remove(&self.stand_in);
-        drop(peers);
+        self.table.write().ways.remove(&self.stand_in);
         self.waiting.wake();
         if let Some(inputs) = self.table.lost.get().and_then(WeakInputs::upgrade) {
             inputs.send(Input::Lost(self.stand_in));

@@ -91,11 +91,11 @@ impl Watch {
         true
     }
 
-    /// The route is known to be dead.
-    pub(crate) const fn give_up(&mut self, now: Instant) {
+    /// The route is known to be dead; another one is looked for at `next`.
+    pub(crate) const fn give_up(&mut self, now: Instant, next: Instant) {
         self.asked = LIMIT.1;
         self.asked_first = now;
-        self.next = Some(now);
+        self.next = Some(next);
     }
 
     /// The route is open.

@@ -71,6 +71,7 @@ pub(super) async fn run(session: Arc<SessionShared>) {
             Err(error) => break error,
         }
     };
+    session.over();
     let drained = async {
         loop {
             tokio::select! {

@@ -297,6 +297,11 @@ impl SessionShared {
         self.connection.close(code.into(), text.as_bytes());
     }
 
+    /// The connection is over, whoever ended it: it needs no other route.
+    pub(super) fn over(&self) {
+        self.latch.close();
+    }
+
     /// Ends it after what was sent has arrived, or after `patience` (docs/streams.md, CLOSE-2).
     pub(crate) async fn close(self: &Arc<Self>, reason: CloseReason, patience: Duration) {
         let streams = self.table().all();

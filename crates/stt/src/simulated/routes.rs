@@ -14,7 +14,7 @@ use std::{
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Weather, world::World};
-use crate::{Node, RouteKind, Session, wire::FIRST_RTT};
+use crate::{Mode, Node, RouteKind, Session, wire::FIRST_RTT};
 
 const NEAR: Weather = Weather { delay: (1, 1), ..Weather::CALM };
 const PLANNED: Duration = Duration::from_millis(25);
@@ -327,4 +327,25 @@ async fn a_server_that_moves_is_followed_through_a_nat() {
     let paused = setting.pause((&from, &to), || ready(server.rebind_over(new))).await;
     assert!(paused <= PLANNED, "{paused:?}");
     assert_eq!(setting.ours.remote_address(), at(1, 7));
+}
+
+/// Whoever closes it, and whether that one's node goes on: no WebSocket stays, and none is opened anew.
+#[tokio::test(start_paused = true)]
+async fn a_websocket_ends_with_its_session() {
+    for (by_client, node_goes) in [(true, false), (true, true), (false, false), (false, true)] {
+        let world = World::new(NEAR, 1);
+        let server = world.server_of_two_kinds(1).await;
+        let client = world.node(2, Mode::Client).await;
+        let ours = client.connect("ws://10.0.0.1:1").await.unwrap();
+        let theirs = server.accept().await.unwrap();
+        let (closes, node, other) =
+            if by_client { (ours, client, server) } else { (theirs, server, client) };
+        closes.close("").await;
+        let node = (!node_goes).then_some(node);
+        sleep(Duration::from_secs(1)).await;
+        for node in node.iter().chain([&other]) {
+            assert_eq!(node.stats().websocket_connections, 0, "{by_client}, {node_goes}");
+        }
+        assert_eq!(world.streams().opened(), 1, "{by_client}, {node_goes}");
+    }
 }

@@ -39,6 +39,11 @@ pub(super) struct Streams {
 }
 
 impl Streams {
+    /// How many were opened so far.
+    pub(super) const fn opened(&self) -> u16 {
+        self.last_port
+    }
+
     /// All of them end.
     pub(super) fn cut(&mut self) {
         self.open.drain(..).for_each(|(task, _)| task.abort());

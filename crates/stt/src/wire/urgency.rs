@@ -51,9 +51,15 @@ struct Latch {
 }
 
 impl CloseLatch {
-    /// Lets the next packet of the connection out, come what may. Called just before it is closed.
+    /// Lets the next packet of the connection out, come what may. Called just before it is closed, or
+    /// once the peer closed it.
     pub(crate) fn close(&self) {
         self.0.closed.store(true, Ordering::Release);
+    }
+
+    /// Whether the connection is over, or about to be.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Acquire)
     }
 
     /// What is sent from now on takes a path of this kind that is unlike the one before.
