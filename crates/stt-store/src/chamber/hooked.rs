@@ -1,6 +1,9 @@
 //! A backend in which something else happens at a chosen operation.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
+};
 
 use bytes::Bytes;
 use tokio::{sync::Notify, task::JoinHandle};
@@ -31,6 +34,8 @@ pub(super) struct Hook {
     beside: Mutex<Option<JoinHandle<()>>>,
     pub(super) parked: Notify,
     pub(super) gate: Notify,
+    /// Lists begin again from the start, as those of a damaged index may.
+    pub(super) forgetful: AtomicBool,
 }
 
 impl Hook {
@@ -134,6 +139,7 @@ impl Hooked {
             beside: Mutex::default(),
             parked: Notify::new(),
             gate: Notify::new(),
+            forgetful: AtomicBool::new(false),
         };
         Self { below, hook: Arc::new(hook) }
     }
@@ -182,6 +188,7 @@ impl StorageProvider for Hooked {
     ) -> BoxFuture<'a, Result<Vec<(BlobName, BlobStat)>, StoreError>> {
         Box::pin(async move {
             self.hook.step().await;
+            let after = after.filter(|_| !self.hook.forgetful.load(Ordering::SeqCst));
             self.below.list(prefix, after, limit).await
         })
     }

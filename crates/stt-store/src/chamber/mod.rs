@@ -188,6 +188,11 @@ async fn page(
 ) -> Result<Option<Vec<(BlobName, crate::BlobStat)>>, StoreError> {
     let rows = provider.list(prefix, *after, PAGE).await?;
     let Some((last, _)) = rows.last() else { return Ok(None) };
+    // A damaged index can list the same rows again; the walk would never end.
+    if after.is_some_and(|after| *last <= after) {
+        let item = format!("the list of what is in {}", provider.place());
+        return Err(StoreError::damaged(item, "it is out of order"));
+    }
     *after = Some(*last);
     Ok(Some(rows))
 }

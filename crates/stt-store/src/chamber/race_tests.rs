@@ -2,12 +2,14 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::Ordering::SeqCst},
 };
 
-use stc::Key;
+use stc::{Coded, Key};
 
-use super::{Chamber, ChamberKey, ChamberOptions, Collected, ContentReader, Keep, hooked::*, keys};
+use super::{
+    Chamber, ChamberKey, ChamberOptions, Collected, ContentReader, Keep, hooked::*, keys, page,
+};
 use crate::{
     ContentId, DiskOptions, DiskProvider, MemoryProvider, StorageProvider, StoreError,
     chamber::Protection,
@@ -79,6 +81,17 @@ async fn prepared(backend: Backend) -> (Chamber, Arc<Hook>) {
     let unpinned = chamber.put(value(5)).await.unwrap();
     chamber.unpin(&unpinned).await.unwrap();
     (chamber, hook)
+}
+
+#[tokio::test]
+async fn a_walk_over_a_list_out_of_order_ends() {
+    let (chamber, hook) = prepared(Backend::Memory).await;
+    hook.forgetful.store(true, SeqCst);
+    let mut after = None;
+    let first = page(chamber.provider(), &[keys::CONTENT], &mut after).await.unwrap();
+    assert_eq!(first.map(|rows| rows.len() as u64), Some(PREPARED));
+    let again = page(chamber.provider(), &[keys::CONTENT], &mut after).await.unwrap_err();
+    assert_eq!(again.code(), "store.damaged");
 }
 
 /// What happens beside a collection.
