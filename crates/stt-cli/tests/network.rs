@@ -18,6 +18,7 @@ use common::{home, stt};
 struct Receiver {
     process: Child,
     address: String,
+    websocket: Option<String>,
     node_id: String,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
 }
@@ -36,8 +37,9 @@ impl Receiver {
             .unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
-        let field = |name: &str| line["listening"][name].as_str().unwrap().to_owned();
-        Self { address: field("address"), node_id: field("node_id"), process, lines }
+        let field = |name: &str| line["listening"][name].as_str().map(str::to_owned);
+        let (address, node_id) = (field("address").unwrap(), field("node_id").unwrap());
+        Self { address, websocket: field("websocket"), node_id, process, lines }
     }
 
     /// What it says under `key` next.
@@ -147,6 +149,33 @@ fn files_go_from_process_to_process_and_are_not_overwritten() {
     let hostile = send(home.path(), &file, &receiver.address, &["--name", "../../up\u{1b}[2J"]);
     assert!(hostile.status.success(), "{hostile:?}");
     assert!(home.path().join("in/up_[2J").exists());
+}
+
+/// For networks that let no UDP through.
+#[test]
+fn a_file_crosses_a_websocket() {
+    let home = home();
+    let file = home.path().join("report.txt");
+    fs::write(&file, b"all is well").unwrap();
+    let mut receiver = Receiver::start(home.path(), &["--websocket"]);
+    let websocket = receiver.websocket.clone().unwrap();
+    assert_eq!(websocket, format!("ws://{}", receiver.address), "the same number");
+    let sent = send(home.path(), &file, &websocket, &[]);
+    assert!(sent.status.success(), "{sent:?}");
+    assert_eq!(receiver.wait_for("received")["name"], "report.txt");
+
+    let mut elsewhere = Receiver::start(home.path(), &["--websocket=127.0.0.1:0", "--overwrite"]);
+    let sent = send(home.path(), &file, elsewhere.websocket.as_ref().unwrap(), &[]);
+    assert!(sent.status.success(), "{sent:?}");
+    elsewhere.wait_for("received");
+    assert_eq!(Receiver::start(home.path(), &[]).websocket, None, "only when it is wanted");
+
+    let named = stt()
+        .args(["receive", "--listen", "localhost:0", "--websocket", "--json", "--seed-file"])
+        .arg(home.path().join("seed"))
+        .output()
+        .unwrap();
+    assert_eq!(error(&named)["code"], "usage.listen");
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! `stt receive`: files from other nodes.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use serde_json::json;
@@ -25,6 +28,10 @@ pub(crate) struct ReceiveCommand {
     /// Where to listen; port 0 is a random free one.
     #[arg(long, value_name = "HOST:PORT", default_value = "0.0.0.0:9337")]
     listen: String,
+    /// Also listen for WebSockets, for senders whose network lets no UDP through: at the address of
+    /// --listen, or at this one.
+    #[arg(long, value_name = "IP:PORT", num_args = 0..=1, require_equals = true)]
+    websocket: Option<Option<SocketAddr>>,
     /// Where files are put; made if it is not there.
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
@@ -46,21 +53,31 @@ impl ReceiveCommand {
         let (host, port) = split(&self.listen)?;
         std::fs::create_dir_all(&self.dir)
             .map_err(|error| CliError::file("could not make", &self.dir, &error))?;
-        let builder = self.seed.builder(output)?.host(host).port(port);
+        let mut builder = self.seed.builder(output)?.port(port);
+        if let Some(address) = self.websocket {
+            builder = builder.websocket(match address {
+                Some(address) => address,
+                None => like_udp(&host)?,
+            });
+        }
+        let builder = builder.host(host);
         let mut options = ReceiveOptions::default();
         options.overwrite = self.overwrite;
         options.progress = Some(progress::handler(output));
         network::run(async {
             let node = network::start(builder, Mode::Server).await?;
+            let websocket = node.websocket_addr();
             output.note(&format!(
-                "Listening on {} as {}. Files go to {}. Ctrl-C ends it.",
+                "Listening on {}{} as {}. Files go to {}. Ctrl-C ends it.",
                 node.local_addr(),
+                websocket.map(|at| format!(" and ws://{at}")).unwrap_or_default(),
                 node.node_id(),
                 self.dir.display()
             ));
             output.json_line(&json!({
                 "listening": {
                     "address": node.local_addr().to_string(),
+                    "websocket": websocket.map(|at| format!("ws://{at}")),
                     "node_id": node.node_id().to_string(),
                 }
             }));
@@ -167,6 +184,18 @@ fn report(output: &Output, received: &Received, session: &Session) {
             "session": figures::session(session),
         }
     }));
+}
+
+/// Where WebSockets are listened for on a host, with the port number of UDP.
+fn like_udp(host: &str) -> Result<SocketAddr, CliError> {
+    let ip: IpAddr = host.parse().map_err(|_| {
+        CliError::new(
+            "usage.listen",
+            format!("WebSockets need an IP address, and `{host}` is none"),
+        )
+        .with_hint("for example --websocket=0.0.0.0:9337")
+    })?;
+    Ok(SocketAddr::new(ip, 0))
 }
 
 /// Splits `HOST:PORT`, where the port may be 0.
