@@ -593,7 +593,7 @@ impl Mover {
         self.questions.retain(|open| open.challenge != echo);
         let sample = now.saturating_duration_since(asked.at);
         if path == self.chosen {
-            let is_first = self.rtt >= DOUBTFUL && self.sounding.take().is_some();
+            let is_first = self.sounding.take().is_some();
             self.rtt = if is_first { sample } else { (self.rtt * 7 + sample) / 8 };
         }
 
