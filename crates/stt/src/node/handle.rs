@@ -148,7 +148,7 @@ impl Node {
 
     /// As [`Self::rebind`], with a socket of the caller's.
     #[cfg(test)]
-    pub(crate) fn rebind_over(&self, udp: Arc<dyn quinn::AsyncUdpSocket>) -> SocketAddr {
+    pub(crate) fn rebind_over(&self, udp: Arc<dyn crate::route::DatagramSocket>) -> SocketAddr {
         let to = udp.local_addr().unwrap();
         self.inner.wire.rebind_over(to, udp).unwrap()
     }

@@ -2,11 +2,12 @@
 //!
 //! The engine believes that each peer has one address for good. A [`Link`] is where that ends: what
 //! arrives is told apart by the connection ids that we gave out, wherever it comes from, and gets
-//! the address that the engine knows; what leaves is known by the task that sends it, and goes
+//! the address that the engine knows; what leaves is known by the connection that sends it, and goes
 //! where the link's way leads at that moment. So addresses decide nothing: two sessions may have
 //! the same one, and one that a session has left is free for the next peer.
 
 use std::{
+    cell::RefCell,
     collections::HashMap,
     fmt,
     net::{IpAddr, SocketAddr},
@@ -28,6 +29,10 @@ pub(crate) type Id = [u8; 8];
 
 /// Most ids of one connection: the engine gives out eight at once, and two of routes come to it.
 const MAX_IDS: usize = 32;
+
+thread_local! {
+    static CURRENT: RefCell<Option<Arc<Link>>> = const { RefCell::new(None) };
+}
 
 /// Which ids are whose.
 pub(crate) struct Directory {
@@ -107,7 +112,25 @@ impl Link {
 
     /// Where its datagrams go at the moment.
     pub(crate) fn way(&self) -> Way {
-        self.way.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.with_way(Way::clone)
+    }
+
+    /// As [`Self::way`], for who needs it for a moment only.
+    pub(crate) fn with_way<T>(&self, act: impl FnOnce(&Way) -> T) -> T {
+        act(&self.way.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Lets `act` make or feed a connection of the engine: the ids that come up are this link's.
+    pub(crate) fn lend<T>(self: &Arc<Self>, act: impl FnOnce() -> T) -> T {
+        let outer = CURRENT.replace(Some(Arc::clone(self)));
+        let result = act();
+        CURRENT.set(outer);
+        result
+    }
+
+    /// The link that is lent on this thread.
+    pub(crate) fn current() -> Option<Arc<Self>> {
+        CURRENT.with_borrow(Option::clone)
     }
 
     pub(super) fn set_way(&self, way: Way) {

@@ -47,6 +47,7 @@ mod socket;
 mod table;
 mod target;
 mod tls;
+mod udp;
 mod watch;
 mod websocket;
 
@@ -62,9 +63,12 @@ pub use path::RouteKind;
 pub(crate) use path::{Path, Via};
 pub use session::Route;
 pub(crate) use session::{Routes, SessionRoute};
-pub(crate) use socket::{MAX_LOCALS, RouteSocket, is_passing};
+pub(crate) use socket::{MAX_LOCALS, RouteRoom, RouteSocket, is_passing};
 pub(crate) use table::{Table, WEBSOCKET_MTU, is_stand_in};
 pub(crate) use target::{Place, Target, Web};
 pub(crate) use tls::{Roots, Tls, TlsError};
+#[cfg(test)]
+pub(crate) use udp::Room;
+pub(crate) use udp::{DatagramSocket, SystemSocket};
 pub(crate) use watch::Traffic;
 pub(crate) use websocket::{DialError, Dialler, Listener};

@@ -4,7 +4,6 @@ use std::{
     fmt,
     io::{self, IoSliceMut},
     net::SocketAddr,
-    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed},
@@ -13,7 +12,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use quinn::{AsyncUdpSocket, UdpPoller};
 use quinn_udp::{RecvMeta, Transmit};
 use tokio::sync::mpsc;
 
@@ -21,6 +19,7 @@ use super::{
     link::{Link, Way},
     path::{Path, Via},
     table::{Table, is_stand_in},
+    udp::{DatagramSocket, Room},
 };
 
 /// Most UDP sockets at once: one in use and one that is being left for each address family.
@@ -30,7 +29,7 @@ pub(crate) const MAX_LOCALS: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Local {
     pub(crate) number: u32,
-    pub(crate) udp: Arc<dyn AsyncUdpSocket>,
+    pub(crate) udp: Arc<dyn DatagramSocket>,
     pub(crate) address: SocketAddr,
     /// A newer one took its place: it serves sessions that still use it, and no new ones.
     retired: AtomicBool,
@@ -58,7 +57,7 @@ impl Local {
 
 impl RouteSocket {
     pub(crate) fn new(
-        udp: Arc<dyn AsyncUdpSocket>,
+        udp: Arc<dyn DatagramSocket>,
         table: Arc<Table>,
         received: mpsc::Receiver<(SocketAddr, Bytes)>,
     ) -> io::Result<Self> {
@@ -79,7 +78,7 @@ impl RouteSocket {
     }
 
     /// Uses one more socket. Those of its address family are retired. `None` when there are too many.
-    pub(crate) fn add(&self, udp: Arc<dyn AsyncUdpSocket>) -> io::Result<Option<Arc<Local>>> {
+    pub(crate) fn add(&self, udp: Arc<dyn DatagramSocket>) -> io::Result<Option<Arc<Local>>> {
         let address = udp.local_addr()?;
         let mut locals = self.locals.write().unwrap_or_else(PoisonError::into_inner);
         if locals.len() >= MAX_LOCALS {
@@ -201,11 +200,6 @@ impl RouteSocket {
         })
     }
 
-    /// A poller that follows `link` to whatever socket it uses.
-    pub(crate) fn poller(self: &Arc<Self>, link: Option<Arc<Link>>) -> Pin<Box<dyn UdpPoller>> {
-        Box::pin(RoutePoller { socket: Arc::clone(self), link, inner: None })
-    }
-
     /// Receives from one socket, and tells from which.
     pub(crate) fn poll_recv(
         &self,
@@ -283,10 +277,6 @@ impl RouteSocket {
         if filled > 0 { Poll::Ready(filled) } else { Poll::Pending }
     }
 
-    pub(crate) fn max_transmit_segments(&self) -> usize {
-        self.newest().map_or(1, |local| local.udp.max_transmit_segments())
-    }
-
     pub(crate) fn may_fragment(&self) -> bool {
         self.newest().is_none_or(|local| local.udp.may_fragment())
     }
@@ -315,48 +305,44 @@ pub(crate) fn is_passing(error: &io::Error) -> bool {
 }
 
 /// Waits until the socket of a link takes more, or its WebSocket's queue.
-#[derive(Debug)]
-struct RoutePoller {
+pub(crate) struct RouteRoom {
     socket: Arc<RouteSocket>,
-    link: Option<Arc<Link>>,
-    inner: Option<(u32, Pin<Box<dyn UdpPoller>>)>,
+    link: Arc<Link>,
+    /// Of the socket with this number.
+    room: Option<(u32, Box<dyn Room>)>,
 }
 
-impl UdpPoller for RoutePoller {
-    fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(link) = self.link.clone() else {
-            return match self.socket.newest() {
-                Some(local) => self.poll_local(&local, cx),
-                None => Poll::Ready(Ok(())),
-            };
-        };
-        let way = link.way();
+impl RouteRoom {
+    pub(crate) const fn new(socket: Arc<RouteSocket>, link: Arc<Link>) -> Self {
+        Self { socket, link, room: None }
+    }
+
+    /// Ready once there may be room on the link's way, whichever that is by then.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let way = self.link.way();
         let ready = match &way.local {
             Some(local) => self.poll_local(local, cx),
             None => {
-                self.inner = None;
+                self.room = None;
                 self.socket.table.poll_room(way.path.remote, cx).map(Ok)
             }
         };
         if ready.is_pending() {
             // A way that was left may never have room again.
-            link.wake_when_moved(cx.waker());
-            if link.way().path != way.path {
+            self.link.wake_when_moved(cx.waker());
+            if self.link.way().path != way.path {
                 cx.waker().wake_by_ref();
             }
         }
         ready
     }
-}
 
-impl RoutePoller {
     fn poll_local(&mut self, local: &Local, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.inner {
-            Some((number, inner)) if *number == local.number => inner.as_mut().poll_writable(cx),
+        match &mut self.room {
+            Some((number, room)) if *number == local.number => room.poll(cx),
             slot => {
-                let poller = Arc::clone(&local.udp).create_io_poller();
-                let (_, inner) = slot.insert((local.number, poller));
-                inner.as_mut().poll_writable(cx)
+                let (_, room) = slot.insert((local.number, Arc::clone(&local.udp).room()));
+                room.poll(cx)
             }
         }
     }

@@ -13,14 +13,13 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use quinn::RecvStream;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use super::SessionShared;
 use crate::{
     CloseReason,
     stream::{StreamShared, header::Header, reassembly::Reassembly, varint},
-    wire::Renewal,
+    wire::{RecvStream, Renewal},
 };
 
 /// The peer may write up to an offset: QUIC stream, offset after the header.
@@ -236,7 +235,7 @@ fn put_record(out: &mut BytesMut, kind: u64, numbers: &[u64]) {
 async fn write(session: Arc<SessionShared>) {
     let Ok(mut quic) = session.connection.open_uni().await else { return };
     // Credit that waits behind data may never get through: the data may wait for this credit.
-    let _ = quic.set_priority(i32::MAX);
+    quic.set_priority(i32::MAX);
     let first = &session.precedence;
     let mut header = BytesMut::new();
     Header::Control.put(&mut header);
@@ -289,7 +288,7 @@ pub(super) async fn read(
                 }
             }
         }
-        match quic.read_chunk(usize::MAX, false).await {
+        match quic.read_chunk(usize::MAX).await {
             Ok(Some(chunk)) => bytes.insert(chunk.offset, chunk.bytes),
             Ok(None) | Err(_) => return,
         }

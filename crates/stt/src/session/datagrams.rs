@@ -27,6 +27,7 @@ use crate::{
         loose::{Budget, Loose},
         unpinned, varint,
     },
+    wire::DatagramError,
 };
 
 /// A message in one datagram: stream as a varint, then the message.
@@ -268,19 +269,18 @@ async fn send(
     datagram: Bytes,
     overhead: usize,
 ) -> Result<(), StreamError> {
-    use quinn::SendDatagramError as Error;
     let len = datagram.len().saturating_sub(overhead);
     session.pass(datagram.len()).await;
     session.connection.send_datagram_wait(datagram).await.map_err(|error| match error {
-        Error::TooLarge => {
+        DatagramError::TooLarge => {
             let max = session.connection.max_datagram_size().unwrap_or(0);
             StreamError::FrameTooLarge {
                 len: u64::try_from(len).unwrap_or(u64::MAX),
                 max: u64::try_from(max.saturating_sub(overhead)).unwrap_or(0),
             }
         }
-        Error::ConnectionLost(error) => super::driver::write_error(session, id, error.into()),
-        Error::UnsupportedByPeer | Error::Disabled => {
+        DatagramError::Lost(error) => super::driver::write_error(session, id, error.into()),
+        DatagramError::Unsupported => {
             StreamError::Protocol { id, rule: "the peer takes no datagrams" }
         }
     })

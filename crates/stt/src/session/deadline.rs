@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use quinn::{RecvStream, VarInt};
+use quinn_proto::VarInt;
 use tokio::sync::Semaphore;
 
 use super::{SessionShared, datagrams, driver::code, feed::Feed};
@@ -11,6 +11,7 @@ use crate::{
     StreamError,
     limits::{Held, count},
     stream::{StreamShared, header::Header, reassembly::Reassembly},
+    wire::{RecvStream, WriteError},
 };
 
 /// Longest message with a deadline: 1 MiB.
@@ -69,12 +70,12 @@ pub(super) async fn send(
             Header::Message { id: stream.id }.put(&mut header);
             let mut chunks = [header.freeze(), message];
             feed.write(&session, || stream.outbound.priority(), &mut chunks, |_| {}).await?;
-            let _ = feed.quic.finish();
+            feed.quic.finish();
             let _ = feed.quic.stopped().await;
-            Ok::<_, quinn::WriteError>(())
+            Ok::<_, WriteError>(())
         };
         if tokio::time::timeout_at(until, all).await.is_err() {
-            let _ = feed.quic.reset(VarInt::from_u32(code::LATE));
+            feed.quic.reset(VarInt::from_u32(code::LATE));
             stream.sending.lock().stats.late += 1;
         }
     });
@@ -133,7 +134,7 @@ pub(super) async fn receive(
         let (offset, mut bytes) = match pieces.next() {
             Some(piece) => piece,
             None if !room(session, &mut quic).await => return,
-            None => match quic.read_chunk(session.held.piece(), false).await {
+            None => match quic.read_chunk(session.held.piece()).await {
                 Ok(Some(chunk)) => {
                     gathered.add(&chunk.bytes);
                     (chunk.offset, chunk.bytes)
@@ -148,7 +149,7 @@ pub(super) async fn receive(
         let offset = offset.saturating_sub(header_len);
         let end = offset.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         if end > most {
-            let _ = quic.stop(code::TOO_LONG);
+            quic.stop(code::TOO_LONG);
             return;
         }
         length = end.max(length);

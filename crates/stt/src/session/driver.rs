@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quinn::{ConnectionError, TransportErrorCode, VarInt};
+use quinn_proto::{ConnectionError, TransportErrorCode, VarInt};
 
 use tokio::{task::JoinSet, time::timeout};
 
@@ -13,7 +13,7 @@ use crate::{
         inbound::End,
         stepped::{Stepped, Watch},
     },
-    wire::STREAMS,
+    wire::{ReadError, STREAMS, WriteError},
 };
 
 /// How long the end waits for what arrived before it to be handed over. It is all in memory.
@@ -122,14 +122,12 @@ fn is_proof(code: TransportErrorCode) -> bool {
 }
 
 /// How a read that failed ends a receiving direction.
-pub(super) fn read_end(session: &SessionShared, id: u32, error: quinn::ReadError) -> End {
-    use quinn::ReadError;
-
+pub(super) fn read_end(session: &SessionShared, id: u32, error: ReadError) -> End {
     use crate::StreamError;
     End::Failed(match error {
         ReadError::Reset(code) => StreamError::Reset { id, code: code.into_inner() },
-        ReadError::ConnectionLost(error) => StreamError::SessionEnded(reason(session, &error)),
-        ReadError::ClosedStream | ReadError::IllegalOrderedRead | ReadError::ZeroRttRejected => {
+        ReadError::Lost(error) => StreamError::SessionEnded(reason(session, &error)),
+        ReadError::Closed => {
             StreamError::Protocol { id, rule: "the stream was read after its end" }
         }
     })
@@ -139,15 +137,13 @@ pub(super) fn read_end(session: &SessionShared, id: u32, error: quinn::ReadError
 pub(super) fn write_error(
     session: &SessionShared,
     id: u32,
-    error: quinn::WriteError,
+    error: WriteError,
 ) -> crate::StreamError {
-    use quinn::WriteError;
-
     use crate::StreamError;
     match error {
         WriteError::Stopped(code) => StreamError::Reset { id, code: code.into_inner() },
-        WriteError::ConnectionLost(error) => StreamError::SessionEnded(reason(session, &error)),
-        WriteError::ClosedStream | WriteError::ZeroRttRejected => StreamError::Closed { id },
+        WriteError::Lost(error) => StreamError::SessionEnded(reason(session, &error)),
+        WriteError::Closed => StreamError::Closed { id },
     }
 }
 

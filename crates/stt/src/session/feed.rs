@@ -2,9 +2,9 @@
 //! small beside the engine's window.
 
 use bytes::Bytes;
-use quinn::{SendStream, WriteError};
 
 use super::SessionShared;
+use crate::wire::{SendStream, WriteError};
 
 /// A stream of the engine, and the priority that it has there.
 pub(super) struct Feed {
@@ -31,7 +31,7 @@ impl Feed {
         while let Some(rest @ [_, ..]) = chunks.get_mut(done..) {
             let urgency = priority();
             if last.replace(urgency) != Some(urgency) {
-                let _ = quic.set_priority(urgency);
+                quic.set_priority(urgency);
             }
             let throttled = session.throttled_piece();
             // The engine's room comes back in the pieces that it was given: one as large as the

@@ -5,7 +5,6 @@
 use std::sync::{Arc, Weak, atomic::Ordering};
 
 use bytes::Bytes;
-use quinn::RecvStream;
 
 use super::{
     SessionShared, control, deadline,
@@ -21,6 +20,7 @@ use crate::{
         reassembly::Reassembly,
         stepped::Stepped,
     },
+    wire::RecvStream,
 };
 
 /// Pieces that came before the header was complete. The header is at most nine bytes, so a peer
@@ -33,7 +33,7 @@ const BURST: u32 = 64;
 /// Runs until the direction ended.
 pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream, own: Weak<Stepped>) {
     let Some((header, header_len, early)) = read_header(&session.held, &mut quic).await else {
-        let _ = quic.stop(code::HEADER);
+        quic.stop(code::HEADER);
         return;
     };
     match header {
@@ -48,7 +48,7 @@ pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream, own: 
                 Ok(stream) => stream,
                 Err(_) => {
                     count(&session.hub.limit_counters().streams_refused);
-                    let _ = quic.stop(code::TOO_MANY);
+                    quic.stop(code::TOO_MANY);
                     return;
                 }
             };
@@ -103,7 +103,7 @@ async fn read_header<'a>(
     let mut front = Reassembly::default();
     let mut early = Early { held, pieces: Vec::new(), bytes: 0 };
     while early.pieces.len() < MAX_EARLY {
-        let chunk = quic.read_chunk(held.piece(), false).await.ok()??;
+        let chunk = quic.read_chunk(held.piece()).await.ok()??;
         early.push(chunk.offset, &chunk.bytes);
         front.insert(chunk.offset, chunk.bytes);
         let mut head = [0; Header::MAX_LEN];
@@ -126,7 +126,7 @@ async fn attach(
             let mut table = session.table();
             match table.receive_into(id)? {
                 Some(stream) => {
-                    let index = quinn::VarInt::from(quic.id()).into_inner();
+                    let index = quinn_proto::VarInt::from(quic.id()).into_inner();
                     stream.inbound_quic.store(index, Ordering::Release);
                     return Ok(stream);
                 }
@@ -171,7 +171,7 @@ async fn feed(
                 _ = session.connection.closed() => {}
             }
         }
-        match quic.read_chunk(session.held.piece(), false).await {
+        match quic.read_chunk(session.held.piece()).await {
             Ok(Some(chunk)) => {
                 if let Err(error) = put(stream, header_len, chunk.offset, chunk.bytes) {
                     return violated(session, error);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use quinn::VarInt;
+use quinn_proto::VarInt;
 
 use super::{SessionShared, driver::write_error, feed::Feed};
 use crate::{
@@ -75,7 +75,7 @@ async fn pump(
                 }
             }
             Next::Finish => {
-                let _ = feed.quic.finish();
+                feed.quic.finish();
                 let stopped = tokio::select! {
                     biased;
                     stopped = feed.quic.stopped() => Some(stopped),
@@ -87,16 +87,11 @@ async fn pump(
                     Some(Ok(Some(code))) => {
                         return Err(StreamError::Reset { id: stream.id, code: code.into_inner() });
                     }
-                    Some(Err(quinn::StoppedError::ConnectionLost(error))) => {
-                        return Err(lost(error.into()));
-                    }
-                    Some(Err(quinn::StoppedError::ZeroRttRejected)) => {
-                        return Err(StreamError::Closed { id: stream.id });
-                    }
+                    Some(Err(error)) => return Err(lost(error.into())),
                 }
             }
             Next::Reset(code) => {
-                let _ = feed.quic.reset(VarInt::from_u32(code));
+                feed.quic.reset(VarInt::from_u32(code));
                 outbound.acknowledged();
             }
             Next::Wait => outbound.wait_for_work().await,

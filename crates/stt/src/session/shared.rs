@@ -24,7 +24,7 @@ use crate::{
     node::Hub,
     route::SessionRoute,
     stream::{StreamShared, inbound::End, outbound::Pushed, stepped::Stepped},
-    wire::{CloseLatch, Established, Exporter, Renewal},
+    wire::{CloseLatch, Connection, Established, Exporter, Renewal},
 };
 
 /// What a session is made from.
@@ -38,7 +38,7 @@ pub(crate) struct SessionShared {
     pub(crate) id: SessionId,
     pub(crate) peer: NodeId,
     pub(crate) initiator: bool,
-    pub(crate) connection: quinn::Connection,
+    pub(crate) connection: Connection,
     pub(crate) exporter: Exporter,
     pub(crate) suite: stc::aead::Suite,
     pub(crate) handshake_time: Duration,

@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use quinn::{AsyncUdpSocket, UdpPoller};
 use quinn_udp::{RecvMeta, Transmit};
 use stc::Key;
 use tokio::time::{Instant, Sleep};
@@ -22,7 +21,7 @@ use super::{
 };
 use crate::{
     Mode, Node, NodeBuilder, Session, SharedSeed,
-    route::{ByteStream, Network},
+    route::{self, ByteStream, DatagramSocket, Network},
     wire::Wire,
 };
 
@@ -144,7 +143,7 @@ impl World {
     }
 
     /// Another socket of a node.
-    pub(super) fn socket(&self, address: SocketAddr) -> Arc<dyn AsyncUdpSocket> {
+    pub(super) fn socket(&self, address: SocketAddr) -> Arc<dyn DatagramSocket> {
         self.0.lock().unwrap().inboxes.insert(address, Inbox::default());
         Arc::new(Socket { world: self.clone(), address, sleep: Mutex::new(None) })
     }
@@ -232,15 +231,15 @@ impl fmt::Debug for Socket {
 #[derive(Debug)]
 struct Room;
 
-impl UdpPoller for Room {
-    fn poll_writable(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+impl route::Room for Room {
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncUdpSocket for Socket {
-    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Box::pin(Room)
+impl DatagramSocket for Socket {
+    fn room(self: Arc<Self>) -> Box<dyn route::Room> {
+        Box::new(Room)
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use quinn::{
+use quinn_proto::{
     ConnectError, ConnectionId, ConnectionIdGenerator, Side, TransportErrorCode,
     crypto::{
         AeadKey, CryptoError, ExportKeyingMaterialError, HandshakeTokenKey, HeaderKey, HmacKey,
@@ -29,12 +29,11 @@ use super::{
     opaque::{IdMark, stamp},
     protection::{HeaderCipher, LONG, PacketCipher, SAMPLE_LEN},
     renewal::{Parties, Renewal},
-    runtime::current_link,
     schedule::{LevelSecrets, SessionSecrets},
     socket::short_id,
     stats::{Counters, count},
 };
-use crate::{NodeId, identity::Identity, keyring::SeedKeys};
+use crate::{NodeId, identity::Identity, keyring::SeedKeys, route::Link};
 
 /// What stands in the version field of our long headers: "STT", then the version of the wire
 /// (docs/protocol.md, VER-1).
@@ -115,7 +114,7 @@ impl Endpoint {
     }
 }
 
-impl quinn::crypto::ClientConfig for Attempt {
+impl quinn_proto::crypto::ClientConfig for Attempt {
     fn start_session(
         self: Arc<Self>,
         _version: u32,
@@ -141,7 +140,7 @@ impl quinn::crypto::ClientConfig for Attempt {
     }
 }
 
-impl quinn::crypto::ServerConfig for Acceptor {
+impl quinn_proto::crypto::ServerConfig for Acceptor {
     fn initial_keys(
         &self,
         _version: u32,
@@ -465,7 +464,7 @@ impl PacketKey for Packets {
             if header.first().is_some_and(|flags| flags & LONG == 0)
                 && let Some(id) = short_id(header)
                 && meter.is_new_id(id)
-                && let Some(link) = current_link()
+                && let Some(link) = Link::current()
             {
                 link.add_id(id);
             }
@@ -506,7 +505,7 @@ impl ConnectionIdGenerator for ConnectionIds {
         let random = random::bytes().unwrap_or_else(|_| nanoseconds().to_be_bytes());
         let id = self.0.id(random);
         // That of a connection which is being made; the others are met when the peer uses them.
-        if let Some(link) = current_link() {
+        if let Some(link) = Link::current() {
             link.add_id(id);
         }
         ConnectionId::new(&id)

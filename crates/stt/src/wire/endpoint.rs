@@ -10,9 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use quinn::{
-    AsyncUdpSocket, ClientConfig, ConnectionId, EndpointConfig, NoneTokenStore, Runtime,
-    ServerConfig, TokioRuntime, ValidationTokenConfig, VarInt,
+use quinn_proto::{
+    ClientConfig, ConnectError, ConnectionId, EndpointConfig, NoneTokenStore, ServerConfig,
+    ValidationTokenConfig, VarInt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use stc::{Key, aead::Suite, random};
@@ -22,6 +22,7 @@ use super::{
     adapter::{self, Acceptor, Attempt, ConnectionIds, NoTokens, QUIC_VERSION, ResetKey},
     attempts::{self, Bounds, Verdict},
     clock::Clock,
+    engine,
     error::WireError,
     established::{Credit, Established, Incoming, Line, confirm},
     gate::{Gate, GateConfig},
@@ -30,7 +31,6 @@ use super::{
     opaque::{IdMark, Opaque},
     places::Places,
     replay::Seen,
-    runtime::{Scope, ScopedRuntime, making},
     socket::SilentSocket,
     stats::{Counters, WireStats, count},
     transport::{self, MAX_PAYLOAD, Timing},
@@ -43,8 +43,9 @@ use crate::{
     keyring::{Keyring, SeedKeys},
     limits::{Doorkeeper, Limits, SendWindow},
     route::{
-        self, DialError, Dialler, Directory, Input, Inputs, Listener, MAX_LOCALS, Means, Network,
-        Place, Roots, RouteError, RouteSocket, Routes, Table, Tcp, Tls, Web, is_stand_in,
+        self, DatagramSocket, DialError, Dialler, Directory, Input, Inputs, Listener, MAX_LOCALS,
+        Means, Network, Place, Roots, RouteError, RouteSocket, Routes, SystemSocket, Table, Tcp,
+        Tls, Web, is_stand_in,
     },
 };
 
@@ -108,7 +109,7 @@ impl WireConfig {
 /// A socket and its sessions. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Wire {
-    endpoint: quinn::Endpoint,
+    endpoint: Arc<engine::Endpoint>,
     shared: Arc<adapter::Endpoint>,
     keyring: Arc<Keyring>,
     server: Arc<Acceptor>,
@@ -128,7 +129,7 @@ impl Wire {
     /// Opens the socket. Must be called inside of a tokio runtime.
     pub(crate) fn bind(config: WireConfig) -> Result<Self, WireError> {
         let (at, buffer) = (config.bind, config.limits.socket_buffer);
-        let udp = || TokioRuntime.wrap_udp_socket(udp_socket(at, buffer)?);
+        let udp = || SystemSocket::over(udp_socket(at, buffer)?);
         Self::over(config, udp, Arc::new(Tcp))
     }
 
@@ -136,7 +137,7 @@ impl Wire {
     /// first: they may be refused.
     pub(crate) fn over(
         config: WireConfig,
-        socket: impl FnOnce() -> std::io::Result<Arc<dyn AsyncUdpSocket>>,
+        socket: impl FnOnce() -> std::io::Result<Arc<dyn DatagramSocket>>,
         network: Arc<dyn Network>,
     ) -> Result<Self, WireError> {
         let failed = |error| WireError::bind(config.bind, &error);
@@ -161,7 +162,6 @@ impl Wire {
             counters: Arc::clone(&counters),
         });
 
-        let runtime = Arc::new(ScopedRuntime::default());
         let udp = socket().map_err(failed)?;
         let local = udp.local_addr().map_err(failed)?;
         let (table, received) = Table::new(local.is_ipv6());
@@ -177,7 +177,8 @@ impl Wire {
         let ids = IdMark::new(random::bytes().map_err(|_| WireError::Keys)?);
         let opaque = Opaque::new(Arc::clone(&config.keyring), ids);
         let (sockets, directory) = (Arc::clone(&routes.sockets), Arc::clone(&routes.directory));
-        let socket = Arc::new(SilentSocket::over(sockets, directory, opaque, counters));
+        let socket =
+            Arc::new(SilentSocket::over(sockets, directory, opaque, Arc::clone(&counters)));
         let endpoint = endpoint_config(ids)?;
 
         let timing = Timing {
@@ -192,10 +193,8 @@ impl Wire {
         let door = Arc::new(Doorkeeper::new(config.limits.door));
         let server = Arc::new(Acceptor(Arc::clone(&shared)));
         let first = server_config(&server, timing, config.bind, &CloseLatch::default());
-        let endpoint =
-            quinn::Endpoint::new_with_abstract_socket(endpoint, Some(first), socket, runtime)
-                .map_err(failed)?;
-        let address = endpoint.local_addr().map_err(failed)?;
+        let endpoint = Arc::new(engine::Endpoint::new(endpoint, first, socket, counters));
+        let address = local;
         let websocket = match config.websocket {
             Some(mut at) => {
                 if at.port() == 0 {
@@ -258,7 +257,7 @@ impl Wire {
     pub(crate) fn rebind(&self, to: SocketAddr) -> Result<SocketAddr, RouteError> {
         let failed = |error| RouteError::Bind(WireError::bind(to, &error));
         let udp = udp_socket(to, self.socket_buffer);
-        let udp = udp.and_then(|udp| TokioRuntime.wrap_udp_socket(udp));
+        let udp = udp.and_then(SystemSocket::over);
         self.rebind_over(to, udp.map_err(failed)?)
     }
 
@@ -266,7 +265,7 @@ impl Wire {
     pub(crate) fn rebind_over(
         &self,
         to: SocketAddr,
-        udp: Arc<dyn AsyncUdpSocket>,
+        udp: Arc<dyn DatagramSocket>,
     ) -> Result<SocketAddr, RouteError> {
         let failed = |error| RouteError::Bind(WireError::bind(to, &error));
         let local = self.routes.sockets.add(udp).map_err(failed)?;
@@ -429,13 +428,11 @@ impl Wire {
         let seed = Arc::clone(seed);
         let config = client_config(&self.shared, seed, timing, to, expect, (&latch, meter))?;
         let refused = |error| WireError::connect(to, &error);
-        let unreachable = || refused(quinn::ConnectError::InvalidRemoteAddress(to));
+        let unreachable = || refused(ConnectError::InvalidRemoteAddress(to));
         let way = self.routes.sockets.way_to(to).ok_or_else(unreachable)?;
-        let logical = self.routes.logical(to);
-        let link = self.routes.directory.link(logical, way);
-        let connecting = making(&link, || self.endpoint.connect_with(config, logical, "stt"))
-            .inspect_err(|_| link.close())
-            .map_err(refused)?;
+        let link = self.routes.directory.link(self.routes.logical(to), way);
+        let connecting = self.endpoint.connect(config, &link);
+        let connecting = connecting.inspect_err(|_| link.close()).map_err(refused)?;
         let line = Line { link, routes: self.routes.clone(), latch, started, credit };
         confirm(connecting, line, web, &self.shared.clock).await
     }
@@ -453,19 +450,19 @@ impl Wire {
                 Ok(begun) => begun,
                 Err(shut) => {
                     // Not an answer, and no work: the knock may be tried again.
-                    incoming.ignore();
+                    self.endpoint.ignore(incoming);
                     count(self.shared.counters.shut(shut));
                     continue;
                 }
             };
             let (timing, credit) = self.one_more();
             let config = server_config(&self.server, timing, peer, &latch);
-            let Some(way) = self.routes.sockets.way_back(peer) else { continue };
+            let Some(way) = self.routes.sockets.way_back(peer) else {
+                self.endpoint.ignore(incoming);
+                continue;
+            };
             let link = self.routes.directory.link(peer, way);
-            // A first packet that authenticated and cannot be agreed with (another version, other
-            // ciphers) is answered: it is from a member.
-            let accept = || Scope::as_connection(|| incoming.accept_with(Arc::new(config)));
-            match making(&link, accept) {
+            match self.endpoint.admit(incoming, config, &link) {
                 Ok(connecting) => {
                     let line = Line { link, routes: self.routes.clone(), latch, started, credit };
                     return Some(Incoming {
@@ -501,15 +498,15 @@ impl Wire {
     /// Waits until no connection is left, not even one that is closing.
     #[cfg(test)]
     pub(crate) async fn endpoint_idle(&self) {
-        self.endpoint.wait_idle().await;
+        self.endpoint.idle().await;
     }
 
     /// Ends every session with this code and reason, and waits a moment for the peers to hear it.
     pub(crate) async fn shutdown(&self, code: u32, reason: &[u8]) {
-        self.endpoint.set_server_config(None);
+        self.endpoint.refuse_all();
         self.endpoint.close(VarInt::from_u32(code), reason);
         // Peers that are gone don't answer; they time out by themselves.
-        let _ = tokio::time::timeout(DRAIN, self.endpoint.wait_idle()).await;
+        let _ = tokio::time::timeout(DRAIN, self.endpoint.idle()).await;
     }
 }
 

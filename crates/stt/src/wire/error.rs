@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
-use quinn::{ConnectError, ConnectionError};
+use quinn_proto::{ConnectError, ConnectionError};
 use stc::Coded;
 
 use super::{attempts::Verdict, handshake::HandshakeError};

@@ -10,13 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use quinn::{Connecting, Connection, VarInt};
+use quinn_proto::VarInt;
 use stc::{Key, aead::Suite, kdf, random};
 use subtle::ConstantTimeEq;
 
 use super::{
     adapter::PeerInfo,
     clock::Clock,
+    engine::{Connecting, Connection},
     error::WireError,
     handshake::HandshakeError,
     places::{self, Places},
@@ -175,7 +176,7 @@ impl Incoming {
     ) -> Result<(Established, T), WireError> {
         let address = self.remote_address();
         let lost = |error| WireError::connection(address, &error);
-        let connection = self.connecting.await.map_err(lost)?;
+        let connection = self.connecting.finish().await.map_err(lost)?;
         let peer = peer_info(&connection)?;
         let admitted = if self.accepting.load(Relaxed) {
             admit(peer.node_id)
@@ -193,7 +194,9 @@ impl Incoming {
         let mut stream = connection.open_uni().await.map_err(lost)?;
         let sent = async {
             let record = [peer.final_confirm.as_bytes(), self.places.encode().as_slice()].concat();
-            stream.write_all(&record).await.is_ok() && stream.finish().is_ok()
+            let written = stream.write_chunk(record.into()).await;
+            stream.finish();
+            written.is_ok()
         };
         if !sent.await {
             let error = connection.close_reason();
@@ -213,7 +216,7 @@ pub(super) async fn confirm(
 ) -> Result<Established, WireError> {
     let address = connecting.remote_address();
     let lost = |error| WireError::connection(address, &error);
-    let connection = connecting.await.map_err(lost)?;
+    let connection = connecting.finish().await.map_err(lost)?;
     let peer = peer_info(&connection)?;
     let mut stream = connection.accept_uni().await.map_err(lost)?;
     let read = stream.read_to_end(FINAL_LEN + places::MAX_LEN).await;

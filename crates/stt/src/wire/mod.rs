@@ -6,8 +6,8 @@
 //! | the handshake and its messages | `handshake`, `messages`, `noise`, `resolver` |
 //! | keys of packets, and newer ones | `schedule`, `protection`, `renewal`, `rekey` |
 //! | who is let in | `knock`, `clock`, `replay`, `knock_log`, `gate` |
-//! | what the engine sees of it | `adapter` |
-//! | what the network sees of it | `socket`, `opaque`, `mask`, `runtime` |
+//! | what the engine sees of it, and what moves it | `adapter`, `engine` |
+//! | what the network sees of it | `socket`, `opaque`, `mask` |
 //! | what a responder tells of its other ports | `places` |
 //! | settings and their growth | `transport`, `window`, `meter`, `urgency` |
 
@@ -15,6 +15,7 @@ mod adapter;
 mod attempts;
 mod clock;
 mod endpoint;
+mod engine;
 mod error;
 mod established;
 #[cfg(any(test, fuzzing))]
@@ -35,7 +36,6 @@ mod rekey;
 mod renewal;
 mod replay;
 mod resolver;
-mod runtime;
 mod schedule;
 mod socket;
 mod stats;
@@ -47,6 +47,7 @@ mod window;
 
 pub(crate) use clock::Clock;
 pub(crate) use endpoint::{Unreached, Wire, WireConfig};
+pub(crate) use engine::{Connection, DatagramError, ReadError, RecvStream, SendStream, WriteError};
 pub use error::WireError;
 pub(crate) use established::{Established, Exporter, Incoming};
 pub use handshake::HandshakeError;

@@ -2,10 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quinn::Connection;
 use tokio::time::Instant;
 
-use super::{meter::Meter, renewal::Renewal};
+use super::{engine::Connection, meter::Meter, renewal::Renewal};
 
 /// When keys are replaced.
 #[derive(Clone, Copy, Debug)]

@@ -1,36 +1,38 @@
 //! The socket between the engine and the system.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     fmt,
     io::{self, IoSliceMut},
-    net::SocketAddr,
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError, RwLockReadGuard},
+    mem,
+    net::{IpAddr, SocketAddr},
+    ops::Range,
+    sync::{Arc, RwLockReadGuard},
     task::{Context, Poll, ready},
 };
 
-use quinn::{AsyncUdpSocket, UdpPoller};
+use bytes::BytesMut;
+use quinn_proto::EcnCodepoint;
 use quinn_udp::{RecvMeta, Transmit};
 
 use super::{
     adapter::CONNECTION_ID_LEN,
     opaque::{Inbound, Opaque},
-    runtime::{Role, Scope, current_link},
     stats::{Counters, add, count},
 };
 use crate::{
     keyring::SeedKeys,
-    route::{Directory, Id, Link, Path, RouteSocket, Via, Way, is_passing},
+    route::{Directory, Id, Link, Path, RouteRoom, RouteSocket, Via, Way, is_passing},
 };
 
-/// A datagram of this size or more shows what a connection sends when it has much to send.
-const MIN_FULL: usize = 1200;
 /// Longest payload of a UDP datagram over IPv4.
 pub(crate) const MAX_DATAGRAM: usize = 65_507;
-
-/// Datagrams that wait because the engine's buffers cannot hold unequal ones together.
-const MAX_ASIDE: usize = 256;
+/// Bytes that the system may put into one buffer: a datagram, or several that it gathered.
+const BUFFER: usize = 64 << 10;
+/// Buffers for one call to the system.
+const BUFFERS: usize = 8;
+/// From this size on a buffer is given away with what is in it, and not copied.
+const GIVEN_AWAY: usize = BUFFER / 2;
 
 /// Sends only for connections, lets only members in, and shows the network nothing but noise.
 pub(crate) struct SilentSocket {
@@ -38,7 +40,39 @@ pub(crate) struct SilentSocket {
     directory: Arc<Directory>,
     opaque: Opaque,
     counters: Arc<Counters>,
-    aside: Mutex<VecDeque<(RecvMeta, Vec<u8>)>>,
+}
+
+/// A datagram for the engine.
+#[derive(Debug)]
+pub(crate) struct Received {
+    /// The address that the engine knows the peer by, wherever it came from.
+    pub(crate) from: SocketAddr,
+    pub(crate) local_ip: Option<IpAddr>,
+    pub(crate) ecn: Option<EcnCodepoint>,
+    pub(crate) data: BytesMut,
+}
+
+/// What was received, and where the next will be put.
+pub(crate) struct Inbox {
+    buffers: [BytesMut; BUFFERS],
+    received: Vec<Received>,
+    /// Which parts of a buffer are for the engine, and the peer of each.
+    wanted: Vec<(Range<usize>, SocketAddr)>,
+}
+
+impl Inbox {
+    pub(crate) fn new() -> Self {
+        Self {
+            buffers: std::array::from_fn(|_| BytesMut::zeroed(BUFFER)),
+            received: Vec::new(),
+            wanted: Vec::new(),
+        }
+    }
+
+    /// Takes out what was received.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = Received> + '_ {
+        self.received.drain(..)
+    }
 }
 
 impl fmt::Debug for SilentSocket {
@@ -48,19 +82,19 @@ impl fmt::Debug for SilentSocket {
 }
 
 impl SilentSocket {
-    pub(crate) fn over(
+    pub(crate) const fn over(
         routes: Arc<RouteSocket>,
         directory: Arc<Directory>,
         opaque: Opaque,
         counters: Arc<Counters>,
     ) -> Self {
-        Self { routes, directory, opaque, counters, aside: Mutex::default() }
+        Self { routes, directory, opaque, counters }
     }
 
     /// Over one UDP socket, without anybody who keeps routes.
     #[cfg(test)]
     pub(crate) fn new(
-        udp: Arc<dyn AsyncUdpSocket>,
+        udp: Arc<dyn crate::route::DatagramSocket>,
         opaque: Opaque,
         counters: Arc<Counters>,
     ) -> Self {
@@ -70,9 +104,54 @@ impl SilentSocket {
         Self::over(routes, Directory::new(inputs), opaque, counters)
     }
 
+    /// The way out of one connection.
+    pub(crate) fn outlet(self: &Arc<Self>, link: Arc<Link>) -> Outlet {
+        let room = RouteRoom::new(Arc::clone(&self.routes), Arc::clone(&link));
+        Outlet { socket: Arc::clone(self), link, room, taken: 0 }
+    }
+
+    /// Sends what the engine answers to a member without a connection, once.
+    pub(crate) fn answer(&self, link: &Link, transmit: &quinn_proto::Transmit, contents: &[u8]) {
+        // What there is no room for is lost: the peer will ask again.
+        let _ = self.send(link, transmit, contents, &mut 0);
+    }
+
+    pub(crate) fn may_fragment(&self) -> bool {
+        self.routes.may_fragment()
+    }
+
+    /// Sends what is left of a transmission after the `taken` first bytes, and counts those.
+    ///
+    /// A call to the system takes at most 64 KiB, so one transmission may take several.
+    fn send(
+        &self,
+        link: &Link,
+        transmit: &quinn_proto::Transmit,
+        contents: &[u8],
+        taken: &mut usize,
+    ) -> io::Result<()> {
+        link.stir();
+        let size = transmit.segment_size.unwrap_or(contents.len()).max(1);
+        let has_long = contents.chunks(size).any(|one| Opaque::stamped(one).is_some());
+        let call = Transmit {
+            destination: transmit.destination,
+            ecn: transmit.ecn.map(to_system),
+            contents,
+            segment_size: None,
+            src_ip: transmit.src_ip,
+        };
+        link.with_way(|way| {
+            if has_long {
+                self.send_long(way, &call, size, taken)
+            } else {
+                self.send_short(way, &call, size, taken)
+            }
+        })
+    }
+
     /// Sends one call's worth of datagrams, and counts it. Only "would block" is an error: any
     /// other would end the connection, where a lost packet is enough.
-    fn send(&self, way: &Way, call: &Transmit<'_>) -> io::Result<()> {
+    fn call(&self, way: &Way, call: &Transmit<'_>) -> io::Result<()> {
         let datagram = call.segment_size.unwrap_or(call.contents.len()).max(1);
         match self.routes.send(way, call) {
             Ok(()) => {
@@ -92,12 +171,12 @@ impl SilentSocket {
     /// as a whole.
     fn send_long(
         &self,
-        scope: &mut Scope,
         way: &Way,
-        transmit: &Transmit<'_>,
+        all: &Transmit<'_>,
         size: usize,
+        taken: &mut usize,
     ) -> io::Result<()> {
-        let rest = transmit.contents.get(scope.taken..).unwrap_or_default();
+        let rest = all.contents.get(*taken..).unwrap_or_default();
         let mut masked = Vec::new();
         for datagram in rest.chunks(size) {
             let contents = match Opaque::stamped(datagram) {
@@ -108,132 +187,171 @@ impl SilentSocket {
                     .then_some(masked.as_slice()),
             };
             if let Some(contents) = contents {
-                let segment_size = None;
-                self.send(way, &Transmit { contents, segment_size, ..copy(transmit) })?;
+                self.call(way, &Transmit { contents, ..copy(all) })?;
             }
-            scope.taken = scope.taken.saturating_add(datagram.len());
+            *taken = taken.saturating_add(datagram.len());
         }
         Ok(())
     }
 
-    /// Sends datagrams that are masked already, as many in one call as the system takes: 64 KiB.
+    /// Sends datagrams that are masked already, as many in one call as the system takes.
     fn send_short(
         &self,
-        scope: &mut Scope,
         way: &Way,
-        transmit: &Transmit<'_>,
+        all: &Transmit<'_>,
         size: usize,
+        taken: &mut usize,
     ) -> io::Result<()> {
-        let most =
-            way.local.as_ref().map_or(MAX_DATAGRAM, |local| local.udp.max_transmit_segments());
-        let gathered = (MAX_DATAGRAM / size).clamp(1, most.max(1));
-        let rest = transmit.contents.get(scope.taken..).unwrap_or_default();
-        for contents in rest.chunks(gathered.saturating_mul(size)) {
+        let rest = all.contents.get(*taken..).unwrap_or_default();
+        for contents in rest.chunks(segments(way, size).saturating_mul(size)) {
             let segment_size = (contents.len() > size).then_some(size);
-            self.send(way, &Transmit { contents, segment_size, ..copy(transmit) })?;
-            scope.taken = scope.taken.saturating_add(contents.len());
+            self.call(way, &Transmit { contents, segment_size, ..copy(all) })?;
+            *taken = taken.saturating_add(contents.len());
         }
         Ok(())
     }
 
-    /// Unmasks what was received into one buffer, and drops what is from strangers.
-    ///
-    /// The system may have gathered several datagrams of equal size. The engine gets one address for
-    /// all of them: that which it knows the peer by, wherever they came from. Those of another
-    /// connection go aside, and so do those with long headers, which shrink, unless they are alone.
-    fn unmask(&self, buffer: &mut [u8], meta: &mut RecvMeta, batch: &Batch<'_>) {
+    /// Receives into `inbox` what is for the engine.
+    pub(crate) fn poll_receive(
+        &self,
+        cx: &mut Context<'_>,
+        inbox: &mut Inbox,
+    ) -> Poll<io::Result<()>> {
+        let mut metas = [RecvMeta::default(); BUFFERS];
+        let (received, via) = loop {
+            let mut slices = inbox.buffers.each_mut().map(|buffer| IoSliceMut::new(buffer));
+            match ready!(self.routes.poll_recv(cx, &mut slices, &mut metas)) {
+                Ok(received) => break received,
+                Err(error) if is_passing(&error) => count(&self.counters.receive_errors),
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        };
+        let (seeds, links) = (self.opaque.seeds(), self.directory.read());
+        let batch = Batch { via, seeds, links };
+        let Inbox { buffers, received: out, wanted } = inbox;
+        for (buffer, meta) in buffers.iter_mut().zip(&metas).take(received) {
+            self.unmask(buffer, meta, &batch, wanted);
+            let Some((last, _)) = wanted.last() else { continue };
+            let mut data = if last.end < GIVEN_AWAY {
+                BytesMut::from(buffer.get(..last.end).unwrap_or_default())
+            } else {
+                mem::replace(buffer, BytesMut::zeroed(BUFFER))
+            };
+            let mut at = 0;
+            for (Range { start, end }, from) in wanted.drain(..) {
+                let _ = data.split_to(start - at);
+                let data = data.split_to(end - start);
+                at = end;
+                let ecn = meta.ecn.map(from_system);
+                out.push(Received { from, local_ip: meta.dst_ip, ecn, data });
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Unmasks what was received into one buffer, and finds what is not from strangers. The system
+    /// may have gathered several datagrams of equal size.
+    fn unmask(
+        &self,
+        buffer: &mut [u8],
+        meta: &RecvMeta,
+        batch: &Batch<'_>,
+        wanted: &mut Vec<(Range<usize>, SocketAddr)>,
+    ) {
         let stride = meta.stride.max(1);
         let received = buffer.get_mut(..meta.len).unwrap_or_default();
         add(&self.counters.bytes_received, received.len());
         add(&self.counters.datagrams_received, received.len().div_ceil(stride).max(1));
-        let alone = received.len() <= stride;
-        let source = meta.addr;
-        let (mut from, mut kept, mut kept_id) = (0, 0, None);
-        while from < received.len() {
-            let until = from.saturating_add(stride).min(received.len());
-            let datagram = received.get_mut(from..until).unwrap_or_default();
+        let mut last: Option<(Id, &Link)> = None;
+        let mut start = 0;
+        for datagram in received.chunks_mut(stride) {
             match self.opaque.inbound(&batch.seeds, datagram) {
                 Inbound::Short => {
                     let id = short_id(datagram);
-                    let link = if id == kept_id { None } else { batch.link(id) };
-                    if let Some(link) = link {
-                        link.stir();
-                    }
-                    let address = link.map_or(source, |link| link.logical);
-                    if kept == 0 {
-                        meta.addr = address;
-                        kept_id = id;
-                    }
-                    if id == kept_id {
-                        received.copy_within(from..until, kept);
-                        kept += until - from;
-                    } else {
-                        self.put_aside(RecvMeta { addr: address, ..*meta }, datagram);
-                    }
+                    // Those gathered are mostly of one connection.
+                    let link = match last {
+                        Some((known, link)) if Some(known) == id => Some(link),
+                        _ => batch.link(id).map(Arc::as_ref).inspect(|link| {
+                            link.stir();
+                            last = id.map(|id| (id, *link));
+                        }),
+                    };
+                    let from = link.map_or(meta.addr, |link| link.logical);
+                    wanted.push((start..start + datagram.len(), from));
                 }
                 Inbound::Long(length) => {
-                    let datagram = datagram.get(..length).unwrap_or_default();
-                    let link = batch.link(long_id(datagram));
+                    let link = batch.link(long_id(datagram.get(..length).unwrap_or_default()));
                     if link.is_none() && self.routes.is_retired(batch.via) {
                         // Whoever is new has to knock where this node is now.
                         count(&self.counters.dropped_unknown);
-                    } else if alone {
-                        kept = length;
-                        meta.stride = length;
-                        meta.addr = link.map_or(source, |link| link.logical);
                     } else {
-                        let addr = link.map_or(source, |link| link.logical);
-                        self.put_aside(RecvMeta { addr, ..*meta }, datagram);
+                        let from = link.map_or(meta.addr, |link| link.logical);
+                        wanted.push((start..start + length, from));
                     }
                 }
                 Inbound::OtherVersion => count(&self.counters.dropped_other_version),
-                Inbound::Unknown => self.take_route(datagram, source, meta, batch),
+                Inbound::Unknown => self.take_route(datagram, meta, batch),
             }
-            from = until;
+            start += datagram.len();
         }
-        meta.len = kept;
     }
 
     /// Hands over a datagram about routes, or drops it as a stranger's.
-    fn take_route(
-        &self,
-        datagram: &mut [u8],
-        remote: SocketAddr,
-        meta: &RecvMeta,
-        batch: &Batch<'_>,
-    ) {
+    fn take_route(&self, datagram: &mut [u8], meta: &RecvMeta, batch: &Batch<'_>) {
         let known = |id| batch.links.contains_key(&id);
         let link = self.opaque.inbound_route(&batch.seeds, datagram, known);
         let Some(link) = batch.link(link) else {
             count(&self.counters.dropped_unknown);
             return;
         };
-        let path = Path { via: batch.via, remote };
+        let path = Path { via: batch.via, remote: meta.addr };
         self.directory.inputs().datagram(link.number, path, meta.dst_ip, datagram);
     }
+}
 
-    fn put_aside(&self, mut meta: RecvMeta, datagram: &[u8]) {
-        let mut aside = self.aside.lock().unwrap_or_else(PoisonError::into_inner);
-        // One too many is lost like any other datagram, and sent again.
-        if aside.len() < MAX_ASIDE {
-            meta.len = datagram.len();
-            meta.stride = datagram.len();
-            aside.push_back((meta, datagram.to_vec()));
-        }
+/// Datagrams of `size` bytes that one call takes over `way`.
+fn segments(way: &Way, size: usize) -> usize {
+    let most = way.local.as_ref().map_or(MAX_DATAGRAM, |local| local.udp.max_transmit_segments());
+    (MAX_DATAGRAM / size.max(1)).clamp(1, most.max(1))
+}
+
+/// Where the datagrams of one connection go out.
+pub(crate) struct Outlet {
+    socket: Arc<SilentSocket>,
+    link: Arc<Link>,
+    room: RouteRoom,
+    /// Bytes of the transmission in hand that the system has taken already.
+    taken: usize,
+}
+
+impl Outlet {
+    pub(crate) const fn link(&self) -> &Arc<Link> {
+        &self.link
     }
 
-    /// Moves what waits aside into the engine's buffers, and returns how many were filled.
-    fn take_aside(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> usize {
-        let mut aside = self.aside.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut filled = 0;
-        for (buffer, slot) in buffers.iter_mut().zip(metas) {
-            let Some((meta, datagram)) = aside.pop_front() else { break };
-            let Some(room) = buffer.get_mut(..datagram.len()) else { continue };
-            room.copy_from_slice(&datagram);
-            *slot = meta;
-            filled += 1;
-        }
-        filled
+    /// Datagrams of `size` bytes that go out together.
+    pub(crate) fn segments(&self, size: u16) -> usize {
+        self.link.with_way(|way| segments(way, size.into()))
+    }
+
+    /// Sends a transmission. When there is no room, the caller has to come back with the same one.
+    ///
+    /// # Errors
+    /// "Would block".
+    pub(crate) fn send(
+        &mut self,
+        transmit: &quinn_proto::Transmit,
+        contents: &[u8],
+    ) -> io::Result<()> {
+        self.socket.send(&self.link, transmit, contents, &mut self.taken)?;
+        self.taken = 0;
+        Ok(())
+    }
+
+    /// Waits until there may be room.
+    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // A socket that fails says so when it is used.
+        self.room.poll(cx).map(|_| ())
     }
 }
 
@@ -261,7 +379,7 @@ fn long_id(packet: &[u8]) -> Option<Id> {
     (usize::from(*length) == CONNECTION_ID_LEN).then(|| rest.first_chunk().copied())?
 }
 
-/// The same transmission, which the engine's type cannot copy by itself.
+/// The same transmission, which the system's type cannot copy by itself.
 const fn copy<'a>(transmit: &Transmit<'a>) -> Transmit<'a> {
     Transmit {
         destination: transmit.destination,
@@ -272,106 +390,35 @@ const fn copy<'a>(transmit: &Transmit<'a>) -> Transmit<'a> {
     }
 }
 
-impl AsyncUdpSocket for SilentSocket {
-    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        self.routes.poller(current_link())
+const fn to_system(ecn: EcnCodepoint) -> quinn_udp::EcnCodepoint {
+    match ecn {
+        EcnCodepoint::Ect0 => quinn_udp::EcnCodepoint::Ect0,
+        EcnCodepoint::Ect1 => quinn_udp::EcnCodepoint::Ect1,
+        EcnCodepoint::Ce => quinn_udp::EcnCodepoint::Ce,
     }
+}
 
-    /// Sends what the connection of the calling task has ready.
-    ///
-    /// A call to the system takes at most 64 KiB, and the engine gathers ten datagrams whatever
-    /// their size: so one transmission may take several calls. When one of them would block, what
-    /// was taken is kept in mind until the engine comes back with the same transmission.
-    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let mut scope = Scope::current();
-        if scope.role != Role::Connection {
-            count(&self.counters.answers_withheld);
-            return Ok(());
-        }
-        let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
-        if size >= MIN_FULL {
-            scope.datagram = size;
-        }
-        let link = current_link();
-        let way = match &link {
-            Some(link) => {
-                link.stir();
-                Some(link.way())
-            }
-            None => self.routes.way_to(transmit.destination),
-        };
-        // Without a way they are lost.
-        let Some(way) = way else { return Ok(()) };
-        let has_long = transmit.contents.chunks(size).any(|one| Opaque::stamped(one).is_some());
-        let sent = if has_long {
-            self.send_long(&mut scope, &way, transmit, size)
-        } else {
-            self.send_short(&mut scope, &way, transmit, size)
-        };
-        if sent.is_ok() {
-            scope.taken = 0;
-        }
-        scope.store();
-        sent
-    }
-
-    fn poll_recv(
-        &self,
-        cx: &mut Context<'_>,
-        buffers: &mut [IoSliceMut<'_>],
-        metas: &mut [RecvMeta],
-    ) -> Poll<io::Result<usize>> {
-        let filled = self.take_aside(buffers, metas);
-        if filled > 0 {
-            return Poll::Ready(Ok(filled));
-        }
-        loop {
-            match ready!(self.routes.poll_recv(cx, buffers, metas)) {
-                Ok((received, via)) => {
-                    let (seeds, links) = (self.opaque.seeds(), self.directory.read());
-                    let batch = Batch { via, seeds, links };
-                    for (buffer, meta) in buffers.iter_mut().zip(metas.iter_mut()).take(received) {
-                        self.unmask(buffer, meta, &batch);
-                    }
-                    return Poll::Ready(Ok(received));
-                }
-                Err(error) if is_passing(&error) => count(&self.counters.receive_errors),
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        let local = self.routes.newest().ok_or(io::ErrorKind::NotConnected)?;
-        Ok(local.address)
-    }
-
-    /// The engine's buffer has to hold that many datagrams: one of 64 KiB, ten of 1,452 bytes.
-    fn max_transmit_segments(&self) -> usize {
-        let most = self.routes.max_transmit_segments().max(1);
-        match Scope::current().datagram {
-            0 => most,
-            datagram => (MAX_DATAGRAM / datagram).clamp(1, most),
-        }
-    }
-
-    /// The engine's receive buffers hold 64 KiB each, which is as much as the system gathers. More
-    /// "segments" would only multiply them: 134 MB at the system's 64.
-    fn max_receive_segments(&self) -> usize {
-        1
-    }
-
-    fn may_fragment(&self) -> bool {
-        self.routes.may_fragment()
+const fn from_system(ecn: quinn_udp::EcnCodepoint) -> EcnCodepoint {
+    match ecn {
+        quinn_udp::EcnCodepoint::Ect0 => EcnCodepoint::Ect0,
+        quinn_udp::EcnCodepoint::Ect1 => EcnCodepoint::Ect1,
+        quinn_udp::EcnCodepoint::Ce => EcnCodepoint::Ce,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use stc::Key;
 
     use super::*;
-    use crate::{SharedSeed, keyring::Keyring, wire::opaque::IdMark};
+    use crate::{
+        SharedSeed,
+        keyring::Keyring,
+        route::{DatagramSocket, Room},
+        wire::opaque::IdMark,
+    };
 
     /// A system that takes calls up to 64 KiB, and would block when it is told to.
     #[derive(Debug, Default)]
@@ -382,8 +429,8 @@ mod tests {
         until_full: Mutex<Option<usize>>,
     }
 
-    impl AsyncUdpSocket for System {
-        fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+    impl DatagramSocket for System {
+        fn room(self: Arc<Self>) -> Box<dyn Room> {
             panic!("not asked for")
         }
 
@@ -421,80 +468,83 @@ mod tests {
         fn max_transmit_segments(&self) -> usize {
             64
         }
-
-        fn max_receive_segments(&self) -> usize {
-            64
-        }
     }
 
-    fn socket() -> (Arc<System>, SilentSocket) {
+    fn outlet() -> (Arc<System>, Outlet) {
         let system = Arc::new(System::default());
         let keyring = Keyring::from(SharedSeed::from_key(Key::from_bytes([1; 32])));
         let opaque = Opaque::new(Arc::new(keyring), IdMark::new([1; 16]));
-        let udp: Arc<dyn AsyncUdpSocket> = Arc::<System>::clone(&system);
-        (system, SilentSocket::new(udp, opaque, Arc::default()))
+        let udp: Arc<dyn DatagramSocket> = Arc::<System>::clone(&system);
+        let socket = Arc::new(SilentSocket::new(udp, opaque, Arc::default()));
+        let to = SocketAddr::from(([127, 0, 0, 1], 2));
+        let way = socket.routes.way_to(to).unwrap();
+        let link = socket.directory.link(to, way);
+        (system, socket.outlet(link))
     }
 
-    fn transmit(contents: &[u8], size: usize) -> Transmit<'_> {
-        Transmit {
+    fn transmit(contents: &[u8], size: usize) -> quinn_proto::Transmit {
+        quinn_proto::Transmit {
             destination: SocketAddr::from(([127, 0, 0, 1], 2)),
             ecn: None,
-            contents,
+            size: contents.len(),
             segment_size: Some(size),
             src_ip: None,
         }
     }
 
-    /// The engine gathers ten datagrams whatever their size; ten of 65,507 bytes are more than the
-    /// system takes, and an error would make the engine fall back to 1,200 bytes.
+    fn send(outlet: &mut Outlet, contents: &[u8], size: usize) -> io::Result<()> {
+        outlet.send(&transmit(contents, size), contents)
+    }
+
+    /// Ten datagrams of 65,507 bytes are more than the system takes at once, and an error would make
+    /// the engine fall back to 1,200 bytes. A way that changed may take fewer than the engine made.
     #[test]
     fn a_transmission_of_jumbo_datagrams_is_cut_into_calls_that_the_system_takes() {
         for (size, calls) in [(65_507, 10), (20_000, 4), (6_551, 2), (6_550, 1), (1_452, 1)] {
-            let (system, socket) = socket();
+            let (system, mut outlet) = outlet();
             let contents: Vec<u8> = (0..=0x7f_u8).cycle().take(size * 10).collect();
-            Scope::as_connection(|| socket.try_send(&transmit(&contents, size))).unwrap();
+            send(&mut outlet, &contents, size).unwrap();
             let taken = system.calls.lock().unwrap().clone();
             assert_eq!(taken.len(), calls, "{size}");
             let sent: Vec<u8> = taken.iter().flat_map(|call| call.0.clone()).collect();
             assert!(sent == contents, "{size}");
             assert!(taken.iter().all(|(call, segment)| (call.len() > size) == segment.is_some()));
-            assert_eq!(socket.counters.snapshot().datagrams_sent, 10);
-            assert_eq!(socket.counters.snapshot().send_errors, 0);
+            assert_eq!(outlet.socket.counters.snapshot().datagrams_sent, 10);
+            assert_eq!(outlet.socket.counters.snapshot().send_errors, 0);
         }
     }
 
     #[test]
     fn after_would_block_the_rest_is_sent_and_nothing_twice() {
-        let (system, socket) = socket();
+        let (system, mut outlet) = outlet();
         let contents: Vec<u8> = (0..=0x7e_u8).cycle().take(200_000).collect();
-        Scope::as_connection(|| {
-            *system.until_full.lock().unwrap() = Some(2);
-            let full = socket.try_send(&transmit(&contents, 20_000)).unwrap_err();
-            assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
-            assert_eq!(system.calls.lock().unwrap().len(), 2);
-            socket.try_send(&transmit(&contents, 20_000)).unwrap();
-        });
+        *system.until_full.lock().unwrap() = Some(2);
+        let full = send(&mut outlet, &contents, 20_000).unwrap_err();
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(system.calls.lock().unwrap().len(), 2);
+        send(&mut outlet, &contents, 20_000).unwrap();
         let sent: Vec<u8> =
             system.calls.lock().unwrap().iter().flat_map(|call| call.0.clone()).collect();
         assert!(sent == contents);
         // The next transmission starts at its own beginning.
-        Scope::as_connection(|| socket.try_send(&transmit(&[5; 1200], 1200))).unwrap();
+        send(&mut outlet, &[5; 1200], 1200).unwrap();
         assert_eq!(system.calls.lock().unwrap().last().unwrap().0, [5; 1200]);
     }
 
     #[test]
     fn any_other_error_loses_a_packet_and_not_the_connection() {
-        let (system, socket) = socket();
+        let (system, mut outlet) = outlet();
         let contents = vec![0; MAX_DATAGRAM + 1];
-        let too_long = transmit(&contents, contents.len());
-        Scope::as_connection(|| socket.try_send(&too_long)).unwrap();
+        send(&mut outlet, &contents, contents.len()).unwrap();
         assert!(system.calls.lock().unwrap().is_empty());
-        assert_eq!(socket.counters.snapshot().send_errors, 1);
+        assert_eq!(outlet.socket.counters.snapshot().send_errors, 1);
     }
 
-    /// 32 buffers of 64 KiB and not 32 times 64 of them.
     #[test]
-    fn receive_buffers_are_one_datagram_of_the_system_each() {
-        assert_eq!(socket().1.max_receive_segments(), 1);
+    fn the_engine_gathers_as_many_datagrams_as_one_call_takes() {
+        let (_, outlet) = outlet();
+        for (size, together) in [(65_507, 1), (32_753, 2), (1_452, 45), (1_200, 54), (100, 64)] {
+            assert_eq!(outlet.segments(size), together, "{size}");
+        }
     }
 }

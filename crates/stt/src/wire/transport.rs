@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn_proto::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use super::urgency::{CloseLatch, Urgent};
 use crate::{

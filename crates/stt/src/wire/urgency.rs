@@ -26,9 +26,9 @@ use std::{
     time::Instant,
 };
 
-use quinn::congestion::{Controller, ControllerFactory};
 use quinn_proto::RttEstimator;
 use quinn_proto::congestion::ControllerMetrics;
+use quinn_proto::congestion::{Controller, ControllerFactory};
 
 use crate::{congestion::BbrConfig, route::RouteKind};
 
@@ -289,7 +289,7 @@ impl Controller for Heeding {
 
 #[cfg(test)]
 mod tests {
-    use quinn::congestion::CubicConfig;
+    use quinn_proto::congestion::CubicConfig;
 
     use super::*;
 

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quinn::{Connection, VarInt};
+use quinn_proto::VarInt;
 use tokio::time::Instant;
 
-use super::meter::Meter;
+use super::{engine::Connection, meter::Meter};
 use crate::{
     congestion::ReceiveWindow,
     limits::{Claim, Pool},

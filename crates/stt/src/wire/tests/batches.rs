@@ -1,22 +1,21 @@
-//! Datagrams that the system gathered into one buffer: the engine takes only equal ones, and those
-//! with long headers shrink when their mask comes off.
+//! Datagrams that the system gathered into one buffer: those with long headers shrink when their mask
+//! comes off, and those of strangers are cut out.
 
 use std::{
     collections::VecDeque,
     io::{self, IoSliceMut},
-    pin::Pin,
     sync::Mutex,
     task::{Context, Poll},
 };
 
-use quinn::{AsyncUdpSocket, UdpPoller};
 use quinn_udp::{RecvMeta, Transmit};
 
 use super::*;
+use crate::route::{DatagramSocket, Room};
 use crate::wire::{
     adapter::QUIC_VERSION,
     opaque::{IdMark, Opaque},
-    socket::SilentSocket,
+    socket::{Inbox, SilentSocket},
     stats::Counters,
 };
 
@@ -24,8 +23,8 @@ use crate::wire::{
 #[derive(Debug, Default)]
 struct System(Mutex<VecDeque<(Vec<u8>, usize)>>);
 
-impl AsyncUdpSocket for System {
-    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+impl DatagramSocket for System {
+    fn room(self: Arc<Self>) -> Box<dyn Room> {
         panic!("not asked for")
     }
 
@@ -55,17 +54,15 @@ impl AsyncUdpSocket for System {
 
 /// Datagrams as the engine gets them, until there are none.
 fn received(socket: &SilentSocket) -> Vec<Vec<u8>> {
-    let (mut buffers, mut all) = (vec![vec![0; 65_536]; 4], Vec::new());
-    let mut metas = [RecvMeta::default(); 4];
-    loop {
-        let mut slices: Vec<_> = buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
-        let waker = std::task::Waker::noop();
-        let polled = socket.poll_recv(&mut Context::from_waker(waker), &mut slices, &mut metas);
-        let Poll::Ready(Ok(filled)) = polled else { return all };
-        for (slice, meta) in slices.iter().zip(&metas).take(filled) {
-            all.extend(slice[..meta.len].chunks(meta.stride.max(1)).map(<[u8]>::to_vec));
-        }
+    let (mut inbox, mut all) = (Inbox::new(), Vec::new());
+    let waker = std::task::Waker::noop();
+    while let Poll::Ready(received) =
+        socket.poll_receive(&mut Context::from_waker(waker), &mut inbox)
+    {
+        received.unwrap();
+        all.extend(inbox.take().map(|received| received.data.to_vec()));
     }
+    all
 }
 
 struct Sealed {
@@ -99,7 +96,7 @@ fn socket() -> (Arc<System>, SilentSocket, Sealed, Arc<Counters>) {
     let (system, counters) = (Arc::new(System::default()), Arc::new(Counters::default()));
     let ids = IdMark::new([1; 16]);
     let opaque = Opaque::new(Arc::new(Keyring::from(seed(1))), ids);
-    let udp: Arc<dyn AsyncUdpSocket> = Arc::<System>::clone(&system);
+    let udp: Arc<dyn DatagramSocket> = Arc::<System>::clone(&system);
     let socket = SilentSocket::new(udp, opaque, Arc::clone(&counters));
     (system, socket, Sealed { masks: Masks::new(&Key::from_bytes([1; 32])), ids }, counters)
 }
@@ -140,16 +137,6 @@ fn a_batch_whose_last_one_is_long_and_short_ones_alone_come_through() {
     let mut expected = [short.1, long.1, alone.1];
     expected.sort();
     assert!(got == expected);
-}
-
-/// What waits aside is bounded, whatever is gathered.
-#[test]
-fn a_flood_of_gathered_long_datagrams_takes_no_more_room_than_there_is() {
-    let (system, socket, sealed, _) = socket();
-    let (long, _) = sealed.long(1, 100, 128);
-    let batch = long.repeat(500);
-    system.0.lock().unwrap().push_back((batch, 128));
-    assert_eq!(received(&socket).len(), 256);
 }
 
 /// The mask of a long header is malleable: one flipped bit makes a Retry of a Handshake packet, and a

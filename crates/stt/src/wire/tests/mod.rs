@@ -75,19 +75,20 @@ async fn two_members_get_a_session_that_both_know_alike() {
     assert_eq!(here.peer_listens, ["10.1.2.3:4".parse().unwrap()]);
 
     let mut out = there.connection.open_uni().await.unwrap();
-    out.write_all(b"hello").await.unwrap();
-    out.finish().unwrap();
+    out.write_chunk(b"hello"[..].into()).await.unwrap();
+    out.finish();
     let mut into = here.connection.accept_uni().await.unwrap();
     assert_eq!(into.read_to_end(10).await.unwrap(), b"hello");
 
     let mut back = here.connection.open_uni().await.unwrap();
-    back.write_all(b"hi").await.unwrap();
-    back.finish().unwrap();
+    back.write_chunk(b"hi"[..].into()).await.unwrap();
+    back.finish();
     let mut into = there.connection.accept_uni().await.unwrap();
     assert_eq!(into.read_to_end(10).await.unwrap(), b"hi");
 
     bob.shutdown(7, b"bye").await;
-    let quinn::ConnectionError::ApplicationClosed(close) = there.connection.closed().await else {
+    let quinn_proto::ConnectionError::ApplicationClosed(close) = there.connection.closed().await
+    else {
         panic!("closed by the peer")
     };
     assert_eq!((close.error_code.into_inner(), &close.reason[..]), (7, b"bye".as_slice()));
@@ -112,8 +113,8 @@ async fn a_refusal_reaches_the_initiator() {
 async fn talk_until(from: &Established, to: &Established, enough: impl Fn() -> bool) {
     while !enough() {
         let mut out = from.connection.open_uni().await.unwrap();
-        out.write_all(&[9; 3000]).await.unwrap();
-        out.finish().unwrap();
+        out.write_chunk(vec![9; 3000].into()).await.unwrap();
+        out.finish();
         let mut into = to.connection.accept_uni().await.unwrap();
         assert_eq!(into.read_to_end(3000).await.unwrap(), [9; 3000]);
     }

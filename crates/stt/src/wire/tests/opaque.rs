@@ -36,8 +36,8 @@ async fn capture(handshakes: usize, bytes: usize) -> Vec<Vec<u8>> {
         for (from, to) in [(&there, &here), (&here, &there)] {
             let send = async {
                 let mut stream = from.connection.open_uni().await.unwrap();
-                stream.write_all(&vec![0; bytes]).await.unwrap();
-                stream.finish().unwrap();
+                stream.write_chunk(vec![0; bytes].into()).await.unwrap();
+                stream.finish();
             };
             let receive = async {
                 let mut stream = to.connection.accept_uni().await.unwrap();
@@ -49,7 +49,7 @@ async fn capture(handshakes: usize, bytes: usize) -> Vec<Vec<u8>> {
         while relay.seen().len() < transferred + 6 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        there.connection.close(quinn::VarInt::from_u32(0), b"done");
+        there.connection.close(quinn_proto::VarInt::from_u32(0), b"done");
         here.connection.closed().await;
         datagrams.extend(relay.seen().into_iter().map(|seen| seen.bytes));
     }
@@ -105,8 +105,8 @@ async fn no_connection_id_repeats_in_clear_when_an_address_changes() {
     let (there, here) = session(&alice, &bob, relay.address()).await;
     let talk = async || {
         let mut stream = there.connection.open_uni().await.unwrap();
-        stream.write_all(&[7; 5000]).await.unwrap();
-        stream.finish().unwrap();
+        stream.write_chunk(vec![7; 5000].into()).await.unwrap();
+        stream.finish();
         let mut stream = here.connection.accept_uni().await.unwrap();
         assert_eq!(stream.read_to_end(5000).await.unwrap().len(), 5000);
     };
@@ -119,7 +119,7 @@ async fn no_connection_id_repeats_in_clear_when_an_address_changes() {
     // shows.
     let mut stream = there.connection.open_uni().await.unwrap();
     while relay.seen().len() < before + 50 {
-        stream.write_all(&[7; 1000]).await.unwrap();
+        stream.write_chunk(vec![7; 1000].into()).await.unwrap();
         tokio::task::yield_now().await;
     }
     let seen = relay.seen();

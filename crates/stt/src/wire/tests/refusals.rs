@@ -46,15 +46,15 @@ async fn a_final_that_does_not_verify_is_no_session_and_the_responder_is_told() 
     let ((alice, _), (bob, _)) = (wire(seed(1)), wire(seed(1)));
     for bytes in [vec![7; 32], vec![], vec![7; 82]] {
         let answer = async {
-            let connection = bob.accept().await.unwrap().connecting.await.unwrap();
+            let connection = bob.accept().await.unwrap().connecting.finish().await.unwrap();
             let mut stream = connection.open_uni().await.unwrap();
-            stream.write_all(&bytes).await.unwrap();
-            stream.finish().unwrap();
+            stream.write_chunk(bytes.into()).await.unwrap();
+            stream.finish();
             connection.closed().await
         };
         let (there, here) = tokio::join!(alice.connect(bob.local_addr(), None), answer);
         assert_eq!(there.unwrap_err(), WireError::Handshake(HandshakeError::Tampered));
-        let quinn::ConnectionError::ApplicationClosed(close) = here else { panic!("{here}") };
+        let quinn_proto::ConnectionError::ApplicationClosed(close) = here else { panic!("{here}") };
         assert_eq!(close.error_code.into_inner(), 3);
     }
 }

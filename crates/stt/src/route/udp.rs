@@ -1,0 +1,135 @@
+//! A UDP socket: the system's, or one of a network that a test made.
+
+use std::{
+    fmt,
+    future::Future,
+    io::{self, IoSliceMut},
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
+use tokio::{io::Interest, net::UdpSocket};
+
+/// Sends and receives datagrams without waiting.
+pub(crate) trait DatagramSocket: fmt::Debug + Send + Sync + 'static {
+    /// Sends one call's worth of datagrams.
+    ///
+    /// # Errors
+    /// "Would block" while the system has no room; whatever else it says.
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()>;
+
+    /// Who waits for room on its own: each has a waker.
+    fn room(self: Arc<Self>) -> Box<dyn Room>;
+
+    /// Fills buffers with what came, and says how many.
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        metas: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>>;
+
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+
+    /// Datagrams of one size that a call sends at most.
+    fn max_transmit_segments(&self) -> usize {
+        1
+    }
+
+    /// Whether datagrams may come apart on their way, so that their size tells nothing.
+    fn may_fragment(&self) -> bool {
+        true
+    }
+}
+
+/// Waits until a socket may have room again.
+pub(crate) trait Room: Send {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// A socket of the system.
+#[derive(Debug)]
+pub(crate) struct SystemSocket {
+    socket: UdpSocket,
+    state: UdpSocketState,
+}
+
+impl SystemSocket {
+    /// Must be called inside of a tokio runtime.
+    pub(crate) fn over(socket: std::net::UdpSocket) -> io::Result<Arc<dyn DatagramSocket>> {
+        let state = UdpSocketState::new((&socket).into())?;
+        socket.set_nonblocking(true)?;
+        Ok(Arc::new(Self { socket: UdpSocket::from_std(socket)?, state }))
+    }
+}
+
+impl DatagramSocket for SystemSocket {
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let send = || self.state.send((&self.socket).into(), transmit);
+        self.socket.try_io(Interest::WRITABLE, send)
+    }
+
+    fn room(self: Arc<Self>) -> Box<dyn Room> {
+        Box::new(SystemRoom { socket: self, waiting: None })
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        metas: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let most = buffers.len().min(BATCH_SIZE);
+        loop {
+            ready!(self.socket.poll_recv_ready(cx))?;
+            let mut received = 0;
+            let outcome = self.socket.try_io(Interest::READABLE, || {
+                received = self.state.recv((&self.socket).into(), buffers, metas)?;
+                // Fewer than there was room for: the queue is empty. The runtime is told so now; it
+                // would cost another call to be told by the system.
+                if received < most { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            match outcome {
+                _ if received > 0 => return Poll::Ready(Ok(received)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(()) => return Poll::Ready(Ok(received)),
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.state.max_gso_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.state.may_fragment()
+    }
+}
+
+/// Has a future of its own, since a socket of the runtime remembers one waker alone.
+struct SystemRoom {
+    socket: Arc<SystemSocket>,
+    waiting: Option<Pin<Box<dyn Future<Output = io::Result<()>> + Send>>>,
+}
+
+impl Room for SystemRoom {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let waiting = self.waiting.get_or_insert_with(|| {
+            let socket = Arc::clone(&self.socket);
+            Box::pin(async move { socket.socket.writable().await })
+        });
+        let ready = waiting.as_mut().poll(cx);
+        if ready.is_ready() {
+            self.waiting = None;
+        }
+        ready
+    }
+}

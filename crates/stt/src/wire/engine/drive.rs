@@ -1,0 +1,399 @@
+//! A connection's state, and what moves it: datagrams, time, and the room to send.
+
+use std::{
+    cell::Cell,
+    collections::VecDeque,
+    future::{Future, poll_fn},
+    io,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use quinn_proto::{
+    ConnectionError, ConnectionEvent, ConnectionHandle, EndpointEvent, Event, StreamEvent,
+    StreamId, Transmit, VarInt,
+};
+use rustc_hash::FxHashMap;
+use tokio::{
+    sync::Notify,
+    time::{Sleep, sleep_until},
+};
+
+use super::{super::socket::Outlet, endpoint::Shared as Endpoint};
+
+/// Datagrams of one connection that wait for its task. More are lost, as they would be in the
+/// system's buffer.
+const MAX_WAITING: usize = 4_096;
+/// Bytes sent in a row before others get their turn.
+const BURST: usize = 128 << 10;
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// What all handles of a connection share.
+pub(super) struct Shared {
+    pub(super) handle: ConnectionHandle,
+    endpoint: Arc<Endpoint>,
+    state: Mutex<State>,
+    /// What came while somebody else had the state, or was too much for whoever brought it.
+    waiting: Mutex<VecDeque<ConnectionEvent>>,
+    task: Mutex<Option<Waker>>,
+    pub(super) notices: Notices,
+}
+
+/// Who waits for what of a connection.
+#[derive(Default)]
+pub(super) struct Notices {
+    pub(super) connected: Notify,
+    pub(super) closed: Notify,
+    pub(super) stream_arrived: Notify,
+    pub(super) may_open: Notify,
+    pub(super) datagram_arrived: Notify,
+    pub(super) may_send_datagram: Notify,
+}
+
+/// The engine's connection and what belongs to it.
+pub(super) struct State {
+    pub(super) quic: quinn_proto::Connection,
+    pub(super) connected: bool,
+    /// Why it is over.
+    pub(super) error: Option<ConnectionError>,
+    /// Who waits to read, to write, or to hear that all was acknowledged.
+    pub(super) readers: FxHashMap<StreamId, Waker>,
+    pub(super) writers: FxHashMap<StreamId, Waker>,
+    pub(super) finishers: FxHashMap<StreamId, Waker>,
+    outlet: Outlet,
+    /// What the system had no room for.
+    unsent: Option<(Transmit, Vec<u8>)>,
+    /// When the task wakes by itself.
+    alarm: Option<Instant>,
+}
+
+/// How far a turn came.
+struct Turn {
+    /// There is more to do at once.
+    again: bool,
+    /// There is no room to send, and nobody waits for it.
+    full: bool,
+    over: bool,
+}
+
+/// Who is to be woken once the state is free again.
+#[derive(Default)]
+struct Wakes {
+    first: Option<Waker>,
+    others: Vec<Waker>,
+}
+
+impl Wakes {
+    fn add(&mut self, waker: Option<Waker>) {
+        match waker {
+            Some(waker) if self.first.is_none() => self.first = Some(waker),
+            Some(waker) => self.others.push(waker),
+            None => {}
+        }
+    }
+
+    fn wake(self) {
+        self.first.into_iter().chain(self.others).for_each(Waker::wake);
+    }
+}
+
+thread_local! {
+    /// Where the engine writes datagrams. One for each thread: idle connections need none.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+impl Shared {
+    pub(super) fn new(
+        handle: ConnectionHandle,
+        quic: quinn_proto::Connection,
+        endpoint: Arc<Endpoint>,
+        outlet: Outlet,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            handle,
+            endpoint,
+            state: Mutex::new(State {
+                quic,
+                connected: false,
+                error: None,
+                readers: FxHashMap::default(),
+                writers: FxHashMap::default(),
+                finishers: FxHashMap::default(),
+                outlet,
+                unsent: None,
+                alarm: None,
+            }),
+            waiting: Mutex::default(),
+            task: Mutex::default(),
+            notices: Notices::default(),
+        })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// Has the task take a turn.
+    pub(super) fn call(&self) {
+        let task = lock(&self.task).clone();
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
+    /// Takes in what came. A `few` datagrams are worked on here and now, if nobody else is at it.
+    pub(super) fn deliver(&self, events: impl Iterator<Item = ConnectionEvent>, few: bool) {
+        if few {
+            match self.state.try_lock() {
+                // Handshakes are work: many of them should use all processors.
+                Ok(mut state) if state.connected => {
+                    self.take_waiting(&mut state);
+                    for event in events {
+                        state.take(event);
+                    }
+                    return self.turn_here(state);
+                }
+                Ok(_) | Err(TryLockError::WouldBlock | TryLockError::Poisoned(_)) => {}
+            }
+        }
+        let mut waiting = lock(&self.waiting);
+        let room = MAX_WAITING.saturating_sub(waiting.len());
+        waiting.extend(events.take(room));
+        drop(waiting);
+        self.call();
+    }
+
+    fn take_waiting(&self, state: &mut State) {
+        loop {
+            // One at a time, so that the receiving task need not wait.
+            let Some(event) = lock(&self.waiting).pop_front() else { return };
+            state.take(event);
+        }
+    }
+
+    /// Does what there is to do; what takes longer is left to the task.
+    pub(super) fn turn_here(&self, mut state: MutexGuard<'_, State>) {
+        let alarm = state.alarm;
+        let (turn, wakes) = self.turn(&mut state, None);
+        let earlier = match (state.quic.poll_timeout(), alarm) {
+            (Some(next), Some(alarm)) => next < alarm,
+            (next, _) => next.is_some(),
+        };
+        drop(state);
+        wakes.wake();
+        if turn.again || turn.full || turn.over || earlier {
+            self.call();
+        }
+    }
+
+    /// Ends it: `code` and `reason` are told to the peer.
+    pub(super) fn close(&self, code: VarInt, reason: Bytes) {
+        let mut state = self.lock();
+        state.quic.close(now(), code, reason);
+        let wakes = self.end(&mut state, ConnectionError::LocallyClosed);
+        drop(state);
+        wakes.wake();
+        self.call();
+    }
+
+    /// It is over without a word: nothing will be received any more.
+    pub(super) fn lose(&self, error: ConnectionError) {
+        let mut state = self.lock();
+        let wakes = self.end(&mut state, error);
+        drop(state);
+        wakes.wake();
+    }
+
+    /// Tells everybody who waits. The first reason stays.
+    fn end(&self, state: &mut State, error: ConnectionError) -> Wakes {
+        let mut wakes = Wakes::default();
+        state.error.get_or_insert(error);
+        let State { readers, writers, finishers, .. } = state;
+        for (_, waker) in readers.drain().chain(writers.drain()).chain(finishers.drain()) {
+            wakes.add(Some(waker));
+        }
+        let Notices {
+            connected,
+            closed,
+            stream_arrived,
+            may_open,
+            datagram_arrived,
+            may_send_datagram,
+        } = &self.notices;
+        for notice in
+            [connected, closed, stream_arrived, may_open, datagram_arrived, may_send_datagram]
+        {
+            notice.notify_waiters();
+        }
+        wakes
+    }
+
+    /// Sends what may be sent, minds the time, and passes on what happened.
+    fn turn(&self, state: &mut State, cx: Option<&mut Context<'_>>) -> (Turn, Wakes) {
+        let now = now();
+        let mut turn = state.send(now, cx);
+        if state.quic.poll_timeout().is_some_and(|at| at <= now) {
+            state.quic.handle_timeout(now);
+            turn.again = true;
+        }
+        while let Some(event) = state.quic.poll_endpoint_events() {
+            if let Some(answer) = self.endpoint.tell(self.handle, event) {
+                state.quic.handle_event(answer);
+                turn.again = true;
+            }
+        }
+        let mut wakes = Wakes::default();
+        while let Some(event) = state.quic.poll() {
+            self.pass_on(state, event, &mut wakes);
+        }
+        turn.over = state.quic.is_drained();
+        (turn, wakes)
+    }
+
+    fn pass_on(&self, state: &mut State, event: Event, wakes: &mut Wakes) {
+        let notices = &self.notices;
+        match event {
+            Event::HandshakeDataReady => {}
+            Event::Connected => {
+                state.connected = true;
+                notices.connected.notify_waiters();
+            }
+            Event::ConnectionLost { reason } => {
+                let Wakes { first, others } = self.end(state, reason);
+                wakes.add(first);
+                wakes.others.extend(others);
+            }
+            Event::Stream(StreamEvent::Readable { id }) => wakes.add(state.readers.remove(&id)),
+            Event::Stream(StreamEvent::Writable { id }) => wakes.add(state.writers.remove(&id)),
+            Event::Stream(StreamEvent::Finished { id }) => wakes.add(state.finishers.remove(&id)),
+            Event::Stream(StreamEvent::Stopped { id, .. }) => {
+                wakes.add(state.finishers.remove(&id));
+                wakes.add(state.writers.remove(&id));
+            }
+            Event::Stream(StreamEvent::Opened { .. }) => notices.stream_arrived.notify_waiters(),
+            Event::Stream(StreamEvent::Available { .. }) => notices.may_open.notify_waiters(),
+            Event::DatagramReceived => notices.datagram_arrived.notify_waiters(),
+            Event::DatagramsUnblocked => notices.may_send_datagram.notify_waiters(),
+        }
+    }
+
+    /// The task of the connection, until nothing of it is left.
+    pub(super) async fn run(self: Arc<Self>) {
+        let _end = End(&self);
+        let mut sleep = pin!(sleep_until(now().into()));
+        poll_fn(|cx| self.poll(cx, sleep.as_mut())).await;
+    }
+
+    fn poll(&self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<()> {
+        {
+            let mut task = lock(&self.task);
+            if !task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+                *task = Some(cx.waker().clone());
+            }
+        }
+        loop {
+            let mut state = self.lock();
+            self.take_waiting(&mut state);
+            let (turn, wakes) = self.turn(&mut state, Some(cx));
+            let alarm = state.set_alarm(sleep.as_mut());
+            drop(state);
+            wakes.wake();
+            if turn.over {
+                return Poll::Ready(());
+            }
+            if turn.again {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if !alarm || sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.lock().alarm = None;
+        }
+    }
+}
+
+impl State {
+    fn take(&mut self, event: ConnectionEvent) {
+        let Self { quic, outlet, .. } = self;
+        outlet.link().lend(|| quic.handle_event(event));
+    }
+
+    /// Sets the alarm of the task for when there is something to do. One that is too early stays:
+    /// most are put off with every packet, and to move one costs more than to wake for nothing.
+    fn set_alarm(&mut self, sleep: Pin<&mut Sleep>) -> bool {
+        let Some(next) = self.quic.poll_timeout() else { return false };
+        if self.alarm.is_none_or(|alarm| next < alarm) {
+            self.alarm = Some(next);
+            sleep.reset(next.into());
+        }
+        true
+    }
+
+    /// Sends until there is nothing more, or no room, or it is the turn of others. With `cx` it
+    /// waits for room.
+    fn send(&mut self, now: Instant, mut cx: Option<&mut Context<'_>>) -> Turn {
+        let mut turn = Turn { again: false, full: false, over: false };
+        let mut buffer = BUFFER.take();
+        let mut sent = 0;
+        while sent < BURST {
+            let transmit = match self.unsent.take() {
+                Some((transmit, contents)) => {
+                    buffer = contents;
+                    transmit
+                }
+                None => {
+                    buffer.clear();
+                    let segments = self.outlet.segments(self.quic.current_mtu());
+                    match self.quic.poll_transmit(now, segments, &mut buffer) {
+                        Some(transmit) => transmit,
+                        None => break,
+                    }
+                }
+            };
+            let contents = buffer.get(..transmit.size).unwrap_or_default();
+            sent += contents.len();
+            if let Err(error) = self.outlet.send(&transmit, contents) {
+                debug_assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                self.unsent = Some((transmit, std::mem::take(&mut buffer)));
+                match cx.as_mut().map(|cx| self.outlet.poll_room(cx)) {
+                    // Once there is room the task is called.
+                    Some(Poll::Pending) => return turn,
+                    Some(Poll::Ready(())) => {}
+                    None => {
+                        turn.full = true;
+                        return turn;
+                    }
+                }
+            }
+        }
+        turn.again = sent >= BURST;
+        BUFFER.set(buffer);
+        turn
+    }
+}
+
+/// Tells the endpoint and everybody else when the task is gone, even if it was dropped.
+struct End<'a>(&'a Shared);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        let Self(shared) = self;
+        shared.lose(ConnectionError::LocallyClosed);
+        let state = shared.lock();
+        state.outlet.link().close();
+        if !state.quic.is_drained() {
+            let _ = shared.endpoint.tell(shared.handle, EndpointEvent::drained());
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! The one place where datagrams come in and connections begin.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    pin::pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use quinn_proto::{
+    ClientConfig, ConnectError, ConnectionError, ConnectionEvent, ConnectionHandle, DatagramEvent,
+    EndpointConfig, EndpointEvent, Incoming, ServerConfig, TransportError, TransportErrorCode,
+    VarInt,
+};
+use tokio::sync::Notify;
+
+use super::{
+    super::{
+        socket::{Inbox, Received, SilentSocket},
+        stats::{Counters, count},
+    },
+    connection::Connecting,
+    drive::{Shared as Connection, lock, now},
+};
+use crate::route::Link;
+
+/// Datagrams that are handed on at once. More are left to the tasks of their connections, so that
+/// all processors have a part in the work.
+const FEW: usize = 4;
+/// Calls for datagrams in a row before others get their turn.
+const ROUNDS: usize = 16;
+
+/// A node's connections. The last one dropped ends the receiving task, once no connection is left.
+pub(crate) struct Endpoint(Arc<Shared>);
+
+/// What the tasks share.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    socket: Arc<SilentSocket>,
+    counters: Arc<Counters>,
+    arrived: Notify,
+    idle: Notify,
+}
+
+struct State {
+    quic: quinn_proto::Endpoint,
+    /// By their handles, which count from zero and are used again.
+    connections: Vec<Option<Arc<Connection>>>,
+    incoming: VecDeque<Incoming>,
+    /// What is told to all peers, old and new.
+    closed: Option<(VarInt, Bytes)>,
+    /// Nothing will be received any more.
+    deaf: bool,
+    /// Nobody will connect or accept any more.
+    abandoned: bool,
+    receiver: Option<Waker>,
+}
+
+impl State {
+    fn is_idle(&self) -> bool {
+        self.connections.iter().all(Option::is_none)
+    }
+}
+
+impl Endpoint {
+    /// Starts to receive. Must be called inside of a tokio runtime.
+    pub(crate) fn new(
+        config: EndpointConfig,
+        server: ServerConfig,
+        socket: Arc<SilentSocket>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let knows_mtu = !socket.may_fragment();
+        let server = Some(Arc::new(server));
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                quic: quinn_proto::Endpoint::new(Arc::new(config), server, knows_mtu, None),
+                connections: Vec::new(),
+                incoming: VecDeque::new(),
+                closed: None,
+                deaf: false,
+                abandoned: false,
+                receiver: None,
+            }),
+            socket,
+            counters,
+            arrived: Notify::new(),
+            idle: Notify::new(),
+        });
+        tokio::spawn(Arc::clone(&shared).receive());
+        Self(shared)
+    }
+
+    pub(crate) fn open_connections(&self) -> usize {
+        lock(&self.0.state).quic.open_connections()
+    }
+
+    /// Begins a connection over `link`.
+    ///
+    /// # Errors
+    /// The endpoint is closed; the engine's reasons.
+    pub(crate) fn connect(
+        &self,
+        config: ClientConfig,
+        link: &Arc<Link>,
+    ) -> Result<Connecting, ConnectError> {
+        let mut state = lock(&self.0.state);
+        if state.deaf || state.closed.is_some() {
+            return Err(ConnectError::EndpointStopping);
+        }
+        let connect = || state.quic.connect(now(), config, link.logical, "stt");
+        let (handle, quic) = link.lend(connect)?;
+        Ok(self.0.begin(&mut state, handle, quic, link))
+    }
+
+    /// The next peer whose first flight authenticated; `None` once the endpoint is closed.
+    pub(crate) async fn accept(&self) -> Option<Incoming> {
+        loop {
+            let mut arrived = pin!(self.0.arrived.notified());
+            arrived.as_mut().enable();
+            {
+                let mut state = lock(&self.0.state);
+                if state.deaf {
+                    return None;
+                }
+                if let Some(incoming) = state.incoming.pop_front() {
+                    return Some(incoming);
+                }
+                if state.closed.is_some() {
+                    return None;
+                }
+            }
+            arrived.await;
+        }
+    }
+
+    /// Forgets such a peer without a word.
+    pub(crate) fn ignore(&self, incoming: Incoming) {
+        lock(&self.0.state).quic.ignore(incoming);
+    }
+
+    /// Goes on with its handshake over `link`. A peer that cannot be agreed with is answered: it is a
+    /// member.
+    ///
+    /// # Errors
+    /// The engine's reasons.
+    pub(crate) fn admit(
+        &self,
+        incoming: Incoming,
+        config: ServerConfig,
+        link: &Arc<Link>,
+    ) -> Result<Connecting, ConnectionError> {
+        let mut answer = Vec::new();
+        let mut state = lock(&self.0.state);
+        let accept = || {
+            let config = Some(Arc::new(config));
+            state.quic.accept(incoming, now(), &mut answer, config).map_err(Box::new)
+        };
+        match link.lend(accept) {
+            Ok((handle, quic)) => Ok(self.0.begin(&mut state, handle, quic, link)),
+            Err(refused) => {
+                drop(state);
+                if let Some(transmit) = refused.response {
+                    self.0.socket.answer(link, &transmit, &answer);
+                }
+                Err(refused.cause)
+            }
+        }
+    }
+
+    /// Lets nobody begin any more.
+    pub(crate) fn refuse_all(&self) {
+        lock(&self.0.state).quic.set_server_config(None);
+    }
+
+    /// Ends all connections.
+    pub(crate) fn close(&self, code: VarInt, reason: &[u8]) {
+        let reason = Bytes::copy_from_slice(reason);
+        let connections: Vec<_> = {
+            let mut state = lock(&self.0.state);
+            state.closed.get_or_insert((code, reason.clone()));
+            state.connections.iter().flatten().cloned().collect()
+        };
+        for connection in connections {
+            connection.close(code, reason.clone());
+        }
+        self.0.arrived.notify_waiters();
+    }
+
+    /// Waits until no connection is left, not even one that is closing.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let mut idle = pin!(self.0.idle.notified());
+            idle.as_mut().enable();
+            if lock(&self.0.state).is_idle() {
+                return;
+            }
+            idle.await;
+        }
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        let receiver = {
+            let mut state = lock(&self.0.state);
+            state.abandoned = true;
+            state.receiver.take()
+        };
+        if let Some(receiver) = receiver {
+            receiver.wake();
+        }
+    }
+}
+
+impl Shared {
+    fn begin(
+        self: &Arc<Self>,
+        state: &mut State,
+        handle: ConnectionHandle,
+        quic: quinn_proto::Connection,
+        link: &Arc<Link>,
+    ) -> Connecting {
+        let outlet = self.socket.outlet(Arc::clone(link));
+        let connection = Connection::new(handle, quic, Arc::clone(self), outlet);
+        let ConnectionHandle(at) = handle;
+        if state.connections.len() <= at {
+            state.connections.resize(at + 1, None);
+        }
+        if let Some(place) = state.connections.get_mut(at) {
+            *place = Some(Arc::clone(&connection));
+        }
+        tokio::spawn(Arc::clone(&connection).run());
+        Connecting::new(connection)
+    }
+
+    /// What a connection has to say; perhaps there is something to answer.
+    pub(super) fn tell(
+        &self,
+        handle: ConnectionHandle,
+        event: EndpointEvent,
+    ) -> Option<ConnectionEvent> {
+        let mut state = lock(&self.state);
+        let is_over = event.is_drained();
+        let answer = state.quic.handle_event(handle, event);
+        if is_over {
+            let ConnectionHandle(at) = handle;
+            if let Some(place) = state.connections.get_mut(at) {
+                *place = None;
+            }
+            if state.is_idle() {
+                self.idle.notify_waiters();
+                if let Some(receiver) = state.receiver.take() {
+                    receiver.wake();
+                }
+            }
+        }
+        answer
+    }
+
+    /// The receiving task.
+    async fn receive(self: Arc<Self>) {
+        let _deaf = Deaf(&self);
+        let (mut inbox, mut events) = (Inbox::new(), Vec::new());
+        poll_fn(|cx| self.poll(cx, &mut inbox, &mut events)).await;
+    }
+
+    fn poll(
+        &self,
+        cx: &mut Context<'_>,
+        inbox: &mut Inbox,
+        events: &mut Vec<(Arc<Connection>, ConnectionEvent)>,
+    ) -> Poll<()> {
+        for _ in 0..ROUNDS {
+            match self.socket.poll_receive(cx, inbox) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => {
+                    let mut state = lock(&self.state);
+                    if state.abandoned && state.is_idle() {
+                        return Poll::Ready(());
+                    }
+                    if !state.receiver.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+                        state.receiver = Some(cx.waker().clone());
+                    }
+                    return Poll::Pending;
+                }
+            }
+            self.sort(inbox, events);
+            let few = events.len() <= FEW;
+            let mut rest = events.drain(..).peekable();
+            while let Some((connection, first)) = rest.next() {
+                let same = || rest.next_if(|(next, _)| Arc::ptr_eq(next, &connection));
+                let same = std::iter::from_fn(same).map(|(_, event)| event);
+                connection.deliver(std::iter::once(first).chain(same), few);
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Finds out whose datagrams these are.
+    fn sort(&self, inbox: &mut Inbox, events: &mut Vec<(Arc<Connection>, ConnectionEvent)>) {
+        let now = now();
+        let mut state = lock(&self.state);
+        let mut answer = Vec::new();
+        for Received { from, local_ip, ecn, data } in inbox.take() {
+            match state.quic.handle(now, from, local_ip, ecn, data, &mut answer) {
+                Some(DatagramEvent::ConnectionEvent(ConnectionHandle(at), event)) => {
+                    if let Some(connection) = state.connections.get(at).cloned().flatten() {
+                        events.push((connection, event));
+                    }
+                }
+                Some(DatagramEvent::NewConnection(incoming)) => {
+                    if state.closed.is_some() {
+                        state.quic.ignore(incoming);
+                    } else {
+                        state.incoming.push_back(incoming);
+                        self.arrived.notify_waiters();
+                    }
+                }
+                Some(DatagramEvent::Response(_)) => {
+                    answer.clear();
+                    count(&self.counters.answers_withheld);
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+/// Tells everybody that nothing will be received any more.
+struct Deaf<'a>(&'a Shared);
+
+impl Drop for Deaf<'_> {
+    fn drop(&mut self) {
+        let Self(shared) = self;
+        let connections: Vec<_> = {
+            let mut state = lock(&shared.state);
+            state.deaf = true;
+            while let Some(incoming) = state.incoming.pop_front() {
+                state.quic.ignore(incoming);
+            }
+            state.connections.iter().flatten().cloned().collect()
+        };
+        shared.arrived.notify_waiters();
+        for connection in connections {
+            connection.lose(ConnectionError::TransportError(TransportError {
+                code: TransportErrorCode::INTERNAL_ERROR,
+                frame: None,
+                reason: "nothing is received any more".into(),
+            }));
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! One direction of a connection's stream.
+
+use std::{
+    future::poll_fn,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use quinn_proto::{
+    Chunk, ConnectionError, FinishError, ReadError as Read, StreamId, VarInt, WriteError as Write,
+    Written,
+};
+use thiserror::Error;
+
+use super::connection::Connection;
+
+/// Bytes that whoever writes them sends at once. More is left to the connection's task, which may
+/// run beside the next write.
+const LITTLE: usize = 2 << 10;
+
+/// The sending direction. Dropped, it is finished.
+#[derive(Debug)]
+pub(crate) struct SendStream {
+    connection: Connection,
+    id: StreamId,
+}
+
+/// The receiving direction. Dropped before its end, the peer is told to stop.
+#[derive(Debug)]
+pub(crate) struct RecvStream {
+    connection: Connection,
+    id: StreamId,
+    /// Nothing more will come.
+    over: bool,
+}
+
+/// Why nothing more can be written.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum WriteError {
+    #[error("the peer wants no more of it, code {0}")]
+    Stopped(VarInt),
+    #[error("the connection is over: {0}")]
+    Lost(#[from] ConnectionError),
+    #[error("the stream was finished or reset")]
+    Closed,
+}
+
+/// Why nothing more can be read.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum ReadError {
+    #[error("the peer gave it up, code {0}")]
+    Reset(VarInt),
+    #[error("the connection is over: {0}")]
+    Lost(#[from] ConnectionError),
+    #[error("the stream was read to its end, or stopped")]
+    Closed,
+}
+
+impl SendStream {
+    pub(super) const fn new(connection: Connection, id: StreamId) -> Self {
+        Self { connection, id }
+    }
+
+    pub(crate) const fn id(&self) -> StreamId {
+        self.id
+    }
+
+    /// Hands over as many of `chunks` as there is room for, at least one byte, and says how many.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub(crate) async fn write_chunks(
+        &mut self,
+        chunks: &mut [Bytes],
+    ) -> Result<Written, WriteError> {
+        poll_fn(|cx| self.poll_write(cx, chunks)).await
+    }
+
+    /// Hands over all of `chunk`.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub(crate) async fn write_chunk(&mut self, chunk: Bytes) -> Result<(), WriteError> {
+        let mut rest = [chunk];
+        while !rest.iter().all(Bytes::is_empty) {
+            self.write_chunks(&mut rest).await?;
+        }
+        Ok(())
+    }
+
+    fn poll_write(
+        &self,
+        cx: &Context<'_>,
+        chunks: &mut [Bytes],
+    ) -> Poll<Result<Written, WriteError>> {
+        let shared = self.connection.shared();
+        let mut state = shared.lock();
+        if let Some(error) = &state.error {
+            return Poll::Ready(Err(WriteError::Lost(error.clone())));
+        }
+        let written = match state.quic.send_stream(self.id).write_chunks(chunks) {
+            Ok(written) => written,
+            Err(Write::Blocked) => {
+                state.writers.insert(self.id, cx.waker().clone());
+                return Poll::Pending;
+            }
+            Err(Write::Stopped(code)) => return Poll::Ready(Err(WriteError::Stopped(code))),
+            Err(Write::ClosedStream) => return Poll::Ready(Err(WriteError::Closed)),
+        };
+        if written.bytes <= LITTLE {
+            shared.turn_here(state);
+        } else {
+            drop(state);
+            shared.call();
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    /// No more will be written. Nothing happens if it was closed before.
+    pub(crate) fn finish(&mut self) {
+        let shared = self.connection.shared();
+        let mut state = shared.lock();
+        if state.quic.send_stream(self.id).finish().is_ok() {
+            shared.turn_here(state);
+        }
+    }
+
+    /// Gives up what the peer has not got. Nothing happens if it was closed before.
+    pub(crate) fn reset(&mut self, code: VarInt) {
+        let shared = self.connection.shared();
+        let mut state = shared.lock();
+        if state.quic.send_stream(self.id).reset(code).is_ok() {
+            drop(state);
+            shared.call();
+        }
+    }
+
+    /// Which stream goes first: those with higher numbers.
+    pub(crate) fn set_priority(&self, priority: i32) {
+        let mut state = self.connection.shared().lock();
+        // One that is closed has nothing to send.
+        let _ = state.quic.send_stream(self.id).set_priority(priority);
+    }
+
+    /// Waits until the peer has all of it, `None`, or wants no more of it, and with which code.
+    ///
+    /// # Errors
+    /// The connection is over before.
+    pub(crate) async fn stopped(&self) -> Result<Option<VarInt>, ConnectionError> {
+        poll_fn(|cx| {
+            let mut state = self.connection.shared().lock();
+            match state.quic.send_stream(self.id).stopped() {
+                Err(_) => return Poll::Ready(Ok(None)),
+                Ok(Some(code)) => return Poll::Ready(Ok(Some(code))),
+                Ok(None) => {}
+            }
+            if let Some(error) = &state.error {
+                return Poll::Ready(Err(error.clone()));
+            }
+            state.finishers.insert(self.id, cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Drop for SendStream {
+    fn drop(&mut self) {
+        let shared = self.connection.shared();
+        let mut state = shared.lock();
+        state.writers.remove(&self.id);
+        state.finishers.remove(&self.id);
+        if state.error.is_some() {
+            return;
+        }
+        let changed = match state.quic.send_stream(self.id).finish() {
+            Ok(()) => true,
+            Err(FinishError::Stopped(code)) => state.quic.send_stream(self.id).reset(code).is_ok(),
+            Err(FinishError::ClosedStream) => false,
+        };
+        drop(state);
+        if changed {
+            shared.call();
+        }
+    }
+}
+
+impl RecvStream {
+    pub(super) const fn new(connection: Connection, id: StreamId) -> Self {
+        Self { connection, id, over: false }
+    }
+
+    pub(crate) const fn id(&self) -> StreamId {
+        self.id
+    }
+
+    /// The next piece, in whatever order they came: at most `max` bytes. `None` at the end.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub(crate) async fn read_chunk(&mut self, max: usize) -> Result<Option<Chunk>, ReadError> {
+        poll_fn(|cx| self.poll_read(cx, max)).await
+    }
+
+    fn poll_read(
+        &mut self,
+        cx: &Context<'_>,
+        max: usize,
+    ) -> Poll<Result<Option<Chunk>, ReadError>> {
+        if self.over {
+            return Poll::Ready(Ok(None));
+        }
+        let shared = self.connection.shared();
+        let mut state = shared.lock();
+        let (read, gives_credit) = {
+            let mut stream = state.quic.recv_stream(self.id);
+            let Ok(mut chunks) = stream.read(false) else {
+                return Poll::Ready(Err(ReadError::Closed));
+            };
+            let read = chunks.next(max);
+            (read, chunks.finalize().should_transmit())
+        };
+        let result = match read {
+            Ok(Some(chunk)) => Ok(Some(chunk)),
+            Ok(None) => {
+                self.over = true;
+                Ok(None)
+            }
+            Err(Read::Reset(code)) => {
+                self.over = true;
+                Err(ReadError::Reset(code))
+            }
+            Err(Read::Blocked) => {
+                if let Some(error) = &state.error {
+                    return Poll::Ready(Err(ReadError::Lost(error.clone())));
+                }
+                state.readers.insert(self.id, cx.waker().clone());
+                return Poll::Pending;
+            }
+        };
+        drop(state);
+        if gives_credit {
+            shared.call();
+        }
+        Poll::Ready(result)
+    }
+
+    /// All that comes until the end.
+    ///
+    /// # Errors
+    /// See [`ReadError`]; as closed if it is more than `max` bytes.
+    pub(crate) async fn read_to_end(&mut self, max: usize) -> Result<Vec<u8>, ReadError> {
+        let mut all = Vec::new();
+        while let Some(Chunk { offset, bytes }) = self.read_chunk(max).await? {
+            let start = usize::try_from(offset).unwrap_or(usize::MAX);
+            let end = start.saturating_add(bytes.len());
+            if end > max {
+                return Err(ReadError::Closed);
+            }
+            if all.len() < end {
+                all.resize(end, 0);
+            }
+            if let Some(place) = all.get_mut(start..end) {
+                place.copy_from_slice(&bytes);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Waits for its end: the code of a reset, or `None` if nothing more will be read.
+    ///
+    /// # Errors
+    /// The connection is over before.
+    pub(crate) async fn received_reset(&mut self) -> Result<Option<VarInt>, ConnectionError> {
+        poll_fn(|cx| {
+            let shared = self.connection.shared();
+            let mut state = shared.lock();
+            match state.quic.recv_stream(self.id).received_reset() {
+                Err(_) => return Poll::Ready(Ok(None)),
+                Ok(Some(code)) => {
+                    drop(state);
+                    // There is room for another stream.
+                    shared.call();
+                    return Poll::Ready(Ok(Some(code)));
+                }
+                Ok(None) => {}
+            }
+            if let Some(error) = &state.error {
+                return Poll::Ready(Err(error.clone()));
+            }
+            state.readers.insert(self.id, cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Tells the peer that no more of it is wanted.
+    pub(crate) fn stop(&mut self, code: VarInt) {
+        self.over = true;
+        let shared = self.connection.shared();
+        let mut state = shared.lock();
+        state.readers.remove(&self.id);
+        if state.quic.recv_stream(self.id).stop(code).is_ok() {
+            drop(state);
+            shared.call();
+        }
+    }
+}
+
+impl Drop for RecvStream {
+    fn drop(&mut self) {
+        let shared = self.connection.shared();
+        let mut state = shared.lock();
+        state.readers.remove(&self.id);
+        if self.over || state.error.is_some() {
+            return;
+        }
+        let _ = state.quic.recv_stream(self.id).stop(VarInt::from_u32(0));
+        drop(state);
+        shared.call();
+    }
+}
