@@ -1,7 +1,7 @@
 //! The socket between the engine and the system.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fmt,
     io::{self, IoSliceMut},
     mem,
@@ -33,6 +33,8 @@ const BUFFER: usize = 64 << 10;
 const BUFFERS: usize = 8;
 /// From this size on a buffer is given away with what is in it, and not copied.
 const GIVEN_AWAY: usize = BUFFER / 2;
+/// Buffers that were given away and may be used again.
+const MAX_GIVEN: usize = 32;
 
 /// Sends only for connections, lets only members in, and shows the network nothing but noise.
 pub(crate) struct SilentSocket {
@@ -55,6 +57,9 @@ pub(crate) struct Received {
 /// What was received, and where the next will be put.
 pub(crate) struct Inbox {
     buffers: [BytesMut; BUFFERS],
+    /// Buffers that were given away, by age, to be used again once nobody has a part of them. Memory
+    /// that is new to the process costs more than to copy what is in it.
+    given: VecDeque<BytesMut>,
     received: Vec<Received>,
     /// Which parts of a buffer are for the engine, and the peer of each.
     wanted: Vec<(Range<usize>, SocketAddr)>,
@@ -64,6 +69,7 @@ impl Inbox {
     pub(crate) fn new() -> Self {
         Self {
             buffers: std::array::from_fn(|_| BytesMut::zeroed(BUFFER)),
+            given: VecDeque::new(),
             received: Vec::new(),
             wanted: Vec::new(),
         }
@@ -73,6 +79,25 @@ impl Inbox {
     pub(crate) fn take(&mut self) -> impl Iterator<Item = Received> + '_ {
         self.received.drain(..)
     }
+}
+
+/// Gives away the first `length` bytes of `buffer`, which becomes another one.
+fn give_away(buffer: &mut BytesMut, given: &mut VecDeque<BytesMut>, length: usize) -> BytesMut {
+    let oldest = given.pop_front().and_then(|mut oldest| {
+        if oldest.try_reclaim(BUFFER) {
+            oldest.resize(BUFFER, 0);
+            return Some(oldest);
+        }
+        if given.len() < MAX_GIVEN {
+            given.push_front(oldest);
+        }
+        None
+    });
+    let mut full = mem::replace(buffer, oldest.unwrap_or_else(|| BytesMut::zeroed(BUFFER)));
+    let mut rest = full.split_off(length);
+    rest.clear();
+    given.push_back(rest);
+    full
 }
 
 impl fmt::Debug for SilentSocket {
@@ -228,14 +253,14 @@ impl SilentSocket {
         };
         let (seeds, links) = (self.opaque.seeds(), self.directory.read());
         let batch = Batch { via, seeds, links };
-        let Inbox { buffers, received: out, wanted } = inbox;
+        let Inbox { buffers, given, received: out, wanted } = inbox;
         for (buffer, meta) in buffers.iter_mut().zip(&metas).take(received) {
             self.unmask(buffer, meta, &batch, wanted);
             let Some((last, _)) = wanted.last() else { continue };
             let mut data = if last.end < GIVEN_AWAY {
                 BytesMut::from(buffer.get(..last.end).unwrap_or_default())
             } else {
-                mem::replace(buffer, BytesMut::zeroed(BUFFER))
+                give_away(buffer, given, last.end)
             };
             let mut at = 0;
             for (Range { start, end }, from) in wanted.drain(..) {

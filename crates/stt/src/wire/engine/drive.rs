@@ -4,7 +4,7 @@ use std::{
     cell::Cell,
     collections::VecDeque,
     future::{Future, poll_fn},
-    io,
+    io, mem,
     pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
     task::{Context, Poll, Waker},
@@ -27,6 +27,8 @@ use super::{super::socket::Outlet, endpoint::Shared as Endpoint};
 /// Datagrams of one connection that wait for its task. More are lost, as they would be in the
 /// system's buffer.
 const MAX_WAITING: usize = 4_096;
+/// Places for such datagrams that a connection keeps while there are none.
+const MAX_SPARE: usize = 64;
 /// Bytes sent in a row before others get their turn.
 const BURST: usize = 128 << 10;
 
@@ -75,6 +77,8 @@ pub(super) struct State {
     unsent: Option<(Transmit, Vec<u8>)>,
     /// When the task wakes by itself.
     alarm: Option<Instant>,
+    /// Room for what waits, while the rest of it is being worked on.
+    spare: VecDeque<ConnectionEvent>,
 }
 
 /// How far a turn came.
@@ -132,6 +136,7 @@ impl Shared {
                 outlet,
                 unsent: None,
                 alarm: None,
+                spare: VecDeque::new(),
             }),
             waiting: Mutex::default(),
             task: Mutex::default(),
@@ -175,9 +180,17 @@ impl Shared {
 
     fn take_waiting(&self, state: &mut State) {
         loop {
-            // One at a time, so that the receiving task need not wait.
-            let Some(event) = lock(&self.waiting).pop_front() else { return };
-            state.take(event);
+            let mut waiting = lock(&self.waiting);
+            if waiting.is_empty() {
+                return;
+            }
+            let mut events = mem::replace(&mut *waiting, mem::take(&mut state.spare));
+            drop(waiting);
+            events.drain(..).for_each(|event| state.take(event));
+            // What a burst needed is not kept for ever.
+            if events.capacity() <= MAX_SPARE {
+                state.spare = events;
+            }
         }
     }
 
