@@ -43,6 +43,7 @@ mod stream;
 pub mod transfer;
 mod unwind;
 mod value;
+mod wakes;
 mod wire;
 
 pub use affinity::AffinityPool;

@@ -9,10 +9,7 @@ use tokio::{task::JoinSet, time::timeout};
 use super::{SessionShared, inbound};
 use crate::{
     CloseReason,
-    stream::{
-        inbound::End,
-        stepped::{Stepped, Watch},
-    },
+    stream::inbound::End,
     wire::{ReadError, STREAMS, WriteError},
 };
 
@@ -28,18 +25,11 @@ pub(super) async fn run(session: Arc<SessionShared>) {
     let mut route = session.route.clone();
     let mut path = route.now(session.connection.rtt());
     let mut readers = JoinSet::new();
-    let (watch, mut work) = (Arc::<Watch>::default(), Vec::new());
-    let mut round = std::pin::pin!(watch.round());
     let error = loop {
         let accepted_one = tokio::select! {
             accepted_one = session.connection.accept_uni() => accepted_one,
             () = session.renewal.due() => {
                 session.control.renew(&session);
-                continue;
-            }
-            () = &mut round => {
-                watch.look(&mut work);
-                round.set(watch.round());
                 continue;
             }
             () = route.news() => {
@@ -60,29 +50,13 @@ pub(super) async fn run(session: Arc<SessionShared>) {
                     session.connection.set_max_concurrent_uni_streams(VarInt::from_u32(STREAMS.1));
                 }
                 while readers.try_join_next().is_some() {}
-                let reader =
-                    Stepped::new(&watch, |own| inbound::run(Arc::clone(&session), stream, own));
-                if work.len() == work.capacity() {
-                    watch.look(&mut work);
-                }
-                work.push(Arc::downgrade(&reader));
-                readers.spawn(reader.run());
+                readers.spawn(inbound::run(Arc::clone(&session), stream));
             }
             Err(error) => break error,
         }
     };
     session.over();
-    let drained = async {
-        loop {
-            tokio::select! {
-                ended = readers.join_next() => if ended.is_none() { break },
-                () = &mut round => {
-                    watch.look(&mut work);
-                    round.set(watch.round());
-                }
-            }
-        }
-    };
+    let drained = async { while readers.join_next().await.is_some() {} };
     let _ = timeout(DRAIN, drained).await;
     // Those that wait for an application which takes nothing end by themselves.
     readers.detach_all();

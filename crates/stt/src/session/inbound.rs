@@ -1,8 +1,12 @@
-//! The task of one receiving direction: reads from QUIC as fast as bytes come.
+//! One receiving direction: its bytes are taken from QUIC as they come, by whoever brings them.
 //!
+//! A task reads the header, finds the stream, and then looks after beginning, end, and limits alone.
 //! Reads are unordered, so QUIC itself never holds many holes; see `stream::reassembly`.
 
-use std::sync::{Arc, Weak, atomic::Ordering};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use bytes::Bytes;
 
@@ -18,20 +22,17 @@ use crate::{
         header::Header,
         inbound::{End, Taken},
         reassembly::Reassembly,
-        stepped::Stepped,
     },
-    wire::RecvStream,
+    wakes::Wakes,
+    wire::{RecvStream, Sink},
 };
 
 /// Pieces that came before the header was complete. The header is at most nine bytes, so a peer
 /// that sends more pieces than this before it is not one of ours.
 const MAX_EARLY: usize = 4_096;
 
-/// Pieces read in a row before others get their turn.
-const BURST: u32 = 64;
-
 /// Runs until the direction ended.
-pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream, own: Weak<Stepped>) {
+pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream) {
     let Some((header, header_len, early)) = read_header(&session.held, &mut quic).await else {
         quic.stop(code::HEADER);
         return;
@@ -52,7 +53,7 @@ pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream, own: 
                     return;
                 }
             };
-            stream.inbound.start(raw, own);
+            stream.inbound.start(raw);
             if !raw && !stream.is_claimed() && stream.start_forwarding() {
                 tokio::spawn(forward(Arc::clone(&session), Arc::clone(&stream)));
             }
@@ -143,56 +144,77 @@ async fn attach(
     }
 }
 
-/// Moves bytes from QUIC into the stream until either ends.
-async fn feed(
-    session: &SessionShared,
-    stream: &StreamShared,
-    mut quic: RecvStream,
+/// Takes what QUIC has of a stream.
+struct Pipe {
+    stream: Arc<StreamShared>,
+    held: Arc<Held>,
     header_len: u64,
-    early: Vec<Piece>,
-) -> End {
-    for (offset, bytes) in early {
-        if let Err(error) = put(stream, header_len, offset, bytes) {
-            return violated(session, error);
-        }
-    }
-    let mut pieces = 0_u32;
-    loop {
-        pieces = pieces.wrapping_add(1);
-        if pieces.is_multiple_of(BURST) {
-            tokio::task::yield_now().await;
-        }
-        // While the node is full this session may have to wait; QUIC then stops the sender.
-        if session.held.must_wait() {
-            count(&session.hub.limit_counters().reads_held_up);
-            tokio::select! {
-                () = session.held.room() => {}
-                // What QUIC holds is all that will come, and is not much.
-                _ = session.connection.closed() => {}
-            }
-        }
-        match quic.read_chunk(session.held.piece()).await {
-            Ok(Some(chunk)) => {
-                if let Err(error) = put(stream, header_len, chunk.offset, chunk.bytes) {
-                    return violated(session, error);
-                }
-            }
-            Ok(None) => return End::Finished,
-            Err(error) => return read_end(session, stream.id, error),
+    /// What came after the end of the session is taken whatever the limits are: it is not much.
+    last: AtomicBool,
+    /// The peer broke a rule: nothing more is taken.
+    broken: OnceLock<StreamError>,
+}
+
+impl Pipe {
+    /// Takes a piece, less what belongs to the header.
+    fn put(&self, offset: u64, mut bytes: Bytes, wakes: &mut Wakes) {
+        let skip = usize::try_from(self.header_len.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let _ = bytes.split_to(skip.min(bytes.len()));
+        let offset = offset.saturating_sub(self.header_len);
+        if let Err(error) = self.stream.inbound.feed(offset, bytes, wakes) {
+            let _ = self.broken.set(error);
         }
     }
 }
 
-/// Hands over a piece, less what belongs to the header.
-fn put(
-    stream: &StreamShared,
+impl Sink for Pipe {
+    fn room(&self) -> Option<usize> {
+        let may = !self.held.must_wait() || self.last.load(Ordering::Relaxed);
+        (may && self.broken.get().is_none()).then(|| self.held.piece())
+    }
+
+    fn take(&self, offset: u64, bytes: Bytes, wakes: &mut Wakes) {
+        self.put(offset, bytes, wakes);
+    }
+}
+
+/// Has bytes moved from QUIC into the stream until either ends.
+async fn feed(
+    session: &SessionShared,
+    stream: &Arc<StreamShared>,
+    mut quic: RecvStream,
     header_len: u64,
-    offset: u64,
-    mut bytes: Bytes,
-) -> Result<(), StreamError> {
-    let skip = usize::try_from(header_len.saturating_sub(offset)).unwrap_or(usize::MAX);
-    let _ = bytes.split_to(skip.min(bytes.len()));
-    stream.inbound.feed(offset.saturating_sub(header_len), bytes)
+    early: Vec<Piece>,
+) -> End {
+    let pipe = Arc::new(Pipe {
+        stream: Arc::clone(stream),
+        held: Arc::clone(&session.held),
+        header_len,
+        last: AtomicBool::new(false),
+        broken: OnceLock::new(),
+    });
+    let mut wakes = Wakes::default();
+    for (offset, bytes) in early {
+        pipe.put(offset, bytes, &mut wakes);
+    }
+    wakes.wake();
+    let sink: Arc<dyn Sink> = Arc::<Pipe>::clone(&pipe);
+    loop {
+        match quic.pour(&sink).await {
+            Ok(true) => return End::Finished,
+            Ok(false) => {}
+            Err(error) => return read_end(session, stream.id, error),
+        }
+        if let Some(error) = pipe.broken.get() {
+            return violated(session, error.clone());
+        }
+        // While the node is full this session may have to wait; QUIC then stops the sender.
+        count(&session.hub.limit_counters().reads_held_up);
+        tokio::select! {
+            () = session.held.room() => {}
+            _ = session.connection.closed() => pipe.last.store(true, Ordering::Relaxed),
+        }
+    }
 }
 
 /// A peer that takes more than its credit has no claim to this session's memory.

@@ -220,9 +220,7 @@ impl SessionShared {
     /// Starts the task that writes this stream's sending direction, once.
     pub(crate) fn ensure_writer(self: &Arc<Self>, stream: &Arc<StreamShared>) {
         if !stream.is_writing() && stream.start_writing() {
-            let work = Stepped::new(&Arc::default(), |_| {
-                outbound::run(Arc::clone(self), Arc::clone(stream))
-            });
+            let work = Stepped::new(outbound::run(Arc::clone(self), Arc::clone(stream)));
             stream.set_writer(Arc::downgrade(&work));
             tokio::spawn(work.run());
         }

@@ -8,6 +8,7 @@ use super::{
     inbound::{End, Inbound, Taken},
     reassembly::Reassembly,
 };
+use crate::wakes::Wakes;
 
 /// A header that parses is no longer than what it was read from, and comes back.
 ///
@@ -67,9 +68,9 @@ pub fn reassembly(bytes: &[u8]) {
 pub fn inbound(bytes: &[u8]) {
     let [cut, order, stream @ ..] = bytes else { return };
     let whole = Inbound::new(1, 1 << 16, crate::limits::Held::boundless());
-    whole.start(false, std::sync::Weak::new());
+    whole.start(false);
     let pieces = Inbound::new(1, 1 << 16, crate::limits::Held::boundless());
-    assert!(whole.feed(0, Bytes::copy_from_slice(stream)).is_ok());
+    assert!(whole.feed(0, Bytes::copy_from_slice(stream), &mut Wakes::default()).is_ok());
     whole.end(End::Finished);
     let size = usize::from(*cut).max(1);
     let mut cuts: Vec<_> = stream.chunks(size).enumerate().collect();
@@ -82,13 +83,13 @@ pub fn inbound(bytes: &[u8]) {
     let mut end = None;
     for (number, piece) in cuts {
         let offset = u64::try_from(number * size).unwrap_or_default();
-        assert!(pieces.feed(offset, Bytes::copy_from_slice(piece)).is_ok());
+        assert!(pieces.feed(offset, Bytes::copy_from_slice(piece), &mut Wakes::default()).is_ok());
         if number % 3 == 0 {
-            pieces.start(false, std::sync::Weak::new());
+            pieces.start(false);
             end = end.or_else(|| take(&pieces, &mut got));
         }
     }
-    pieces.start(false, std::sync::Weak::new());
+    pieces.start(false);
     end = end.or_else(|| take(&pieces, &mut got));
     pieces.end(End::Finished);
     end = end.or_else(|| take(&pieces, &mut got));

@@ -1,27 +1,26 @@
 //! The receiving direction of one stream: what arrived, and who waits for it.
 //!
-//! A task (`session::inbound`) feeds it from QUIC as fast as bytes arrive; the application takes
+//! Whoever moves the connection (`session::inbound`) feeds it as bytes arrive; the application takes
 //! messages or raw bytes out. What bounds the bytes in between is the credit.
 
 use std::{
-    future::{Future, poll_fn},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    future::poll_fn,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use bytes::Bytes;
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     StreamError,
     credit::ReceiveCredit,
     loose::{Budget, Loose},
     reassembly::Reassembly,
-    stepped::Stepped,
     varint,
 };
-use crate::limits::Held;
+use crate::{limits::Held, wakes::Wakes};
 
 /// Taken bytes are told to the session's account in pieces of this size, or when nothing is left.
 const TELL_AFTER: u64 = 16 << 10;
@@ -63,10 +62,8 @@ struct State {
     held: u64,
     /// Of them, those that the application took already.
     taken: u64,
-    /// A poll-based reader that waits.
-    waker: Option<Waker>,
-    /// The work of the task that feeds.
-    reader: Weak<Stepped>,
+    /// Readers that wait.
+    waiting: Wakes,
 }
 
 /// Raising the limit of a stream: called with the new limit when it is time.
@@ -79,7 +76,6 @@ pub(crate) struct Raise {
 pub(crate) struct Inbound {
     id: u32,
     state: Mutex<State>,
-    readable: Notify,
     account: Arc<Held>,
 }
 
@@ -102,10 +98,8 @@ impl Inbound {
                 bytes: 0,
                 held: 0,
                 taken: 0,
-                waker: None,
-                reader: Weak::new(),
+                waiting: Wakes::default(),
             }),
-            readable: Notify::new(),
         }
     }
 
@@ -113,29 +107,33 @@ impl Inbound {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wake(&self, state: MutexGuard<'_, State>) {
-        let waker = { state }.waker.take();
-        self.readable.notify_waiters();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+    /// Changes it and wakes who waits.
+    fn change<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        let (result, waiting) = {
+            let mut state = self.lock();
+            (act(&mut state), std::mem::take(&mut state.waiting))
+        };
+        waiting.wake();
+        result
     }
 
     // --- the feeding side ---
 
     /// The header arrived.
-    pub(crate) fn start(&self, raw: bool, reader: Weak<Stepped>) {
-        let mut state = self.lock();
-        state.raw = Some(raw);
-        state.reader = reader;
-        self.wake(state);
+    pub(crate) fn start(&self, raw: bool) {
+        self.change(|state| state.raw = Some(raw));
     }
 
-    /// Bytes after the header, at their offset after it.
+    /// Bytes after the header, at their offset after it. Who waits for them goes into `wakes`.
     ///
     /// # Errors
     /// The peer went beyond the limit it was given.
-    pub(crate) fn feed(&self, offset: u64, bytes: Bytes) -> Result<(), StreamError> {
+    pub(crate) fn feed(
+        &self,
+        offset: u64,
+        bytes: Bytes,
+        wakes: &mut Wakes,
+    ) -> Result<(), StreamError> {
         let mut state = self.lock();
         let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if offset.saturating_add(len) > state.credit.limit() {
@@ -145,26 +143,19 @@ impl Inbound {
         self.account.add(len);
         state.assembly.insert(offset, bytes);
         if state.assembly.ready_len() > 0 {
-            self.wake(state);
+            wakes.append(&mut state.waiting);
         }
         Ok(())
     }
 
     /// A whole message that is in no order. False if there is no room for it.
     pub(crate) fn feed_loose(&self, message: Bytes, budget: &Budget) -> bool {
-        let mut state = self.lock();
-        let fits = state.loose.push(message, budget);
-        self.wake(state);
-        fits
+        self.change(|state| state.loose.push(message, budget))
     }
 
     /// No more bytes will come. The first reason stays.
     pub(crate) fn end(&self, end: End) {
-        let mut state = self.lock();
-        if state.end.is_none() {
-            state.end = Some(end);
-        }
-        self.wake(state);
+        self.change(|state| state.end.get_or_insert(end).clone());
     }
 
     // --- the application's side ---
@@ -205,36 +196,23 @@ impl Inbound {
         })
     }
 
-    /// Waits until [`Self::take_message`] or [`Self::take_raw`] may say something new.
-    ///
-    /// `take` is asked again after the waiter was registered, so no wake is missed.
-    ///
-    /// Who waits reads from QUIC itself when something came; the reading task does while nobody
-    /// waits.
+    /// Waits until `take`, one of those below, says something new. Callers have asked it before.
     pub(crate) async fn wait_for<T>(&self, mut take: impl FnMut() -> Taken<T>) -> Taken<T> {
-        let mut place = Place(None);
-        let mut notified = std::pin::pin!(None);
+        let mut place = Place { inbound: self, waker: None };
         poll_fn(|cx| {
-            // What this step brings need not wake the one who takes it.
-            notified.set(None);
-            if place.0.is_none() {
-                place.0 = self.lock().reader.upgrade();
+            if place.waker.take().is_some()
+                && let taken @ (Taken::Got(_) | Taken::Finished | Taken::Failed(_)) = take()
+            {
+                self.lock().waiting.forget(cx.waker());
+                return Poll::Ready(taken);
             }
-            if let Some(reader) = &place.0 {
-                reader.step();
-            }
-            notified.set(Some(self.readable.notified()));
-            let woken = notified.as_mut().as_pin_mut().is_some_and(|it| it.poll(cx).is_ready());
+            self.lock().waiting.register(cx.waker());
+            place.waker = Some(cx.waker().clone());
+            // It may have come in between.
             match take() {
-                Taken::Wait if woken => cx.waker().wake_by_ref(),
-                Taken::Wait => {
-                    if let Some(reader) = &place.0 {
-                        reader.volunteer(cx.waker());
-                    }
-                }
-                taken => return Poll::Ready(taken),
+                Taken::Wait => Poll::Pending,
+                taken => Poll::Ready(taken),
             }
-            Poll::Pending
         })
         .await
     }
@@ -300,7 +278,7 @@ impl Inbound {
         if !matches!(got.0, Taken::Wait) {
             return Poll::Ready(got);
         }
-        self.lock().waker = Some(cx.waker().clone());
+        self.lock().waiting.register(cx.waker());
         // Bytes may have come between the two locks.
         match self.take_raw(max) {
             (Taken::Wait, _) => Poll::Pending,
@@ -309,13 +287,16 @@ impl Inbound {
     }
 }
 
-/// Holds the place of one who waits, and leaves it to the task.
-struct Place(Option<Arc<Stepped>>);
+/// Holds the place of one who waits.
+struct Place<'a> {
+    inbound: &'a Inbound,
+    waker: Option<Waker>,
+}
 
-impl Drop for Place {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
-        if let Some(reader) = &self.0 {
-            reader.resign();
+        if let Some(waker) = &self.waker {
+            self.inbound.lock().waiting.forget(waker);
         }
     }
 }
@@ -408,6 +389,10 @@ impl State {
 mod tests {
     use super::*;
 
+    fn feed(inbound: &Inbound, offset: u64, bytes: Bytes) -> Result<(), StreamError> {
+        inbound.feed(offset, bytes, &mut Wakes::default())
+    }
+
     fn inbound(id: u32, max_frame_size: u64) -> Inbound {
         Inbound::new(id, max_frame_size, Held::boundless())
     }
@@ -416,16 +401,16 @@ mod tests {
     fn the_account_knows_what_was_not_taken() {
         let unread = Arc::new(crate::limits::Unread::new(u64::MAX, 1));
         let inbound = Inbound::new(1, 100_000, Arc::new(Held::new(Arc::clone(&unread))));
-        inbound.start(false, Weak::new());
-        inbound.feed(0, Bytes::from_static(&[2, 1, 2, 3, 1, 2])).unwrap();
+        inbound.start(false);
+        feed(&inbound, 0, Bytes::from_static(&[2, 1, 2, 3, 1, 2])).unwrap();
         assert_eq!(unread.total(), 6);
         message(&inbound).unwrap();
         assert!(message(&inbound).is_none());
-        inbound.feed(6, Bytes::from_static(&[3])).unwrap();
+        feed(&inbound, 6, Bytes::from_static(&[3])).unwrap();
         message(&inbound).unwrap();
         assert_eq!(unread.total(), 0);
         // Behind a hole it is there all the same.
-        inbound.feed(50, Bytes::from_static(&[3])).unwrap();
+        feed(&inbound, 50, Bytes::from_static(&[3])).unwrap();
         assert_eq!(unread.total(), 1);
         drop(inbound);
         assert_eq!(unread.total(), 0);
@@ -447,10 +432,10 @@ mod tests {
         }
         for cut in 1..=64 {
             let inbound = inbound(1, 10_000);
-            inbound.start(false, Weak::new());
+            inbound.start(false);
             let mut got = Vec::new();
             for (at, piece) in wire.chunks(cut).enumerate() {
-                inbound.feed((at * cut) as u64, Bytes::copy_from_slice(piece)).unwrap();
+                feed(&inbound, (at * cut) as u64, Bytes::copy_from_slice(piece)).unwrap();
                 while let Some(message) = message(&inbound) {
                     got.push(message.len());
                 }
@@ -465,10 +450,10 @@ mod tests {
     #[test]
     fn a_message_longer_than_allowed_is_refused_by_its_length_alone() {
         let inbound = inbound(1, 100);
-        inbound.start(false, Weak::new());
+        inbound.start(false);
         let mut wire = Vec::new();
         varint::put(&mut wire, 101);
-        inbound.feed(0, wire.into()).unwrap();
+        feed(&inbound, 0, wire.into()).unwrap();
         let error = StreamError::FrameTooLarge { len: 101, max: 100 };
         assert!(matches!(inbound.take_message().0, Taken::Failed(found) if found == error));
     }
@@ -477,7 +462,7 @@ mod tests {
     fn a_message_longer_than_the_window_gets_through_when_somebody_reads() {
         let window = usize::try_from(super::super::credit::INITIAL_WINDOW).unwrap();
         let inbound = inbound(1, u64::MAX);
-        inbound.start(false, Weak::new());
+        inbound.start(false);
         let mut wire = Vec::new();
         varint::put(&mut wire, 3 * window as u64);
         let head = wire.len();
@@ -485,7 +470,7 @@ mod tests {
         let (mut sent, mut limit) = (0, window);
         let got = loop {
             let end = limit.min(wire.len());
-            inbound.feed(sent as u64, Bytes::copy_from_slice(&wire[sent..end])).unwrap();
+            feed(&inbound, sent as u64, Bytes::copy_from_slice(&wire[sent..end])).unwrap();
             sent = end;
             if let Some(message) = message(&inbound) {
                 break message;
@@ -498,16 +483,16 @@ mod tests {
     #[test]
     fn bytes_beyond_the_credit_are_refused() {
         let inbound = inbound(4, 100);
-        inbound.start(true, Weak::new());
-        let error = inbound.feed(super::super::credit::INITIAL_WINDOW, Bytes::from_static(b"x"));
+        inbound.start(true);
+        let error = feed(&inbound, super::super::credit::INITIAL_WINDOW, Bytes::from_static(b"x"));
         assert_eq!(error, Err(StreamError::Protocol { id: 4, rule: "more bytes than credit" }));
     }
 
     #[test]
     fn a_stream_that_ends_inside_a_message_says_so() {
         let inbound = inbound(1, 100);
-        inbound.start(false, Weak::new());
-        inbound.feed(0, Bytes::from_static(&[5, 1, 2])).unwrap();
+        inbound.start(false);
+        feed(&inbound, 0, Bytes::from_static(&[5, 1, 2])).unwrap();
         inbound.end(End::Finished);
         assert!(matches!(
             inbound.take_message().0,
@@ -518,7 +503,7 @@ mod tests {
     #[test]
     fn messages_are_not_read_as_raw_bytes_nor_the_other_way_round() {
         let inbound = inbound(1, 100);
-        inbound.start(false, Weak::new());
+        inbound.start(false);
         assert!(matches!(
             inbound.take_raw(1).0,
             Taken::Failed(StreamError::Kind { id: 1, raw: false })

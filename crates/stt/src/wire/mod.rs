@@ -47,7 +47,9 @@ mod window;
 
 pub(crate) use clock::Clock;
 pub(crate) use endpoint::{Unreached, Wire, WireConfig};
-pub(crate) use engine::{Connection, DatagramError, ReadError, RecvStream, SendStream, WriteError};
+pub(crate) use engine::{
+    Connection, DatagramError, ReadError, RecvStream, SendStream, Sink, WriteError,
+};
 pub use error::WireError;
 pub(crate) use established::{Established, Exporter, Incoming};
 pub use handshake::HandshakeError;

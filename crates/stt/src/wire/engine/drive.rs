@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    collections::VecDeque,
+    collections::{VecDeque, hash_map::Entry},
     future::{Future, poll_fn},
     io, mem,
     pin::{Pin, pin},
@@ -22,7 +22,12 @@ use tokio::{
     time::{Sleep, sleep_until},
 };
 
-use super::{super::socket::Outlet, endpoint::Shared as Endpoint};
+use super::{
+    super::socket::Outlet,
+    endpoint::Shared as Endpoint,
+    streams::{Poured, Reader, pour},
+};
+use crate::wakes::Wakes;
 
 /// Datagrams of one connection that wait for its task. More are lost, as they would be in the
 /// system's buffer.
@@ -69,7 +74,7 @@ pub(super) struct State {
     /// Why it is over.
     pub(super) error: Option<ConnectionError>,
     /// Who waits to read, to write, or to hear that all was acknowledged.
-    pub(super) readers: FxHashMap<StreamId, Waker>,
+    pub(super) readers: FxHashMap<StreamId, Reader>,
     pub(super) writers: FxHashMap<StreamId, Waker>,
     pub(super) finishers: FxHashMap<StreamId, Waker>,
     outlet: Outlet,
@@ -88,27 +93,6 @@ struct Turn {
     /// There is no room to send, and nobody waits for it.
     full: bool,
     over: bool,
-}
-
-/// Who is to be woken once the state is free again.
-#[derive(Default)]
-struct Wakes {
-    first: Option<Waker>,
-    others: Vec<Waker>,
-}
-
-impl Wakes {
-    fn add(&mut self, waker: Option<Waker>) {
-        match waker {
-            Some(waker) if self.first.is_none() => self.first = Some(waker),
-            Some(waker) => self.others.push(waker),
-            None => {}
-        }
-    }
-
-    fn wake(self) {
-        self.first.into_iter().chain(self.others).for_each(Waker::wake);
-    }
 }
 
 thread_local! {
@@ -232,9 +216,14 @@ impl Shared {
         let mut wakes = Wakes::default();
         state.error.get_or_insert(error);
         let State { readers, writers, finishers, .. } = state;
-        for (_, waker) in readers.drain().chain(writers.drain()).chain(finishers.drain()) {
-            wakes.add(Some(waker));
-        }
+        readers.retain(|_, reader| match reader {
+            Reader::Task(waker) | Reader::Sink(_, waker) => {
+                wakes.add(waker.clone());
+                false
+            }
+            Reader::Over(_) => true,
+        });
+        wakes.extend(writers.drain().chain(finishers.drain()).map(|(_, waker)| waker));
         let Notices {
             connected,
             closed,
@@ -251,9 +240,11 @@ impl Shared {
         wakes
     }
 
-    /// Sends what may be sent, minds the time, and passes on what happened.
+    /// Passes on what happened, sends what may be sent, and minds the time.
     fn turn(&self, state: &mut State, cx: Option<&mut Context<'_>>) -> (Turn, Wakes) {
-        let now = now();
+        let (now, mut wakes) = (now(), Wakes::default());
+        // What the application gets gives credit, which goes out with the rest.
+        self.pass_on(state, &mut wakes);
         let mut turn = state.send(now, cx);
         if state.quic.poll_timeout().is_some_and(|at| at <= now) {
             state.quic.handle_timeout(now);
@@ -265,39 +256,47 @@ impl Shared {
                 turn.again = true;
             }
         }
-        let mut wakes = Wakes::default();
-        while let Some(event) = state.quic.poll() {
-            self.pass_on(state, event, &mut wakes);
-        }
+        turn.again |= self.pass_on(state, &mut wakes);
         turn.over = state.quic.is_drained();
         (turn, wakes)
     }
 
-    fn pass_on(&self, state: &mut State, event: Event, wakes: &mut Wakes) {
-        let notices = &self.notices;
-        match event {
-            Event::HandshakeDataReady => {}
-            Event::Connected => {
-                state.connected = true;
-                notices.connected.notify_waiters();
+    /// Passes on what happened. True if there is something to send because of it.
+    fn pass_on(&self, state: &mut State, wakes: &mut Wakes) -> bool {
+        let mut gave_credit = false;
+        while let Some(event) = state.quic.poll() {
+            let notices = &self.notices;
+            match event {
+                Event::HandshakeDataReady => {}
+                Event::Connected => {
+                    state.connected = true;
+                    notices.connected.notify_waiters();
+                }
+                Event::ConnectionLost { reason } => {
+                    wakes.append(&mut self.end(state, reason));
+                }
+                Event::Stream(StreamEvent::Readable { id }) => {
+                    gave_credit |= state.readable(id, wakes);
+                }
+                Event::Stream(StreamEvent::Writable { id }) => {
+                    wakes.extend(state.writers.remove(&id));
+                }
+                Event::Stream(StreamEvent::Finished { id }) => {
+                    wakes.extend(state.finishers.remove(&id));
+                }
+                Event::Stream(StreamEvent::Stopped { id, .. }) => {
+                    wakes.extend(state.finishers.remove(&id));
+                    wakes.extend(state.writers.remove(&id));
+                }
+                Event::Stream(StreamEvent::Opened { .. }) => {
+                    notices.stream_arrived.notify_waiters();
+                }
+                Event::Stream(StreamEvent::Available { .. }) => notices.may_open.notify_waiters(),
+                Event::DatagramReceived => notices.datagram_arrived.notify_waiters(),
+                Event::DatagramsUnblocked => notices.may_send_datagram.notify_waiters(),
             }
-            Event::ConnectionLost { reason } => {
-                let Wakes { first, others } = self.end(state, reason);
-                wakes.add(first);
-                wakes.others.extend(others);
-            }
-            Event::Stream(StreamEvent::Readable { id }) => wakes.add(state.readers.remove(&id)),
-            Event::Stream(StreamEvent::Writable { id }) => wakes.add(state.writers.remove(&id)),
-            Event::Stream(StreamEvent::Finished { id }) => wakes.add(state.finishers.remove(&id)),
-            Event::Stream(StreamEvent::Stopped { id, .. }) => {
-                wakes.add(state.finishers.remove(&id));
-                wakes.add(state.writers.remove(&id));
-            }
-            Event::Stream(StreamEvent::Opened { .. }) => notices.stream_arrived.notify_waiters(),
-            Event::Stream(StreamEvent::Available { .. }) => notices.may_open.notify_waiters(),
-            Event::DatagramReceived => notices.datagram_arrived.notify_waiters(),
-            Event::DatagramsUnblocked => notices.may_send_datagram.notify_waiters(),
         }
+        gave_credit
     }
 
     /// The task of the connection, until nothing of it is left.
@@ -337,6 +336,37 @@ impl Shared {
 }
 
 impl State {
+    /// There is something to read: pours it, or calls who reads. True if that gave credit.
+    fn readable(&mut self, id: StreamId, wakes: &mut Wakes) -> bool {
+        match self.readers.entry(id) {
+            Entry::Vacant(_) => false,
+            Entry::Occupied(mut reader) => match reader.get() {
+                Reader::Over(_) => false,
+                Reader::Task(_) => {
+                    if let Reader::Task(waker) = reader.remove() {
+                        wakes.add(waker);
+                    }
+                    false
+                }
+                Reader::Sink(sink, waker) => {
+                    let (poured, gave_credit) = pour(&mut self.quic, id, sink.as_ref(), wakes);
+                    match poured {
+                        Poured::Dry => {}
+                        Poured::Held => {
+                            wakes.add(waker.clone());
+                            reader.remove();
+                        }
+                        Poured::Over(end) => {
+                            wakes.add(waker.clone());
+                            reader.insert(Reader::Over(end));
+                        }
+                    }
+                    gave_credit
+                }
+            },
+        }
+    }
+
     fn take(&mut self, event: ConnectionEvent) {
         let Self { quic, outlet, .. } = self;
         outlet.link().lend(|| quic.handle_event(event));

@@ -20,4 +20,4 @@ mod streams;
 
 pub(crate) use connection::{Connecting, Connection, DatagramError};
 pub(crate) use endpoint::Endpoint;
-pub(crate) use streams::{ReadError, RecvStream, SendStream, WriteError};
+pub(crate) use streams::{ReadError, RecvStream, SendStream, Sink, WriteError};

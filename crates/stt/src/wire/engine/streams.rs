@@ -2,7 +2,8 @@
 
 use std::{
     future::poll_fn,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use quinn_proto::{
 use thiserror::Error;
 
 use super::connection::Connection;
+use crate::wakes::Wakes;
 
 /// Bytes that whoever writes them sends at once. More is left to the connection's task, which may
 /// run beside the next write.
@@ -54,6 +56,57 @@ pub(crate) enum ReadError {
     Lost(#[from] ConnectionError),
     #[error("the stream was read to its end, or stopped")]
     Closed,
+}
+
+/// Takes what arrives on a stream, from whoever moves the connection at that moment: no task has to
+/// be woken for it. It is called under the connection's lock.
+pub(crate) trait Sink: Send + Sync {
+    /// Most bytes of the next piece. `None` when nothing more is to come for now.
+    fn room(&self) -> Option<usize>;
+
+    /// The next piece, in whatever order they came. Who is to be woken goes into `wakes`.
+    fn take(&self, offset: u64, bytes: Bytes, wakes: &mut Wakes);
+}
+
+/// Who waits for what arrives on a stream.
+pub(super) enum Reader {
+    Task(Waker),
+    /// What takes it, and who is called when there is no room in it, or at the end.
+    Sink(Arc<dyn Sink>, Waker),
+    /// The end was reached, and nobody has been told.
+    Over(Result<(), ReadError>),
+}
+
+/// How pouring came to its end.
+pub(super) enum Poured {
+    /// There was nothing more.
+    Dry,
+    /// There was no room.
+    Held,
+    Over(Result<(), ReadError>),
+}
+
+/// Pours into `sink` what arrived. True if that gave credit, which should be sent.
+pub(super) fn pour(
+    quic: &mut quinn_proto::Connection,
+    id: StreamId,
+    sink: &dyn Sink,
+    wakes: &mut Wakes,
+) -> (Poured, bool) {
+    let mut stream = quic.recv_stream(id);
+    let Ok(mut chunks) = stream.read(false) else {
+        return (Poured::Over(Err(ReadError::Closed)), false);
+    };
+    let poured = loop {
+        let Some(max) = sink.room() else { break Poured::Held };
+        match chunks.next(max) {
+            Ok(Some(Chunk { offset, bytes })) => sink.take(offset, bytes, wakes),
+            Ok(None) => break Poured::Over(Ok(())),
+            Err(Read::Reset(code)) => break Poured::Over(Err(ReadError::Reset(code))),
+            Err(Read::Blocked) => break Poured::Dry,
+        }
+    };
+    (poured, chunks.finalize().should_transmit())
 }
 
 impl SendStream {
@@ -234,7 +287,7 @@ impl RecvStream {
                 if let Some(error) = &state.error {
                     return Poll::Ready(Err(ReadError::Lost(error.clone())));
                 }
-                state.readers.insert(self.id, cx.waker().clone());
+                state.readers.insert(self.id, Reader::Task(cx.waker().clone()));
                 return Poll::Pending;
             }
         };
@@ -243,6 +296,51 @@ impl RecvStream {
             shared.call();
         }
         Poll::Ready(result)
+    }
+
+    /// Pours what comes into `sink`: true at the end, false when there is no room in it.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub(crate) async fn pour(&mut self, sink: &Arc<dyn Sink>) -> Result<bool, ReadError> {
+        poll_fn(|cx| self.poll_pour(cx, sink)).await
+    }
+
+    fn poll_pour(
+        &mut self,
+        cx: &Context<'_>,
+        sink: &Arc<dyn Sink>,
+    ) -> Poll<Result<bool, ReadError>> {
+        if self.over {
+            return Poll::Ready(Ok(true));
+        }
+        let (shared, mut wakes) = (self.connection.shared(), Wakes::default());
+        let mut state = shared.lock();
+        let (poured, gave_credit) = match state.readers.remove(&self.id) {
+            Some(Reader::Over(end)) => (Poured::Over(end), false),
+            _ => pour(&mut state.quic, self.id, sink.as_ref(), &mut wakes),
+        };
+        let result = match poured {
+            Poured::Held => Poll::Ready(Ok(false)),
+            Poured::Over(end) => {
+                self.over = true;
+                Poll::Ready(end.map(|()| true))
+            }
+            Poured::Dry => match &state.error {
+                Some(error) => Poll::Ready(Err(ReadError::Lost(error.clone()))),
+                None => {
+                    let reader = Reader::Sink(Arc::clone(sink), cx.waker().clone());
+                    state.readers.insert(self.id, reader);
+                    Poll::Pending
+                }
+            },
+        };
+        drop(state);
+        wakes.wake();
+        if gave_credit {
+            shared.call();
+        }
+        result
     }
 
     /// All that comes until the end.
@@ -288,7 +386,7 @@ impl RecvStream {
             if let Some(error) = &state.error {
                 return Poll::Ready(Err(error.clone()));
             }
-            state.readers.insert(self.id, cx.waker().clone());
+            state.readers.insert(self.id, Reader::Task(cx.waker().clone()));
             Poll::Pending
         })
         .await
