@@ -143,14 +143,14 @@ async fn messages_in_no_order_reach_the_node_when_nobody_claims_the_stream() {
 }
 
 #[tokio::test]
-async fn a_message_whose_deadline_passes_is_given_up_and_counted() {
+async fn a_message_whose_deadline_has_passed_is_not_sent_and_counts() {
     let (server, client, theirs, ours) = common::session().await;
     let receiver = theirs.get_stream(ID).unwrap();
     let late = options(Delivery::Deadline(Duration::ZERO));
     let stream = ours.open_stream_with(&late).unwrap();
     for _ in 0..3 {
-        // Either there is no place in no time, or it is given up on its way.
-        let _ = stream.send(&vec![1; 500_000]).await;
+        let error = stream.send(&vec![1; 500_000]).await.unwrap_err();
+        assert!(matches!(error, StreamError::Late { .. }));
     }
     while stream.delivery_stats().late < 3 {
         tokio::task::yield_now().await;

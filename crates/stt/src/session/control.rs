@@ -239,9 +239,11 @@ async fn write(session: Arc<SessionShared>) {
     let first = &session.precedence;
     let mut header = BytesMut::new();
     Header::Control.put(&mut header);
+    quic.expect_more(true);
     if first.write(i32::MAX, quic.write_chunk(header.freeze())).await.is_err() {
         return;
     }
+    quic.expect_more(false);
     loop {
         let records = session.control.take_records();
         if records.is_empty() {

@@ -56,7 +56,9 @@ pub(super) async fn send(
     stream.sending.lock().stats.messages += 1;
     let until = tokio::time::Instant::now() + within;
     let place = Arc::clone(&session.deadlines.sending).acquire_owned();
-    let Ok(Ok(place)) = tokio::time::timeout_at(until, place).await else {
+    let place = tokio::time::timeout_at(until, place).await;
+    let in_time = tokio::time::Instant::now() < until;
+    let (Ok(Ok(place)), true) = (place, in_time) else {
         stream.sending.lock().stats.late += 1;
         return Err(StreamError::Late { id: stream.id, within });
     };
@@ -69,6 +71,7 @@ pub(super) async fn send(
             let mut header = BytesMut::with_capacity(Header::MAX_LEN);
             Header::Message { id: stream.id }.put(&mut header);
             let mut chunks = [header.freeze(), message];
+            feed.quic.expect_more(true);
             feed.write(&session, || stream.outbound.priority(), &mut chunks, |_| {}).await?;
             feed.quic.finish();
             let _ = feed.quic.stopped().await;

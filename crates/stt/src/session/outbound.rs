@@ -29,7 +29,9 @@ async fn write(session: &SessionShared, stream: &Arc<StreamShared>) -> Result<()
         let mut header = BytesMut::with_capacity(Header::MAX_LEN);
         Header::Stream { raw: stream.outbound.is_raw(), id: stream.id }.put(&mut header);
         let priority = || stream.outbound.priority();
+        feed.quic.expect_more(true);
         feed.write(session, priority, &mut [header.freeze()], |_| {}).await.map_err(lost)?;
+        feed.quic.expect_more(false);
         pump(session, stream, &mut feed, first).await
     }
     .await;

@@ -183,6 +183,22 @@ async fn send_unreliable() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_message_that_is_late_is_given_up_on_its_way() {
+    let pair = Pair::new(7).await;
+    pair.world.turn(Weather { delay: (50, 50), ..Weather::CALM });
+    let within = |time| StreamOptions::new().delivery(Delivery::Deadline(time)).id(9);
+    let there = pair.theirs.get_stream(9).unwrap();
+    // Half of it is under way by then, and none has arrived.
+    let stream = pair.ours.open_stream_with(&within(Duration::from_millis(40))).unwrap();
+    stream.send(&vec![1; 500_000]).await.unwrap();
+    sleep(Duration::from_millis(45)).await;
+    assert_eq!(stream.delivery_stats().late, 1);
+    let stream = pair.ours.open_stream_with(&within(Duration::from_secs(10))).unwrap();
+    stream.send(b"in time").await.unwrap();
+    assert_eq!(there.receive().await.unwrap().unwrap(), "in time");
+}
+
+#[tokio::test(start_paused = true)]
 async fn send_to_all() {
     let pair = Pair::new(1).await;
     let third = pair.world.node(3, Mode::Client).await;

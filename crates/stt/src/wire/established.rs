@@ -194,6 +194,7 @@ impl Incoming {
         let mut stream = connection.open_uni().await.map_err(lost)?;
         let sent = async {
             let record = [peer.final_confirm.as_bytes(), self.places.encode().as_slice()].concat();
+            stream.expect_more(true);
             let written = stream.write_chunk(record.into()).await;
             stream.finish();
             written.is_ok()

@@ -25,6 +25,10 @@ const LITTLE: usize = 2 << 10;
 pub(crate) struct SendStream {
     connection: Connection,
     id: StreamId,
+    /// More is about to be written.
+    more: bool,
+    /// The task has been called for what was written last; otherwise it is little.
+    called: bool,
 }
 
 /// The receiving direction. Dropped before its end, the peer is told to stop.
@@ -111,11 +115,16 @@ pub(super) fn pour(
 
 impl SendStream {
     pub(super) const fn new(connection: Connection, id: StreamId) -> Self {
-        Self { connection, id }
+        Self { connection, id, more: false, called: false }
     }
 
     pub(crate) const fn id(&self) -> StreamId {
         self.id
+    }
+
+    /// Whether more is about to be written, or the end: what is little then goes out together.
+    pub(crate) const fn expect_more(&mut self, more: bool) {
+        self.more = more;
     }
 
     /// Hands over as many of `chunks` as there is room for, at least one byte, and says how many.
@@ -142,7 +151,7 @@ impl SendStream {
     }
 
     fn poll_write(
-        &self,
+        &mut self,
         cx: &Context<'_>,
         chunks: &mut [Bytes],
     ) -> Poll<Result<Written, WriteError>> {
@@ -155,16 +164,19 @@ impl SendStream {
             Ok(written) => written,
             Err(Write::Blocked) => {
                 state.writers.insert(self.id, cx.waker().clone());
+                drop(state);
+                shared.call();
                 return Poll::Pending;
             }
             Err(Write::Stopped(code)) => return Poll::Ready(Err(WriteError::Stopped(code))),
             Err(Write::ClosedStream) => return Poll::Ready(Err(WriteError::Closed)),
         };
-        if written.bytes <= LITTLE {
-            shared.turn_here(state);
-        } else {
+        self.called = written.bytes > LITTLE;
+        if self.called {
             drop(state);
             shared.call();
+        } else if !self.more {
+            shared.turn_here(state);
         }
         Poll::Ready(Ok(written))
     }
@@ -173,7 +185,13 @@ impl SendStream {
     pub(crate) fn finish(&mut self) {
         let shared = self.connection.shared();
         let mut state = shared.lock();
-        if state.quic.send_stream(self.id).finish().is_ok() {
+        if state.quic.send_stream(self.id).finish().is_err() {
+            return;
+        }
+        if self.called {
+            drop(state);
+            shared.call();
+        } else {
             shared.turn_here(state);
         }
     }
