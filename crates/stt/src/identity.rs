@@ -1,6 +1,6 @@
 //! Who a node is: an ed25519 node key, and the X25519 key that it vouches for.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use aws_lc_rs::{
     agreement::{PrivateKey, X25519},
@@ -12,6 +12,8 @@ use stc::{
     random::RandomError,
     stretch::{Cost, StretchError, stretch},
 };
+
+use subtle::ConstantTimeEq;
 
 use crate::NodeId;
 
@@ -30,7 +32,7 @@ pub(crate) enum Role {
 /// and so evade a list of denied nodes.)
 pub struct Identity {
     node_id: NodeId,
-    static_secret: Key,
+    static_key: Arc<StaticKey>,
     proofs: [[u8; Proof::SIGNATURE_LEN]; 2],
 }
 
@@ -119,16 +121,17 @@ impl Identity {
         )
         .map_err(|_| IdentityError::Keys)?;
         let static_secret = kdf::derive(root, "stt/1 static key", &[]);
-        let static_public = x25519_public(static_secret.as_bytes()).ok_or(IdentityError::Keys)?;
+        let static_key = StaticKey::new(static_secret).ok_or(IdentityError::Keys)?;
         let sign = |role| -> Result<[u8; Proof::SIGNATURE_LEN], IdentityError> {
             let signature = node_key
-                .try_sign(&Proof::message(role, &static_public))
+                .try_sign(&Proof::message(role, static_key.public()))
                 .map_err(|_| IdentityError::Keys)?;
             signature.as_ref().try_into().map_err(|_| IdentityError::Keys)
         };
         let proofs = [sign(Role::Initiator)?, sign(Role::Responder)?];
         let node_id = node_key.public_key().as_ref().try_into().map_err(|_| IdentityError::Keys)?;
-        Ok(Self { node_id: NodeId::from_bytes(node_id), static_secret, proofs })
+        let (node_id, static_key) = (NodeId::from_bytes(node_id), Arc::new(static_key));
+        Ok(Self { node_id, static_key, proofs })
     }
 
     /// The node's name: its ed25519 public key.
@@ -145,8 +148,8 @@ impl Identity {
         self
     }
 
-    pub(crate) const fn static_secret(&self) -> &Key {
-        &self.static_secret
+    pub(crate) const fn static_key(&self) -> &Arc<StaticKey> {
+        &self.static_key
     }
 
     /// What proves in the given role that the static key is this node's.
@@ -191,10 +194,38 @@ impl Proof {
     }
 }
 
-/// The public half of an X25519 key.
-pub(crate) fn x25519_public(secret: &[u8; 32]) -> Option<[u8; 32]> {
-    let key = PrivateKey::from_private_key(&X25519, secret).ok()?;
-    key.compute_public_key().ok()?.as_ref().try_into().ok()
+/// An X25519 key: its secret, and what is computed from it once.
+pub(crate) struct StaticKey {
+    secret: Key,
+    public: [u8; 32],
+    /// The secret as the library wants it, which wipes it.
+    agreement: Arc<PrivateKey>,
+}
+
+impl StaticKey {
+    /// `None` when the library refuses the secret, which it has no reason to.
+    pub(crate) fn new(secret: Key) -> Option<Self> {
+        let agreement = PrivateKey::from_private_key(&X25519, secret.as_bytes()).ok()?;
+        let public = agreement.compute_public_key().ok()?.as_ref().try_into().ok()?;
+        Some(Self { secret, public, agreement: Arc::new(agreement) })
+    }
+
+    pub(crate) const fn secret(&self) -> &Key {
+        &self.secret
+    }
+
+    pub(crate) const fn public(&self) -> &[u8; 32] {
+        &self.public
+    }
+
+    pub(crate) const fn agreement(&self) -> &Arc<PrivateKey> {
+        &self.agreement
+    }
+
+    /// Whether that is its secret.
+    pub(crate) fn is(&self, secret: &Key) -> bool {
+        self.secret.as_bytes().ct_eq(secret.as_bytes()).into()
+    }
 }
 
 #[cfg(test)]
@@ -216,11 +247,11 @@ mod tests {
     fn a_proof_holds_for_its_role_key_and_node_only() {
         let identity = Identity::ephemeral().unwrap();
         let other = Identity::ephemeral().unwrap();
-        let public = x25519_public(identity.static_secret().as_bytes()).unwrap();
+        let public = *identity.static_key().public();
         let proof = identity.proof(Role::Initiator);
         assert!(proof.verifies(Role::Initiator, &public));
         assert!(!proof.verifies(Role::Responder, &public));
-        let others = x25519_public(other.static_secret().as_bytes()).unwrap();
+        let others = *other.static_key().public();
         assert!(!proof.verifies(Role::Initiator, &others));
         let stolen = Proof { node_id: other.node_id(), ..proof };
         assert!(!stolen.verifies(Role::Initiator, &public));

@@ -32,6 +32,7 @@ mod limits;
 mod node;
 mod pool;
 pub mod priority;
+mod race;
 mod reason;
 mod recent;
 mod route;

@@ -2,11 +2,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use tokio::task::JoinSet;
-
 use super::ConnectError;
 use crate::{
     NodeId,
+    race::Race,
     route::{DialError, Place, Target},
     wire::{Established, Unreached, Wire, WireError},
 };
@@ -100,10 +99,9 @@ async fn dial(
     addresses: Vec<SocketAddr>,
     expect: Option<NodeId>,
 ) -> Result<Established, WireError> {
-    let mut attempts = JoinSet::new();
+    let mut attempts = Race::new();
     for (at, address) in (0u32..).zip(addresses) {
-        let wire = wire.clone();
-        attempts.spawn(async move {
+        attempts.add(async move {
             // The clock of the runtime has whole milliseconds: even a sleep of zero is one.
             if at > 0 {
                 tokio::time::sleep(STAGGER.saturating_mul(at)).await;
@@ -112,11 +110,10 @@ async fn dial(
         });
     }
     let mut last = WireError::Closed;
-    while let Some(attempt) = attempts.join_next().await {
+    while let Some(attempt) = attempts.next().await {
         match attempt {
-            Ok(Ok(established)) => return Ok(established),
-            Ok(Err(error)) => last = error,
-            Err(_) => {}
+            Ok(established) => return Ok(established),
+            Err(error) => last = error,
         }
     }
     Err(last)

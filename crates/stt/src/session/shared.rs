@@ -115,8 +115,9 @@ impl SessionShared {
             connection: established.connection,
             hub,
         });
-        tokio::spawn(driver::run(Arc::clone(&session)));
-        tokio::spawn(datagrams::run(Arc::clone(&session)));
+        let (driver, datagrams) =
+            (driver::run(Arc::clone(&session)), datagrams::run(Arc::clone(&session)));
+        tokio::spawn(async { tokio::join!(driver, datagrams) });
         session
     }
 

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use tokio::task::JoinSet;
+use crate::race::Race;
 
 /// How many there may be.
 #[derive(Clone, Copy, Debug)]
@@ -25,45 +25,35 @@ pub(super) enum Verdict {
 /// Makes attempts until one succeeds or fails for good.
 ///
 /// `begin` gives an attempt, and what ends when so little was heard of it that another one should join
-/// in. All that are under way when it returns are dropped. `last` is the error where there is none.
+/// in. All that are under way when it returns are dropped.
 pub(super) async fn first<T, E, A, S>(
     bounds: Bounds,
-    mut last: E,
     mut begin: impl FnMut() -> (A, S),
     judge: impl Fn(&E) -> Verdict,
 ) -> Result<T, E>
 where
-    T: Send + 'static,
-    E: Send + 'static,
-    A: Future<Output = Result<T, E>> + Send + 'static,
+    A: Future<Output = Result<T, E>>,
     S: Future<Output = ()>,
 {
-    let (mut attempts, mut begun) = (JoinSet::new(), 0);
+    let (mut attempts, mut begun) = (Race::new(), 0);
     loop {
         let (attempt, silence) = begin();
-        attempts.spawn(attempt);
+        attempts.add(attempt);
         begun += 1;
         tokio::pin!(silence);
         loop {
             let may_begin = begun < bounds.in_all && attempts.len() < bounds.at_once;
-            let mut passing = false;
-            tokio::select! {
-                Some(ended) = attempts.join_next() => match ended {
-                    Ok(Ok(outcome)) => return Ok(outcome),
-                    Ok(Err(error)) => {
-                        let verdict = judge(&error);
-                        if verdict == Verdict::Final {
-                            return Err(error);
-                        }
-                        passing = verdict == Verdict::Passing;
-                        last = error;
-                    }
-                    Err(_) => {}
+            let error = tokio::select! {
+                Some(ended) = attempts.next() => match ended {
+                    Ok(outcome) => return Ok(outcome),
+                    Err(error) => error,
                 },
                 () = &mut silence, if may_begin => break,
-            }
-            if attempts.is_empty() && !(passing && begun < bounds.in_all) {
-                return Err(last);
+            };
+            let verdict = judge(&error);
+            let waits = verdict == Verdict::Passing && begun < bounds.in_all;
+            if verdict == Verdict::Final || (attempts.is_empty() && !waits) {
+                return Err(error);
             }
         }
     }
@@ -94,7 +84,7 @@ mod tests {
             };
             (attempt, sleep(QUIET))
         };
-        let outcome = first(bounds, Verdict::Final, begin, |verdict| *verdict).await;
+        let outcome = first(bounds, begin, |verdict| *verdict).await;
         (outcome, begun.get(), before.elapsed())
     }
 

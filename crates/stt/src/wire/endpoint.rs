@@ -16,7 +16,7 @@ use quinn_proto::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use stc::{Key, aead::Suite, random};
-use tokio::{sync::oneshot, task::JoinSet};
+use tokio::sync::oneshot;
 
 use super::{
     adapter::{self, Acceptor, Attempt, ConnectionIds, NoTokens, QUIC_VERSION, ResetKey},
@@ -42,6 +42,7 @@ use crate::{
     identity::Identity,
     keyring::{Keyring, SeedKeys},
     limits::{Doorkeeper, Limits, SendWindow},
+    race::Race,
     route::{
         self, DatagramSocket, DialError, Dialler, Directory, Input, Inputs, Listener, MAX_LOCALS,
         Means, Network, Place, Roots, RouteError, RouteSocket, Routes, SystemSocket, Table, Tcp,
@@ -346,7 +347,7 @@ impl Wire {
             (attempt, silence)
         };
         let bounds = self.bounds(usize::MAX);
-        attempts::first(bounds, Unreached::Wire(WireError::Closed), begin, Unreached::verdict).await
+        attempts::first(bounds, begin, Unreached::verdict).await
     }
 
     /// How many attempts there may be.
@@ -370,10 +371,10 @@ impl Wire {
         if let [only] = entries.as_slice() {
             return self.connect_by(only, to, expect).await;
         }
-        let mut attempts = JoinSet::new();
+        let mut attempts = Race::new();
         for (at, seed) in (0u32..).zip(entries.iter()) {
             let (wire, seed) = (self.clone(), Arc::clone(seed));
-            attempts.spawn(async move {
+            attempts.add(async move {
                 if at > 0 {
                     tokio::time::sleep(wire.seed_stagger.saturating_mul(at)).await;
                 }
@@ -381,12 +382,11 @@ impl Wire {
             });
         }
         let mut last = WireError::Keys;
-        while let Some(attempt) = attempts.join_next().await {
+        while let Some(attempt) = attempts.next().await {
             match attempt {
                 // Any other outcome is what the peer says, or what no other seed would change.
-                Ok(Err(error @ WireError::NoAnswer { .. })) => last = error,
-                Ok(outcome) => return outcome,
-                Err(_) => {}
+                Err(error @ WireError::NoAnswer { .. }) => last = error,
+                outcome => return outcome,
             }
         }
         Err(last)
@@ -410,7 +410,7 @@ impl Wire {
             (attempt, async move { meter.silence(FRESH_AFTER).await })
         };
         let bounds = self.bounds(MAX_ATTEMPTS);
-        attempts::first(bounds, WireError::Closed, begin, WireError::verdict).await
+        attempts::first(bounds, begin, WireError::verdict).await
     }
 
     /// Through a WebSocket, `to` is its stand-in, and `web` where it leads.

@@ -304,9 +304,11 @@ fn established(
         web: knows.web,
     })));
     let Credit { first, growth } = credit;
-    tokio::spawn(window::grow(connection.clone(), Arc::clone(&peer.meter), first, growth));
+    let grow = window::grow(connection.clone(), Arc::clone(&peer.meter), first, growth);
     let (renewal, pace) = (Arc::clone(&peer.renewal), rekey::Pace::DEFAULT);
-    tokio::spawn(rekey::update(connection.clone(), peer.meter, renewal, pace));
+    let update = rekey::update(connection.clone(), peer.meter, renewal, pace);
+    // Both mostly sleep, so one task is enough.
+    tokio::spawn(async { tokio::join!(grow, update) });
     let [a, b, c, d, e, f, g, h, ..] = *peer.session_id.as_bytes();
     let unclaimed = Unclaimed(Some((connection.clone(), latch.clone())));
     Ok(Established {

@@ -17,7 +17,7 @@ use super::{
     places::Places,
     renewal::{Parties, Renewal},
 };
-use crate::{Identity, Keyring, SharedSeed, identity::x25519_public};
+use crate::{Identity, Keyring, SharedSeed};
 
 static KEYRING: LazyLock<Arc<Keyring>> =
     LazyLock::new(|| Arc::new(Keyring::from(SharedSeed::from_key(Key::from_bytes([1; 32])))));
@@ -63,7 +63,7 @@ pub fn renewal(bytes: &[u8]) {
     let side = |own: &Arc<Identity>, peer: &Identity, initiator| {
         Some(Renewal::new(Parties {
             identity: Arc::clone(own),
-            peer_static: x25519_public(peer.static_secret().as_bytes())?,
+            peer_static: *peer.static_key().public(),
             exporter: exporter.clone(),
             suite: Suite::Aes256Gcm,
             initiator,

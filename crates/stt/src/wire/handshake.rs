@@ -415,9 +415,10 @@ impl Handshake {
 fn noise(local: &Local, connection_id: &[u8], initiator: bool) -> Result<Noise, HandshakeError> {
     // The version here is that of the wire's shape; what may change within it is agreed in HELLO.
     let prologue = [b"stt/1 ".as_slice(), connection_id].concat();
-    let noise = Noise::new(NOISE, |builder| {
+    let own = local.identity.static_key();
+    let noise = Noise::new(NOISE, Some(own), |builder| {
         let builder = builder
-            .local_private_key(local.identity.static_secret().as_bytes())?
+            .local_private_key(own.secret().as_bytes())?
             .psk(0, local.seed.psk.as_bytes())?
             .prologue(&prologue)?;
         #[cfg(test)]

@@ -3,13 +3,17 @@
 //! snow wipes nothing: chaining key, pre-shared key and hash would stay in freed memory, and whoever
 //! finds a chaining key there has the keys of the session that came of it.
 
-use std::ops::{Deref, DerefMut};
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
 use snow::{Builder, Error, HandshakeState};
 use stc::Key;
 use zeroize::Zeroize;
 
 use super::{resolver::Resolver, schedule::Transcript};
+use crate::identity::StaticKey;
 
 /// A handshake that needs no key to be begun, and is never carried out.
 const BLANK: &str = "Noise_NN_25519_ChaChaPoly_BLAKE2s";
@@ -21,12 +25,13 @@ const BLANK: &str = "Noise_NN_25519_ChaChaPoly_BLAKE2s";
 pub(super) struct Noise(Box<HandshakeState>);
 
 impl Noise {
-    /// A handshake of `pattern`, with what `set_up` gives it.
+    /// A handshake of `pattern`, with what `set_up` gives it. This side's key may be `own`.
     pub(super) fn new<'a>(
         pattern: &str,
+        own: Option<&Arc<StaticKey>>,
         set_up: impl FnOnce(Builder<'a>) -> Result<HandshakeState, Error>,
     ) -> Result<Self, Error> {
-        set_up(builder(pattern)?).map(|state| Self(Box::new(state)))
+        set_up(builder(pattern, own.cloned())?).map(|state| Self(Box::new(state)))
     }
 
     /// What it has come to so far. `None` only if the hash had another length.
@@ -41,7 +46,7 @@ impl Noise {
 
     /// Puts a handshake without any secret in its place, in the same memory.
     fn wipe(&mut self) {
-        if let Ok(blank) = builder(BLANK).and_then(|builder| builder.build_initiator()) {
+        if let Ok(blank) = builder(BLANK, None).and_then(|builder| builder.build_initiator()) {
             *self.0 = blank;
             // The compiler must not see that nobody reads it any more.
             std::hint::black_box(&mut *self.0);
@@ -49,8 +54,8 @@ impl Noise {
     }
 }
 
-fn builder<'a>(pattern: &str) -> Result<Builder<'a>, Error> {
-    Ok(Builder::with_resolver(pattern.parse()?, Box::new(Resolver)))
+fn builder<'a>(pattern: &str, own: Option<Arc<StaticKey>>) -> Result<Builder<'a>, Error> {
+    Ok(Builder::with_resolver(pattern.parse()?, Box::new(Resolver(own))))
 }
 
 impl Drop for Noise {
@@ -83,7 +88,7 @@ mod tests {
         let state = |psk: [u8; 32]| {
             let set_up =
                 |builder: Builder<'_>| builder.psk(0, &psk)?.prologue(&psk)?.build_initiator();
-            let mut noise = Noise::new(pattern, set_up).unwrap();
+            let mut noise = Noise::new(pattern, None, set_up).unwrap();
             noise.write_message(b"", &mut [0; 100]).unwrap();
             noise
         };

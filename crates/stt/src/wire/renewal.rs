@@ -202,9 +202,10 @@ impl Renewal {
 
     fn noise(&self) -> Option<Noise> {
         let Parties { identity, peer_static, initiator, .. } = &self.parties;
-        let noise = Noise::new(NOISE, |builder| {
+        let own = identity.static_key();
+        let noise = Noise::new(NOISE, Some(own), |builder| {
             let builder = builder
-                .local_private_key(identity.static_secret().as_bytes())?
+                .local_private_key(own.secret().as_bytes())?
                 .remote_public_key(peer_static)?
                 .psk(0, self.psk.as_bytes())?
                 .prologue(b"stt/1 renewal")?;
@@ -251,7 +252,6 @@ fn read(noise: &mut Noise, message: &[u8]) -> Result<(), &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::x25519_public;
 
     fn identity(byte: u8) -> Arc<Identity> {
         Arc::new(Identity::from_key(&Key::from_bytes([byte; 32])).unwrap())
@@ -260,7 +260,7 @@ mod tests {
     fn side(of: &Arc<Identity>, peer: &Arc<Identity>, exporter: u8, initiator: bool) -> Renewal {
         Renewal::new(Parties {
             identity: Arc::clone(of),
-            peer_static: x25519_public(peer.static_secret().as_bytes()).unwrap(),
+            peer_static: *peer.static_key().public(),
             exporter: Key::from_bytes([exporter; 32]),
             suite: Suite::Aes256Gcm,
             initiator,

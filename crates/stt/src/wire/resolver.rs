@@ -1,5 +1,7 @@
 //! The primitives that snow computes with: X25519 and ChaCha20-Poly1305 by aws-lc-rs.
 
+use std::sync::Arc;
+
 use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
 use snow::{
     Error,
@@ -14,9 +16,14 @@ use stc::{
 };
 use subtle::ConstantTimeEq;
 
+use crate::identity::StaticKey;
+
 /// Randomness of the operating system, X25519 and ChaCha20-Poly1305 by aws-lc-rs, which wipes its
 /// keys; the hash by snow's own.
-pub(super) struct Resolver;
+///
+/// snow is given a node's secret key alone, for each handshake anew. To compute the public one again
+/// would be a third of the work of an agreement.
+pub(super) struct Resolver(pub(super) Option<Arc<StaticKey>>);
 
 impl CryptoResolver for Resolver {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
@@ -25,7 +32,7 @@ impl CryptoResolver for Resolver {
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
         match choice {
-            DHChoice::Curve25519 => Some(Box::new(KeyPair::empty())),
+            DHChoice::Curve25519 => Some(Box::new(KeyPair::empty(self.0.clone()))),
             _ => None,
         }
     }
@@ -110,20 +117,24 @@ struct KeyPair {
     public: [u8; 32],
     /// The secret as the library wants it. Making it computes the public key, a third of the work
     /// of an agreement, so it is made once.
-    agreement: Option<PrivateKey>,
+    agreement: Option<Arc<PrivateKey>>,
+    known: Option<Arc<StaticKey>>,
 }
 
 impl KeyPair {
-    fn empty() -> Self {
-        Self { secret: Key::from_bytes([0; 32]), public: [0; 32], agreement: None }
+    fn empty(known: Option<Arc<StaticKey>>) -> Self {
+        Self { secret: Key::from_bytes([0; 32]), public: [0; 32], agreement: None, known }
     }
 
     /// A secret that the library refuses gives a public key of zeroes, and every agreement fails.
     fn set_secret(&mut self, secret: Key) {
-        self.agreement = PrivateKey::from_private_key(&X25519, secret.as_bytes()).ok();
-        let public = self.agreement.as_ref().and_then(|key| key.compute_public_key().ok());
-        let public = public.and_then(|key| key.as_ref().try_into().ok());
-        self.public = public.unwrap_or_default();
+        let known = self.known.as_ref().filter(|known| known.is(&secret));
+        let made = match known {
+            Some(known) => Some(Arc::clone(known)),
+            None => StaticKey::new(secret.clone()).map(Arc::new),
+        };
+        self.public = made.as_ref().map(|key| *key.public()).unwrap_or_default();
+        self.agreement = made.map(|key| Arc::clone(key.agreement()));
         self.secret = secret;
     }
 }
@@ -184,7 +195,7 @@ mod tests {
     #[test]
     fn two_sides_agree_and_low_order_keys_are_refused() {
         let pair = |secret| {
-            let mut pair = KeyPair::empty();
+            let mut pair = KeyPair::empty(None);
             pair.set(&[secret; 32]);
             pair
         };

@@ -7,7 +7,6 @@ use stc::aead::Suite;
 
 use super::*;
 use crate::{
-    identity::x25519_public,
     keyring::SeedKeys,
     wire::{
         handshake::{Handshake, Local, Output},
@@ -170,7 +169,7 @@ fn renewals() {
             let peer: Arc<Identity> = identity(peer);
             Renewal::new(Parties {
                 identity: identity(own),
-                peer_static: x25519_public(peer.static_secret().as_bytes()).unwrap(),
+                peer_static: *peer.static_key().public(),
                 exporter: Key::from_bytes([9; 32]),
                 suite,
                 initiator,
