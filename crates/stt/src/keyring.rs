@@ -162,10 +162,13 @@ impl Keyring {
     }
 
     /// The accepted seeds, and the retired ones that sessions still use.
-    pub(crate) fn in_use(&self) -> Entries {
+    pub(crate) fn in_use(&self) -> Arc<Entries> {
         let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
+        if ring.retired.is_empty() {
+            return Arc::clone(&ring.entries);
+        }
         let retired = ring.retired.iter().filter_map(Weak::upgrade);
-        ring.entries.iter().cloned().chain(retired).collect()
+        Arc::new(ring.entries.iter().cloned().chain(retired).collect())
     }
 
     fn change<T>(

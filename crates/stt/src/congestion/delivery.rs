@@ -18,6 +18,9 @@ const GROUPS_PER_RTT: u32 = 128;
 /// How many smoothed round trips a record lives: lost packets are noticed after 9/8 of one.
 const MEMORY_RTTS: u32 = 4;
 
+/// Groups for which there is always room: those of a few messages.
+const FEW_GROUPS: usize = 4;
+
 /// A delivery rate sample.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rate {
@@ -204,7 +207,11 @@ impl Delivery {
     /// Drops what can no longer be acknowledged, and the memory of a path that fell silent.
     fn forget(&mut self, now: Instant, in_flight: u64, smoothed_rtt: Duration) {
         if in_flight == 0 {
-            self.groups = VecDeque::new();
+            // Room for a few is kept: it is filled again with the next message.
+            if self.groups.capacity() > FEW_GROUPS {
+                self.groups = VecDeque::new();
+            }
+            self.groups.clear();
             return;
         }
         let horizon = smoothed_rtt * MEMORY_RTTS;

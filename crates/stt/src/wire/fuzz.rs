@@ -232,7 +232,7 @@ pub fn datagram(bytes: &[u8]) {
         Some(id) => assert_eq!(route.get(1..9), Some(id.as_slice())),
         None => assert_eq!(route, bytes),
     }
-    for seed in &seeds {
+    for seed in seeds.iter() {
         let mut masked = Vec::new();
         if seed.masks.seal_long(bytes, &[], &mut masked) {
             opaque.inbound(&seeds, &mut masked);

@@ -9,7 +9,7 @@ use super::{
     mask::{LENGTH_LEN, Long},
 };
 use crate::{
-    keyring::{Keyring, SeedKeys},
+    keyring::{Entries, Keyring, SeedKeys},
     route::{Id, id_of},
 };
 
@@ -86,7 +86,7 @@ impl Opaque {
     }
 
     /// The seeds to try (MASK-4). Asked for once for each batch of datagrams.
-    pub(crate) fn seeds(&self) -> Vec<Arc<SeedKeys>> {
+    pub(crate) fn seeds(&self) -> Arc<Entries> {
         self.keyring.in_use()
     }
 
@@ -159,9 +159,8 @@ impl Opaque {
 
     /// Writes a stamped datagram to `out` as it goes over the wire. `false` when its seed is gone.
     pub(crate) fn outbound(&self, slot: u8, datagram: &mut [u8], out: &mut Vec<u8>) -> bool {
-        let Some(seed) = self.keyring.in_use().into_iter().find(|seed| seed.slot == slot) else {
-            return false;
-        };
+        let seeds = self.keyring.in_use();
+        let Some(seed) = seeds.iter().find(|seed| seed.slot == slot) else { return false };
         let [a, b, c] = STAMP;
         LongHeaders::new(datagram, [a, b, c, slot]).restore();
         let room = PADDED_LEN.saturating_sub(datagram.len() + LENGTH_LEN).min(MAX_PADDING);

@@ -21,7 +21,7 @@ use super::{
     stats::{Counters, add, count},
 };
 use crate::{
-    keyring::SeedKeys,
+    keyring::Entries,
     route::{Directory, Id, Link, Path, RouteRoom, RouteSocket, Via, Way, is_passing},
 };
 
@@ -57,6 +57,7 @@ pub(crate) struct Received {
 /// What was received, and where the next will be put.
 pub(crate) struct Inbox {
     buffers: [BytesMut; BUFFERS],
+    metas: [RecvMeta; BUFFERS],
     /// Buffers that were given away, by age, to be used again once nobody has a part of them. Memory
     /// that is new to the process costs more than to copy what is in it.
     given: VecDeque<BytesMut>,
@@ -69,6 +70,7 @@ impl Inbox {
     pub(crate) fn new() -> Self {
         Self {
             buffers: std::array::from_fn(|_| BytesMut::zeroed(BUFFER)),
+            metas: [RecvMeta::default(); BUFFERS],
             given: VecDeque::new(),
             received: Vec::new(),
             wanted: Vec::new(),
@@ -242,10 +244,9 @@ impl SilentSocket {
         cx: &mut Context<'_>,
         inbox: &mut Inbox,
     ) -> Poll<io::Result<()>> {
-        let mut metas = [RecvMeta::default(); BUFFERS];
         let (received, via) = loop {
             let mut slices = inbox.buffers.each_mut().map(|buffer| IoSliceMut::new(buffer));
-            match ready!(self.routes.poll_recv(cx, &mut slices, &mut metas)) {
+            match ready!(self.routes.poll_recv(cx, &mut slices, &mut inbox.metas)) {
                 Ok(received) => break received,
                 Err(error) if is_passing(&error) => count(&self.counters.receive_errors),
                 Err(error) => return Poll::Ready(Err(error)),
@@ -253,8 +254,8 @@ impl SilentSocket {
         };
         let (seeds, links) = (self.opaque.seeds(), self.directory.read());
         let batch = Batch { via, seeds, links };
-        let Inbox { buffers, given, received: out, wanted } = inbox;
-        for (buffer, meta) in buffers.iter_mut().zip(&metas).take(received) {
+        let Inbox { buffers, metas, given, received: out, wanted } = inbox;
+        for (buffer, meta) in buffers.iter_mut().zip(metas).take(received) {
             self.unmask(buffer, meta, &batch, wanted);
             let Some((last, _)) = wanted.last() else { continue };
             let mut data = if last.end < GIVEN_AWAY {
@@ -383,7 +384,7 @@ impl Outlet {
 /// What all buffers of one call to the system share.
 struct Batch<'a> {
     via: Via,
-    seeds: Vec<Arc<SeedKeys>>,
+    seeds: Arc<Entries>,
     links: RwLockReadGuard<'a, HashMap<Id, Arc<Link>>>,
 }
 

@@ -87,12 +87,15 @@ pub(super) struct State {
 }
 
 /// How far a turn came.
+#[derive(Default)]
 struct Turn {
     /// There is more to do at once.
     again: bool,
     /// There is no room to send, and nobody waits for it.
     full: bool,
     over: bool,
+    /// When there is something to do at the latest.
+    next: Option<Instant>,
 }
 
 thread_local! {
@@ -180,9 +183,9 @@ impl Shared {
 
     /// Does what there is to do; what takes longer is left to the task.
     pub(super) fn turn_here(&self, mut state: MutexGuard<'_, State>) {
-        let alarm = state.alarm;
         let (turn, wakes) = self.turn(&mut state, None);
-        let earlier = match (state.quic.poll_timeout(), alarm) {
+        let alarm = state.alarm;
+        let earlier = match (turn.next, alarm) {
             (Some(next), Some(alarm)) => next < alarm,
             (next, _) => next.is_some(),
         };
@@ -246,7 +249,8 @@ impl Shared {
         // What the application gets gives credit, which goes out with the rest.
         self.pass_on(state, &mut wakes);
         let mut turn = state.send(now, cx);
-        if state.quic.poll_timeout().is_some_and(|at| at <= now) {
+        turn.next = state.quic.poll_timeout();
+        if turn.next.is_some_and(|at| at <= now) {
             state.quic.handle_timeout(now);
             turn.again = true;
         }
@@ -317,7 +321,7 @@ impl Shared {
             let mut state = self.lock();
             self.take_waiting(&mut state);
             let (turn, wakes) = self.turn(&mut state, Some(cx));
-            let alarm = state.set_alarm(sleep.as_mut());
+            state.set_alarm(turn.next, sleep.as_mut());
             drop(state);
             wakes.wake();
             if turn.over {
@@ -327,7 +331,7 @@ impl Shared {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if !alarm || sleep.as_mut().poll(cx).is_pending() {
+            if turn.next.is_none() || sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
             self.lock().alarm = None;
@@ -374,19 +378,19 @@ impl State {
 
     /// Sets the alarm of the task for when there is something to do. One that is too early stays:
     /// most are put off with every packet, and to move one costs more than to wake for nothing.
-    fn set_alarm(&mut self, sleep: Pin<&mut Sleep>) -> bool {
-        let Some(next) = self.quic.poll_timeout() else { return false };
-        if self.alarm.is_none_or(|alarm| next < alarm) {
+    fn set_alarm(&mut self, next: Option<Instant>, sleep: Pin<&mut Sleep>) {
+        if let Some(next) = next
+            && self.alarm.is_none_or(|alarm| next < alarm)
+        {
             self.alarm = Some(next);
             sleep.reset(next.into());
         }
-        true
     }
 
     /// Sends until there is nothing more, or no room, or it is the turn of others. With `cx` it
     /// waits for room.
     fn send(&mut self, now: Instant, mut cx: Option<&mut Context<'_>>) -> Turn {
-        let mut turn = Turn { again: false, full: false, over: false };
+        let mut turn = Turn::default();
         let mut buffer = BUFFER.take();
         let mut sent = 0;
         while sent < BURST {
