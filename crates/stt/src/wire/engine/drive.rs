@@ -34,8 +34,9 @@ use crate::wakes::Wakes;
 const MAX_WAITING: usize = 4_096;
 /// Places for such datagrams that a connection keeps while there are none.
 const MAX_SPARE: usize = 64;
-/// Bytes sent in a row before others get their turn.
-const BURST: usize = 128 << 10;
+/// Bytes sent in a row before others get their turn: whoever writes waits meanwhile. Mostly one call
+/// to the system.
+const BURST: usize = 32 << 10;
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

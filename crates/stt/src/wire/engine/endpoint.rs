@@ -28,7 +28,7 @@ use crate::route::Link;
 
 /// Datagrams that are handed on at once. More are left to the tasks of their connections, so that
 /// all processors have a part in the work.
-const FEW: usize = 4;
+const FEW: usize = 2;
 /// Calls for datagrams in a row before others get their turn.
 const ROUNDS: usize = 16;
 
