@@ -45,3 +45,43 @@ impl Wakes {
         self.first.into_iter().chain(self.others).for_each(Waker::wake);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::Wake,
+    };
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn all_who_wait_are_woken_once_and_those_who_left_are_not() {
+        let counts: [Arc<Count>; 4] = std::array::from_fn(|_| Arc::default());
+        let wakers = counts.clone().map(Waker::from);
+        let mut wakes = Wakes::default();
+        for waker in wakers.iter().chain(&wakers) {
+            wakes.register(waker);
+        }
+        wakes.forget(&wakers[0]);
+        wakes.forget(&wakers[2]);
+        let mut all = Wakes::default();
+        all.append(&mut wakes);
+        wakes.wake();
+        assert_eq!(counts.each_ref().map(|count| count.0.load(Ordering::SeqCst)), [0; 4]);
+        all.wake();
+        assert_eq!(counts.map(|count| count.0.load(Ordering::SeqCst)), [0, 1, 0, 1]);
+    }
+}

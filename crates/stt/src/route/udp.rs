@@ -133,3 +133,73 @@ impl Room for SystemRoom {
         ready
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, time::Duration};
+
+    use super::*;
+
+    fn socket() -> Arc<dyn DatagramSocket> {
+        SystemSocket::over(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap()
+    }
+
+    /// The first call of a fresh socket may say that there is no room.
+    async fn send(from: &Arc<dyn DatagramSocket>, destination: SocketAddr, contents: &[u8]) {
+        let (ecn, segment_size, src_ip) = (None, None, None);
+        let transmit = Transmit { destination, ecn, contents, segment_size, src_ip };
+        let mut room = Arc::clone(from).room();
+        while let Err(error) = from.try_send(&transmit) {
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+            poll_fn(|cx| room.poll(cx)).await.unwrap();
+        }
+    }
+
+    /// Waits for datagrams, and says how many came.
+    async fn receive(socket: &dyn DatagramSocket) -> usize {
+        let mut buffers = [[0; 100]; 8];
+        let mut metas = [RecvMeta::default(); 8];
+        poll_fn(|cx| {
+            let mut slices = buffers.each_mut().map(|buffer| IoSliceMut::new(buffer));
+            socket.poll_recv(cx, &mut slices, &mut metas)
+        })
+        .await
+        .unwrap()
+    }
+
+    /// An empty queue is not asked about, so whatever comes just then must not be overlooked.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn nothing_that_comes_is_overlooked() {
+        let (here, there) = (socket(), socket());
+        let (near, far) = (here.local_addr().unwrap(), there.local_addr().unwrap());
+        let answering = tokio::spawn(async move {
+            for _ in 0..5_000 {
+                let mut came = 0;
+                while came < 2 {
+                    came += receive(&*there).await;
+                }
+                send(&there, near, b"back").await;
+            }
+        });
+        let asking = async {
+            for _ in 0..5_000 {
+                send(&here, far, b"one").await;
+                send(&here, far, b"two").await;
+                assert_eq!(receive(&*here).await, 1);
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), asking).await.unwrap();
+        answering.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn more_than_the_buffers_take_is_there_at_the_next_call() {
+        let (here, there) = (socket(), socket());
+        for _ in 0..11 {
+            send(&here, there.local_addr().unwrap(), b"x").await;
+        }
+        assert_eq!(receive(&*there).await, 8);
+        assert_eq!(receive(&*there).await, 3);
+        assert!(tokio::time::timeout(Duration::from_millis(1), receive(&*there)).await.is_err());
+    }
+}

@@ -501,6 +501,11 @@ impl Wire {
         self.endpoint.idle().await;
     }
 
+    #[cfg(test)]
+    pub(crate) fn open_connections(&self) -> usize {
+        self.endpoint.open_connections()
+    }
+
     /// Ends every session with this code and reason, and waits a moment for the peers to hear it.
     pub(crate) async fn shutdown(&self, code: u32, reason: &[u8]) {
         self.endpoint.refuse_all();

@@ -567,6 +567,27 @@ mod tests {
     }
 
     #[test]
+    fn a_buffer_that_was_given_away_is_used_again_once_nobody_has_a_part_of_it() {
+        let (mut buffer, mut given) = (BytesMut::zeroed(BUFFER), VecDeque::new());
+        let first = buffer.as_ptr();
+        let mut datagram = give_away(&mut buffer, &mut given, 40_000);
+        assert_eq!((datagram.as_ptr(), datagram.len(), buffer.len()), (first, 40_000, BUFFER));
+        let part = datagram.split_to(10).freeze();
+        drop(datagram);
+        let other = give_away(&mut buffer, &mut given, BUFFER - 1);
+        assert_ne!(buffer.as_ptr(), first, "somebody has a part of it");
+        drop((part, other));
+        give_away(&mut buffer, &mut given, 40_000);
+        assert_eq!(buffer.as_ptr(), first);
+        assert_eq!(buffer.len(), BUFFER);
+        // Those that are never given back are not waited for, nor kept.
+        let kept: Vec<_> =
+            (0..100).map(|_| give_away(&mut buffer, &mut given, 40_000).freeze()).collect();
+        assert!(given.len() <= MAX_GIVEN + 1, "{}", given.len());
+        drop(kept);
+    }
+
+    #[test]
     fn the_engine_gathers_as_many_datagrams_as_one_call_takes() {
         let (_, outlet) = outlet();
         for (size, together) in [(65_507, 1), (32_753, 2), (1_452, 45), (1_200, 54), (100, 64)] {

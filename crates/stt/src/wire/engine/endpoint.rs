@@ -48,6 +48,8 @@ struct State {
     quic: quinn_proto::Endpoint,
     /// By their handles, which count from zero and are used again.
     connections: Vec<Option<Arc<Connection>>>,
+    /// How many of them there are.
+    alive: usize,
     incoming: VecDeque<Incoming>,
     /// What is told to all peers, old and new.
     closed: Option<(VarInt, Bytes)>,
@@ -59,8 +61,8 @@ struct State {
 }
 
 impl State {
-    fn is_idle(&self) -> bool {
-        self.connections.iter().all(Option::is_none)
+    const fn is_idle(&self) -> bool {
+        self.alive == 0
     }
 }
 
@@ -78,6 +80,7 @@ impl Endpoint {
             state: Mutex::new(State {
                 quic: quinn_proto::Endpoint::new(Arc::new(config), server, knows_mtu, None),
                 connections: Vec::new(),
+                alive: 0,
                 incoming: VecDeque::new(),
                 closed: None,
                 deaf: false,
@@ -231,6 +234,7 @@ impl Shared {
         }
         if let Some(place) = state.connections.get_mut(at) {
             *place = Some(Arc::clone(&connection));
+            state.alive += 1;
         }
         tokio::spawn(Arc::clone(&connection).run());
         Connecting::new(connection)
@@ -247,8 +251,8 @@ impl Shared {
         let answer = state.quic.handle_event(handle, event);
         if is_over {
             let ConnectionHandle(at) = handle;
-            if let Some(place) = state.connections.get_mut(at) {
-                *place = None;
+            if state.connections.get_mut(at).and_then(Option::take).is_some() {
+                state.alive -= 1;
             }
             if state.is_idle() {
                 self.idle.notify_waiters();
