@@ -44,7 +44,7 @@ for length in 8 40; do
     all="$(count bulk $length)"
     datagrams="$(sed -n 's/datagrams //p' "$folder/said")"
     on="$(spent "bulk $length" ShortHeaders Masks::short)"
-    off="$(spent "bulk $length" poll_recv Opaque::unmask_short)"
+    off="$(spent "bulk $length" poll Opaque::unmask_short)"
     [ "$length" = 40 ] || { before=("$all" "$datagrams" "$on" "$off"); continue; }
     (( datagrams -= before[1] ))
     (( all = (all - before[0]) / datagrams, on = (on - before[2]) / datagrams, off = (off - before[3]) / datagrams ))
