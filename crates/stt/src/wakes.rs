@@ -21,20 +21,6 @@ impl Wakes {
         wakers.into_iter().for_each(|waker| self.add(waker));
     }
 
-    /// Notes who waits, once.
-    pub(crate) fn register(&mut self, waker: &Waker) {
-        let mut known = self.first.iter().chain(&self.others);
-        if !known.any(|known| known.will_wake(waker)) {
-            self.add(waker.clone());
-        }
-    }
-
-    /// Forgets who waited and does not any more.
-    pub(crate) fn forget(&mut self, waker: &Waker) {
-        self.first.take_if(|known| known.will_wake(waker));
-        self.others.retain(|known| !known.will_wake(waker));
-    }
-
     /// Adds all of `others`, which has none afterwards.
     pub(crate) fn append(&mut self, others: &mut Self) {
         self.extend(others.first.take());
@@ -68,20 +54,17 @@ mod tests {
     }
 
     #[test]
-    fn all_who_wait_are_woken_once_and_those_who_left_are_not() {
-        let counts: [Arc<Count>; 4] = std::array::from_fn(|_| Arc::default());
-        let wakers = counts.clone().map(Waker::from);
-        let mut wakes = Wakes::default();
-        for waker in wakers.iter().chain(&wakers) {
-            wakes.register(waker);
-        }
-        wakes.forget(&wakers[0]);
-        wakes.forget(&wakers[2]);
-        let mut all = Wakes::default();
-        all.append(&mut wakes);
-        wakes.wake();
-        assert_eq!(counts.each_ref().map(|count| count.0.load(Ordering::SeqCst)), [0; 4]);
+    fn all_are_woken_once_and_only_when_it_is_said() {
+        let counts: [Arc<Count>; 3] = std::array::from_fn(|_| Arc::default());
+        let woken = || counts.each_ref().map(|count| count.0.load(Ordering::SeqCst));
+        let (mut some, mut all) = (Wakes::default(), Wakes::default());
+        let [a, b, c] = counts.clone().map(Waker::from);
+        all.add(a);
+        some.extend([b, c]);
+        all.append(&mut some);
+        some.wake();
+        assert_eq!(woken(), [0; 3]);
         all.wake();
-        assert_eq!(counts.map(|count| count.0.load(Ordering::SeqCst)), [0, 1, 0, 1]);
+        assert_eq!(woken(), [1; 3]);
     }
 }

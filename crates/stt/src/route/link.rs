@@ -52,7 +52,8 @@ pub(crate) struct Link {
     asleep: AtomicBool,
     /// Who waits for room on the way.
     waiting: Mutex<Option<Waker>>,
-    ids: Mutex<Vec<Id>>,
+    /// `None` once it is closed.
+    ids: Mutex<Option<Vec<Id>>>,
     directory: Weak<Directory>,
 }
 
@@ -81,7 +82,7 @@ impl Directory {
             way: RwLock::new(way),
             asleep: AtomicBool::new(false),
             waiting: Mutex::default(),
-            ids: Mutex::default(),
+            ids: Mutex::new(Some(Vec::new())),
             directory: Arc::downgrade(self),
         })
     }
@@ -101,11 +102,12 @@ impl Link {
     pub(crate) fn add_id(self: &Arc<Self>, id: Id) {
         let Some(directory) = self.directory.upgrade() else { return };
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        if ids.contains(&id) || ids.len() >= MAX_IDS {
+        let Some(known) = ids.as_mut() else { return };
+        if known.contains(&id) || known.len() >= MAX_IDS {
             return;
         }
-        ids.push(id);
-        drop(ids);
+        known.push(id);
+        // Both under the lock: it may be closed just then.
         let mut links = directory.links.write().unwrap_or_else(PoisonError::into_inner);
         links.insert(id, Arc::clone(self));
     }
@@ -174,9 +176,9 @@ impl Link {
     /// The connection is over, or was never made.
     pub(crate) fn close(&self) {
         let Some(directory) = self.directory.upgrade() else { return };
-        let ids = std::mem::take(&mut *self.ids.lock().unwrap_or_else(PoisonError::into_inner));
+        let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut links = directory.links.write().unwrap_or_else(PoisonError::into_inner);
-        for id in ids {
+        for id in ids.into_iter().flatten() {
             links.remove(&id);
         }
         drop(links);

@@ -71,7 +71,8 @@ pub(super) async fn send(
             let mut header = BytesMut::with_capacity(Header::MAX_LEN);
             Header::Message { id: stream.id }.put(&mut header);
             let mut chunks = [header.freeze(), message];
-            feed.quic.expect_more(true);
+            // What waits for bandwidth must not wait for the rest besides.
+            feed.quic.expect_more(session.throttled_piece().is_none());
             feed.write(&session, || stream.outbound.priority(), &mut chunks, |_| {}).await?;
             feed.quic.finish();
             let _ = feed.quic.stopped().await;

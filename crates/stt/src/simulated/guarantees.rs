@@ -3,7 +3,7 @@
 //! What each call promises otherwise is tested by `tests/guarantees.rs` over real sockets, under the
 //! same names.
 
-use std::{future::Future, net::IpAddr, time::Duration};
+use std::{future::Future, net::IpAddr, num::NonZeroU64, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
@@ -196,6 +196,26 @@ async fn a_message_that_is_late_is_given_up_on_its_way() {
     let stream = pair.ours.open_stream_with(&within(Duration::from_secs(10))).unwrap();
     stream.send(b"in time").await.unwrap();
     assert_eq!(there.receive().await.unwrap().unwrap(), "in time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_with_a_deadline_goes_out_as_the_bandwidth_allows() {
+    let world = World::new(Weather::CALM, 9);
+    let server = world.node(1, Mode::Server).await;
+    let limited = |builder: NodeBuilder| builder.session_bandwidth(NonZeroU64::new(50_000));
+    let client = world.node_with(2, Mode::Client, limited).await;
+    let ours = client.connect("10.0.0.1:1").await.unwrap();
+    let delivery = Delivery::Deadline(Duration::from_secs(10));
+    let stream = ours.open_stream_with(&StreamOptions::new().delivery(delivery)).unwrap();
+    let received = || server.stats().udp_transport.bytes_received;
+    let before = received();
+    stream.send(&vec![1; 100_000]).await.unwrap();
+    for second in 1..=2 {
+        sleep(Duration::from_secs(1)).await;
+        let came = received() - before;
+        let expected = 50_000 * second;
+        assert!(came.abs_diff(expected) < 20_000, "{came} bytes after {second} s");
+    }
 }
 
 #[tokio::test(start_paused = true)]

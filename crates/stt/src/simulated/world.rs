@@ -165,7 +165,7 @@ impl World {
     }
 
     /// The same, with other settings.
-    async fn node_with(
+    pub(super) async fn node_with(
         &self,
         host: u8,
         mode: Mode,

@@ -6,7 +6,7 @@
 use std::{
     future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -19,6 +19,7 @@ use super::{
     loose::{Budget, Loose},
     reassembly::Reassembly,
     varint,
+    waiters::{Place, Waiters},
 };
 use crate::{limits::Held, wakes::Wakes};
 
@@ -62,8 +63,7 @@ struct State {
     held: u64,
     /// Of them, those that the application took already.
     taken: u64,
-    /// Readers that wait.
-    waiting: Wakes,
+    waiting: Waiters,
 }
 
 /// Raising the limit of a stream: called with the new limit when it is time.
@@ -98,7 +98,7 @@ impl Inbound {
                 bytes: 0,
                 held: 0,
                 taken: 0,
-                waiting: Wakes::default(),
+                waiting: Waiters::default(),
             }),
         }
     }
@@ -109,11 +109,13 @@ impl Inbound {
 
     /// Changes it and wakes who waits.
     fn change<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
-        let (result, waiting) = {
+        let mut wakes = Wakes::default();
+        let result = {
             let mut state = self.lock();
-            (act(&mut state), std::mem::take(&mut state.waiting))
+            state.waiting.call(&mut wakes);
+            act(&mut state)
         };
-        waiting.wake();
+        wakes.wake();
         result
     }
 
@@ -143,7 +145,7 @@ impl Inbound {
         self.account.add(len);
         state.assembly.insert(offset, bytes);
         if state.assembly.ready_len() > 0 {
-            wakes.append(&mut state.waiting);
+            state.waiting.call(wakes);
         }
         Ok(())
     }
@@ -198,16 +200,18 @@ impl Inbound {
 
     /// Waits until `take`, one of those below, says something new. Callers have asked it before.
     pub(crate) async fn wait_for<T>(&self, mut take: impl FnMut() -> Taken<T>) -> Taken<T> {
-        let mut place = Place { inbound: self, waker: None };
+        let mut waiting = Waiting { inbound: self, place: None };
         poll_fn(|cx| {
-            if place.waker.take().is_some()
+            if waiting.place.is_some()
                 && let taken @ (Taken::Got(_) | Taken::Finished | Taken::Failed(_)) = take()
             {
-                self.lock().waiting.forget(cx.waker());
                 return Poll::Ready(taken);
             }
-            self.lock().waiting.register(cx.waker());
-            place.waker = Some(cx.waker().clone());
+            {
+                let mut state = self.lock();
+                let place = *waiting.place.get_or_insert_with(|| state.waiting.place());
+                state.waiting.register(place, cx.waker());
+            }
             // It may have come in between.
             match take() {
                 Taken::Wait => Poll::Pending,
@@ -278,7 +282,7 @@ impl Inbound {
         if !matches!(got.0, Taken::Wait) {
             return Poll::Ready(got);
         }
-        self.lock().waiting.register(cx.waker());
+        self.lock().waiting.register(Place::POLLS, cx.waker());
         // Bytes may have come between the two locks.
         match self.take_raw(max) {
             (Taken::Wait, _) => Poll::Pending,
@@ -287,16 +291,16 @@ impl Inbound {
     }
 }
 
-/// Holds the place of one who waits.
-struct Place<'a> {
+/// One who waits, until dropped.
+struct Waiting<'a> {
     inbound: &'a Inbound,
-    waker: Option<Waker>,
+    place: Option<Place>,
 }
 
-impl Drop for Place<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if let Some(waker) = &self.waker {
-            self.inbound.lock().waiting.forget(waker);
+        if let Some(place) = self.place {
+            self.inbound.lock().waiting.forget(place);
         }
     }
 }
@@ -498,6 +502,26 @@ mod tests {
             inbound.take_message().0,
             Taken::Failed(StreamError::Protocol { rule: "the stream ended inside a message", .. })
         ));
+    }
+
+    /// Two that wait in one task have one waker: who gives up must not take the other's place.
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_leaves_the_others_waiting() {
+        let inbound = Arc::new(inbound(1, 100));
+        inbound.start(false);
+        let feeding = Arc::clone(&inbound);
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let mut wakes = Wakes::default();
+            feeding.feed(0, Bytes::from_static(&[1, 7]), &mut wakes).unwrap();
+            wakes.wake();
+        });
+        let receive = || inbound.wait_for(|| inbound.take_message().0);
+        let impatient = tokio::time::timeout(Duration::from_millis(10), receive());
+        let waits = tokio::time::timeout(Duration::from_secs(1), receive());
+        let (patient, impatient) = tokio::join!(biased; waits, impatient);
+        assert!(impatient.is_err());
+        assert!(matches!(patient, Ok(Taken::Got(message)) if message == [7][..]));
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub(crate) mod reassembly;
 mod sending;
 pub(crate) mod stepped;
 pub(crate) mod varint;
+mod waiters;
 
 pub use error::StreamError;
 pub(crate) use handle::StreamShared;

@@ -230,6 +230,6 @@ impl Connection {
 
     /// Bytes that may be written before others were acknowledged.
     pub(crate) fn set_send_window(&self, bytes: u64) {
-        self.lock_for(|state| state.quic.set_send_window(bytes));
+        self.change(|state| state.quic.set_send_window(bytes));
     }
 }

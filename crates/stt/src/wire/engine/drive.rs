@@ -32,6 +32,8 @@ use crate::wakes::Wakes;
 /// Datagrams of one connection that wait for its task. More are lost, as they would be in the
 /// system's buffer.
 const MAX_WAITING: usize = 4_096;
+/// How many of them are worked on in one turn: others wait for the connection meanwhile.
+const PART: usize = 128;
 /// Places for such datagrams that a connection keeps while there are none.
 const MAX_SPARE: usize = 64;
 /// Bytes sent in a row before others get their turn: whoever writes waits meanwhile. Mostly one call
@@ -83,8 +85,8 @@ pub(super) struct State {
     unsent: Option<(Transmit, Vec<u8>)>,
     /// When the task wakes by itself.
     alarm: Option<Instant>,
-    /// Room for what waits, while the rest of it is being worked on.
-    spare: VecDeque<ConnectionEvent>,
+    /// What waited and is being worked on, a part with each turn.
+    taken: VecDeque<ConnectionEvent>,
 }
 
 /// How far a turn came.
@@ -124,7 +126,7 @@ impl Shared {
                 outlet,
                 unsent: None,
                 alarm: None,
-                spare: VecDeque::new(),
+                taken: VecDeque::new(),
             }),
             waiting: Mutex::default(),
             task: Mutex::default(),
@@ -144,13 +146,17 @@ impl Shared {
         }
     }
 
-    /// Takes in what came. A `few` datagrams are worked on here and now, if nobody else is at it.
+    /// Takes in what came. A `few` datagrams are worked on here and now, if nobody else is at it and
+    /// none came before them.
     pub(super) fn deliver(&self, events: impl Iterator<Item = ConnectionEvent>, few: bool) {
         if few {
             match self.state.try_lock() {
                 // Handshakes are work: many of them should use all processors.
-                Ok(mut state) if state.connected => {
-                    self.take_waiting(&mut state);
+                Ok(mut state)
+                    if state.connected
+                        && state.taken.is_empty()
+                        && lock(&self.waiting).is_empty() =>
+                {
                     for event in events {
                         state.take(event);
                     }
@@ -166,20 +172,23 @@ impl Shared {
         self.call();
     }
 
-    fn take_waiting(&self, state: &mut State) {
-        loop {
-            let mut waiting = lock(&self.waiting);
-            if waiting.is_empty() {
-                return;
-            }
-            let mut events = mem::replace(&mut *waiting, mem::take(&mut state.spare));
-            drop(waiting);
-            events.drain(..).for_each(|event| state.take(event));
-            // What a burst needed is not kept for ever.
-            if events.capacity() <= MAX_SPARE {
-                state.spare = events;
-            }
+    /// Works on a part of what waits. True if there is more.
+    fn take_waiting(&self, state: &mut State) -> bool {
+        if state.taken.is_empty() {
+            mem::swap(&mut *lock(&self.waiting), &mut state.taken);
         }
+        for _ in 0..PART {
+            let Some(event) = state.taken.pop_front() else { break };
+            state.take(event);
+        }
+        if !state.taken.is_empty() {
+            return true;
+        }
+        // What a burst needed is not kept for ever.
+        if state.taken.capacity() > MAX_SPARE {
+            state.taken = VecDeque::new();
+        }
+        !lock(&self.waiting).is_empty()
     }
 
     /// Does what there is to do; what takes longer is left to the task.
@@ -320,19 +329,20 @@ impl Shared {
         }
         loop {
             let mut state = self.lock();
-            self.take_waiting(&mut state);
+            let more = self.take_waiting(&mut state);
             let (turn, wakes) = self.turn(&mut state, Some(cx));
             state.set_alarm(turn.next, sleep.as_mut());
+            let sleeps = state.alarm.is_some();
             drop(state);
             wakes.wake();
             if turn.over {
                 return Poll::Ready(());
             }
-            if turn.again {
+            if turn.again || more {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if turn.next.is_none() || sleep.as_mut().poll(cx).is_pending() {
+            if !sleeps || sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
             self.lock().alarm = None;

@@ -51,8 +51,8 @@ struct State {
     /// How many of them there are.
     alive: usize,
     incoming: VecDeque<Incoming>,
-    /// What is told to all peers, old and new.
-    closed: Option<(VarInt, Bytes)>,
+    /// Nobody gets in or out any more.
+    closed: bool,
     /// Nothing will be received any more.
     deaf: bool,
     /// Nobody will connect or accept any more.
@@ -63,6 +63,13 @@ struct State {
 impl State {
     const fn is_idle(&self) -> bool {
         self.alive == 0
+    }
+
+    /// Leaves those who knocked and were not taken in without a word.
+    fn forget_incoming(&mut self) {
+        while let Some(incoming) = self.incoming.pop_front() {
+            self.quic.ignore(incoming);
+        }
     }
 }
 
@@ -82,7 +89,7 @@ impl Endpoint {
                 connections: Vec::new(),
                 alive: 0,
                 incoming: VecDeque::new(),
-                closed: None,
+                closed: false,
                 deaf: false,
                 abandoned: false,
                 receiver: None,
@@ -110,7 +117,7 @@ impl Endpoint {
         link: &Arc<Link>,
     ) -> Result<Connecting, ConnectError> {
         let mut state = lock(&self.0.state);
-        if state.deaf || state.closed.is_some() {
+        if state.deaf || state.closed {
             return Err(ConnectError::EndpointStopping);
         }
         let connect = || state.quic.connect(now(), config, link.logical, "stt");
@@ -125,14 +132,11 @@ impl Endpoint {
             arrived.as_mut().enable();
             {
                 let mut state = lock(&self.0.state);
-                if state.deaf {
+                if state.deaf || state.closed {
                     return None;
                 }
                 if let Some(incoming) = state.incoming.pop_front() {
                     return Some(incoming);
-                }
-                if state.closed.is_some() {
-                    return None;
                 }
             }
             arrived.await;
@@ -157,6 +161,10 @@ impl Endpoint {
     ) -> Result<Connecting, ConnectionError> {
         let mut answer = Vec::new();
         let mut state = lock(&self.0.state);
+        if state.deaf || state.closed {
+            state.quic.ignore(incoming);
+            return Err(ConnectionError::LocallyClosed);
+        }
         let accept = || {
             let config = Some(Arc::new(config));
             state.quic.accept(incoming, now(), &mut answer, config).map_err(Box::new)
@@ -183,7 +191,8 @@ impl Endpoint {
         let reason = Bytes::copy_from_slice(reason);
         let connections: Vec<_> = {
             let mut state = lock(&self.0.state);
-            state.closed.get_or_insert((code, reason.clone()));
+            state.closed = true;
+            state.forget_incoming();
             state.connections.iter().flatten().cloned().collect()
         };
         for connection in connections {
@@ -318,7 +327,7 @@ impl Shared {
                     }
                 }
                 Some(DatagramEvent::NewConnection(incoming)) => {
-                    if state.closed.is_some() {
+                    if state.closed {
                         state.quic.ignore(incoming);
                     } else {
                         state.incoming.push_back(incoming);
@@ -344,9 +353,7 @@ impl Drop for Deaf<'_> {
         let connections: Vec<_> = {
             let mut state = lock(&shared.state);
             state.deaf = true;
-            while let Some(incoming) = state.incoming.pop_front() {
-                state.quic.ignore(incoming);
-            }
+            state.forget_incoming();
             state.connections.iter().flatten().cloned().collect()
         };
         shared.arrived.notify_waiters();
@@ -356,6 +363,8 @@ impl Drop for Deaf<'_> {
                 frame: None,
                 reason: "nothing is received any more".into(),
             }));
+            // Sending may still work, and then the peer need not wait.
+            connection.close(VarInt::from_u32(0), Bytes::new());
         }
     }
 }

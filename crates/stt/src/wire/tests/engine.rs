@@ -108,6 +108,17 @@ async fn a_handshake_that_is_given_up_ends_at_once() {
     .unwrap();
 }
 
+/// Who knocked before the end and was not taken in is forgotten, not kept waiting for.
+#[tokio::test]
+async fn a_handshake_that_is_taken_in_after_the_end_is_none() {
+    let ((alice, _), (bob, _)) = (wire(seed(1)), wire(seed(1)));
+    let connecting = timeout(Duration::from_millis(300), alice.connect(bob.local_addr(), None));
+    assert!(connecting.await.is_err(), "nobody takes it in");
+    bob.shutdown(5, b"").await;
+    assert!(bob.accept().await.is_none());
+    timeout(Duration::from_secs(5), bob.endpoint_idle()).await.unwrap();
+}
+
 #[tokio::test]
 async fn when_the_endpoint_is_closed_everybody_hears_and_nobody_comes_in() {
     let ((alice, _), (bob, _)) = (wire(seed(1)), wire(seed(1)));
