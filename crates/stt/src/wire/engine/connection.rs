@@ -9,7 +9,8 @@ use tokio::sync::Notify;
 
 use super::{
     drive::{Shared, State},
-    streams::{RecvStream, SendStream},
+    recv::RecvStream,
+    send::SendStream,
 };
 
 /// A connection. Clones share it, and so do its streams; it is closed with the last of them.

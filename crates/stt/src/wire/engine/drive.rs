@@ -25,7 +25,7 @@ use tokio::{
 use super::{
     super::socket::Outlet,
     endpoint::Shared as Endpoint,
-    streams::{Poured, Reader, pour},
+    recv::{Poured, Reader, pour},
 };
 use crate::wakes::Wakes;
 

@@ -11,13 +11,15 @@
 //! |---|---|
 //! | receiving, connecting, accepting | `endpoint` |
 //! | a connection's state, and what moves it | `drive` |
-//! | what the layers above do with a connection | `connection`, `streams` |
+//! | what the layers above do with a connection | `connection`, `send`, `recv` |
 
 mod connection;
 mod drive;
 mod endpoint;
-mod streams;
+mod recv;
+mod send;
 
 pub(crate) use connection::{Connecting, Connection, DatagramError};
 pub(crate) use endpoint::Endpoint;
-pub(crate) use streams::{ReadError, RecvStream, SendStream, Sink, WriteError};
+pub(crate) use recv::{ReadError, RecvStream, Sink};
+pub(crate) use send::{SendStream, WriteError};
