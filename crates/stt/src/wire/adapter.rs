@@ -1,4 +1,4 @@
-//! The one file that knows how quinn wants its cryptography.
+//! The one file that knows how the engine wants its cryptography.
 //!
 //! Everything here translates: the handshake, the key schedule and the protection of packets are
 //! written without the engine, beside this file.
