@@ -1,6 +1,9 @@
 //! Who a node is: an ed25519 node key, and the X25519 key that it vouches for.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use aws_lc_rs::{
     agreement::{PrivateKey, X25519},
@@ -15,7 +18,10 @@ use stc::{
 
 use subtle::ConstantTimeEq;
 
-use crate::NodeId;
+use crate::{NodeId, recent::Recent};
+
+/// Proofs of others that are remembered.
+const MAX_VERIFIED: usize = 1_024;
 
 /// Which side of a handshake a key is used on. Part of what the node key signs, so that a proof
 /// made for one side is worth nothing on the other.
@@ -33,6 +39,8 @@ pub(crate) enum Role {
 pub struct Identity {
     node_id: NodeId,
     static_key: Arc<StaticKey>,
+    /// Hashes of proofs of others that verified: of those who come back.
+    verified: Mutex<Recent<[u8; 32], ()>>,
     proofs: [[u8; Proof::SIGNATURE_LEN]; 2],
 }
 
@@ -131,7 +139,8 @@ impl Identity {
         let proofs = [sign(Role::Initiator)?, sign(Role::Responder)?];
         let node_id = node_key.public_key().as_ref().try_into().map_err(|_| IdentityError::Keys)?;
         let (node_id, static_key) = (NodeId::from_bytes(node_id), Arc::new(static_key));
-        Ok(Self { node_id, static_key, proofs })
+        let verified = Mutex::new(Recent::new(MAX_VERIFIED));
+        Ok(Self { node_id, static_key, proofs, verified })
     }
 
     /// The node's name: its ed25519 public key.
@@ -150,6 +159,19 @@ impl Identity {
 
     pub(crate) const fn static_key(&self) -> &Arc<StaticKey> {
         &self.static_key
+    }
+
+    /// As [`Proof::verifies`], of which it remembers the outcome if it is good: whoever was here
+    /// before costs one check less.
+    pub(crate) fn verifies(&self, proof: &Proof, role: Role, static_public: &[u8; 32]) -> bool {
+        let hash = proof.hash(role, static_public);
+        let verified = || self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = verified().get(&hash).is_some();
+        if !known && !proof.verifies(role, static_public) {
+            return false;
+        }
+        verified().touch(hash, || ());
+        true
     }
 
     /// What proves in the given role that the static key is this node's.
@@ -179,6 +201,15 @@ impl Proof {
             Role::Responder => b"responder",
         };
         [b"stt/1 static key of the ", role, b": ", static_public.as_slice()].concat()
+    }
+
+    /// Names all that is verified.
+    fn hash(&self, role: Role, static_public: &[u8; 32]) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_derive_key("stt/1 verified proof");
+        hasher.update(self.node_id.as_bytes());
+        hasher.update(&self.signature);
+        hasher.update(&Self::message(role, static_public));
+        *hasher.finalize().as_bytes()
     }
 
     /// Whether the node key signed `static_public` for `role`, and is a key that only its owner
@@ -255,6 +286,33 @@ mod tests {
         assert!(!proof.verifies(Role::Initiator, &others));
         let stolen = Proof { node_id: other.node_id(), ..proof };
         assert!(!stolen.verifies(Role::Initiator, &public));
+    }
+
+    #[test]
+    fn a_proof_that_verified_is_remembered_and_no_other_for_it() {
+        let (here, there) = (Identity::ephemeral().unwrap(), Identity::ephemeral().unwrap());
+        let (public, proof) = (*there.static_key().public(), there.proof(Role::Responder));
+        let known = || {
+            let mut count = 0;
+            here.verified.lock().unwrap().retain(|_, ()| {
+                count += 1;
+                true
+            });
+            count
+        };
+        for _ in 0..2 {
+            assert!(here.verifies(&proof, Role::Responder, &public));
+            assert_eq!(known(), 1);
+        }
+        let mut forged = [proof; 2];
+        forged[0].signature[3] ^= 1;
+        forged[1].node_id = here.node_id();
+        for forged in forged {
+            assert!(!here.verifies(&forged, Role::Responder, &public));
+        }
+        assert!(!here.verifies(&proof, Role::Initiator, &public));
+        assert!(!here.verifies(&proof, Role::Responder, here.static_key().public()));
+        assert_eq!(known(), 1);
     }
 
     #[test]

@@ -369,7 +369,7 @@ impl Handshake {
         let noise = self.noise.as_ref().ok_or(HandshakeError::OutOfTurn)?;
         let key = noise.get_remote_static().and_then(|key| <&[u8; 32]>::try_from(key).ok());
         let key = *key.ok_or(HandshakeError::OutOfTurn)?;
-        if !proof.verifies(role, &key) {
+        if !self.local.identity.verifies(proof, role, &key) {
             return Err(HandshakeError::UnsignedKey);
         }
         self.peer_static = Some(key);
