@@ -10,7 +10,7 @@ use crate::{
     quinn_peer,
     report::Report,
     stage::{Peer, Threads, play},
-    stt_peer,
+    stt_peer, tcp_peer,
 };
 
 pub const MIB: usize = 1 << 20;
@@ -35,6 +35,14 @@ pub fn run(how: How, report: &mut Report) -> Result<()> {
         Contender::new(Peer::Quinn, "quinn", quinn(quinn_peer::Terms::default())),
     ];
     report.add(&alternate(how, "bulk, one stream, defaults", metrics(4.0), defaults)?);
+
+    let tcp = vec![
+        Contender::new(Peer::Stt, "stt", stt(stt_peer::Terms::default())),
+        Contender::new(Peer::Quinn, "TCP + rustls", move || {
+            measured(total, move |handle| tcp_peer::bulk(handle, total, BLOCK))
+        }),
+    ];
+    report.add(&alternate(how, "bulk, one stream, beside TLS over TCP", metrics(1.2), tcp)?);
 
     let equal_stt = stt_peer::Terms { max_mtu: Some(EQUAL_MTU), ..Default::default() };
     let equal_quinn = quinn_peer::Terms { equal_windows: true, ..Default::default() };

@@ -23,6 +23,7 @@ mod quinn_peer;
 mod report;
 mod stage;
 mod stt_peer;
+mod tcp_peer;
 mod websocket;
 mod websocket_peer;
 
