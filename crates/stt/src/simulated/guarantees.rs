@@ -208,6 +208,8 @@ async fn a_message_with_a_deadline_goes_out_as_the_bandwidth_allows() {
     let delivery = Delivery::Deadline(Duration::from_secs(10));
     let stream = ours.open_stream_with(&StreamOptions::new().delivery(delivery)).unwrap();
     let received = || server.stats().udp_transport.bytes_received;
+    // Nothing else is under way that could carry it along.
+    sleep(Duration::from_secs(5)).await;
     let before = received();
     stream.send(&vec![1; 100_000]).await.unwrap();
     for second in 1..=2 {
