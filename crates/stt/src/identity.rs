@@ -15,7 +15,6 @@ use stc::{
     random::RandomError,
     stretch::{Cost, StretchError, stretch},
 };
-
 use subtle::ConstantTimeEq;
 
 use crate::{NodeId, recent::Recent};
@@ -230,7 +229,7 @@ pub(crate) struct StaticKey {
     secret: Key,
     public: [u8; 32],
     /// The secret as the library wants it, which wipes it.
-    agreement: Arc<PrivateKey>,
+    agreement: PrivateKey,
 }
 
 impl StaticKey {
@@ -238,7 +237,7 @@ impl StaticKey {
     pub(crate) fn new(secret: Key) -> Option<Self> {
         let agreement = PrivateKey::from_private_key(&X25519, secret.as_bytes()).ok()?;
         let public = agreement.compute_public_key().ok()?.as_ref().try_into().ok()?;
-        Some(Self { secret, public, agreement: Arc::new(agreement) })
+        Some(Self { secret, public, agreement })
     }
 
     pub(crate) const fn secret(&self) -> &Key {
@@ -249,7 +248,7 @@ impl StaticKey {
         &self.public
     }
 
-    pub(crate) const fn agreement(&self) -> &Arc<PrivateKey> {
+    pub(crate) const fn agreement(&self) -> &PrivateKey {
         &self.agreement
     }
 

@@ -508,7 +508,6 @@ impl Wire {
 
     /// Ends every session with this code and reason, and waits a moment for the peers to hear it.
     pub(crate) async fn shutdown(&self, code: u32, reason: &[u8]) {
-        self.endpoint.refuse_all();
         self.endpoint.close(VarInt::from_u32(code), reason);
         // Peers that are gone don't answer; they time out by themselves.
         let _ = tokio::time::timeout(DRAIN, self.endpoint.idle()).await;

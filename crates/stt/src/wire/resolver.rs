@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
+use aws_lc_rs::agreement::{UnparsedPublicKey, X25519, agree};
 use snow::{
     Error,
     params::{CipherChoice, DHChoice, HashChoice},
@@ -113,29 +113,22 @@ impl Random for OsRandom {
 }
 
 struct KeyPair {
-    secret: Key,
-    public: [u8; 32],
-    /// The secret as the library wants it. Making it computes the public key, a third of the work
-    /// of an agreement, so it is made once.
-    agreement: Option<Arc<PrivateKey>>,
+    /// `None` before there is one, or when the library refused its secret.
+    key: Option<Arc<StaticKey>>,
     known: Option<Arc<StaticKey>>,
 }
 
 impl KeyPair {
-    fn empty(known: Option<Arc<StaticKey>>) -> Self {
-        Self { secret: Key::from_bytes([0; 32]), public: [0; 32], agreement: None, known }
+    const fn empty(known: Option<Arc<StaticKey>>) -> Self {
+        Self { key: None, known }
     }
 
     /// A secret that the library refuses gives a public key of zeroes, and every agreement fails.
     fn set_secret(&mut self, secret: Key) {
-        let known = self.known.as_ref().filter(|known| known.is(&secret));
-        let made = match known {
+        self.key = match self.known.as_ref().filter(|known| known.is(&secret)) {
             Some(known) => Some(Arc::clone(known)),
-            None => StaticKey::new(secret.clone()).map(Arc::new),
+            None => StaticKey::new(secret).map(Arc::new),
         };
-        self.public = made.as_ref().map(|key| *key.public()).unwrap_or_default();
-        self.agreement = made.map(|key| Arc::clone(key.agreement()));
-        self.secret = secret;
     }
 }
 
@@ -164,11 +157,11 @@ impl Dh for KeyPair {
     }
 
     fn pubkey(&self) -> &[u8] {
-        &self.public
+        self.key.as_ref().map_or(&[0; 32], |key| key.public())
     }
 
     fn privkey(&self) -> &[u8] {
-        self.secret.as_bytes()
+        self.key.as_ref().map_or(&[0; 32], |key| key.secret().as_bytes())
     }
 
     /// Refuses a result of zeroes, which a peer can force with a key of low order (RFC 7748,
@@ -176,7 +169,7 @@ impl Dh for KeyPair {
     fn dh(&self, public: &[u8], out: &mut [u8]) -> Result<(), Error> {
         // snow passes its buffer of the longest key there is.
         let public = public.get(..32).ok_or(Error::Dh)?;
-        let secret = self.agreement.as_ref().ok_or(Error::Dh)?;
+        let secret = self.key.as_ref().ok_or(Error::Dh)?.agreement();
         let out = out.get_mut(..32).ok_or(Error::Dh)?;
         agree(secret, UnparsedPublicKey::new(&X25519, public), Error::Dh, |shared| {
             if shared.len() != 32 || bool::from(shared.ct_eq(&[0; 32])) {

@@ -27,8 +27,7 @@ use std::{
 };
 
 use quinn_proto::RttEstimator;
-use quinn_proto::congestion::ControllerMetrics;
-use quinn_proto::congestion::{Controller, ControllerFactory};
+use quinn_proto::congestion::{Controller, ControllerFactory, ControllerMetrics};
 
 use crate::{congestion::BbrConfig, route::RouteKind};
 

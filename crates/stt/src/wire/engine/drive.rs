@@ -423,7 +423,7 @@ impl State {
             sent += contents.len();
             if let Err(error) = self.outlet.send(&transmit, contents) {
                 debug_assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-                self.unsent = Some((transmit, std::mem::take(&mut buffer)));
+                self.unsent = Some((transmit, mem::take(&mut buffer)));
                 match cx.as_mut().map(|cx| self.outlet.poll_room(cx)) {
                     // Once there is room the task is called.
                     Some(Poll::Pending) => return turn,

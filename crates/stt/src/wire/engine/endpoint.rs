@@ -181,17 +181,13 @@ impl Endpoint {
         }
     }
 
-    /// Lets nobody begin any more.
-    pub(crate) fn refuse_all(&self) {
-        lock(&self.0.state).quic.set_server_config(None);
-    }
-
-    /// Ends all connections.
+    /// Ends all connections, and lets nobody begin one any more.
     pub(crate) fn close(&self, code: VarInt, reason: &[u8]) {
         let reason = Bytes::copy_from_slice(reason);
         let connections: Vec<_> = {
             let mut state = lock(&self.0.state);
             state.closed = true;
+            state.quic.set_server_config(None);
             state.forget_incoming();
             state.connections.iter().flatten().cloned().collect()
         };
