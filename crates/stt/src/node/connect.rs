@@ -7,7 +7,7 @@ use crate::{
     NodeId,
     race::Race,
     route::{DialError, Place, Target},
-    wire::{Established, Unreached, Wire, WireError},
+    wire::{Established, Unreached, Wire},
 };
 
 /// How long one address of a name is alone before the next is dialled too (RFC 8305, section 5).
@@ -54,7 +54,7 @@ async fn over_udp(
     expect: Option<NodeId>,
 ) -> Result<Established, ConnectError> {
     let addresses = resolve(&place.host, place.port, wire).await?;
-    Ok(dial(wire, addresses, expect).await?)
+    dial(wire, addresses, expect).await
 }
 
 async fn over_websocket(
@@ -68,6 +68,7 @@ async fn over_websocket(
         Unreached::Dial(DialError::Certificate(cause)) => {
             ConnectError::Certificate { host, port, cause }
         }
+        Unreached::Dial(DialError::NoRoute(_)) => ConnectError::NoRoute { host, port },
         Unreached::Dial(DialError::Failed(cause) | DialError::Broken(cause)) => {
             ConnectError::WebSocket { host, port, cause }
         }
@@ -98,7 +99,7 @@ async fn dial(
     wire: &Wire,
     addresses: Vec<SocketAddr>,
     expect: Option<NodeId>,
-) -> Result<Established, WireError> {
+) -> Result<Established, ConnectError> {
     let mut attempts = Race::new();
     for (at, address) in (0u32..).zip(addresses) {
         attempts.add(async move {
@@ -106,10 +107,14 @@ async fn dial(
             if at > 0 {
                 tokio::time::sleep(STAGGER.saturating_mul(at)).await;
             }
-            wire.connect(address, expect).await
+            if !wire.has_route(address) {
+                let (host, port) = (address.ip().to_string(), address.port());
+                return Err(ConnectError::NoRoute { host, port });
+            }
+            Ok(wire.connect(address, expect).await?)
         });
     }
-    let mut last = WireError::Closed;
+    let mut last = ConnectError::Stopped;
     while let Some(attempt) = attempts.next().await {
         match attempt {
             Ok(established) => return Ok(established),

@@ -171,6 +171,14 @@ pub enum ConnectError {
         /// Where this node listens.
         local: SocketAddr,
     },
+    /// This machine has no route to the address: it has no network, or not that one.
+    #[error("this machine has no route to {host} at port {port}")]
+    NoRoute {
+        /// The name or address.
+        host: String,
+        /// The port.
+        port: u16,
+    },
     /// Nobody answered in time.
     #[error("nobody answered at {address} within {} s", .within.as_secs_f32())]
     NoAnswer {
@@ -214,6 +222,7 @@ impl ConnectError {
         "connect.websocket",
         "connect.host_not_found",
         "connect.family",
+        "connect.no_route",
         "connect.no_answer",
         "connect.not_accepting",
         "connect.denied",
@@ -231,6 +240,7 @@ impl Coded for ConnectError {
             Self::WebSocket { .. } => "connect.websocket",
             Self::HostNotFound { .. } => "connect.host_not_found",
             Self::Family { .. } => "connect.family",
+            Self::NoRoute { .. } => "connect.no_route",
             Self::NoAnswer { .. } => "connect.no_answer",
             Self::Refused(Refusal::NotAccepting) => "connect.not_accepting",
             Self::Refused(Refusal::Denied) => "connect.denied",
@@ -244,6 +254,7 @@ impl Coded for ConnectError {
     fn retry_helps(&self) -> bool {
         match self {
             Self::HostNotFound { .. }
+            | Self::NoRoute { .. }
             | Self::NoAnswer { .. }
             | Self::WebSocket { .. }
             | Self::Full { .. } => true,
@@ -264,6 +275,9 @@ impl Coded for ConnectError {
                  and see whom the other side turned away and why (`stt receive` says so, \
                  `Node::stats` counts what was dropped)",
             ),
+            Self::NoRoute { .. } => {
+                Some("connect this machine to the network, or correct the address")
+            }
             Self::Certificate { .. } => Some(
                 "compare name and clock; a certificate that the system does not know is trusted by \
                  `NodeBuilder::trust_certificate`",

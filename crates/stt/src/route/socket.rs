@@ -140,6 +140,11 @@ impl RouteSocket {
         Some((Arc::clone(wide), mapped))
     }
 
+    /// Whether this machine has a route to `remote`, as far as the system says.
+    pub(crate) fn has_route(&self, remote: SocketAddr) -> bool {
+        self.towards(remote).is_none_or(|(local, address)| local.udp.has_route(address))
+    }
+
     /// Whether what comes through `via` is left to sessions that still use it.
     pub(crate) fn is_retired(&self, via: Via) -> bool {
         match via {

@@ -34,6 +34,11 @@ pub(crate) trait DatagramSocket: fmt::Debug + Send + Sync + 'static {
 
     fn local_addr(&self) -> io::Result<SocketAddr>;
 
+    /// Whether this machine has a route to `address`, as far as the system says; nothing is sent.
+    fn has_route(&self, _address: SocketAddr) -> bool {
+        true
+    }
+
     /// Datagrams of one size that a call sends at most.
     fn max_transmit_segments(&self) -> usize {
         1
@@ -103,6 +108,16 @@ impl DatagramSocket for SystemSocket {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
+    }
+
+    /// Connecting a UDP socket only looks the route up. The one of this node must stay unconnected.
+    fn has_route(&self, address: SocketAddr) -> bool {
+        let found = || {
+            let mut own = self.socket.local_addr()?;
+            own.set_port(0);
+            std::net::UdpSocket::bind(own)?.connect(address)
+        };
+        !found().is_err_and(|error| error.kind() == io::ErrorKind::NetworkUnreachable)
     }
 
     fn max_transmit_segments(&self) -> usize {

@@ -184,6 +184,8 @@ pub(crate) enum DialError {
     Certificate(String),
     /// The path or the connection broke, or nothing was heard: another connection may get through.
     Broken(String),
+    /// This machine has no route to the server.
+    NoRoute(String),
     /// Anything else, in words.
     Failed(String),
 }
@@ -192,7 +194,9 @@ impl DialError {
     /// What happened.
     pub(super) fn into_words(self) -> String {
         match self {
-            Self::Certificate(why) | Self::Broken(why) | Self::Failed(why) => why,
+            Self::Certificate(why) | Self::Broken(why) | Self::NoRoute(why) | Self::Failed(why) => {
+                why
+            }
         }
     }
 
@@ -205,12 +209,12 @@ impl DialError {
     }
 
     /// Why there is no TCP connection. That the path is away is nothing for good; that nobody listens,
-    /// or that there is no such name, is.
+    /// that there is no such name, or no route from here, is.
     fn connecting(error: &io::Error) -> Self {
         use io::ErrorKind as Kind;
         match error.kind() {
+            Kind::NetworkUnreachable => Self::NoRoute(error.to_string()),
             Kind::HostUnreachable
-            | Kind::NetworkUnreachable
             | Kind::NetworkDown
             | Kind::ConnectionReset
             | Kind::ConnectionAborted
@@ -383,5 +387,15 @@ mod tests {
     async fn a_server_that_answers_nothing_is_given_up() {
         let words = Some("no answer within 10 s".to_owned());
         assert_eq!(dialled(None).await, (words, PATIENCE));
+    }
+
+    /// A route may come back on the way to a host, but what is missing here is told at once.
+    #[test]
+    fn no_route_from_here_is_told_apart_from_a_path_that_is_away() {
+        use io::ErrorKind as Kind;
+        let of = |kind: Kind| DialError::connecting(&kind.into());
+        assert!(matches!(of(Kind::NetworkUnreachable), DialError::NoRoute(_)));
+        assert!(matches!(of(Kind::HostUnreachable), DialError::Broken(_)));
+        assert!(matches!(of(Kind::ConnectionRefused), DialError::Failed(_)));
     }
 }

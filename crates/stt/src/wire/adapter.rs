@@ -12,7 +12,7 @@ use std::{
 
 use bytes::BytesMut;
 use quinn_proto::{
-    ConnectError, ConnectionId, ConnectionIdGenerator, Side, TransportErrorCode,
+    ConnectError, ConnectionError, ConnectionId, ConnectionIdGenerator, Side, TransportErrorCode,
     crypto::{
         AeadKey, CryptoError, ExportKeyingMaterialError, HandshakeTokenKey, HeaderKey, HmacKey,
         KeyPair, Keys, PacketKey, Session, UnsupportedVersion,
@@ -40,6 +40,15 @@ use crate::{NodeId, identity::Identity, keyring::SeedKeys, route::Link};
 pub(crate) const QUIC_VERSION: u32 = 0x5354_5401;
 /// Bytes of the connection ids that we give out (PKT-4).
 pub(crate) const CONNECTION_ID_LEN: usize = 8;
+
+/// Why a first flight ends here whose knock was not let in after all. Never on the wire: nobody is
+/// told, and tokens, whose code this is, are not used.
+const UNFIT: TransportErrorCode = TransportErrorCode::INVALID_TOKEN;
+
+/// Whether a first flight ended because its knock was not let in.
+pub(super) fn is_unfit(why: &ConnectionError) -> bool {
+    matches!(why, ConnectionError::TransportError(error) if error.code == UNFIT)
+}
 
 /// What every session of an endpoint shares.
 pub(crate) struct Endpoint {
@@ -147,7 +156,7 @@ impl quinn_proto::crypto::ServerConfig for Acceptor {
         connection_id: &ConnectionId,
     ) -> Result<Keys, UnsupportedVersion> {
         // The engine drops such a packet without an answer.
-        let seed = self.0.gate.admit(connection_id).ok_or(UnsupportedVersion)?;
+        let seed = self.0.gate.check(connection_id).ok_or(UnsupportedVersion)?;
         let secrets = LevelSecrets::initial(&seed.initial, connection_id);
         Ok(early_keys(&secrets, Side::Server, seed.slot, None))
     }
@@ -236,9 +245,9 @@ impl NoiseSession {
 impl Session for NoiseSession {
     fn initial_keys(&self, connection_id: &ConnectionId, side: Side) -> Keys {
         if side == Side::Server {
-            // Called when the first packet authenticated, and not before.
-            if let Some((seed, seen)) = self.endpoint.gate.identify(connection_id) {
-                self.endpoint.gate.remember(seen);
+            // Called when the first packet authenticated, and not before. The same knock may have been
+            // used since it was checked.
+            if let Some(seed) = self.endpoint.gate.admit(connection_id) {
                 let _ = self.called.set((seed, *connection_id));
             }
         }
@@ -247,7 +256,7 @@ impl Session for NoiseSession {
                 let secrets = LevelSecrets::initial(&seed.initial, connection_id);
                 early_keys(&secrets, side, seed.slot, Some(&self.meter))
             }
-            // The seed was retired between two calls. Nothing can be said to such a peer.
+            // Nothing is said to such a peer.
             None => dead_keys(),
         }
     }
@@ -273,6 +282,9 @@ impl Session for NoiseSession {
     }
 
     fn read_handshake(&mut self, bytes: &[u8]) -> Result<bool, TransportError> {
+        if self.called.get().is_none() {
+            return Err(TransportError::from(UNFIT));
+        }
         let read = self.handshake().and_then(|handshake| handshake.read(bytes));
         read.map(|()| false).map_err(|error| {
             count(&self.endpoint.counters.handshakes_failed);

@@ -1,6 +1,8 @@
 //! Several attempts at one session, of which the first that succeeds is taken.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
+
+use tokio::time::sleep;
 
 use crate::race::Race;
 
@@ -9,6 +11,8 @@ use crate::race::Race;
 pub(super) struct Bounds {
     pub(super) at_once: usize,
     pub(super) in_all: usize,
+    /// From the beginning of one to that of the next, at least.
+    pub(super) apart: Duration,
 }
 
 /// What the failure of one attempt means for the others.
@@ -40,6 +44,11 @@ where
         let (attempt, silence) = begin();
         attempts.add(attempt);
         begun += 1;
+        // Whatever fails at once, or tells nothing: a retry without a pause would be a flood.
+        let pause = sleep(bounds.apart);
+        let silence = async {
+            tokio::join!(silence, pause);
+        };
         tokio::pin!(silence);
         loop {
             let may_begin = begun < bounds.in_all && attempts.len() < bounds.at_once;
@@ -61,9 +70,9 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::Cell, time::Duration};
+    use std::cell::Cell;
 
-    use tokio::time::{Instant, sleep};
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -91,7 +100,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn others_join_in_until_one_succeeds_or_fails_for_good() {
         use Verdict::{Final, OfThisOne, Passing};
-        let many = Bounds { at_once: 2, in_all: 5 };
+        let many = Bounds { at_once: 2, in_all: 5, apart: QUIET };
         let s = Duration::from_secs;
         for (attempts, expected) in [
             (&[(1, Ok(7))][..], (Ok(7), 1, s(1))),
@@ -109,5 +118,18 @@ mod tests {
         ] {
             assert_eq!(outcome(many, attempts).await, expected, "{attempts:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attempts_that_fail_at_once_are_made_with_a_pause() {
+        let begun = Cell::new(0);
+        let begin = || {
+            begun.set(begun.get() + 1);
+            (async { Err::<(), _>(Verdict::Passing) }, async {})
+        };
+        let bounds = Bounds { at_once: 8, in_all: usize::MAX, apart: QUIET };
+        let trying = first(bounds, begin, |verdict| *verdict);
+        assert!(tokio::time::timeout(QUIET * 10 - QUIET / 2, trying).await.is_err());
+        assert_eq!(begun.get(), 10);
     }
 }

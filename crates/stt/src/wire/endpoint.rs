@@ -249,6 +249,11 @@ impl Wire {
         self.routes.sockets.towards(address).is_some()
     }
 
+    /// Whether this machine has a route to this address, as far as the system says.
+    pub(crate) fn has_route(&self, address: SocketAddr) -> bool {
+        self.routes.sockets.has_route(address)
+    }
+
     /// How many peers are reached through WebSockets.
     pub(crate) fn websockets(&self) -> usize {
         self.routes.table.len()
@@ -354,7 +359,7 @@ impl Wire {
     fn bounds(&self, in_all: usize) -> Bounds {
         // A knock without a time takes one of few places at the responder, for ever.
         let in_all = if self.shared.clock.now() == 0 { 1 } else { in_all };
-        Bounds { at_once: MAX_ATTEMPTS, in_all }
+        Bounds { at_once: MAX_ATTEMPTS, in_all, apart: FRESH_AFTER }
     }
 
     /// Makes a session with whoever is at `to`, or with `expect` only. Returns when the responder
@@ -474,9 +479,12 @@ impl Wire {
                         counters: Arc::clone(&self.shared.counters),
                     });
                 }
-                Err(_) => {
+                Err(why) => {
                     link.close();
-                    count(&self.shared.counters.dropped_tampered);
+                    // Why a knock was not let in has a counter of its own.
+                    if !adapter::is_unfit(&why) {
+                        count(&self.shared.counters.dropped_tampered);
+                    }
                 }
             }
         }
@@ -563,19 +571,15 @@ fn listen(
     let counters = Arc::clone(&shared.counters);
     let admit = move |knock: &[u8], from: IpAddr| {
         // No mask lies over it that would tell a member who expects another node from a stranger.
-        let Some((_, seen)) = shared.gate.identify(knock) else {
+        if shared.gate.identify(knock).is_none() {
             count(&shared.counters.dropped_unknown);
             return false;
-        };
+        }
         if let Err(shut) = door.knock(from) {
             count(shared.counters.shut(shut));
             return false;
         }
-        let fits = shared.gate.admit(knock).is_some();
-        if fits {
-            shared.gate.remember(seen);
-        }
-        fits
+        shared.gate.admit(knock).is_some()
     };
     let turned_away = move || count(&counters.dropped_requests);
     Listener::start(network, at, Arc::clone(routes), linger(timing), admit, turned_away)

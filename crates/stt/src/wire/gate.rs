@@ -4,7 +4,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -39,6 +39,17 @@ pub(crate) struct Gate {
     clock: Arc<Clock>,
     memory: Mutex<Memory>,
     counters: Arc<Counters>,
+    start: Start,
+}
+
+/// When the memory of used knocks begins.
+struct Start {
+    /// By the clock as it was then, with what happened before the start of this node that it has in
+    /// its log.
+    time: u32,
+    /// When this node started, by both clocks.
+    wall: u32,
+    at: Instant,
 }
 
 struct Memory {
@@ -88,8 +99,9 @@ impl Gate {
             _ => now,
         };
         let window = u32::try_from(window.as_secs()).unwrap_or(u32::MAX);
-        let floor = remembered_since.saturating_sub(1);
-        let table = ReplayTable::new(window, ReplayTable::CAPACITY, timeless, floor);
+        let start =
+            Start { time: remembered_since.saturating_sub(1), wall: now, at: Instant::now() };
+        let table = ReplayTable::new(window, ReplayTable::CAPACITY, timeless, start.time);
         let own = ReplayTable::new(window, ReplayTable::CAPACITY, 0, 0);
         let gate = Self {
             node_id,
@@ -98,6 +110,7 @@ impl Gate {
             clock,
             memory: Mutex::new(Memory { table, own, log: None, unplaced: Vec::new() }),
             counters,
+            start,
         };
         if let Some(Opened { log, knocks, .. }) = opened {
             let keys = gate.keys();
@@ -118,42 +131,58 @@ impl Gate {
     }
 
     /// The seed of a knock that may be let in now. Counts what may not.
+    pub(crate) fn check(&self, knock: &[u8]) -> Option<Arc<SeedKeys>> {
+        self.decide(knock, Memory::check)
+    }
+
+    /// As [`Self::check`], and the knock is used from now on, whatever becomes of it (KNOCK-5). For
+    /// what authenticated. Of two at once that hold the same knock one is let in.
     pub(crate) fn admit(&self, knock: &[u8]) -> Option<Arc<SeedKeys>> {
+        self.decide(knock, |memory, seen, now| {
+            memory.check(seen, now)?;
+            memory.table.admit(*seen, now)?;
+            self.write(memory, seen);
+            Ok(())
+        })
+    }
+
+    fn decide(
+        &self,
+        knock: &[u8],
+        fits: impl FnOnce(&mut Memory, &Seen, u32) -> Result<(), Unfit>,
+    ) -> Option<Arc<SeedKeys>> {
         // Its mask was that of a seed that we hold, so it was made for another node.
         let Some((seed, seen)) = self.identify(knock) else {
             count(&self.counters.dropped_other_node);
             return None;
         };
-        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let counter = match memory.table.check(&seen, self.clock.now()) {
-            Ok(()) if memory.own.holds(&seen) => &self.counters.dropped_replayed,
+        let now = self.clock.now();
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.table.begin_at(self.start.by_the_clock(now));
+        let counter = match fits(&mut memory, &seen, now) {
             Ok(()) => return Some(seed),
             Err(Unfit::Stale) => &self.counters.dropped_stale,
             Err(Unfit::Replayed) => &self.counters.dropped_replayed,
             Err(Unfit::Forgotten) => &self.counters.dropped_forgotten,
             Err(Unfit::Timeless) => &self.counters.dropped_timeless,
+            Err(Unfit::Full) => &self.counters.dropped_full,
         };
         count(counter);
         None
-    }
-
-    /// Remembers a knock as used, once its Initial packet authenticated (KNOCK-5).
-    pub(crate) fn remember(&self, seen: Seen) {
-        self.keep(seen, |memory| &mut memory.table);
     }
 
     /// Remembers a knock that this node made for anyone: it is not let in when somebody sends it back
     /// (KNOCK-7).
     pub(crate) fn made(&self, seen: Seen) {
         if seen.time > 0 {
-            self.keep(seen, |memory| &mut memory.own);
+            let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+            memory.own.remember(seen, self.clock.now());
+            self.write(&mut memory, &seen);
         }
     }
 
-    fn keep(&self, seen: Seen, which: impl FnOnce(&mut Memory) -> &mut ReplayTable) {
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        which(&mut memory).remember(seen, self.clock.now());
-        if let Err(error) = memory.write(&seen) {
+    fn write(&self, memory: &mut Memory, seen: &Seen) {
+        if let Err(error) = memory.write(seen) {
             count(&self.counters.knock_log_errors);
             tracing::warn!(%error, "a used knock was not logged: a restart may let it in again");
         }
@@ -172,7 +201,24 @@ impl Gate {
     }
 }
 
+impl Start {
+    /// A clock that was set back since makes the start earlier by as much: what was let in since is
+    /// remembered, whatever the clock says.
+    fn by_the_clock(&self, now: u32) -> u32 {
+        let since = u32::try_from(self.at.elapsed().as_secs()).unwrap_or(u32::MAX);
+        match self.wall.saturating_add(since).saturating_sub(now) {
+            // Both clocks have whole seconds here.
+            0..=2 => self.time,
+            back => self.time.saturating_sub(back),
+        }
+    }
+}
+
 impl Memory {
+    fn check(&mut self, seen: &Seen, now: u32) -> Result<(), Unfit> {
+        if self.own.holds(seen) { Err(Unfit::Replayed) } else { self.table.check(seen, now) }
+    }
+
     /// Adds a knock to the log, and takes out what is not needed when that is much.
     fn write(&mut self, seen: &Seen) -> io::Result<()> {
         let Self { table, own, log, unplaced } = self;
@@ -244,8 +290,8 @@ mod tests {
         let used = [knock(Clock::System.now() + 60), knock(0)];
         let (gate, _) = start(&keyring);
         for knock in &used {
+            assert!(gate.check(knock).is_some());
             assert!(gate.admit(knock).is_some());
-            gate.remember(gate.identify(knock).unwrap().1);
         }
         for _ in 0..2 {
             let keyring = Arc::new(Keyring::from(seed(1)));
@@ -256,5 +302,72 @@ mod tests {
             assert!(used.iter().all(|knock| gate.admit(knock).is_none()));
             assert_eq!(counters.snapshot().dropped_replayed, 2);
         }
+    }
+
+    fn alone(clock: Clock, log: Option<PathBuf>) -> (Gate, KnockKey, Arc<Counters>) {
+        let seed = SharedSeed::from_key(Key::from_bytes([1; 32]));
+        let keyring = Arc::new(Keyring::from(seed));
+        let key = KnockKey::new(&keyring.entries()[0].knock, None);
+        let (clock, window) = (Arc::new(clock), Duration::from_secs(120));
+        let config = GateConfig { clock, window, log, timeless: 0 };
+        let counters = Arc::<Counters>::default();
+        let node = NodeId::from_bytes([9; 32]);
+        (Gate::new(node, keyring, config, Arc::clone(&counters)).unwrap(), key, counters)
+    }
+
+    /// Twice: a start writes the log anew.
+    #[test]
+    fn a_log_of_old_knocks_opens_however_long_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("knocks");
+        let now = Clock::System.now();
+        let (_, key, _) = alone(Clock::System, None);
+        let many = u32::try_from(ReplayTable::CAPACITY).unwrap() + 1;
+        let knocks: Vec<_> = (0..many)
+            .map(|at| {
+                key.knock([at.to_be_bytes(); 2].concat().try_into().unwrap(), now - 3615 - at)
+            })
+            .collect();
+        std::fs::write(&path, knocks.as_flattened()).unwrap();
+        for _ in 0..2 {
+            let path = path.clone();
+            let (done, waiting) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                let (gate, key, _) = alone(Clock::System, Some(path));
+                let fresh =
+                    [true, false].map(|_| gate.admit(&key.knock([7; 8], now + 3)).is_some());
+                let _ = done.send(fresh);
+            });
+            let fresh = waiting.recv_timeout(Duration::from_secs(60)).unwrap();
+            assert!(!fresh[1]);
+        }
+    }
+
+    #[test]
+    fn of_many_at_once_with_one_knock_one_is_let_in() {
+        let (gate, key, counters) = alone(Clock::System, None);
+        let knock = key.knock([7; 8], Clock::System.now() + 3);
+        let admitted = std::thread::scope(|scope| {
+            let tries: Vec<_> = (0..8).map(|_| scope.spawn(|| gate.admit(&knock))).collect();
+            tries.into_iter().filter_map(|each| each.join().unwrap()).count()
+        });
+        assert_eq!((admitted, counters.snapshot().dropped_replayed), (1, 7));
+    }
+
+    /// A machine without a clock of its own asks for the time a minute after its start.
+    #[test]
+    fn a_clock_that_is_set_back_locks_nobody_out() {
+        let (before, after) = (1_800_028_800, 1_800_000_000);
+        let time = Arc::new(before.into());
+        let (gate, key, _) = alone(Clock::Manual(Arc::clone(&time)), None);
+        let early = key.knock([1; 8], before);
+        assert!(gate.admit(&early).is_some());
+        time.store(after, std::sync::atomic::Ordering::Relaxed);
+        let knock = key.knock([2; 8], after);
+        assert!(gate.admit(&key.knock([3; 8], after - 30)).is_none(), "before the start");
+        assert!(gate.admit(&knock).is_some());
+        assert!(gate.admit(&knock).is_none());
+        time.store(before, std::sync::atomic::Ordering::Relaxed);
+        assert!(gate.admit(&early).is_none());
     }
 }

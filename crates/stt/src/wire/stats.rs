@@ -59,6 +59,9 @@ counters! {
     dropped_forgotten,
     /// Knocks of members dropped because they carry no time, and no more of those are let in.
     dropped_timeless,
+    /// Knocks of members dropped because there was no room to remember them as used: of clocks that
+    /// are ahead, or of a second in which there were too many.
+    dropped_full,
     /// Knocks of members dropped because their address began too many handshakes lately.
     dropped_too_often,
     /// Knocks of members dropped because there are too many unfinished handshakes.
@@ -86,8 +89,9 @@ impl WireStats {
             ("unknown", self.dropped_unknown, "no seed of this node fits: a stranger, or a peer with another seed"),
             ("stale", self.dropped_stale, "a peer's clock and this one differ by more than the window: set both; or somebody sends an old recording"),
             ("replayed", self.dropped_replayed, "a first packet that was used before: somebody sends a recording, or the network repeats"),
-            ("forgotten", self.dropped_forgotten, "a first packet from before this node started: a peer whose clock is behind, or somebody sends a recording"),
+            ("forgotten", self.dropped_forgotten, "a first packet of a time of which this node does not know what was used, before its start as a rule: a peer whose clock is behind, or somebody sends a recording"),
             ("timeless", self.dropped_timeless, "a device without a clock, and no more of those are let in"),
+            ("full", self.dropped_full, "too many handshakes within the clock window: a flood, and a peer whose clock is ahead has to wait"),
             ("other_version", self.dropped_other_version, "a peer speaks another version of the wire: one side needs an update"),
             ("other_protocol", self.handshakes_other_version, "a peer speaks no version of the protocol that this node speaks, and was told so: one side needs an update"),
             ("other_node", self.dropped_other_node, "a peer expects a node with another id here"),

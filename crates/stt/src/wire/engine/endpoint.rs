@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 use super::{
     super::{
+        adapter::is_unfit,
         socket::{Inbox, Received, SilentSocket},
         stats::{Counters, count},
     },
@@ -173,7 +174,8 @@ impl Endpoint {
             Ok((handle, quic)) => Ok(self.0.begin(&mut state, handle, quic, link)),
             Err(refused) => {
                 drop(state);
-                if let Some(transmit) = refused.response {
+                let silent = is_unfit(&refused.cause);
+                if let Some(transmit) = refused.response.filter(|_| !silent) {
                     self.0.socket.answer(link, &transmit, &answer);
                 }
                 Err(refused.cause)
