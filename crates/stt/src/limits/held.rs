@@ -6,7 +6,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
 };
 
 use tokio::sync::Notify;
@@ -22,7 +22,8 @@ pub(crate) struct Unread {
     /// that came early would keep what was a share then.
     share: u64,
     total: AtomicU64,
-    /// Readers that wait for room.
+    /// Readers that wait for room. In one order with the bytes: who takes some must see who waits,
+    /// or who waits must see the room.
     waiting: AtomicUsize,
     room: Notify,
 }
@@ -49,7 +50,7 @@ impl Unread {
 
     /// Unread bytes of all sessions.
     pub(crate) fn total(&self) -> u64 {
-        self.total.load(Relaxed)
+        self.total.load(SeqCst)
     }
 }
 
@@ -67,23 +68,23 @@ impl Held {
 
     /// `bytes` arrived.
     pub(crate) fn add(&self, bytes: u64) {
-        self.bytes.fetch_add(bytes, Relaxed);
-        self.node.total.fetch_add(bytes, Relaxed);
+        self.bytes.fetch_add(bytes, SeqCst);
+        self.node.total.fetch_add(bytes, SeqCst);
     }
 
     /// `bytes` were taken or thrown away.
     pub(crate) fn remove(&self, bytes: u64) {
-        self.bytes.fetch_sub(bytes, Relaxed);
-        self.node.total.fetch_sub(bytes, Relaxed);
-        if self.node.waiting.load(Relaxed) > 0 && !self.must_wait() {
+        self.bytes.fetch_sub(bytes, SeqCst);
+        self.node.total.fetch_sub(bytes, SeqCst);
+        if self.node.waiting.load(SeqCst) > 0 && !self.must_wait() {
             self.node.room.notify_waiters();
         }
     }
 
     /// Whether nothing more should be read for this session now.
     pub(crate) fn must_wait(&self) -> bool {
-        self.node.total.load(Relaxed) > self.node.limit
-            && self.bytes.load(Relaxed) > self.node.share
+        self.node.total.load(SeqCst) > self.node.limit
+            && self.bytes.load(SeqCst) > self.node.share
     }
 
     /// The largest piece to read at once: a task that was let in may wait for its bytes, and then
@@ -95,7 +96,7 @@ impl Held {
     /// Waits until more may be read.
     pub(crate) async fn room(&self) {
         while self.must_wait() {
-            self.node.waiting.fetch_add(1, Relaxed);
+            self.node.waiting.fetch_add(1, SeqCst);
             let leave = Leave(&self.node);
             let room = self.node.room.notified();
             let mut room = std::pin::pin!(room);
@@ -113,8 +114,8 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let left = *self.bytes.get_mut();
-        self.node.total.fetch_sub(left, Relaxed);
-        if self.node.waiting.load(Relaxed) > 0 {
+        self.node.total.fetch_sub(left, SeqCst);
+        if self.node.waiting.load(SeqCst) > 0 {
             self.node.room.notify_waiters();
         }
     }
@@ -125,7 +126,7 @@ struct Leave<'a>(&'a Unread);
 
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Relaxed);
+        self.0.waiting.fetch_sub(1, SeqCst);
     }
 }
 
@@ -186,6 +187,6 @@ mod tests {
         assert!(!waiting.is_finished());
         drop(b);
         waiting.await.unwrap();
-        assert_eq!(node.waiting.load(Relaxed), 0);
+        assert_eq!(node.waiting.load(SeqCst), 0);
     }
 }

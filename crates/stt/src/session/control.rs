@@ -39,6 +39,9 @@ const MAX_PINGS: usize = 64;
 /// Longest body of a record.
 const MAX_BODY: u64 = 1_024;
 
+/// What may wait behind a hole in the peer's records, with its places: this stream has no credit.
+const MAX_WAITING: usize = 256 << 10;
+
 /// What is to be said, and who is to hear what the peer says.
 #[derive(Debug)]
 pub(crate) struct Control {
@@ -58,6 +61,8 @@ pub(crate) struct Control {
     ping_turns: Semaphore,
     work: Notify,
     writing: AtomicBool,
+    /// The peer has opened its stream.
+    reading: AtomicBool,
 }
 
 impl Default for Control {
@@ -73,6 +78,7 @@ impl Default for Control {
             ping_turns: Semaphore::new(MAX_PINGS),
             work: Notify::new(),
             writing: AtomicBool::new(false),
+            reading: AtomicBool::new(false),
         }
     }
 }
@@ -265,6 +271,10 @@ pub(super) async fn read(
     header_len: u64,
     early: Vec<(u64, Bytes)>,
 ) {
+    let broken = |rule: &str| session.abort(CloseReason::Protocol { rule: rule.into() });
+    if session.control.reading.swap(true, Ordering::AcqRel) {
+        return broken("there is a second control stream");
+    }
     let mut bytes = Reassembly::default();
     for (offset, piece) in early {
         bytes.insert(offset, piece);
@@ -272,6 +282,9 @@ pub(super) async fn read(
     bytes.ready().advance(usize::try_from(header_len).unwrap_or(usize::MAX));
     let mut parser = Parser::default();
     loop {
+        if bytes.waiting_cost() > MAX_WAITING {
+            return broken("too much of the control stream came out of order");
+        }
         loop {
             let applied = match parser.next(&mut bytes) {
                 Ok(Some((kind @ (RENEW | RENEWED), body))) => {
@@ -284,10 +297,7 @@ pub(super) async fn read(
             match applied {
                 Ok(true) => session.control.start_writing(session),
                 Ok(false) => {}
-                Err(rule) => {
-                    session.abort(CloseReason::Protocol { rule: rule.into() });
-                    return;
-                }
+                Err(rule) => return broken(rule),
             }
         }
         match quic.read_chunk(usize::MAX).await {

@@ -56,6 +56,8 @@ struct State {
     length: Option<usize>,
     /// Its bytes so far, when it is longer than what was there at once.
     partial: Vec<u8>,
+    /// A message was too long: what else comes is thrown away.
+    refused: bool,
     max_frame_size: u64,
     messages: u64,
     bytes: u64,
@@ -93,6 +95,7 @@ impl Inbound {
                 loose: Loose::default(),
                 length: None,
                 partial: Vec::new(),
+                refused: false,
                 max_frame_size,
                 messages: 0,
                 bytes: 0,
@@ -141,6 +144,9 @@ impl Inbound {
         if offset.saturating_add(len) > state.credit.limit() {
             return Err(StreamError::Protocol { id: self.id, rule: "more bytes than credit" });
         }
+        if state.refused {
+            return Ok(());
+        }
         state.held += len;
         self.account.add(len);
         state.assembly.insert(offset, bytes);
@@ -157,7 +163,11 @@ impl Inbound {
 
     /// No more bytes will come. The first reason stays.
     pub(crate) fn end(&self, end: End) {
-        self.change(|state| state.end.get_or_insert(end).clone());
+        self.change(|state| {
+            state.end.get_or_insert(end);
+            state.give_up_partial();
+            self.tell(state);
+        });
     }
 
     // --- the application's side ---
@@ -173,10 +183,8 @@ impl Inbound {
     /// Whether nothing more can be taken.
     pub(crate) fn is_done(&self) -> bool {
         let state = self.lock();
-        state.end.is_some()
-            && state.assembly.ready_len() == 0
-            && state.partial.is_empty()
-            && state.loose.is_empty()
+        // A message whose rest will not come is no longer waited for.
+        state.end.is_some() && state.assembly.ready_len() == 0 && state.loose.is_empty()
     }
 
     /// Messages and bytes that the application took.
@@ -243,6 +251,7 @@ impl Inbound {
         let taken = state.take_message(self.id);
         let used = before - state.assembly.ready_len();
         state.taken += u64::try_from(used).unwrap_or(u64::MAX);
+        state.give_up_partial();
         // What is a part of a message is still here.
         if state.partial.is_empty() {
             self.tell(&mut state);
@@ -313,6 +322,13 @@ impl Drop for Inbound {
 }
 
 impl State {
+    /// Frees the bytes of a message whose rest will not come.
+    fn give_up_partial(&mut self) {
+        if self.end.is_some() && self.assembly.ready_len() == 0 {
+            self.partial = Vec::new();
+        }
+    }
+
     /// What there is to say when no bytes are left.
     fn at_end<T>(&self, id: u32) -> Taken<T> {
         match &self.end {
@@ -332,6 +348,9 @@ impl State {
             self.bytes += u64::try_from(message.len()).unwrap_or(u64::MAX);
             return Taken::Got(message);
         }
+        if self.refused {
+            return self.at_end(id);
+        }
         match self.raw {
             Some(true) => return Taken::Failed(StreamError::Kind { id, raw: true }),
             None => return self.at_end(id),
@@ -348,6 +367,9 @@ impl State {
                     let error =
                         StreamError::FrameTooLarge { len: length, max: self.max_frame_size };
                     self.end = Some(End::Failed(error.clone()));
+                    self.refused = true;
+                    let rest = self.assembly.ready_len();
+                    let _ = self.assembly.take_exact(rest);
                     return Taken::Failed(error);
                 }
                 *self.length.insert(usize::try_from(length).unwrap_or(usize::MAX))
@@ -460,6 +482,49 @@ mod tests {
         feed(&inbound, 0, wire.into()).unwrap();
         let error = StreamError::FrameTooLarge { len: 101, max: 100 };
         assert!(matches!(inbound.take_message().0, Taken::Failed(found) if found == error));
+    }
+
+    #[test]
+    fn nothing_is_read_on_inside_of_a_message_that_was_refused() {
+        let unread = Arc::new(crate::limits::Unread::new(u64::MAX, 1));
+        let inbound = Inbound::new(1, 100, Arc::new(Held::new(Arc::clone(&unread))));
+        inbound.start(false);
+        let mut wire = Vec::new();
+        varint::put(&mut wire, 101);
+        let head = wire.len() as u64;
+        wire.extend([1, 7, 1, 7]);
+        feed(&inbound, 0, wire.into()).unwrap();
+        for _ in 0..3 {
+            assert!(matches!(
+                inbound.take_message().0,
+                Taken::Failed(StreamError::FrameTooLarge { .. })
+            ));
+            feed(&inbound, head + 4, Bytes::from_static(&[1, 7])).unwrap();
+        }
+        assert!(inbound.is_done());
+        assert_eq!(unread.total(), 0);
+    }
+
+    /// Giving a long message up is everyday use: its number and its bytes must come back.
+    #[test]
+    fn a_stream_that_ended_inside_a_message_is_over_and_holds_nothing() {
+        let broken = End::Failed(StreamError::Closed { id: 1 });
+        for end in [broken, End::Finished] {
+            for read_before in [true, false] {
+                let unread = Arc::new(crate::limits::Unread::new(u64::MAX, 1));
+                let inbound = Inbound::new(1, 1_000, Arc::new(Held::new(Arc::clone(&unread))));
+                inbound.start(false);
+                feed(&inbound, 0, Bytes::from_static(&[60, 1, 2, 3, 4, 5])).unwrap();
+                if read_before {
+                    assert!(matches!(inbound.take_message().0, Taken::Wait));
+                }
+                inbound.end(end.clone());
+                assert!(matches!(inbound.take_message().0, Taken::Failed(_)));
+                assert!(matches!(inbound.take_message().0, Taken::Failed(_)));
+                assert!(inbound.is_done());
+                assert_eq!(unread.total(), 0);
+            }
+        }
     }
 
     #[test]

@@ -12,6 +12,9 @@ use bytes::{Buf, Bytes};
 /// arrived in, up to 64 KiB: a peer that sends one byte of each would take far more than its credit.
 const COPIED_BELOW: usize = 16 << 10;
 
+/// What a piece behind a hole costs beside its bytes.
+const PLACE: usize = 128;
+
 /// A copy of bytes that would hold far more than themselves, see above; long ones as they are.
 pub(crate) fn unpinned(bytes: Bytes) -> Bytes {
     if bytes.len() < COPIED_BELOW { Bytes::copy_from_slice(&bytes) } else { bytes }
@@ -28,6 +31,8 @@ pub(crate) struct Reassembly {
     ready_len: usize,
     /// Pieces behind a hole, by offset; they do not overlap.
     waiting: BTreeMap<u64, Bytes>,
+    /// What they cost.
+    waiting_cost: usize,
 }
 
 impl Reassembly {
@@ -43,8 +48,19 @@ impl Reassembly {
                 break;
             }
             let bytes = entry.remove();
+            self.waiting_cost -= PLACE + bytes.len();
             self.push_ready(bytes);
         }
+    }
+
+    /// What the pieces behind holes cost, in bytes, their places included.
+    pub(crate) const fn waiting_cost(&self) -> usize {
+        self.waiting_cost
+    }
+
+    fn wait(&mut self, offset: u64, bytes: Bytes) {
+        self.waiting_cost += PLACE + bytes.len();
+        self.waiting.insert(offset, bytes);
     }
 
     /// Keeps what of the piece is new, cut at the pieces already there.
@@ -64,12 +80,12 @@ impl Reassembly {
                 .next()
                 .map(|(start, piece)| (*start, end_of(*start, piece)));
             let Some((start, end)) = next_piece else {
-                self.waiting.insert(offset, bytes);
+                self.wait(offset, bytes);
                 return;
             };
             let gap = usize::try_from(start - offset).unwrap_or(usize::MAX).min(bytes.len());
             if gap > 0 {
-                self.waiting.insert(offset, bytes.split_to(gap));
+                self.wait(offset, bytes.split_to(gap));
                 offset = start;
             }
             skip_to(&mut offset, &mut bytes, end);
@@ -191,6 +207,7 @@ mod tests {
         }
         assert_eq!(reassembly.ready_len(), 0);
         assert_eq!(reassembly.waiting.len(), 5_000);
+        assert_eq!(reassembly.waiting_cost(), 5_000 * (PLACE + 1));
         for at in (0..10_000).step_by(2) {
             reassembly.insert(at as u64, Bytes::copy_from_slice(&data[at..=at]));
         }
@@ -233,6 +250,7 @@ mod tests {
             }
             prop_assert_eq!(got, data);
             prop_assert!(reassembly.waiting.is_empty());
+            prop_assert_eq!(reassembly.waiting_cost(), 0);
         }
     }
 }
