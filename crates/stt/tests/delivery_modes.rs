@@ -70,9 +70,7 @@ async fn every_mode_delivers_whole_messages_on_a_good_path() {
         assert_eq!(got, lengths, "{mode:?}");
     }
     let long = [200_000, 200_001];
-    for mode in
-        [Delivery::probabilistic(0.99).unwrap(), Delivery::Deadline(Duration::from_secs(10))]
-    {
+    for mode in [Delivery::probabilistic(0.99).unwrap(), Delivery::Deadline(Duration::MAX)] {
         let got = through(&ours, &theirs, mode, &long).await;
         assert_eq!(got.iter().map(Bytes::len).sum::<usize>(), 400_001, "{mode:?}");
     }

@@ -83,8 +83,7 @@ impl Held {
 
     /// Whether nothing more should be read for this session now.
     pub(crate) fn must_wait(&self) -> bool {
-        self.node.total.load(SeqCst) > self.node.limit
-            && self.bytes.load(SeqCst) > self.node.share
+        self.node.total.load(SeqCst) > self.node.limit && self.bytes.load(SeqCst) > self.node.share
     }
 
     /// The largest piece to read at once: a task that was let in may wait for its bytes, and then

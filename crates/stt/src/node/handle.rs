@@ -499,3 +499,48 @@ async fn welcome(incoming: Incoming, hub: Arc<Hub>) {
         Err(error) => hub.handshake_failed(Instant::now(), &error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use stc::Key;
+
+    use super::*;
+    use crate::SharedSeed;
+
+    /// A node, the session that another one began with it, and what keeps both alive.
+    async fn begun() -> (Node, Arc<SessionShared>, (Node, Session)) {
+        let seed = SharedSeed::from_key(Key::from_bytes([1; 32]));
+        let builder = || Node::builder(seed.clone()).host("127.0.0.1");
+        let server = builder().start(Mode::Server).await.unwrap();
+        let client = builder().start(Mode::Client).await.unwrap();
+        let ours = client.connect(&server.local_addr().to_string()).await.unwrap();
+        server.accept().await.unwrap();
+        let session = server.inner.hub.all_sessions().remove(0);
+        (server, session, (client, ours))
+    }
+
+    #[tokio::test]
+    async fn a_session_that_ended_before_it_was_taken_in_leaves_no_corpse() {
+        let (server, session, _client) = begun().await;
+        session.abort(CloseReason::Refused(Refusal::Full));
+        session.closed().await;
+        let hub = &server.inner.hub;
+        while hub.counts().0 > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(hub.session_started(&session));
+        assert_eq!(hub.counts().0, 0);
+    }
+
+    /// A peer can delay the end of its handshake, and what it was told at its beginning is old then.
+    #[tokio::test]
+    async fn who_is_denied_while_being_admitted_has_no_session() {
+        let (server, session, _client) = begun().await;
+        let hub = &server.inner.hub;
+        hub.session_ended(&session, &CloseReason::Timeout);
+        assert!(hub.set_admission(Admission::everyone().deny(session.peer)).is_empty());
+        assert!(hub.session_started(&session));
+        let ended = tokio::time::timeout(Duration::from_secs(30), session.closed()).await;
+        assert_eq!(ended, Ok(CloseReason::Refused(Refusal::Denied)));
+    }
+}

@@ -170,15 +170,20 @@ impl Hub {
 
     /// Changes who may have sessions, and gives back those who have one and may not any more.
     pub(super) fn set_admission(&self, admission: Admission) -> Vec<Arc<SessionShared>> {
+        // In this order: a session that is taken in meanwhile is in the table, or asks the new one.
+        *self.admission() = admission.clone();
         let mut unwanted = self.all_sessions();
         unwanted.retain(|session| admission.check(session.peer).is_err());
-        *self.admission.lock().unwrap_or_else(PoisonError::into_inner) = admission;
         unwanted
+    }
+
+    fn admission(&self) -> MutexGuard<'_, Admission> {
+        self.admission.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a peer that proved itself gets a session. Its place is kept until it is dropped.
     pub(super) fn admit(self: &Arc<Self>, peer: NodeId) -> Result<Place, Refusal> {
-        self.admission.lock().unwrap_or_else(PoisonError::into_inner).check(peer)?;
+        self.admission().check(peer)?;
         if !self.is_accepting() {
             return Err(Refusal::NotAccepting);
         }
@@ -220,6 +225,13 @@ impl Hub {
         if !session.initiator {
             self.begun().push_back(session.id);
             self.begun_one.notify_waiters();
+        }
+        // Its own task may have come to its end before it was in the table, and a peer can delay its
+        // admission until it would be denied.
+        if let Some(reason) = session.end_reason() {
+            self.session_ended(session, &reason);
+        } else if !session.initiator && self.admission().check(peer).is_err() {
+            session.abort(CloseReason::Refused(Refusal::Denied));
         }
         true
     }

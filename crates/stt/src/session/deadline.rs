@@ -36,6 +36,9 @@ impl Default for Deadlines {
     }
 }
 
+/// As long as anybody waits.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 /// Puts a message on its way. Waits for a place while too many are on theirs, which counts.
 pub(super) async fn send(
     session: &Arc<SessionShared>,
@@ -54,7 +57,9 @@ pub(super) async fn send(
         return Err(StreamError::SessionEnded(reason));
     }
     stream.sending.lock().stats.messages += 1;
-    let until = tokio::time::Instant::now() + within;
+    let now = tokio::time::Instant::now();
+    // Clocks have an end, callers' durations need not.
+    let until = now.checked_add(within).unwrap_or(now + FOREVER);
     let place = Arc::clone(&session.deadlines.sending).acquire_owned();
     let place = tokio::time::timeout_at(until, place).await;
     let in_time = tokio::time::Instant::now() < until;
