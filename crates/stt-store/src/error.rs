@@ -21,6 +21,14 @@ pub enum StoreError {
         /// Where the store is.
         place: String,
     },
+    /// The directory is no store and has files that are not a store's; nothing in it was touched.
+    #[error("{place} is no store, and not empty: {found:?} is in it")]
+    NotAStore {
+        /// Which directory.
+        place: String,
+        /// One of the names in it.
+        found: String,
+    },
     /// Another process, or another part of this one, has the store open.
     #[error("the store in {place} is in use by {holder}")]
     InUse {
@@ -259,6 +267,7 @@ impl stc::Coded for StoreError {
         match self {
             Self::NotFound { .. } => "store.not_found",
             Self::WrongSeed { .. } => "store.wrong_seed",
+            Self::NotAStore { .. } => "store.not_a_store",
             Self::InUse { .. } => "store.in_use",
             Self::Damaged { .. } => "store.damaged",
             Self::DiskFull { .. } => "store.disk_full",
@@ -294,6 +303,9 @@ impl stc::Coded for StoreError {
         match self {
             Self::Seed(error) => error.hint(),
             Self::WrongSeed { .. } => Some("use the seed it was made with, or another directory"),
+            Self::NotAStore { .. } => {
+                Some("choose an empty directory, or one that is not there yet")
+            }
             Self::InUse { .. } => Some("stop the other process, or use another directory"),
             Self::Damaged { .. } => {
                 Some("`stt store verify` lists all damage; remove the item and put it again")

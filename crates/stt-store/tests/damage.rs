@@ -290,3 +290,55 @@ async fn a_missing_record_is_not_taken_for_a_new_chamber() {
     let error = Chamber::on(&key(), provider, ChamberOptions::default()).await.unwrap_err();
     assert_eq!(error.code(), "store.damaged");
 }
+
+/// What is below a directory, with its contents.
+fn everything(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.is_symlink() {
+            found.extend(everything(&path));
+        }
+        found.push((path.clone(), fs::read(&path).unwrap_or_default()));
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn a_directory_of_somebody_else_is_refused_and_stays_as_it_was() {
+    for made in ["tmp/draft", "tmp/sub/draft", "notes", "files/song", "files/ab/song", "format"] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join(made).parent().unwrap()).unwrap();
+        fs::write(dir.path().join(made), "precious").unwrap();
+        let before = everything(dir.path());
+        let error = open(dir.path()).await.unwrap_err();
+        assert_eq!(error.code(), "store.not_a_store", "{made}: {error}");
+        assert_eq!(everything(dir.path()), before, "{made}");
+    }
+}
+
+#[tokio::test]
+async fn only_our_own_files_are_removed_from_tmp() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()).await.unwrap());
+    let ours = dir.path().join("tmp").join("0123456789abcdef".repeat(2));
+    let theirs = dir.path().join("tmp").join("draft");
+    fs::write(&ours, "cut off").unwrap();
+    fs::write(&theirs, "precious").unwrap();
+    let chamber = open(dir.path()).await.unwrap();
+    assert!(!ours.exists());
+    chamber.collect(false).await.unwrap();
+    assert_eq!(fs::read(&theirs).unwrap(), b"precious");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_linked_tmp_is_not_followed() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let theirs = other.path().join("index.redb");
+    fs::write(&theirs, "precious").unwrap();
+    std::os::unix::fs::symlink(other.path(), dir.path().join("tmp")).unwrap();
+    assert_eq!(open(dir.path()).await.unwrap_err().code(), "store.not_a_store");
+    assert_eq!(fs::read(&theirs).unwrap(), b"precious");
+}

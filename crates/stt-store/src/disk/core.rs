@@ -13,6 +13,7 @@ use super::{
     holder::Lock,
     index::{Index, Unused},
     location::Location,
+    place,
     shards::{Shards, shard_at, shard_of},
 };
 use crate::{BlobName, StoreError, Swept, blob::hex};
@@ -53,12 +54,15 @@ impl Core {
         let failed =
             |error: std::io::Error| StoreError::io(format!("the store in {place}"), &error);
         let (index_path, format_path) = (dir.join("index.redb"), dir.join("format"));
+        // Before anything is made or removed: the directory may be somebody else's.
+        place::check(&fs, dir)?;
         fs.create_dirs(&["tmp", "files"].map(|part| dir.join(part))).map_err(failed)?;
         let lock = Lock::take(&fs, dir)?;
-        for leftover in fs.list(&dir.join("tmp")).map_err(failed)? {
-            fs.remove(&leftover).map_err(failed)?;
-        }
         let has_format = fs.exists(&format_path).map_err(failed)?;
+        if !has_format {
+            // Half-made, and in the way of what is made now.
+            remove_leftovers(&fs, dir).map_err(failed)?;
+        }
         let shards = Shards::new(dir.join("files"));
         if !fs.exists(&index_path).map_err(failed)? {
             // The format file is written last: if it is there, so was the index.
@@ -82,11 +86,15 @@ impl Core {
             }
             let new = dir.join("tmp").join("format");
             let file = fs.create_new(&new).map_err(failed)?;
-            file.write_at(0, b"stt-store 1\n").and_then(|()| file.sync()).map_err(failed)?;
+            file.write_at(0, place::FORMAT).and_then(|()| file.sync()).map_err(failed)?;
             fs.rename(&new, &format_path).map_err(failed)?;
             fs.sync_dir(dir).map_err(failed)?;
         }
         let index = Arc::new(Index::open(fs.clone(), index_path, &place)?);
+        if has_format {
+            // Only now is it sure that this is a store of ours.
+            remove_leftovers(&fs, dir).map_err(failed)?;
+        }
         Ok(Self { index, fs, dir: dir.to_owned(), in_flight: Arc::default(), shards, _lock: lock })
     }
 
@@ -183,7 +191,7 @@ impl Core {
             StoreError::io(format!("the store in {}", self.place()), &error)
         };
         let mut swept = Swept::default();
-        let mut leftovers = self.fs.list(&self.dir.join("tmp")).map_err(failed)?;
+        let mut leftovers = place::leftovers(&self.fs, &self.dir).map_err(failed)?;
         leftovers.retain(|path| !lock(&self.in_flight).contains(path));
         let shards = self.fs.list(&self.shards.files).map_err(failed)?;
         // What else is there, somebody put there.
@@ -232,6 +240,10 @@ impl Core {
         let file = format!("{name}.{}", hex(&tail));
         self.shards.path(shard_of(name)).join(file)
     }
+}
+
+fn remove_leftovers(fs: &Arc<dyn Fs>, dir: &Path) -> std::io::Result<()> {
+    place::leftovers(fs, dir)?.iter().try_for_each(|path| fs.remove(path))
 }
 
 fn lock(in_flight: &InFlight) -> MutexGuard<'_, HashSet<PathBuf>> {

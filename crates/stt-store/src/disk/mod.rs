@@ -8,6 +8,7 @@ mod holder;
 mod index;
 mod index_file;
 mod location;
+mod place;
 mod provider;
 mod shards;
 

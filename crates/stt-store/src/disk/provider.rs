@@ -77,6 +77,7 @@ impl DiskProvider {
     /// Opens the store in `dir`, and makes it if there is none.
     ///
     /// # Errors
+    /// [`StoreError::NotAStore`] when the directory has other files in it, which stay as they are;
     /// [`StoreError::InUse`] names who has it open; [`StoreError::Version`] when it was written by
     /// a later program; [`StoreError::Damaged`] when its index is missing or cannot be read;
     /// [`StoreError::Permission`], [`StoreError::ReadOnly`], [`StoreError::DiskFull`],

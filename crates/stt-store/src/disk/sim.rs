@@ -330,6 +330,10 @@ impl Fs for Sim {
         Ok(state.names.contains_key(path))
     }
 
+    fn is_link(&self, _path: &Path) -> io::Result<bool> {
+        Ok(false)
+    }
+
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.count(Deed::SyncDir, path)?;
