@@ -11,6 +11,8 @@ mod location;
 mod provider;
 mod shards;
 
+pub(crate) use fs::{Fs, RawFile, RealFs};
+pub(crate) use holder::Lock;
 pub(crate) use provider::blocking;
 pub use provider::{DiskOptions, DiskProvider};
 
