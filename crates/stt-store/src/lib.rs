@@ -6,6 +6,7 @@
 //! | the same with two calls, `store` and `retrieve` | [`BinaryStorage`] |
 //! | what a backend must do | [`StorageProvider`] |
 //! | the backends | [`MemoryProvider`], [`DiskProvider`], `ObjectProvider` (feature `object`) |
+//! | an ordered log whose acknowledgement means synced | [`log::Log`] |
 //! | why something failed | [`StoreError`] |
 //!
 //! The bytes on disk, and what they reveal, are specified in `docs/storage.md`.
@@ -19,6 +20,7 @@ mod chamber;
 mod content_id;
 mod disk;
 mod error;
+pub mod log;
 mod memory;
 #[cfg(feature = "object")]
 mod object;

@@ -45,6 +45,11 @@ impl ChamberKey {
         hex(&id)
     }
 
+    /// What the keys of logs follow from.
+    pub(crate) fn log_root(&self) -> Key {
+        kdf::derive(&self.0, "logs", &[])
+    }
+
     pub(super) fn keys(&self) -> Keys {
         let derive = |label| kdf::derive(&self.0, label, &[]);
         Keys {

@@ -13,7 +13,7 @@ use crate::{Holder, StoreError};
 const NOTE_MAX: u64 = 4096;
 
 /// Held as long as the store is open.
-pub(super) struct Lock {
+pub(crate) struct Lock {
     _lock: Box<dyn Send + Sync>,
 }
 
@@ -25,7 +25,7 @@ impl std::fmt::Debug for Lock {
 
 impl Lock {
     /// Takes the lock of the store in `dir`.
-    pub(super) fn take(fs: &Arc<dyn Fs>, dir: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn take(fs: &Arc<dyn Fs>, dir: &Path) -> Result<Self, StoreError> {
         let place = dir.display().to_string();
         let lock = fs
             .try_lock(&dir.join("lock"))

@@ -12,6 +12,8 @@ mod place;
 mod provider;
 mod shards;
 
+pub(crate) use fs::{Fs, RawFile, RealFs};
+pub(crate) use holder::Lock;
 pub(crate) use provider::blocking;
 pub use provider::{DiskOptions, DiskProvider};
 

@@ -32,7 +32,7 @@ pub(crate) enum Fault {
 
 /// What an operation does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Deed {
+pub(crate) enum Deed {
     MakeDirs,
     Create,
     Rename,
@@ -46,9 +46,9 @@ pub(super) enum Deed {
 
 /// The operation that failed first.
 #[derive(Clone, Debug)]
-pub(super) struct Failed {
-    pub(super) deed: Deed,
-    pub(super) path: PathBuf,
+pub(crate) struct Failed {
+    pub(crate) deed: Deed,
+    pub(crate) path: PathBuf,
 }
 
 #[derive(Clone, Debug)]
@@ -153,21 +153,21 @@ impl Sim {
     }
 
     /// Operations that changed something, or tried to.
-    pub(super) fn done(&self) -> u64 {
+    pub(crate) fn done(&self) -> u64 {
         self.state().done
     }
 
     /// The operation at which the fault happened, if it has.
-    pub(super) fn failed(&self) -> Option<Failed> {
+    pub(crate) fn failed(&self) -> Option<Failed> {
         self.state().failed.clone()
     }
 
-    pub(super) fn set_fault(&self, fault: Fault) {
+    pub(crate) fn set_fault(&self, fault: Fault) {
         self.state().fault = fault;
     }
 
     /// Somebody removed all directories below `path` in which nothing is, and `path` if that was all.
-    pub(super) fn prune(&self, path: &Path) {
+    pub(crate) fn prune(&self, path: &Path) {
         let mut state = self.state();
         let State { names, dirs, unsynced_dirs, .. } = &mut *state;
         let used = |dir: &PathBuf| names.keys().any(|name| name.starts_with(dir));
@@ -176,7 +176,7 @@ impl Sim {
     }
 
     /// What the disk holds after the machine lost power; `rng` picks what survived of the rest.
-    pub(super) fn after_power_loss(&self, rng: &mut fastrand::Rng) -> Self {
+    pub(crate) fn after_power_loss(&self, rng: &mut fastrand::Rng) -> Self {
         let mut state = self.state();
         state.stopped = true;
         let mut names = state.durable.clone();
@@ -195,7 +195,7 @@ impl Sim {
     }
 
     /// What the disk holds after the process was killed: all that was written.
-    pub(super) fn after_kill(&self) -> Self {
+    pub(crate) fn after_kill(&self) -> Self {
         let mut state = self.state();
         state.stopped = true;
         Self::restarted(state.inodes.clone(), state.names.clone(), state.dirs.clone())

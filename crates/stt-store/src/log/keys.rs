@@ -1,0 +1,89 @@
+//! The keys of a log.
+
+use stc::{
+    Key,
+    aead::{AeadKey, Suite},
+    kdf, random,
+};
+
+use crate::{ChamberKey, StoreError};
+
+/// Bytes of the record that says whose log it is.
+pub(super) const RECORD_LEN: usize = 60;
+const MAGIC: &[u8; 8] = b"STTDLOG\0";
+const VERSION: u32 = 1;
+
+/// What every key of one log follows from.
+#[derive(Debug)]
+pub(super) struct LogKeys {
+    root: Key,
+}
+
+impl LogKeys {
+    /// For a new log: the keys, and the record that is kept in its directory.
+    pub(super) fn create(key: &ChamberKey) -> Result<(Self, Vec<u8>), StoreError> {
+        let id: [u8; 16] = random::bytes()?;
+        let keys = Self::of(key, &id);
+        let check = kdf::derive(&keys.root, "check", &[]);
+        Ok((keys, [MAGIC.as_slice(), &VERSION.to_be_bytes(), &id, check.as_bytes()].concat()))
+    }
+
+    /// For the log with this record.
+    pub(super) fn open(key: &ChamberKey, record: &[u8], place: &str) -> Result<Self, StoreError> {
+        let damaged = |what| StoreError::damaged(format!("the record of the log in {place}"), what);
+        let rest = record.strip_prefix(MAGIC).ok_or_else(|| damaged("it makes no sense"))?;
+        let (version, rest) =
+            rest.split_first_chunk::<4>().ok_or_else(|| damaged("it is too short"))?;
+        let found = u32::from_be_bytes(*version);
+        if found != VERSION {
+            return Err(StoreError::Version { place: place.to_owned(), found, known: VERSION });
+        }
+        let (id, check) =
+            rest.split_first_chunk::<16>().ok_or_else(|| damaged("it is too short"))?;
+        let check = <[u8; 32]>::try_from(check).map_err(|_| damaged("its length is wrong"))?;
+        let keys = Self::of(key, id);
+        // `Key` compares in constant time.
+        if Key::from_bytes(check) != kdf::derive(&keys.root, "check", &[]) {
+            return Err(StoreError::WrongSeed { place: place.to_owned() });
+        }
+        Ok(keys)
+    }
+
+    fn of(key: &ChamberKey, id: &[u8; 16]) -> Self {
+        Self { root: kdf::derive(&key.log_root(), "stt-store log v1", &[id]) }
+    }
+
+    pub(super) fn segment(&self, salt: &[u8; 32]) -> Key {
+        kdf::derive(&self.root, "segment", &[salt])
+    }
+}
+
+/// Encrypts what `out` holds from `from` on, and appends the tag. The key follows from `root`,
+/// `label` and `bound`; `bound` holds random bytes drawn for this call, so it is used once.
+pub(super) fn seal(
+    suite: Suite,
+    root: &Key,
+    label: &str,
+    bound: &[u8],
+    out: &mut Vec<u8>,
+    from: usize,
+) -> Result<(), StoreError> {
+    let refused = || StoreError::damaged("a record", "the cipher refused it");
+    let key = AeadKey::new(suite, &kdf::derive(root, label, &[bound])).ok_or_else(refused)?;
+    let data = out.get_mut(from..).unwrap_or_default();
+    let tag = key.seal([0; 12], &[], data).map_err(|_| refused())?;
+    out.extend(tag);
+    Ok(())
+}
+
+/// Decrypts `data`, which ends with its tag; `None` if it is not what was sealed.
+pub(super) fn open<'a>(
+    suite: Suite,
+    root: &Key,
+    label: &str,
+    bound: &[u8],
+    data: &'a mut [u8],
+) -> Option<&'a mut [u8]> {
+    let key = AeadKey::new(suite, &kdf::derive(root, label, &[bound]))?;
+    key.open([0; 12], &[], data).ok()
+}

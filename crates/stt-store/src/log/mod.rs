@@ -1,0 +1,32 @@
+//! A durable, encrypted log: records in order, acknowledged when they are synced.
+//!
+//! The bytes on disk, the promises and the limits are in `docs/log.md`.
+
+mod committer;
+mod error;
+mod handle;
+mod keys;
+mod options;
+mod position;
+mod reader;
+mod retention;
+mod segment;
+mod segment_file;
+mod shared;
+mod writer;
+
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod tests;
+
+pub use error::LogError;
+pub use handle::{DurableLog, Log, LogStats, Record};
+pub use options::LogOptions;
+pub use position::Position;
+
+/// Milliseconds since 1970 by the clock of the machine.
+fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

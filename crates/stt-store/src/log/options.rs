@@ -1,0 +1,80 @@
+//! Settings of a log.
+
+use std::time::Duration;
+
+use crate::StoreError;
+
+/// Most bytes after which the next segment is begun.
+const SEGMENT_LIMIT: u64 = 1 << 30;
+/// Longest record that can be allowed.
+const RECORD_LIMIT: usize = 16 << 20;
+
+/// Settings of a [`Log`](super::Log). A log can be opened with others later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogOptions {
+    pub(super) segment_bytes: u64,
+    pub(super) record_max: usize,
+    pub(super) keep_bytes: Option<u64>,
+    pub(super) keep_age: Option<Duration>,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { segment_bytes: 64 << 20, record_max: 1 << 20, keep_bytes: None, keep_age: None }
+    }
+}
+
+fn setting(what: String) -> StoreError {
+    StoreError::Setting { what }
+}
+
+impl LogOptions {
+    /// Bytes after which the next segment file is begun. Default 64 MiB; 64 KiB to 1 GiB.
+    ///
+    /// Retention removes whole segments, and opening after a crash reads the last one.
+    ///
+    /// # Errors
+    /// [`StoreError::Setting`] out of range.
+    pub fn with_segment_bytes(mut self, bytes: u64) -> Result<Self, StoreError> {
+        if !(64 << 10..=SEGMENT_LIMIT).contains(&bytes) {
+            let what = format!("segment_bytes is {bytes}; 65536 to {SEGMENT_LIMIT} are allowed");
+            return Err(setting(what));
+        }
+        self.segment_bytes = bytes;
+        Ok(self)
+    }
+
+    /// Longest record in bytes. Default 1 MiB; 1 to 16 MiB.
+    ///
+    /// # Errors
+    /// [`StoreError::Setting`] out of range.
+    pub fn with_record_max(mut self, bytes: usize) -> Result<Self, StoreError> {
+        if !(1..=RECORD_LIMIT).contains(&bytes) {
+            let what = format!("record_max is {bytes}; 1 to {RECORD_LIMIT} are allowed");
+            return Err(setting(what));
+        }
+        self.record_max = bytes;
+        Ok(self)
+    }
+
+    /// Removes the oldest segments while all of them together have more than so many bytes, the
+    /// one being written excepted. Default: everything is kept.
+    ///
+    /// Records go whether a consumer has seen them or not; one that has not is told
+    /// ([`LogError::Trimmed`](super::LogError::Trimmed)).
+    #[must_use]
+    pub const fn with_keep_bytes(mut self, bytes: u64) -> Self {
+        self.keep_bytes = Some(bytes);
+        self
+    }
+
+    /// Removes segments of which every record is older. Default: everything is kept.
+    ///
+    /// A segment is also ended after an eighth of this time, when something is appended, so that
+    /// records go at most that much too late; the segment being written never goes.
+    #[must_use]
+    pub const fn with_keep_age(mut self, age: Duration) -> Self {
+        self.keep_age = Some(age);
+        self
+    }
+}
