@@ -213,7 +213,7 @@ impl StreamManager {
             let knows = shared.with(|machine, _| machine.knows(&hello));
             let calls = calls.filter(|_| knows).ok_or(StreamsError::AlreadyExists { id })?;
             // The last transport may not have been noticed to be gone: it is now.
-            shared.superseded.notify_one();
+            shared.superseded.notify_waiters();
             let greeted = (Arc::clone(transport), hello);
             calls.send(greeted).await.map_err(|_| StreamsError::Closed)?;
             return Ok(None);

@@ -12,7 +12,9 @@ use stt_streams::{
     channel::{self, ChannelTransport},
 };
 
-fn pair(config: &StreamConfig) -> (StreamManager, StreamManager, BidirectionalStream, BidirectionalStream) {
+fn pair(
+    config: &StreamConfig,
+) -> (StreamManager, StreamManager, BidirectionalStream, BidirectionalStream) {
     let (here, there) = channel::pair();
     let (left, right) =
         (StreamManager::new(config.clone()).unwrap(), StreamManager::new(config.clone()).unwrap());
