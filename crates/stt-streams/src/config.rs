@@ -1,0 +1,114 @@
+//! How managed streams behave.
+
+use std::time::Duration;
+
+use crate::StreamsError;
+
+/// What a message is charged beyond its bytes, so that empty ones are not free.
+pub const MESSAGE_OVERHEAD: usize = 64;
+
+/// Settings of a stream, with the defaults of [`StreamConfig::default`].
+///
+/// [`StreamManager`](crate::StreamManager) checks them; a value outside its range is
+/// [`StreamsError::OutOfRange`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamConfig {
+    /// Messages that the stream holds for its peer: those that wait and those that were sent and
+    /// are not consumed yet. Also the first window. 1 to 1,000,000; 1,000.
+    pub buffer_size: usize,
+    /// Retries of one failed operation. 0 to 100; 3.
+    pub max_retries: u32,
+    /// Ceiling of the first wait before a retry; each further ceiling is twice as high, up to
+    /// [`StreamConfig::MAX_RETRY_DELAY`]. The wait is drawn evenly below it. 1 ms to 30 s; 1 s.
+    pub retry_delay: Duration,
+    /// Messages that may wait to be sent before there is backpressure, which ends below half. 1 to
+    /// `buffer_size`; 100. The places above are for messages on their way, and for a batch.
+    pub backpressure_limit: usize,
+    /// Time between heartbeats. 10 ms to 1 h; 30 s.
+    pub heartbeat_interval: Duration,
+    /// Time without a message in either direction after which the stream ends; heartbeats do not
+    /// count. 10 ms to 30 days; 5 min.
+    pub timeout: Duration,
+    /// Bytes that the stream may hold, half for each direction, each message charged
+    /// [`MESSAGE_OVERHEAD`] more. 1 KiB to 4 GiB; 16 MiB.
+    pub memory_limit: usize,
+    /// Longest message in bytes. 1 to `memory_limit / 2 - MESSAGE_OVERHEAD`; 1 MiB.
+    pub max_message_size: usize,
+    /// Whether taking a message out acknowledges it. Yes; otherwise
+    /// [`acknowledge`](crate::BidirectionalStream::acknowledge) does.
+    pub auto_acknowledge: bool,
+    /// Whether old messages that wait may be dropped for new ones under backpressure. No.
+    pub lossy: bool,
+}
+
+impl StreamConfig {
+    /// Highest ceiling of a wait between retries.
+    pub const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
+
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// [`StreamsError::OutOfRange`] for the first that is outside its range.
+    pub fn check(&self) -> Result<(), StreamsError> {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let longest = count(self.memory_limit / 2).saturating_sub(count(MESSAGE_OVERHEAD));
+        for (what, got, min, max) in [
+            ("buffer_size", count(self.buffer_size), 1, 1_000_000),
+            ("max_retries", u64::from(self.max_retries), 0, 100),
+            ("retry_delay in ms", ms(self.retry_delay), 1, 30_000),
+            ("backpressure_limit", count(self.backpressure_limit), 1, count(self.buffer_size)),
+            ("heartbeat_interval in ms", ms(self.heartbeat_interval), 10, 3_600_000),
+            ("timeout in ms", ms(self.timeout), 10, 30 * 86_400_000),
+            ("memory_limit", count(self.memory_limit), 1 << 10, 4 << 30),
+            ("max_message_size", count(self.max_message_size), 1, longest),
+        ] {
+            if got < min || got > max {
+                return Err(StreamsError::OutOfRange { what, min, max, got });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Default for StreamConfig {
+    fn default() -> Self {
+        Self {
+            buffer_size: 1_000,
+            max_retries: 3,
+            retry_delay: Duration::from_secs(1),
+            backpressure_limit: 100,
+            heartbeat_interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(300),
+            memory_limit: 16 << 20,
+            max_message_size: 1 << 20,
+            auto_acknowledge: true,
+            lossy: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_each_field_is_checked() {
+        let fine = StreamConfig::default();
+        assert_eq!(fine.check(), Ok(()));
+        let broken = [
+            StreamConfig { buffer_size: 0, ..fine.clone() },
+            StreamConfig { max_retries: 101, ..fine.clone() },
+            StreamConfig { retry_delay: Duration::ZERO, ..fine.clone() },
+            StreamConfig { backpressure_limit: 1_001, ..fine.clone() },
+            StreamConfig { heartbeat_interval: Duration::ZERO, ..fine.clone() },
+            StreamConfig { timeout: Duration::ZERO, ..fine.clone() },
+            StreamConfig { memory_limit: 0, ..fine.clone() },
+            StreamConfig { max_message_size: 8 << 20, ..fine.clone() },
+        ];
+        for config in broken {
+            assert!(matches!(config.check(), Err(StreamsError::OutOfRange { .. })), "{config:?}");
+        }
+    }
+}

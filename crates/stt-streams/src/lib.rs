@@ -1,0 +1,64 @@
+//! Managed streams: messages that survive their transport.
+//!
+//! | look for | in |
+//! |---|---|
+//! | making, finding and ending streams | [`StreamManager`], [`StreamConfig`], [`ManagerLimits`] |
+//! | sending and receiving | [`Stream`], [`BidirectionalStream`] |
+//! | many streams at once | [`StreamMultiplexer`] |
+//! | events to many | [`EventBroadcaster`], [`StreamingService`] |
+//! | what a stream runs over | [`Transport`], [`Connector`], [`channel`], [`SttTransport`] |
+//! | how much may be under way, and who is told to wait | [`FlowController`], [`Trigger`] |
+//! | failures | [`StreamsError`], [`ErrorClass`], [`Recovery`], [`CircuitBreaker`], [`RetryBudget`] |
+//! | numbers | [`StreamStats`], [`StreamMetrics`], [`ServiceStats`], [`HealthReport`] |
+//!
+//! `docs/managed-streams.md` says what is promised, and what to do when something goes wrong.
+
+mod backpressure;
+mod bidirectional;
+mod breaker;
+mod broadcaster;
+mod budget;
+pub mod channel;
+mod config;
+mod driver;
+mod error;
+mod event;
+mod frame;
+mod health;
+mod inbound;
+mod machine;
+mod manager;
+mod memory;
+mod multiplexer;
+mod outbound;
+mod over_stt;
+mod recovery;
+mod service;
+mod shared;
+mod stats;
+mod stream;
+mod transport;
+mod window;
+
+pub use backpressure::Trigger;
+pub use bidirectional::BidirectionalStream;
+pub use breaker::{BreakerConfig, BreakerState, CircuitBreaker};
+pub use broadcaster::{EventBroadcaster, Subscription};
+pub use budget::RetryBudget;
+pub use config::{MESSAGE_OVERHEAD, StreamConfig};
+pub use error::{ErrorClass, StatusCode, StreamsError};
+pub use event::{StreamEvent, StreamEventKind};
+pub use health::{HealthReport, HealthStatus};
+pub use manager::{ManagerLimits, StreamManager};
+pub use multiplexer::StreamMultiplexer;
+pub use over_stt::{SttConnector, SttTransport};
+pub use recovery::Recovery;
+pub use service::{
+    FileOperation, FileOperationEvent, HealthEvent, PeerChange, PeerEvent, ServiceEvent,
+    StreamingService, SystemChange, SystemEvent,
+};
+pub use stats::{ServiceStats, StreamMetrics, StreamStats};
+pub use stc::Coded;
+pub use stream::Stream;
+pub use transport::{Connector, Pending, Transport, TransportError, max_frame_size};
+pub use window::FlowController;

@@ -1,0 +1,90 @@
+//! Managed streams over the streams of an STT session.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{
+    ErrorClass,
+    transport::{Connector, Pending, Transport, TransportError},
+};
+
+/// Frames as the messages of an STT stream. The session seals them, so nothing here does.
+#[derive(Clone, Debug)]
+pub struct SttTransport(stt::Stream);
+
+impl SttTransport {
+    /// Uses a stream of a session, which must carry nothing else.
+    #[must_use]
+    pub fn new(stream: stt::Stream) -> Arc<Self> {
+        Arc::new(Self(stream))
+    }
+}
+
+impl From<stt::StreamError> for TransportError {
+    fn from(error: stt::StreamError) -> Self {
+        let class = match &error {
+            stt::StreamError::Late { .. } => ErrorClass::Timeout,
+            stt::StreamError::TooMany { .. } => ErrorClass::ResourceExhausted,
+            stt::StreamError::Closed { .. }
+            | stt::StreamError::Reset { .. }
+            | stt::StreamError::SessionEnded(_) => ErrorClass::Transient,
+            _ => ErrorClass::Permanent,
+        };
+        Self::new(class, error.to_string())
+    }
+}
+
+impl From<stt::ConnectError> for TransportError {
+    fn from(error: stt::ConnectError) -> Self {
+        use stt::Coded;
+        let class = if error.retry_helps() { ErrorClass::Transient } else { ErrorClass::Permanent };
+        Self::new(class, error.to_string())
+    }
+}
+
+impl Transport for SttTransport {
+    fn send(&self, frame: Bytes) -> Pending<'_, Result<(), TransportError>> {
+        Box::pin(async move { Ok(self.0.send_bytes(frame).await?) })
+    }
+
+    fn receive(&self) -> Pending<'_, Result<Option<Bytes>, TransportError>> {
+        Box::pin(async move { Ok(self.0.receive().await?) })
+    }
+
+    fn close(&self) -> Pending<'_, ()> {
+        Box::pin(async move {
+            // The peer may be gone; then nothing is left to close.
+            let _ = self.0.close().await;
+        })
+    }
+}
+
+/// Opens a session to a node, and a stream in it, each time one is needed.
+#[derive(Debug)]
+pub struct SttConnector {
+    node: stt::Node,
+    address: String,
+}
+
+impl SttConnector {
+    /// Connects `node` to `address`, as [`stt::Node::connect`] takes it.
+    #[must_use]
+    pub fn new(node: stt::Node, address: impl Into<String>) -> Arc<Self> {
+        Arc::new(Self { node, address: address.into() })
+    }
+}
+
+impl Connector for SttConnector {
+    fn destination(&self) -> &str {
+        &self.address
+    }
+
+    fn connect(&self) -> Pending<'_, Result<Arc<dyn Transport>, TransportError>> {
+        Box::pin(async move {
+            let session = self.node.connect(&self.address).await?;
+            let transport: Arc<dyn Transport> = SttTransport::new(session.open_stream()?);
+            Ok(transport)
+        })
+    }
+}
