@@ -1,0 +1,281 @@
+//! The gateway: what is served, from the start to the end.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{Router, middleware, routing::get};
+use http::{HeaderName, HeaderValue, Method};
+use stt::{Event, EventEmitter, Node, events::HandlerId};
+use stt_store::Chamber;
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tonic::service::Routes;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::{
+    GatewayError, GatewaySettings, deadline,
+    events::{Events, EventsOver},
+    files::FilesOver,
+    guard,
+    health::{HealthBoard, HealthService},
+    listener, message_size,
+    peers::{PeerTable, PeersOver},
+    proto::{
+        DESCRIPTORS,
+        health::health_server::HealthServer,
+        v1::{
+            HealthEvent, PeerEvent, PeerEventKind, SystemEvent, SystemEventKind,
+            event_service_server::EventServiceServer, file_service_server::FileServiceServer,
+            peer_service_server::PeerServiceServer, stream_service_server::StreamServiceServer,
+            system_service_server::SystemServiceServer,
+        },
+    },
+    state::{Phase, Shared, State, now_ms},
+    streams::{self, Arrivals, StreamsOver},
+    system::{self, SystemOver},
+};
+
+/// Services that health knows.
+const SERVICES: [&str; 5] = [
+    "stt.gateway.v1.EventService",
+    "stt.gateway.v1.FileService",
+    "stt.gateway.v1.PeerService",
+    "stt.gateway.v1.StreamService",
+    "stt.gateway.v1.SystemService",
+];
+/// How often the components' health is looked at.
+const LOOK: Duration = Duration::from_secs(5);
+/// Of the time to drain, what is left for calls that have to be ended.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// A gateway that runs. Dropped, it ends at once.
+pub struct Gateway {
+    state: Shared,
+    address: SocketAddr,
+    serving: JoinHandle<()>,
+    beside: Vec<JoinHandle<()>>,
+    handler: Option<HandlerId>,
+}
+
+/// How a gateway ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// All calls ended by themselves.
+    Whole,
+    /// Some had to be ended when the time was over.
+    Cut,
+}
+
+impl Gateway {
+    /// Serves `node` and `chamber`. It takes all sessions that peers begin from [`Node::accept`], and
+    /// the streams of peers that begin one.
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub async fn start(
+        node: Node,
+        chamber: Chamber,
+        settings: GatewaySettings,
+    ) -> Result<Self, GatewayError> {
+        settings.check()?;
+        let tls = match &settings.tls {
+            Some((certificate, key)) => Some(listener::tls(certificate, key)?),
+            None => None,
+        };
+        let bind = |cause| GatewayError::Bind { address: settings.listen, cause };
+        let listening = TcpListener::bind(settings.listen).await.map_err(bind)?;
+        let address = listening.local_addr().map_err(bind)?;
+        let state = Arc::new(State {
+            node,
+            chamber,
+            started: Instant::now(),
+            phase: watch::Sender::new(Phase::Serving),
+            health: HealthBoard::new(&SERVICES),
+            events: Events::new(now_ms()),
+            peers: PeerTable::default(),
+            arrivals: Arrivals::default(),
+            max_message: settings.max_message,
+        });
+        let app = app(&state, &settings)?;
+        let handler = listen_to_node(&state);
+        let beside = vec![
+            tokio::spawn(streams::take_in_all(Arc::clone(&state))),
+            tokio::spawn(watch_health(Arc::clone(&state))),
+        ];
+        let max = settings.max_connections;
+        let serving = tokio::spawn(listener::serve(listening, tls, app, Arc::clone(&state), max));
+        state.health.set_all(true);
+        emit_system(&state, SystemEventKind::Startup, "", "the gateway takes calls");
+        Ok(Self { state, address, serving, beside, handler })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends it within `patience`: health says NOT_SERVING first, no call is taken any more, those that
+    /// run may end, and what is left then is ended with UNAVAILABLE. The node goes on.
+    pub async fn stop(mut self, patience: Duration) -> Drained {
+        self.state.health.set_all(false);
+        emit_system(&self.state, SystemEventKind::Shutdown, "", "the gateway is stopping");
+        self.state.phase.send_replace(Phase::Draining);
+        let gently = patience.saturating_sub(LAST_WORDS);
+        if tokio::time::timeout(gently, &mut self.serving).await.is_ok() {
+            return Drained::Whole;
+        }
+        self.state.phase.send_replace(Phase::Ending);
+        let _ = tokio::time::timeout(patience.min(LAST_WORDS), &mut self.serving).await;
+        Drained::Cut
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.state.phase.send_replace(Phase::Ending);
+        self.serving.abort();
+        self.beside.iter().for_each(JoinHandle::abort);
+        if let Some(handler) = self.handler {
+            self.state.node.events().remove(EventEmitter::ANY, handler);
+        }
+    }
+}
+
+/// What answers, layer by layer.
+fn app(state: &Shared, settings: &GatewaySettings) -> Result<Router, GatewayError> {
+    let internal = |cause: String| GatewayError::Internal { cause };
+    let max = settings.max_message;
+    macro_rules! limited {
+        ($server:expr) => {
+            $server.max_decoding_message_size(max).max_encoding_message_size(max)
+        };
+    }
+    let files = FilesOver { state: Arc::clone(state), changing: tokio::sync::Mutex::default() };
+    let mut routes = Routes::new(limited!(HealthServer::new(HealthService(Arc::clone(state)))))
+        .add_service(limited!(FileServiceServer::new(Arc::new(files))))
+        .add_service(limited!(PeerServiceServer::new(PeersOver(Arc::clone(state)))))
+        .add_service(limited!(StreamServiceServer::new(StreamsOver(Arc::clone(state)))))
+        .add_service(limited!(SystemServiceServer::new(SystemOver(Arc::clone(state)))))
+        .add_service(limited!(EventServiceServer::new(EventsOver(Arc::clone(state)))));
+    if settings.reflection {
+        let describe = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(DESCRIPTORS)
+        };
+        let v1 = describe().build_v1().map_err(|error| internal(error.to_string()))?;
+        let v1alpha = describe().build_v1alpha().map_err(|error| internal(error.to_string()))?;
+        routes = routes.add_service(v1).add_service(v1alpha);
+    }
+    let token = settings.token.clone();
+    let calls = routes
+        .into_axum_router()
+        .layer(middleware::from_fn_with_state(Arc::clone(state), message_size::limit))
+        .layer(middleware::from_fn_with_state(Arc::clone(state), deadline::keep))
+        .layer(middleware::from_fn_with_state(token, guard::check))
+        // It answers every other request of HTTP/1 with 400, so it stands before the calls alone.
+        .layer(tonic_web::GrpcWebLayer::new())
+        .layer(cors(&settings.origins)?);
+    let healthy = Arc::clone(state);
+    let healthz = move || async move {
+        match *healthy.phase.borrow() {
+            Phase::Serving => (http::StatusCode::OK, "serving\n"),
+            _ => (http::StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+        }
+    };
+    Ok(Router::new().route("/healthz", get(healthz)).fallback_service(calls))
+}
+
+/// What pages of other origins may do: call, and read how the call ended.
+fn cors(origins: &[String]) -> Result<CorsLayer, GatewayError> {
+    let parse = |origin: &String| {
+        HeaderValue::from_str(origin)
+            .map_err(|error| GatewayError::Internal { cause: format!("{origin:?}: {error}") })
+    };
+    let origins = origins.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    let names = |names: &[&'static str]| -> Vec<HeaderName> {
+        names.iter().map(|name| HeaderName::from_static(name)).collect()
+    };
+    Ok(CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::POST])
+        .allow_headers(names(&[
+            "authorization",
+            "content-type",
+            "grpc-timeout",
+            "x-grpc-web",
+            "x-user-agent",
+        ]))
+        .expose_headers(names(&["grpc-status", "grpc-message", "grpc-status-details-bin"])))
+}
+
+fn emit_system(state: &State, kind: SystemEventKind, code: &str, message: &str) {
+    state.events.system.emit(SystemEvent {
+        header: None,
+        kind: kind.into(),
+        code: code.to_owned(),
+        message: message.to_owned(),
+    });
+}
+
+/// Turns events of the node into those of the gateway.
+fn listen_to_node(state: &Shared) -> Option<HandlerId> {
+    let state_of_handler = Arc::downgrade(state);
+    let handler = state.node.events().on(EventEmitter::ANY, move |event: Arc<Event>| {
+        if let Some(state) = state_of_handler.upgrade() {
+            tell(&state, &event);
+        }
+        std::future::ready(())
+    });
+    match handler {
+        Ok(handler) => Some(handler),
+        Err(error) => {
+            tracing::warn!(%error, "events of the node are not told");
+            None
+        }
+    }
+}
+
+fn tell(state: &State, event: &Event) {
+    let peer = |kind: PeerEventKind, peer: &stt::NodeId| {
+        let event = PeerEvent { header: None, kind: kind.into(), peer: peer.to_string() };
+        state.events.peers.emit(event);
+    };
+    match event {
+        Event::PeerConnected { peer: id } => peer(PeerEventKind::Connected, id),
+        Event::PeerDisconnected { peer: id } => peer(PeerEventKind::Disconnected, id),
+        Event::Error { code, details } => {
+            emit_system(state, SystemEventKind::Error, code, details);
+        }
+        Event::Warning { code, details } => {
+            emit_system(state, SystemEventKind::Warning, code, details);
+        }
+        _ => {}
+    }
+}
+
+/// Tells of each change of a component's health.
+async fn watch_health(state: Shared) {
+    let mut before: Vec<(String, i32)> = Vec::new();
+    loop {
+        let now = system::components(&state).await;
+        for one in &now {
+            let known = before.iter().find(|(component, _)| *component == one.component);
+            if known.is_some_and(|(_, status)| *status != one.status) {
+                state.events.health.emit(HealthEvent {
+                    header: None,
+                    component: one.component.clone(),
+                    status: one.status,
+                    message: one.message.clone(),
+                });
+            }
+        }
+        before = now.into_iter().map(|one| (one.component, one.status)).collect();
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = state.reached(Phase::Draining) => return,
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What can be set about a gateway.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use crate::{GatewayError, Token};
+
+/// What can be set about a gateway.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct GatewaySettings {
+    /// Where it listens, for gRPC, gRPC-Web and HTTP alike. Default: `127.0.0.1`, port 0: any free one.
+    pub listen: SocketAddr,
+    /// What callers have to show. Default: none, so everybody on this machine may call.
+    pub token: Option<Token>,
+    /// Certificate chain and private key, both PEM files. Default: none, no TLS.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Longest message in bytes, of requests and answers alike, 64 KiB to 1 GiB. Default:
+    /// [`Self::DEFAULT_MAX_MESSAGE`].
+    pub max_message: usize,
+    /// Connections at once, 1 to 65,536; more wait to be accepted. Default: 128.
+    pub max_connections: usize,
+    /// Whether reflection tells callers which services there are. Default: true.
+    pub reflection: bool,
+    /// Origins of web pages that may call by gRPC-Web, such as `https://example.com`. Default: none.
+    pub origins: Vec<String>,
+}
+
+impl Default for GatewaySettings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            token: None,
+            tls: None,
+            max_message: Self::DEFAULT_MAX_MESSAGE,
+            max_connections: 128,
+            reflection: true,
+            origins: Vec::new(),
+        }
+    }
+}
+
+impl GatewaySettings {
+    /// Longest message unless another limit is set: 4 MiB.
+    pub const DEFAULT_MAX_MESSAGE: usize = 4 << 20;
+
+    /// Whether they can be used together.
+    ///
+    /// # Errors
+    /// [`GatewayError::Unprotected`] for an address beyond loopback without token and TLS;
+    /// [`GatewayError::OutOfRange`]; [`GatewayError::Internal`] for an origin that is no header.
+    pub fn check(&self) -> Result<(), GatewayError> {
+        let (token, tls) = (self.token.is_some(), self.tls.is_some());
+        let guarded = token && tls;
+        if !(self.listen.ip().is_loopback() || guarded) {
+            return Err(GatewayError::Unprotected { address: self.listen, token, tls });
+        }
+        within("max_message", self.max_message, 64 << 10, 1 << 30)?;
+        within("max_connections", self.max_connections, 1, 1 << 16)
+    }
+}
+
+fn within(name: &'static str, value: usize, min: usize, max: usize) -> Result<(), GatewayError> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    let (value, min, max) = (value as u64, min as u64, max as u64);
+    Err(GatewayError::OutOfRange { name, value, min, max })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_needs_no_protection() {
+        let mut settings = GatewaySettings::default();
+        settings.check().unwrap();
+        settings.listen = "[::1]:0".parse().unwrap();
+        settings.check().unwrap();
+        settings.listen = "0.0.0.0:0".parse().unwrap();
+        let refused = settings.check();
+        assert!(matches!(refused, Err(GatewayError::Unprotected { token: false, tls: false, .. })));
+        settings.token = Some(Token::generate().unwrap());
+        assert!(matches!(settings.check(), Err(GatewayError::Unprotected { tls: false, .. })));
+        settings.tls = Some(("cert".into(), "key".into()));
+        settings.check().unwrap();
+    }
+}

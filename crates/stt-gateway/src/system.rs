@@ -1,0 +1,105 @@
+//! `SystemService`: the node itself.
+
+use tonic::{Request, Response, Status};
+
+use crate::{
+    RequestError, peers,
+    proto::v1::{
+        ComponentHealth, DetailedHealth, GetComponentHealthRequest, GetSystemInfoRequest,
+        HealthStatus, SystemHealthRequest, SystemInfo, system_service_server::SystemService,
+    },
+    state::{Phase, Shared},
+    status::ToStatus,
+};
+
+/// The service.
+pub(crate) struct SystemOver(pub(crate) Shared);
+
+/// How each component is now.
+pub(crate) async fn components(state: &Shared) -> Vec<ComponentHealth> {
+    let make = |component: &str, status: HealthStatus, message: String| ComponentHealth {
+        component: component.to_owned(),
+        status: status.into(),
+        message,
+    };
+    let stats = state.node.stats();
+    let node = match (stats.running, stats.accepting_connections || !stats.server_mode) {
+        (false, _) => make("node", HealthStatus::Unhealthy, "it was stopped".into()),
+        (true, false) => make("node", HealthStatus::Degraded, "it takes no sessions".into()),
+        (true, true) => {
+            make("node", HealthStatus::Healthy, format!("{} sessions", stats.sessions.active))
+        }
+    };
+    let store = match state.chamber.stored_bytes().await {
+        Ok(bytes) => make("store", HealthStatus::Healthy, format!("{bytes} bytes are stored")),
+        Err(error) => make("store", HealthStatus::Unhealthy, error.to_string()),
+    };
+    let serving = *state.phase.borrow() == Phase::Serving;
+    let gateway = if serving {
+        make("gateway", HealthStatus::Healthy, "it takes calls".into())
+    } else {
+        make("gateway", HealthStatus::Unhealthy, "it is stopping".into())
+    };
+    vec![node, store, gateway]
+}
+
+async fn overall(state: &Shared) -> DetailedHealth {
+    let components = components(state).await;
+    let worst = components.iter().map(|component| component.status).max().unwrap_or_default();
+    DetailedHealth { status: worst, components }
+}
+
+#[tonic::async_trait]
+impl SystemService for SystemOver {
+    async fn get_system_info(
+        &self,
+        _request: Request<GetSystemInfoRequest>,
+    ) -> Result<Response<SystemInfo>, Status> {
+        let state = &self.0;
+        let stored = state.chamber.stats().await.map_err(|error| error.to_status())?;
+        let mut files = 0;
+        let counted = state.chamber.names(|entry| {
+            files += u64::from(entry.is_ok_and(|entry| !entry.name.starts_with(".stt/")));
+            true
+        });
+        counted.await.map_err(|error| error.to_status())?;
+        Ok(Response::new(SystemInfo {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: state.started.elapsed().as_secs_f64(),
+            storage_used: stored.stored_bytes,
+            storage_total: stored.quota,
+            peers: peers::connected(&state.node),
+            files,
+            node_id: state.node.node_id().to_string(),
+            node_address: state.node.local_addr().to_string(),
+        }))
+    }
+
+    async fn health_check(
+        &self,
+        _request: Request<SystemHealthRequest>,
+    ) -> Result<Response<ComponentHealth>, Status> {
+        let all = overall(&self.0).await;
+        let bad = all.components.iter().filter(|one| one.status == all.status);
+        let message = bad.map(|one| format!("{}: {}", one.component, one.message));
+        let message = message.collect::<Vec<_>>().join("; ");
+        Ok(Response::new(ComponentHealth { component: String::new(), status: all.status, message }))
+    }
+
+    async fn get_detailed_health(
+        &self,
+        _request: Request<SystemHealthRequest>,
+    ) -> Result<Response<DetailedHealth>, Status> {
+        Ok(Response::new(overall(&self.0).await))
+    }
+
+    async fn get_component_health(
+        &self,
+        request: Request<GetComponentHealthRequest>,
+    ) -> Result<Response<ComponentHealth>, Status> {
+        let name = request.into_inner().component;
+        let found = components(&self.0).await.into_iter().find(|one| one.component == name);
+        let unknown = || RequestError::UnknownComponent { name }.to_status();
+        Ok(Response::new(found.ok_or_else(unknown)?))
+    }
+}
