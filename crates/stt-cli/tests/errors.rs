@@ -67,7 +67,7 @@ fn codes_in(source: &str) -> BTreeSet<String> {
 #[test]
 fn the_page_of_errors_is_complete_and_true() {
     let mut files = Vec::new();
-    for name in ["stc", "stt", "stt-store", "stt-gateway", "stt-cli"] {
+    for name in ["stc", "stt", "stt-store", "stt-streams", "stt-gateway", "stt-cli"] {
         sources(&root().join("crates").join(name).join("src"), &mut files);
     }
     let given: BTreeSet<String> =

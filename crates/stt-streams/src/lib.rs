@@ -11,7 +11,7 @@
 //! | failures | [`StreamsError`], [`ErrorClass`], [`Recovery`], [`CircuitBreaker`], [`RetryBudget`] |
 //! | numbers | [`StreamStats`], [`StreamMetrics`], [`ServiceStats`], [`HealthReport`] |
 //!
-//! `docs/managed-streams.md` says what is promised, and what to do when something goes wrong.
+//! Each item says what it promises; `docs/errors.md` says what to do when something goes wrong.
 
 mod backpressure;
 mod bidirectional;

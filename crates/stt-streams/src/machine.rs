@@ -472,7 +472,3 @@ impl Machine {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "machine_tests.rs"]
-mod tests;
