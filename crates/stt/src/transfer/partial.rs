@@ -6,7 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use same_file::Handle;
+
 use super::{BLOCK, TransferError, record::Offer};
+
+/// Times that another transfer may finish the file just before it is locked.
+const ATTEMPTS: usize = 8;
 
 /// A file that is being received.
 #[derive(Debug)]
@@ -31,27 +36,33 @@ impl Partial {
         offer: &Offer,
         overwrite: bool,
     ) -> Result<Self, TransferError> {
+        Self::open_between(dir, name, offer, overwrite, || {})
+    }
+
+    /// As [`Self::open`]; `between` runs each time a file is open and not yet locked.
+    fn open_between(
+        dir: &Path,
+        name: &str,
+        offer: &Offer,
+        overwrite: bool,
+        mut between: impl FnMut(),
+    ) -> Result<Self, TransferError> {
         let target = dir.join(name);
-        if !overwrite && fs::symlink_metadata(&target).is_ok() {
-            return Err(TransferError::Exists { path: target });
-        }
         let path = dir.join(temporary_name(offer));
-        let failed = |error| TransferError::file("open", &path, error);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        no_follow(&mut options);
-        let file = options.open(&path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(TransferError::Busy { name: name.to_owned() });
+        for _ in 0..ATTEMPTS {
+            if !overwrite && fs::symlink_metadata(&target).is_ok() {
+                return Err(TransferError::Exists { path: target });
             }
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            if let Some(file) = lock(&path, name, &mut between)? {
+                let failed = |error| TransferError::file("open", &path, error);
+                let written = file.metadata().map_err(failed)?.len();
+                let name = name.to_owned();
+                let hasher = blake3::Hasher::new();
+                return Ok(Self { file, path, target, name, overwrite, written, hasher });
+            }
         }
-        let written = file.metadata().map_err(failed)?.len();
-        let name = name.to_owned();
-        let hasher = blake3::Hasher::new();
-        Ok(Self { file, path, target, name, overwrite, written, hasher })
+        // Others finish or give up the same file again and again.
+        Err(TransferError::Busy { name: name.to_owned() })
     }
 
     /// Bytes that are there.
@@ -132,6 +143,49 @@ impl Partial {
         sync_dir(&self.target);
         Ok(self.target)
     }
+}
+
+/// Opens and locks the unfinished file. `None` if it is another transfer's result by now: the lock
+/// came too late, or a crash left both names on one file.
+fn lock(
+    path: &Path,
+    name: &str,
+    between: &mut impl FnMut(),
+) -> Result<Option<File>, TransferError> {
+    let failed = |error| TransferError::file("open", path, error);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    no_follow(&mut options);
+    let file = options.open(path).map_err(failed)?;
+    between();
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(TransferError::Busy { name: name.to_owned() });
+        }
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    }
+    let here = match Handle::from_path(path) {
+        Ok(here) => here,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    if here != file.try_clone().and_then(Handle::from_file).map_err(failed)? {
+        return Ok(None);
+    }
+    if has_other_names(&file).map_err(failed)? {
+        fs::remove_file(path).map_err(failed)?;
+        return Ok(None);
+    }
+    Ok(Some(file))
+}
+
+/// Whether the file has a name beside the one it was opened by. Systems that don't say: no.
+fn has_other_names(file: &File) -> io::Result<bool> {
+    #[cfg(unix)]
+    return Ok(std::os::unix::fs::MetadataExt::nlink(&file.metadata()?) > 1);
+    #[cfg(not(unix))]
+    return file.metadata().map(|_| false);
 }
 
 /// Hidden, and the same for the same offer only.
@@ -242,5 +296,54 @@ mod tests {
         let _first = Partial::open(dir.path(), "a.bin", &offer(), false).unwrap();
         let error = Partial::open(dir.path(), "a.bin", &offer(), false).unwrap_err();
         assert!(matches!(error, TransferError::Busy { .. }));
+    }
+
+    /// Who opens the file just before another transfer finishes it must not write into the result.
+    #[test]
+    fn a_file_that_was_finished_between_open_and_lock_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let hash = *blake3::hash(b"abcdef").as_bytes();
+        let mut first = Partial::open(dir.path(), "a.bin", &offer(), false).unwrap();
+        first.append(b"abcdef").unwrap();
+        let mut first = Some(first);
+        let finish = || {
+            if let Some(first) = first.take() {
+                first.finish(hash).unwrap();
+            }
+        };
+        let mut late = Partial::open_between(dir.path(), "a.bin", &offer(), true, finish).unwrap();
+        late.restart().unwrap();
+        assert_eq!(fs::read(dir.path().join("a.bin")).unwrap(), b"abcdef");
+        late.append(b"abcdef").unwrap();
+        late.finish(hash).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_name_that_was_taken_between_open_and_lock_is_not_offered_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = Partial::open(dir.path(), "a.bin", &offer(), false).unwrap();
+        first.append(b"abcdef").unwrap();
+        let mut first = Some(first);
+        let finish = || {
+            if let Some(first) = first.take() {
+                first.finish(*blake3::hash(b"abcdef").as_bytes()).unwrap();
+            }
+        };
+        let late = Partial::open_between(dir.path(), "a.bin", &offer(), false, finish);
+        assert!(matches!(late.unwrap_err(), TransferError::Exists { .. }));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_crash_between_the_two_names_costs_no_finished_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, target) = (dir.path().join(temporary_name(&offer())), dir.path().join("a.bin"));
+        fs::write(&path, b"abcdef").unwrap();
+        fs::hard_link(&path, &target).unwrap();
+        let mut again = Partial::open(dir.path(), "a.bin", &offer(), true).unwrap();
+        again.restart().unwrap();
+        assert_eq!(fs::read(target).unwrap(), b"abcdef");
     }
 }
