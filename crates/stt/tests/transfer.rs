@@ -5,21 +5,27 @@ mod common;
 
 use std::{
     fs,
+    future::{Future, poll_fn},
     path::Path,
+    pin::pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
+    time::Duration,
 };
 
-use common::{other_end, session};
+use common::{builder, connect, other_end, seed, session};
 use stt::{
-    Coded, Session,
+    Coded, Mode, Session,
     transfer::{
         Phase, ReceiveOptions, Received, SendOptions, Sent, TransferError, receive_file, send_file,
     },
 };
+use tokio::sync::{Notify, mpsc};
 
+type Arrival = Result<Received, TransferError>;
 type Outcome = (Result<Sent, TransferError>, Result<Received, TransferError>);
 
 /// Sends one file from one end to the other.
@@ -275,4 +281,113 @@ async fn several_files_at_once_over_one_session() {
     assert_eq!(sending.join_all().await.len(), 8);
     assert_eq!(receiving.await.unwrap(), 8);
     assert_eq!(names(to.path()).len(), 8);
+}
+
+/// Receives whatever comes, as a server does; tells how each ended.
+fn receiving(session: &Session, dir: &Path) -> mpsc::UnboundedReceiver<Arrival> {
+    let (session, dir) = (session.clone(), dir.to_owned());
+    let (outcomes, ended) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok(stream) = session.accept_stream().await {
+            let (dir, outcomes) = (dir.clone(), outcomes.clone());
+            tokio::spawn(async move {
+                let received = receive_file(stream, &dir, &ReceiveOptions::default()).await;
+                let _ = outcomes.send(received);
+            });
+        }
+    });
+    ended
+}
+
+#[tokio::test]
+async fn a_send_that_is_given_up_lets_the_receiver_go_and_goes_on_later() {
+    let (_server, _client, theirs, ours) = session().await;
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let data = bytes(32 << 20);
+    let path = from.path().join("big.bin");
+    fs::write(&path, &data).unwrap();
+    let mut ended = receiving(&theirs, to.path());
+
+    let half = Arc::new(Notify::new());
+    let mut sending = SendOptions::default();
+    let told = Arc::clone(&half);
+    sending.progress = Some(Arc::new(move |progress| {
+        if progress.done > 8 << 20 {
+            told.notify_one();
+        }
+    }));
+    tokio::select! {
+        sent = send_file(&ours, &path, &sending) => panic!("{sent:?}"),
+        () = half.notified() => {}
+    }
+    let again = send_file(&ours, &path, &SendOptions::default()).await.unwrap();
+    let first = ended.recv().await.unwrap().unwrap_err();
+    assert_eq!(first.code(), "stream.reset");
+    let received = ended.recv().await.unwrap().unwrap();
+    assert_eq!(received.resumed_at, again.resumed_at);
+    assert!(again.resumed_at > 0);
+    assert!(fs::read(received.path).unwrap() == data);
+}
+
+#[tokio::test]
+async fn a_receive_that_is_given_up_ends_the_sender() {
+    let (_server, _client, theirs, ours) = session().await;
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = from.path().join("big.bin");
+    fs::write(&path, bytes(32 << 20)).unwrap();
+    let half = Arc::new(Notify::new());
+    let mut options = ReceiveOptions::default();
+    let told = Arc::clone(&half);
+    options.progress = Some(Arc::new(move |progress| {
+        if progress.done > 8 << 20 {
+            told.notify_one();
+        }
+    }));
+    let receive = async {
+        let stream = theirs.accept_stream().await.unwrap();
+        tokio::select! {
+            received = receive_file(stream, to.path(), &options) => panic!("{received:?}"),
+            () = half.notified() => {}
+        }
+    };
+    let options = SendOptions::default();
+    let (sent, ()) = tokio::join!(send_file(&ours, &path, &options), receive);
+    let error = sent.unwrap_err();
+    assert!(error.retry_helps(), "{error:?}");
+    assert_eq!(error.code(), "transfer.declined_other");
+}
+
+/// Whatever the moment at which they are given up, transfers use up no places for streams.
+#[tokio::test]
+async fn transfers_that_were_given_up_leave_no_stream_behind() {
+    let seed = seed();
+    let few = || builder(&seed).max_streams(4).unwrap();
+    let server = few().start(Mode::Server).await.unwrap();
+    let client = few().start(Mode::Client).await.unwrap();
+    let ours = connect(&client, &server).await;
+    let theirs = other_end(&server, &ours).await;
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = from.path().join("a.bin");
+    fs::write(&path, bytes(3 << 20)).unwrap();
+    let _ended = receiving(&theirs, to.path());
+
+    for polls in 1..40 {
+        let sending = SendOptions::default();
+        let mut sending = pin!(send_file(&ours, &path, &sending));
+        for _ in 0..polls {
+            let _ = poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx))).await;
+            tokio::task::yield_now().await;
+        }
+    }
+    let last = async {
+        loop {
+            match send_file(&ours, &path, &SendOptions::default()).await {
+                // What was given up last may not be over yet.
+                Err(error) if error.retry_helps() => tokio::task::yield_now().await,
+                Err(error) if error.code() == "transfer.declined_exists" => return,
+                sent => return drop(sent.unwrap()),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), last).await.unwrap();
 }

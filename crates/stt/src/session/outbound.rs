@@ -46,6 +46,7 @@ async fn first_work(stream: &StreamShared) -> Option<Next> {
             Next::Wait => stream.outbound.wait_for_work().await,
             Next::Reset(_) => {
                 stream.outbound.acknowledged();
+                stream.inbound.never_asked_for();
                 return None;
             }
             Next::Over => return None,

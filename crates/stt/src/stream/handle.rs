@@ -428,6 +428,11 @@ impl Stream {
         self.session.ensure_writer(&self.shared);
     }
 
+    /// Throws away what the peer sent and sends: nobody will receive it.
+    pub(crate) fn discard(&self) {
+        self.shared.inbound.discard();
+    }
+
     /// Whether this side can send no more, because it closed the stream or the session ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {

@@ -56,7 +56,7 @@ struct State {
     length: Option<usize>,
     /// Its bytes so far, when it is longer than what was there at once.
     partial: Vec<u8>,
-    /// A message was too long: what else comes is thrown away.
+    /// A message was too long, or nobody wants more: what else comes is thrown away.
     refused: bool,
     max_frame_size: u64,
     messages: u64,
@@ -158,7 +158,29 @@ impl Inbound {
 
     /// A whole message that is in no order. False if there is no room for it.
     pub(crate) fn feed_loose(&self, message: Bytes, budget: &Budget) -> bool {
-        self.change(|state| state.loose.push(message, budget))
+        self.change(|state| state.refused || state.loose.push(message, budget))
+    }
+
+    /// Throws away what is here and what still comes: nobody takes it any more.
+    pub(crate) fn discard(&self) {
+        self.change(|state| {
+            state.refused = true;
+            state.assembly = Reassembly::default();
+            state.partial = Vec::new();
+            state.loose = Loose::default();
+            self.account.remove(std::mem::take(&mut state.held));
+            state.taken = 0;
+        });
+    }
+
+    /// This side's direction was given up before the peer saw it: one that nobody reads and that has
+    /// not begun will not begin as its answer.
+    pub(crate) fn never_asked_for(&self) {
+        self.change(|state| {
+            if state.refused && state.raw.is_none() {
+                state.end.get_or_insert(End::Finished);
+            }
+        });
     }
 
     /// No more bytes will come. The first reason stays.

@@ -15,6 +15,7 @@
 //! FILE-3).
 
 mod error;
+mod leave;
 mod name;
 mod partial;
 mod receive;

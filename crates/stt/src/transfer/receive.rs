@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -10,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::{
     BLOCKS_AHEAD, Phase, Progress, ProgressHandler, TransferError,
+    leave::{Leave, Parting},
     name::safe_name,
     partial::Partial,
     record::{self, HASH_LEN, Offer, Record},
@@ -19,6 +21,9 @@ use crate::{RawStream, Stream};
 
 /// Bytes taken from the stream at once.
 const PIECE: usize = 1 << 20;
+/// A sender that gave up and comes again is a moment ahead of the end of its first attempt.
+const BUSY_ATTEMPTS: usize = 40;
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// How to receive.
 #[derive(Clone, Default)]
@@ -53,6 +58,9 @@ pub struct Received {
 /// It is written under a temporary name and gets its own when the hash fits. When it fails half way,
 /// what arrived stays for the next attempt at the same file.
 ///
+/// # Cancel safety
+/// Dropping the future gives the transfer up, and the sender is told.
+///
 /// # Errors
 /// [`TransferError`]; the sender is told too.
 pub async fn receive_file(
@@ -61,6 +69,7 @@ pub async fn receive_file(
     options: &ReceiveOptions,
 ) -> Result<Received, TransferError> {
     let mut stream = stream.into_raw();
+    let _leave = Leave::new(&stream, Parting::Close);
     let received = receive(&mut stream, dir, options).await;
     let verdict = match &received {
         Ok(_) => Ok(()),
@@ -90,7 +99,8 @@ async fn receive(
 
     let (partial, have, report) = {
         let (dir, overwrite) = (dir.to_owned(), options.overwrite);
-        blocking(move || open(&dir, overwrite, report)).await?
+        let report = Arc::new(report);
+        opened(&dir, overwrite, &report).await.map(|(partial, have)| (partial, have, report))?
     };
     let answer = Record::Answer { have: partial.written(), hash: have };
     record::write(stream, &answer).await?;
@@ -131,18 +141,35 @@ impl Report {
     }
 }
 
-/// Opens the unfinished file and hashes what is there.
+/// Opens the unfinished file as soon as nobody else has it, and hashes what is there.
+async fn opened(
+    dir: &Path,
+    overwrite: bool,
+    report: &Arc<Report>,
+) -> Result<(Partial, [u8; HASH_LEN]), TransferError> {
+    let mut attempts = 1..BUSY_ATTEMPTS;
+    loop {
+        let (dir, report) = (dir.to_owned(), Arc::clone(report));
+        match blocking(move || open(&dir, overwrite, &report)).await {
+            Err(TransferError::Busy { .. }) if attempts.next().is_some() => {
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
 fn open(
     dir: &Path,
     overwrite: bool,
-    report: Report,
-) -> Result<(Partial, [u8; HASH_LEN], Report), TransferError> {
+    report: &Report,
+) -> Result<(Partial, [u8; HASH_LEN]), TransferError> {
     let mut partial = Partial::open(dir, &report.name, &report.offer, overwrite)?;
     if partial.written() > report.offer.size {
         partial.restart()?;
     }
     let have = partial.check(|done| report.step(Phase::Checking, done))?;
-    Ok((partial, have, report))
+    Ok((partial, have))
 }
 
 /// Takes `left` bytes and the hash from the stream.

@@ -202,17 +202,23 @@ pub(super) async fn read_exact(stream: &mut RawStream, len: usize) -> Result<Byt
 
 /// Reads one record.
 pub(super) async fn read(stream: &mut RawStream) -> Result<Record, TransferError> {
+    read_next(stream).await?.ok_or(TransferError::Protocol { rule: "the stream ended too early" })
+}
+
+/// Reads one record; `None` where the stream ends instead.
+pub(super) async fn read_next(stream: &mut RawStream) -> Result<Option<Record>, TransferError> {
     let malformed = TransferError::Protocol { rule: "a record is malformed" };
-    let mut head = BytesMut::new();
+    let Some(first) = stream.read_chunk(1).await? else { return Ok(None) };
+    let mut head = BytesMut::from(first);
     let len = loop {
-        head.extend_from_slice(&read_exact(stream, 1).await?);
         if let Some(len) = varint::take(&mut &head[..]) {
             break usize::try_from(len).ok().filter(|len| *len <= MAX_BODY);
         }
+        head.extend_from_slice(&read_exact(stream, 1).await?);
     };
     let Some(len) = len else { return Err(malformed) };
     let body = read_exact(stream, len).await?;
-    Record::decode(&body).ok_or(malformed)
+    Record::decode(&body).map(Some).ok_or(malformed)
 }
 
 /// Writes one record.

@@ -12,12 +12,10 @@ use tokio::sync::mpsc;
 
 use super::{
     BLOCK, BLOCKS_AHEAD, Phase, Progress, ProgressHandler, TransferError,
-    record::{self, HASH_LEN, MAX_NAME, Offer, Record},
+    leave::{Leave, Parting},
+    record::{self, Decline, HASH_LEN, MAX_NAME, Offer, Record},
 };
 use crate::{RawStream, Session};
-
-/// Stream code: the sender could not or need not go on.
-const GAVE_UP: u32 = 0x10;
 
 /// How to send.
 #[derive(Clone, Default)]
@@ -49,6 +47,9 @@ pub struct Sent {
 ///
 /// Constant memory, whatever the size. Interrupted, the same call goes on where it stopped.
 ///
+/// # Cancel safety
+/// Dropping the future gives the transfer up, and the receiver is told.
+///
 /// # Errors
 /// [`TransferError`].
 pub async fn send_file(
@@ -62,8 +63,10 @@ pub async fn send_file(
     };
     let started = Instant::now();
     let mut stream = session.open_stream()?.into_raw();
+    // The receiver must not wait for somebody who is gone, on whatever way this ends.
+    let mut leave = Leave::new(&stream, Parting::Reset);
     record::write(&mut stream, &Record::Offer(offer.clone())).await?;
-    let (have, theirs) = match record::read(&mut stream).await? {
+    let (have, theirs) = match word(&mut stream).await? {
         Record::Answer { have, hash } => (have, hash),
         Record::Verdict(Err(decline)) => return Err(TransferError::Declined { decline }),
         _ => return Err(TransferError::Protocol { rule: "an answer was expected" }),
@@ -93,13 +96,8 @@ pub async fn send_file(
         (Ok(finished), Ok(()), None) => answer.await.map(|()| finished),
         (Ok(_), Err(error), None) => Err(error),
     };
-    let Finished { hash, resumed_at } = match outcome {
-        Ok(finished) => finished,
-        Err(error) => {
-            stream.stream().reset(GAVE_UP);
-            return Err(error);
-        }
-    };
+    let Finished { hash, resumed_at } = outcome?;
+    leave.in_good_order();
     if let Some(progress) = &options.progress {
         let (name, total) = (offer.name.clone(), offer.size);
         progress(Progress { phase: Phase::Done, name, done: total, total });
@@ -157,8 +155,14 @@ async fn push(
     Ok(())
 }
 
+/// What the receiver says. One that ends without a word could not go on.
+async fn word(stream: &mut RawStream) -> Result<Record, TransferError> {
+    let gave_up = Record::Verdict(Err(Decline::Other));
+    Ok(record::read_next(stream).await?.unwrap_or(gave_up))
+}
+
 async fn verdict(stream: &mut RawStream) -> Result<(), TransferError> {
-    match record::read(stream).await? {
+    match word(stream).await? {
         Record::Verdict(Ok(())) => Ok(()),
         Record::Verdict(Err(decline)) => Err(TransferError::Declined { decline }),
         _ => Err(TransferError::Protocol { rule: "a verdict was expected" }),
@@ -204,7 +208,7 @@ impl Source {
         let mut hasher = blake3::Hasher::new();
         let mut offset = 0;
         if have > 0 && have <= self.size {
-            while offset < have {
+            while offset < have && !blocks.is_closed() {
                 let block = self.read(have - offset)?;
                 hasher.update(&block);
                 offset += len(&block);
