@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use stt::{Mode, Node, SharedSeed};
-use stt_streams::{SttConnector, SttTransport, StreamConfig, StreamManager, StreamsError};
+use stt_streams::{StreamConfig, StreamManager, StreamsError, SttConnector, SttTransport};
 
 async fn node(mode: Mode) -> Node {
     let seed = SharedSeed::from_bytes(&[7; 32]).unwrap();
@@ -15,9 +15,8 @@ async fn messages_arrive_over_a_session_and_go_on_over_the_next_one() {
     let left = StreamManager::new(StreamConfig::default()).unwrap();
     let right = StreamManager::new(StreamConfig::default()).unwrap();
     let address = server.local_addr().to_string();
-    let ours = left
-        .connect_bidirectional_stream("s", SttConnector::new(client.clone(), address))
-        .unwrap();
+    let ours =
+        left.connect_bidirectional_stream("s", SttConnector::new(client.clone(), address)).unwrap();
     let sender = ours.clone();
     let sending = tokio::spawn(async move {
         for at in 0..2_000_u32 {

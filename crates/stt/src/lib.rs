@@ -6,6 +6,7 @@
 //! | one peer | [`Session`] |
 //! | numbered two-way streams | [`Stream`], [`RawStream`] |
 //! | what members share | [`SharedSeed`], [`Keyring`] |
+//! | streams of a protocol of one's own | [`Session::open_protocol`], [`Node::handle_protocol`] |
 //! | files | [`transfer`] |
 //! | what happened | [`events`] |
 //! | how sure and how urgent a message is | [`delivery`], [`priority`] |
@@ -32,6 +33,7 @@ mod limits;
 mod node;
 mod pool;
 pub mod priority;
+mod protocol;
 mod race;
 mod reason;
 mod recent;
@@ -62,6 +64,9 @@ pub use node::{
 };
 pub use pool::SessionPool;
 pub use priority::Priority;
+pub use protocol::{
+    ProtocolError, ProtocolHandler, ProtocolReceiver, ProtocolSender, ProtocolStream,
+};
 pub use reason::{CloseReason, Refusal};
 pub use route::{Route, RouteError, RouteKind};
 pub use seed::{SeedError, SeedWarning, SharedSeed};

@@ -5,7 +5,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use stt::{
-    Coded, Priority, RouteError, RouteKind, StreamError,
+    Coded, Priority, ProtocolError, RouteError, RouteKind, StreamError,
     codec::CodecError,
     delivery::DeliveryError,
     dispatch::DispatchError,
@@ -59,6 +59,12 @@ fn all() -> Vec<Box<dyn Coded>> {
         Box::new(RouteError::Superseded),
         Box::new(RouteError::Ended),
         Box::new(RouteError::TooManySockets { max: 8 }),
+        Box::new(ProtocolError::Label { len: 0 }),
+        Box::new(ProtocolError::Unsupported { label: host() }),
+        Box::new(ProtocolError::Unknown { label: host() }),
+        Box::new(ProtocolError::TooMany { label: host() }),
+        Box::new(ProtocolError::Taken { label: host() }),
+        Box::new(ProtocolError::TooManyHandlers { max }),
     ]
 }
 

@@ -24,6 +24,7 @@ use crate::{
     CloseReason, Event, EventEmitter, EventKind, NodeId, Refusal, RouteError, Session, SessionId,
     StreamError,
     events::{EventError, HandlerId},
+    protocol::{ProtocolError, ProtocolHandler, ProtocolStream},
     route::{Place, Target},
     seed::{SeedWarning, SharedSeed},
     session::{SessionShared, SessionStart},
@@ -55,6 +56,7 @@ struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.accepting.abort();
+        self.hub.protocols().clear();
         for session in self.hub.all_sessions() {
             session.abort(CloseReason::Shutdown { by_peer: false });
         }
@@ -395,6 +397,32 @@ impl Node {
         }
     }
 
+    // --- protocols ---
+
+    /// Hands every stream that peers open for the protocol `label`
+    /// ([`Session::open_protocol`]) to `handler`, each in a task of its own, until the returned guard
+    /// is dropped or the node stops. Streams handed out before go on.
+    ///
+    /// A label has 1 to [`ProtocolStream::MAX_LABEL`] bytes. Of one session a label has at most half
+    /// of [`NodeBuilder::max_streams`] open.
+    ///
+    /// A handler that holds a clone of this node keeps it alive until then; the session that it is
+    /// given reaches the peer without.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Label`], [`ProtocolError::Taken`], or [`ProtocolError::TooManyHandlers`].
+    pub fn handle_protocol<F, R>(
+        &self,
+        label: impl AsRef<[u8]>,
+        handler: F,
+    ) -> Result<ProtocolHandler, ProtocolError>
+    where
+        F: Fn(Session, ProtocolStream) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        ProtocolHandler::register(&self.inner.hub, label.as_ref(), handler)
+    }
+
     // --- events, figures, the end ---
 
     /// Where this node's events are listened to.
@@ -456,6 +484,7 @@ impl Node {
             });
         }
         while closing.join_next().await.is_some() {}
+        self.inner.hub.protocols().clear();
         self.inner.stopped.send_replace(true);
         self.inner.accepting.abort();
         let (code, text) = CloseReason::Shutdown { by_peer: false }.to_wire();

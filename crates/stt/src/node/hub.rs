@@ -17,6 +17,7 @@ use super::{Admission, Packet};
 use crate::{
     CloseReason, Event, EventEmitter, EventKind, NodeId, Refusal, Route, SessionId,
     limits::{LimitCounters, LimitStats, Limits, Pool, Throttle, TokenBucket, Unread, count},
+    protocol::Protocols,
     session::SessionShared,
     wire::WireError,
 };
@@ -57,6 +58,7 @@ pub(crate) struct Hub {
     failures: Mutex<TokenBucket>,
     throttle: Throttle,
     counters: LimitCounters,
+    protocols: Protocols,
 }
 
 /// The sessions of a node.
@@ -108,6 +110,7 @@ impl Hub {
             failures: Mutex::new(TokenBucket::new(FAILURES.0, FAILURES.1)),
             throttle: Throttle::new(limits.node_bandwidth),
             counters: LimitCounters::default(),
+            protocols: Protocols::default(),
         };
         (Arc::new(hub), receiver)
     }
@@ -131,6 +134,11 @@ impl Hub {
 
     pub(crate) const fn limit_counters(&self) -> &LimitCounters {
         &self.counters
+    }
+
+    /// Who handles which protocol.
+    pub(crate) const fn protocols(&self) -> &Protocols {
+        &self.protocols
     }
 
     /// What the limits did.

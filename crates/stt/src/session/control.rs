@@ -13,9 +13,12 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::SessionShared;
+use super::{
+    SessionShared,
+    labelled::{self, GivenUp},
+};
 use crate::{
     CloseReason,
     stream::{StreamShared, header::Header, reassembly::Reassembly, varint},
@@ -32,10 +35,14 @@ const PONG: u64 = 3;
 const RENEW: u64 = 4;
 /// Answers a [`RENEW`].
 const RENEWED: u64 = 5;
+/// Gives up a direction of a protocol's stream (CTL-3): a [`GivenUp`].
+const GIVEN_UP: u64 = 6;
 /// Answers that may wait to be sent; a peer that asks more often than it reads gets fewer.
 const MAX_PONGS: usize = 64;
 /// Pings of this side that may wait for their answers.
 const MAX_PINGS: usize = 64;
+/// Directions given up whose records may wait; who gives up another one waits until they are taken.
+const MAX_GIVEN_UP: usize = 64;
 /// Longest body of a record.
 const MAX_BODY: u64 = 1_024;
 
@@ -57,6 +64,9 @@ pub(crate) struct Control {
     renewal: Mutex<Option<(u64, Vec<u8>)>>,
     /// Numbers of pings to be sent.
     asks: Mutex<Vec<u64>>,
+    /// Directions given up, each with its place.
+    given_up: Mutex<Vec<(GivenUp, OwnedSemaphorePermit)>>,
+    given_up_places: Arc<Semaphore>,
     next_ping: AtomicU64,
     ping_turns: Semaphore,
     work: Notify,
@@ -74,6 +84,8 @@ impl Default for Control {
             pings: Mutex::default(),
             renewal: Mutex::default(),
             asks: Mutex::default(),
+            given_up: Mutex::default(),
+            given_up_places: Arc::new(Semaphore::new(MAX_GIVEN_UP)),
             next_ping: AtomicU64::new(0),
             ping_turns: Semaphore::new(MAX_PINGS),
             work: Notify::new(),
@@ -138,6 +150,13 @@ impl Control {
         let _ = answer.await;
     }
 
+    /// Says that a direction was given up, once there is room.
+    pub(super) async fn give_up(&self, session: &Arc<SessionShared>, end: GivenUp) {
+        let Ok(place) = Arc::clone(&self.given_up_places).acquire_owned().await else { return };
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner).push((end, place));
+        self.start_writing(session);
+    }
+
     /// Has both ends send something now, whatever else there is to say.
     pub(super) fn nudge(&self, session: &Arc<SessionShared>) {
         let mut asks = self.asks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -188,10 +207,19 @@ impl Control {
         for number in self.pongs().drain(..) {
             put_record(&mut out, PONG, &[number]);
         }
-        if let Some((kind, body)) = self.renewal().take() {
+        let mut put = |kind, body: &[u8]| {
             varint::put(&mut out, kind);
             varint::put(&mut out, u64::try_from(body.len()).unwrap_or(0));
-            out.extend_from_slice(&body);
+            out.extend_from_slice(body);
+        };
+        if let Some((kind, body)) = self.renewal().take() {
+            put(kind, &body);
+        }
+        for (end, _place) in self.given_up.lock().unwrap_or_else(PoisonError::into_inner).drain(..)
+        {
+            let mut body = Vec::new();
+            end.put(&mut body);
+            put(GIVEN_UP, &body);
         }
         out.freeze()
     }
@@ -290,6 +318,13 @@ pub(super) async fn read(
                 Ok(Some((kind @ (RENEW | RENEWED), body))) => {
                     session.control.renewed(&session.renewal, kind, &body)
                 }
+                Ok(Some((GIVEN_UP, body))) => match GivenUp::parse(&body) {
+                    Some(end) => {
+                        labelled::peer_gave_up(session, end);
+                        Ok(false)
+                    }
+                    None => Err("a control record is cut"),
+                },
                 Ok(Some((kind, body))) => session.control.apply(kind, body),
                 Ok(None) => break,
                 Err(rule) => Err(rule),

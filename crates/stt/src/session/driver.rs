@@ -123,17 +123,21 @@ pub(super) fn write_error(
 
 /// Codes that a direction of a stream is stopped or reset with by the transport itself
 /// (docs/streams.md, STREAM-2). Applications have the numbers from 0x100 on.
-pub(super) mod code {
+pub(crate) mod code {
     use super::VarInt;
 
     /// The header is malformed.
-    pub(in super::super) const HEADER: VarInt = VarInt::from_u32(0x01);
+    pub(crate) const HEADER: VarInt = VarInt::from_u32(0x01);
     /// There are too many streams.
-    pub(in super::super) const TOO_MANY: VarInt = VarInt::from_u32(0x02);
+    pub(crate) const TOO_MANY: VarInt = VarInt::from_u32(0x02);
     /// A message was given up because its deadline passed.
-    pub(in super::super) const LATE: u32 = 0x03;
+    pub(crate) const LATE: u32 = 0x03;
     /// A message with a deadline is too long.
-    pub(in super::super) const TOO_LONG: VarInt = VarInt::from_u32(0x04);
+    pub(crate) const TOO_LONG: VarInt = VarInt::from_u32(0x04);
+    /// Nobody handles the protocol of this label.
+    pub(crate) const UNKNOWN_LABEL: VarInt = VarInt::from_u32(0x05);
+    /// Nobody takes any more of it.
+    pub(crate) const DROPPED: u32 = 0x06;
 }
 
 #[cfg(test)]

@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use super::control::{Control, Parser};
+use super::{
+    control::{Control, Parser},
+    labelled::GivenUp,
+};
 use crate::{CloseReason, stream::reassembly::Reassembly};
 
 /// The records of a control stream don't depend on how it was cut, and each can be applied.
@@ -15,6 +18,11 @@ pub fn control(bytes: &[u8]) {
     assert_eq!(pieces, records(stream, stream.len().max(1)));
     let control = Control::default();
     for (kind, body) in pieces.0 {
+        if let Some(end) = GivenUp::parse(&body) {
+            let mut again = Vec::new();
+            end.put(&mut again);
+            assert_eq!(GivenUp::parse(&again), Some(end));
+        }
         let _ = control.apply(kind, body);
     }
     control.take_records();

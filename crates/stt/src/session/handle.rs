@@ -7,10 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{SessionShared, SessionStats};
+use super::{SessionShared, SessionStats, labelled};
 use crate::{
-    CloseReason, NodeId, Route, RouteError, RouteKind, SessionId, Stream, StreamError,
-    StreamOptions,
+    CloseReason, NodeId, ProtocolError, ProtocolStream, Route, RouteError, RouteKind, SessionId,
+    Stream, StreamError, StreamOptions,
 };
 
 /// A sealed session with one peer. Clones are the same session.
@@ -145,6 +145,22 @@ impl Session {
     /// [`StreamError::SessionEnded`].
     pub async fn accept_stream(&self) -> Result<Stream, StreamError> {
         self.shared.accept().await.map(|stream| self.handle(stream))
+    }
+
+    /// Opens a stream of the protocol `label`, 1 to [`ProtocolStream::MAX_LABEL`] bytes, whose
+    /// numbers are its own. The peer's [`Node::handle_protocol`](crate::Node::handle_protocol) gets
+    /// it as soon as it is open; it never comes out of [`accept_stream`](Self::accept_stream) or
+    /// [`Node::receive`](crate::Node::receive).
+    ///
+    /// It returns at once: that the peer has no handler
+    /// ([`ProtocolError::Unknown`]) or knows no protocols yet ([`ProtocolError::Unsupported`]) is
+    /// what sending and receiving then say.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Label`], [`ProtocolError::TooMany`] when this label or all labels together
+    /// have as many streams as they may, or [`ProtocolError::Stream`] when the session is over.
+    pub fn open_protocol(&self, label: impl AsRef<[u8]>) -> Result<ProtocolStream, ProtocolError> {
+        labelled::open(&self.shared, label.as_ref())
     }
 
     fn handle(&self, shared: Arc<crate::stream::StreamShared>) -> Stream {

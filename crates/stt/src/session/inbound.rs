@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::{
     SessionShared, control, deadline,
     driver::{code, read_end},
+    labelled,
 };
 use crate::{
     CloseReason, Packet, StreamError,
@@ -27,7 +28,7 @@ use crate::{
     wire::{RecvStream, Sink},
 };
 
-/// Pieces that came before the header was complete. The header is at most nine bytes, so a peer
+/// Pieces that came before the header was complete. The header is short, so a peer
 /// that sends more pieces than this before it is not one of ours.
 const MAX_EARLY: usize = 4_096;
 
@@ -58,13 +59,17 @@ pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream) {
                 tokio::spawn(forward(Arc::clone(&session), Arc::clone(&stream)));
             }
             session.stream_arrived();
-            let end = feed(&session, &stream, quic, header_len, early.into_pieces()).await;
+            let early = early.into_pieces();
+            let end = feed(&session, &stream, &mut quic, header_len, early).await;
             stream.inbound.end(end);
+        }
+        Header::Labelled { label, id } => {
+            labelled::receive(&session, (label, id), quic, header_len, early.into_pieces()).await;
         }
     }
 }
 
-type Piece = (u64, Bytes);
+pub(super) type Piece = (u64, Bytes);
 
 /// Pieces that came before the header was complete, counted like those after it until somebody takes
 /// them.
@@ -179,10 +184,10 @@ impl Sink for Pipe {
 }
 
 /// Has bytes moved from QUIC into the stream until either ends.
-async fn feed(
+pub(super) async fn feed(
     session: &SessionShared,
     stream: &Arc<StreamShared>,
-    mut quic: RecvStream,
+    quic: &mut RecvStream,
     header_len: u64,
     early: Vec<Piece>,
 ) -> End {

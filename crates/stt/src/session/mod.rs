@@ -9,6 +9,7 @@
 //! | delivery in datagrams and by a deadline | `datagrams`, `deadline` |
 //! | frames of the application | `frames` |
 //! | handing bytes to the engine, the urgent first | `feed`, `precedence` |
+//! | streams of protocols | `labelled` |
 //! | adaptive priorities | `adaptive` |
 //! | records between the two sessions (credit) | `control` |
 
@@ -25,12 +26,14 @@ pub mod fuzz;
 mod gathering;
 mod handle;
 mod inbound;
+mod labelled;
 mod outbound;
 mod precedence;
 mod shared;
 mod stats;
 mod table;
 
+pub(crate) use driver::code;
 pub use frames::FrameError;
 pub use handle::Session;
 pub(crate) use shared::{SessionShared, SessionStart};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use quinn_proto::VarInt;
 
-use super::{SessionShared, driver::write_error, feed::Feed};
+use super::{SessionShared, driver::write_error, feed::Feed, labelled};
 use crate::{
     StreamError,
     stream::{StreamShared, header::Header, outbound::Next},
@@ -14,12 +14,23 @@ use crate::{
 /// Runs until the direction is over.
 pub(super) async fn run(session: Arc<SessionShared>, stream: Arc<StreamShared>) {
     if let Err(error) = write(&session, &stream).await {
+        labelled::sending_failed(&stream, &error);
         stream.outbound.fail(error);
     }
 }
 
-async fn write(session: &SessionShared, stream: &Arc<StreamShared>) -> Result<(), StreamError> {
-    let Some(first) = first_work(stream).await else { return Ok(()) };
+async fn write(
+    session: &Arc<SessionShared>,
+    stream: &Arc<StreamShared>,
+) -> Result<(), StreamError> {
+    let first = match &stream.labelled {
+        // Its peer has to hear of it, whoever is the first to speak.
+        Some(_) => stream.outbound.next(),
+        None => match first_work(stream).await {
+            Some(first) => first,
+            None => return Ok(()),
+        },
+    };
     let lost = |error| write_error(session, stream.id, error);
     let quic = session.connection.open_uni().await.map_err(|error| lost(error.into()))?;
     let index = VarInt::from(quic.id()).into_inner();
@@ -27,9 +38,14 @@ async fn write(session: &SessionShared, stream: &Arc<StreamShared>) -> Result<()
     session.control.add_sender(index, stream);
     let result = async {
         let mut header = BytesMut::with_capacity(Header::MAX_LEN);
-        Header::Stream { raw: stream.outbound.is_raw(), id: stream.id }.put(&mut header);
+        match &stream.labelled {
+            Some(part) => Header::Labelled { label: part.label, id: stream.id },
+            None => Header::Stream { raw: stream.outbound.is_raw(), id: stream.id },
+        }
+        .put(&mut header);
         let priority = || stream.outbound.priority();
-        feed.quic.expect_more(true);
+        // What says no more than its header is sent as it is.
+        feed.quic.expect_more(!matches!(first, Next::Wait | Next::Reset(_)));
         feed.write(session, priority, &mut [header.freeze()], |_| {}).await.map_err(lost)?;
         feed.quic.expect_more(false);
         pump(session, stream, &mut feed, first).await
@@ -57,7 +73,7 @@ async fn first_work(stream: &StreamShared) -> Option<Next> {
 }
 
 async fn pump(
-    session: &SessionShared,
+    session: &Arc<SessionShared>,
     stream: &StreamShared,
     feed: &mut Feed,
     mut next: Next,
@@ -95,8 +111,21 @@ async fn pump(
             }
             Next::Reset(code) => {
                 feed.quic.reset(VarInt::from_u32(code));
+                labelled::given_up(session, stream, code).await;
                 outbound.acknowledged();
             }
+            // Who waits for an answer has to hear that there will be none.
+            Next::Wait if stream.labelled.is_some() => tokio::select! {
+                biased;
+                () = outbound.wait_for_work() => {}
+                stopped = feed.quic.stopped() => match stopped {
+                    Ok(Some(code)) => {
+                        return Err(StreamError::Reset { id: stream.id, code: code.into_inner() });
+                    }
+                    Ok(None) => return Err(StreamError::Closed { id: stream.id }),
+                    Err(error) => return Err(lost(error.into())),
+                },
+            },
             Next::Wait => outbound.wait_for_work().await,
             Next::Over => return Ok(()),
         }

@@ -14,7 +14,9 @@ use super::{
     control::Control,
     datagrams::{self, Datagrams},
     deadline::{self, Deadlines},
-    driver, outbound,
+    driver,
+    labelled::LabelledTable,
+    outbound,
     precedence::Precedence,
     table::Table,
 };
@@ -61,6 +63,7 @@ pub(crate) struct SessionShared {
     pub(crate) route: SessionRoute,
     latch: CloseLatch,
     table: Mutex<Table>,
+    labelled: Mutex<LabelledTable>,
     /// A stream of the peer that nobody has claimed came in.
     arrived: Notify,
     /// Why it ended; `None` while it lives.
@@ -105,6 +108,12 @@ impl SessionShared {
                 limits.max_frame_size,
                 Arc::clone(&held),
             )),
+            labelled: Mutex::new(LabelledTable::new(
+                established.initiator,
+                limits.max_streams,
+                limits.max_frame_size,
+                Arc::clone(&held),
+            )),
             held,
             precedence: Precedence::default(),
             send_window: SendWindow::new(limits.max_in_flight, Arc::clone(hub.in_flight())),
@@ -123,6 +132,17 @@ impl SessionShared {
 
     pub(super) fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn labelled(&self) -> MutexGuard<'_, LabelledTable> {
+        self.labelled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All streams, those of protocols included.
+    fn all_streams(&self) -> Vec<Arc<StreamShared>> {
+        let mut streams = self.table().all();
+        streams.extend(self.labelled().all());
+        streams
     }
 
     // --- streams ---
@@ -230,7 +250,16 @@ impl SessionShared {
     /// Tells the peer how far it may go on this stream now.
     pub(crate) fn raise_credit(self: &Arc<Self>, stream: &StreamShared) {
         let budget = self.hub.limits().max_session_buffer;
-        let spare = budget.saturating_sub(self.table().windows());
+        let plain = self.table().windows();
+        let mut spare = budget.saturating_sub(plain);
+        {
+            let labelled = self.labelled();
+            spare = spare.saturating_sub(labelled.windows());
+            if let Some(part) = &stream.labelled {
+                let share = budget / LabelledTable::SHARE;
+                spare = spare.min(share.saturating_sub(labelled.windows_of(part.label)));
+            }
+        }
         if let Some(raise) = stream.inbound.raise(self.connection.rtt(), spare) {
             let quic = stream.inbound_quic.load(Ordering::Acquire);
             self.control.raise(self, quic, raise.limit);
@@ -303,7 +332,7 @@ impl SessionShared {
 
     /// Ends it after what was sent has arrived, or after `patience` (docs/streams.md, CLOSE-2).
     pub(crate) async fn close(self: &Arc<Self>, reason: CloseReason, patience: Duration) {
-        let streams = self.table().all();
+        let streams = self.all_streams();
         for stream in &streams {
             if stream.outbound.close() {
                 self.ensure_writer(stream);
@@ -327,7 +356,7 @@ impl SessionShared {
 
     /// Tells every stream and everybody who waits.
     pub(super) fn finish(&self, reason: &CloseReason) {
-        let streams = self.table().all();
+        let streams = self.all_streams();
         for stream in streams {
             let error = StreamError::SessionEnded(reason.clone());
             stream.outbound.fail(error.clone());

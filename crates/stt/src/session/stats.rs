@@ -54,7 +54,7 @@ impl SessionStats {
             packets_lost: quic.path.lost_packets,
             path_mtu: quic.path.current_mtu,
             congestion_window: quic.path.cwnd,
-            active_streams: session.table().active(),
+            active_streams: session.table().active() + session.labelled().active(),
             repair: session.datagrams.assembled(),
             unknown_datagrams,
             dropped_messages,

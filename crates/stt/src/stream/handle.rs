@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::{
     RawStream, StreamError,
     inbound::{Inbound, Taken},
+    label::Label,
     outbound::{Outbound, Pushed},
     sending::{DeliveryStats, Sending},
     stepped::Stepped,
@@ -122,6 +123,38 @@ pub(crate) struct StreamShared {
     loose: AtomicBool,
     /// A task hands messages to the node.
     forwarding: AtomicBool,
+    /// That of a protocol's stream.
+    pub(crate) labelled: Option<Box<LabelledPart>>,
+}
+
+/// What a stream of a protocol has besides.
+#[derive(Debug)]
+pub(crate) struct LabelledPart {
+    pub(crate) label: Label,
+    /// The receiving direction is not wanted any more, with this code.
+    stop: OnceLock<u32>,
+    stopping: Notify,
+}
+
+impl LabelledPart {
+    /// Asks the reading task to stop the peer.
+    pub(crate) fn stop(&self, code: u32) {
+        let _ = self.stop.set(code);
+        self.stopping.notify_waiters();
+    }
+
+    /// Ready once the peer is to be stopped.
+    pub(crate) async fn stopped(&self) -> u32 {
+        loop {
+            let stopping = self.stopping.notified();
+            let mut stopping = std::pin::pin!(stopping);
+            stopping.as_mut().enable();
+            if let Some(code) = self.stop.get() {
+                return *code;
+            }
+            stopping.await;
+        }
+    }
 }
 
 impl StreamShared {
@@ -132,6 +165,19 @@ impl StreamShared {
             Arc::new(Outbound::new(id, max_frame_size)),
             false,
         )
+    }
+
+    /// A stream of the protocol `label`.
+    pub(crate) fn labelled(label: Label, id: u32, max_frame_size: u64, account: Arc<Held>) -> Self {
+        let part = LabelledPart { label, stop: OnceLock::new(), stopping: Notify::new() };
+        let mut stream = Self::from_halves(
+            id,
+            Arc::new(Inbound::new(id, max_frame_size, account)),
+            Arc::new(Outbound::mixed(id, max_frame_size)),
+            false,
+        );
+        stream.labelled = Some(Box::new(part));
+        stream
     }
 
     pub(crate) fn from_halves(
@@ -152,6 +198,7 @@ impl StreamShared {
             sending: Sending::default(),
             loose: AtomicBool::new(false),
             forwarding: AtomicBool::new(false),
+            labelled: None,
         }
     }
 
@@ -242,6 +289,9 @@ impl StreamShared {
 
     /// Whether neither direction has anything left to do.
     pub(crate) fn is_over(&self) -> bool {
+        if self.labelled.is_some() {
+            return self.outbound.has_ended() && self.inbound.is_done();
+        }
         self.outbound.is_over()
             && (self.inbound.is_done() || (!self.has_started_receiving() && !self.is_claimed()))
     }

@@ -1,11 +1,12 @@
-//! The first bytes of each unidirectional QUIC stream (docs/streams.md, STREAM-1 to STREAM-3).
+//! The first bytes of each unidirectional QUIC stream (docs/streams.md, STREAM-1 to STREAM-3,
+//! STREAM-9).
 //!
 //! A stream of STT is a number that both sides share. Each of its directions is a QUIC stream of
 //! its own, opened on first use, so there is nothing for the two sides to agree on.
 
 use bytes::BufMut;
 
-use super::varint;
+use super::{label::Label, varint};
 
 /// The header of a QUIC stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,13 @@ pub(crate) enum Header {
         /// Number of the stream that it belongs to.
         id: u32,
     },
+    /// One direction of a stream of a protocol, whose numbers are its own.
+    Labelled {
+        /// Which protocol.
+        label: Label,
+        /// Its number there.
+        id: u32,
+    },
 }
 
 /// The bytes are no header.
@@ -32,7 +40,7 @@ pub(crate) struct Malformed;
 
 impl Header {
     /// Most bytes of a header.
-    pub(crate) const MAX_LEN: usize = 1 + varint::MAX_LEN;
+    pub(crate) const MAX_LEN: usize = 2 * varint::MAX_LEN + 1 + Label::MAX;
 
     /// Appends it.
     pub(crate) fn put(self, out: &mut impl BufMut) {
@@ -44,6 +52,12 @@ impl Header {
             }
             Self::Message { id } => {
                 varint::put(out, 3);
+                varint::put(out, u64::from(id));
+            }
+            Self::Labelled { label, id } => {
+                varint::put(out, 4);
+                out.put_u8(label.len());
+                out.put_slice(label.as_bytes());
                 varint::put(out, u64::from(id));
             }
         }
@@ -67,6 +81,19 @@ impl Header {
                 }
                 None => return Ok(None),
             },
+            4 => {
+                let Some((len, after)) = rest.split_first() else { return Ok(None) };
+                if !(1..=Label::MAX).contains(&usize::from(*len)) {
+                    return Err(Malformed);
+                }
+                let Some((label, after)) = after.split_at_checked(usize::from(*len)) else {
+                    return Ok(None);
+                };
+                let label = Label::new(label).ok_or(Malformed)?;
+                rest = after;
+                let Some(id) = varint::take(&mut rest) else { return Ok(None) };
+                Self::Labelled { label, id: u32::try_from(id).map_err(|_| Malformed)? }
+            }
             _ => return Err(Malformed),
         };
         Ok(Some((header, bytes.len() - rest.len())))
@@ -81,8 +108,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_header_comes_back(raw: bool, id: u32) {
-            for header in [Header::Control, Header::Stream { raw, id }, Header::Message { id }] {
+        fn every_header_comes_back(
+            raw: bool,
+            id: u32,
+            label in proptest::collection::vec(any::<u8>(), 1..=Label::MAX),
+        ) {
+            let label = Label::new(&label).unwrap();
+            for header in [
+                Header::Control,
+                Header::Stream { raw, id },
+                Header::Message { id },
+                Header::Labelled { label, id },
+            ] {
                 let mut bytes = Vec::new();
                 header.put(&mut bytes);
                 for cut in 0..bytes.len() {
@@ -101,8 +138,25 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_kind_and_a_number_beyond_32_bits_are_malformed() {
+    fn a_label_has_1_to_64_bytes() {
         assert_eq!(Header::parse(&[4, 0]), Err(Malformed));
+        assert_eq!(Header::parse(&[4, 65]), Err(Malformed));
+        assert_eq!(Header::parse(&[4, 2, b'a']), Ok(None));
+        assert_eq!(Header::parse(&[4, 1, b'a', 0xc0, 0, 0, 1, 0, 0, 0, 0]), Err(Malformed));
+        assert_eq!(Label::new(b""), None);
+        assert_eq!(Label::new(&[7; 65]), None);
+        let longest = Label::new(&[7; 64]).unwrap();
+        assert_eq!(longest.as_bytes(), [7; 64]);
+        let mut bytes = vec![4, 64];
+        bytes.extend([7; 64]);
+        bytes.push(3);
+        let header = Header::Labelled { label: longest, id: 3 };
+        assert_eq!(Header::parse(&bytes), Ok(Some((header, 67))));
+    }
+
+    #[test]
+    fn an_unknown_kind_and_a_number_beyond_32_bits_are_malformed() {
+        assert_eq!(Header::parse(&[5, 0]), Err(Malformed));
         assert_eq!(Header::parse(&[1, 0xc0, 0, 0, 1, 0, 0, 0, 0]), Err(Malformed));
     }
 }

@@ -49,6 +49,10 @@ struct State {
     credit: ReceiveCredit,
     /// The direction carries raw bytes; unknown until its header arrived.
     raw: Option<bool>,
+    /// It may carry both, as its protocol says.
+    mixed: bool,
+    /// Nobody takes anything any more.
+    discarded: bool,
     end: Option<End>,
     /// Whole messages that are in no order.
     loose: Loose,
@@ -91,6 +95,8 @@ impl Inbound {
                 assembly: Reassembly::default(),
                 credit: ReceiveCredit::default(),
                 raw: None,
+                mixed: false,
+                discarded: false,
                 end: None,
                 loose: Loose::default(),
                 length: None,
@@ -129,6 +135,27 @@ impl Inbound {
         self.change(|state| state.raw = Some(raw));
     }
 
+    /// The header of a protocol's stream arrived.
+    pub(crate) fn start_mixed(&self) {
+        self.change(|state| {
+            state.mixed = true;
+            state.raw = Some(false);
+        });
+    }
+
+    /// Nobody will take anything any more: what is here and what comes is thrown away.
+    pub(crate) fn discard(&self) {
+        self.change(|state| {
+            state.discarded = true;
+            state.end.get_or_insert(End::Finished);
+            state.assembly = Reassembly::default();
+            state.partial = Vec::new();
+            state.loose = Loose::default();
+            self.account.remove(std::mem::take(&mut state.held));
+            state.taken = 0;
+        });
+    }
+
     /// Bytes after the header, at their offset after it. Who waits for them goes into `wakes`.
     ///
     /// # Errors
@@ -144,7 +171,7 @@ impl Inbound {
         if offset.saturating_add(len) > state.credit.limit() {
             return Err(StreamError::Protocol { id: self.id, rule: "more bytes than credit" });
         }
-        if state.refused {
+        if state.refused || state.discarded {
             return Ok(());
         }
         state.held += len;
@@ -419,9 +446,12 @@ impl State {
 
     fn take_raw(&mut self, id: u32, max: usize) -> Taken<Bytes> {
         match self.raw {
-            Some(false) => return Taken::Failed(StreamError::Kind { id, raw: false }),
+            // Raw bytes may follow messages, but not begin within one.
+            Some(false) if !self.mixed || self.length.is_some() => {
+                return Taken::Failed(StreamError::Kind { id, raw: false });
+            }
             None => return self.at_end(id),
-            Some(true) => {}
+            Some(_) => {}
         }
         match self.assembly.take_piece(max) {
             Some(piece) => {

@@ -9,7 +9,7 @@
 //! | delivery mode of a direction | `sending` |
 //! | who does a task's work | `stepped` |
 //! | how far a sender may go | `credit` |
-//! | bytes on the wire | `header`, `varint` |
+//! | bytes on the wire | `header`, `label`, `varint` |
 //!
 //! Everything here is a rule without a socket; the tasks that move bytes are in `session`.
 
@@ -21,6 +21,7 @@ pub mod fuzz;
 mod handle;
 pub(crate) mod header;
 pub(crate) mod inbound;
+pub(crate) mod label;
 pub(crate) mod loose;
 pub(crate) mod outbound;
 mod raw;
@@ -32,6 +33,7 @@ mod waiters;
 
 pub use error::StreamError;
 pub(crate) use handle::StreamShared;
+pub(crate) use handle::into_result;
 pub use handle::{Stream, StreamOptions, StreamStats};
 pub use raw::RawStream;
 pub(crate) use reassembly::unpinned;

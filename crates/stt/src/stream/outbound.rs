@@ -72,6 +72,8 @@ struct State {
     life: Life,
     error: Option<StreamError>,
     raw: Option<bool>,
+    /// It may carry both, as its protocol says.
+    mixed: bool,
     max_frame_size: u64,
     priority: i32,
     messages: u64,
@@ -104,6 +106,7 @@ impl Outbound {
                 life: Life::Idle,
                 error: None,
                 raw: None,
+                mixed: false,
                 max_frame_size,
                 priority: 0,
                 messages: 0,
@@ -114,6 +117,13 @@ impl Outbound {
             work: Notify::new(),
             progress: Notify::new(),
         }
+    }
+
+    /// That of a protocol's stream, which may carry messages and raw bytes.
+    pub(crate) fn mixed(id: u32, max_frame_size: u64) -> Self {
+        let outbound = Self::new(id, max_frame_size);
+        outbound.lock().mixed = true;
+        outbound
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -173,7 +183,9 @@ impl Outbound {
             return Err(StreamError::FrameTooLarge { len: length, max: state.max_frame_size });
         }
         match state.raw {
-            Some(is) if is != raw => return Err(StreamError::Kind { id: self.id, raw: is }),
+            Some(is) if is != raw && !state.mixed => {
+                return Err(StreamError::Kind { id: self.id, raw: is });
+            }
             _ => state.raw = Some(raw),
         }
         if state.queued >= QUEUE_LIMIT {
@@ -304,6 +316,12 @@ impl Outbound {
     pub(crate) fn is_over(&self) -> bool {
         let state = self.lock();
         state.error.is_some() || matches!(state.life, Life::Idle | Life::Closed)
+    }
+
+    /// Whether it came to its end.
+    pub(crate) fn has_ended(&self) -> bool {
+        let state = self.lock();
+        state.error.is_some() || state.life == Life::Closed
     }
 
     /// Waits until the peer's transport acknowledged everything after [`Self::close`].

@@ -1,6 +1,7 @@
 //! The wire as a whole: two of them over 127.0.0.1, strangers, and the handshake under attack.
 
 mod batches;
+mod by_hand;
 mod engine;
 mod handshake;
 mod opaque;
