@@ -11,6 +11,7 @@
 //! | deriving one key from another | [`kdf`] |
 //! | authenticated encryption in place | [`aead`] |
 //! | turning a phrase into a key | [`stretch`] |
+//! | outputs that are complete or absent | [`OutputFile`] |
 //! | stable codes of errors | [`Coded`] |
 
 pub mod aead;
@@ -20,6 +21,7 @@ mod context_data;
 pub mod envelope;
 pub mod kdf;
 mod key;
+mod output_file;
 pub mod random;
 mod record;
 mod seed;
@@ -35,6 +37,7 @@ pub use context::{
 pub use context_data::{ContextData, Integer, MAX_DEPTH, Value};
 pub use envelope::{EnvelopeError, Header, OpenError, SealError};
 pub use key::{Key, KeyParseError};
+pub use output_file::OutputFile;
 pub use record::RecordError;
 pub use seed::{Seed, SeedError};
 pub use streaming::{ChunkHeader, StreamConfig, StreamError, StreamingContext};

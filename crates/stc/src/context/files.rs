@@ -8,10 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Context, FileOptions, OpenOptions, SealOptions, pending::Pending, prepare::Main};
-use crate::envelope::{
-    self, EnvelopeError, FIXED_LEN, Header, Kind, OpenError, SLOT_LEN, SealError, SealingContent,
-    read_full,
+use super::{Context, FileOptions, OpenOptions, SealOptions, prepare::Main};
+use crate::{
+    OutputFile,
+    envelope::{
+        self, EnvelopeError, FIXED_LEN, Header, Kind, OpenError, SLOT_LEN, SealError,
+        SealingContent, read_full,
+    },
 };
 
 /// Which slot a password opens, and how long it took to find.
@@ -69,9 +72,11 @@ fn buffers(workers: usize, header: &Header) -> u64 {
 }
 
 impl Context {
-    /// Encrypts the file `input` into the file `output`.
+    /// Encrypts the file `input` into the file `output`, which only its owner can read unless it
+    /// replaces one that others could.
     ///
-    /// The output appears under its name when it is complete, and not at all when something fails.
+    /// The output appears under its name when it is complete, and not at all when something fails;
+    /// a device or a named pipe is written into ([`OutputFile`]).
     /// Every password costs one stretch, under a salt of this file. Without decoys the output is
     /// 250 bytes longer than the input, plus 16 for each further chunk.
     ///
@@ -103,11 +108,10 @@ impl Context {
         options: &SealOptions<'a>,
         file_options: &FileOptions<'a>,
     ) -> Result<FileReport, SealError> {
-        let pending =
-            Pending::new(output, false, file_options).map_err(sealing_io("create the output"))?;
-        let writer = pending.file();
-        let report = self.encrypt_stream(reader, len, writer, options, file_options)?;
-        pending.finish().map_err(sealing_io("complete the output"))?;
+        let output = OutputFile::create(output, file_options.overwrite)
+            .map_err(sealing_io("create the output"))?;
+        let report = self.encrypt_stream(reader, len, output.file(), options, file_options)?;
+        output.finish(file_options.durable).map_err(sealing_io("complete the output"))?;
         Ok(report)
     }
 
@@ -147,10 +151,12 @@ impl Context {
         })
     }
 
-    /// Decrypts the file `input` into the file `output`, which only its owner can read.
+    /// Decrypts the file `input` into the file `output`, which only its owner can read unless it
+    /// replaces one that others could.
     ///
     /// The output appears under its name when all of it was authenticated, and not at all when
-    /// something fails.
+    /// something fails; a device or a named pipe is written into ([`OutputFile`]), and gets
+    /// authenticated bytes before the end is known.
     ///
     /// # Errors
     /// [`OpenError`]; an output that exists is [`OpenError::Io`] with
@@ -179,11 +185,10 @@ impl Context {
         options: &OpenOptions<'_>,
         file_options: &FileOptions<'_>,
     ) -> Result<FileReport, OpenError> {
-        let pending =
-            Pending::new(output, true, file_options).map_err(opening_io("create the output"))?;
-        let writer = pending.file();
-        let report = self.decrypt_stream(reader, len, writer, options, file_options)?;
-        pending.finish().map_err(opening_io("complete the output"))?;
+        let output = OutputFile::create(output, file_options.overwrite)
+            .map_err(opening_io("create the output"))?;
+        let report = self.decrypt_stream(reader, len, output.file(), options, file_options)?;
+        output.finish(file_options.durable).map_err(opening_io("complete the output"))?;
         Ok(report)
     }
 

@@ -19,7 +19,6 @@ mod health;
 mod messages;
 mod options;
 mod passwords;
-mod pending;
 mod prepare;
 pub mod quick;
 mod state;

@@ -6,8 +6,8 @@ use std::{
     path::Path,
 };
 
-use super::{Context, FileOptions, Moving, pending::Pending};
-use crate::{Coded, random, record, record::RecordError};
+use super::{Context, Moving};
+use crate::{Coded, OutputFile, random, record, record::RecordError};
 
 const CEL: [u8; 4] = *b"STC1";
 const PHE: [u8; 4] = *b"STC2";
@@ -168,10 +168,9 @@ impl Context {
     pub fn save_state_file(&self, path: &Path) -> Result<(), StateError> {
         let bytes = self.save_state()?.to_bytes();
         let write = || {
-            let options = FileOptions::new().overwrite(true);
-            let pending = Pending::new(path, true, &options)?;
-            pending.file().write_all(&bytes)?;
-            pending.finish()
+            let output = OutputFile::create(path, true)?;
+            output.file().write_all(&bytes)?;
+            output.finish(true)
         };
         write().map_err(|source| StateError::Io { what: "written", source })
     }
