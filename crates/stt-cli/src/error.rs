@@ -66,6 +66,18 @@ impl CliError {
         failed
     }
 
+    /// A command that a signal ended.
+    pub(crate) fn interrupted(what: impl fmt::Display) -> Self {
+        let mut failed = CliError::new("interrupted", format!("{what} was interrupted"));
+        failed.retry_helps = true;
+        failed
+    }
+
+    /// Whether a signal ended the command.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.code == "interrupted"
+    }
+
     /// Adds advice.
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

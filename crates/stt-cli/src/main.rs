@@ -15,6 +15,7 @@ mod password;
 mod private_file;
 mod progress;
 mod sealed_file;
+mod signals;
 
 use std::process::ExitCode;
 
@@ -37,10 +38,14 @@ struct Cli {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output::new(cli.json);
+    signals::watch(&output);
     match cli.command.run(&output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output.error(&error);
+            if error.is_interrupted() {
+                signals::end_as_told();
+            }
             ExitCode::from(error.exit())
         }
     }

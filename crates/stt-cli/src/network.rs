@@ -7,7 +7,7 @@ use stt::{Mode, Node, NodeBuilder, NodeId, SharedSeed};
 use tokio::runtime::{Builder, Runtime};
 use zeroize::Zeroizing;
 
-use crate::{error::CliError, output::Output, password};
+use crate::{error::CliError, output::Output, password, signals};
 
 /// Environment variable that holds the seed.
 const VARIABLE: &str = "STT_SEED";
@@ -26,11 +26,17 @@ pub(crate) struct SeedArgs {
     /// Keep one node id over restarts: it follows from the secret in this file.
     #[arg(long, value_name = "FILE")]
     node_seed_file: Option<PathBuf>,
+    /// End when standard input ends, for programs that start this one.
+    #[arg(long)]
+    end_with_stdin: bool,
 }
 
 impl SeedArgs {
     /// Settings of a node with this seed, after a warning if it can be guessed.
     pub(crate) fn builder(&self, output: &Output) -> Result<NodeBuilder, CliError> {
+        if self.end_with_stdin {
+            signals::end_with_stdin();
+        }
         let seed = self.seed()?;
         if let (Some(warning), false) = (seed.is_guessable(), self.strict_seed) {
             output.note(&format!("warning: {warning}"));
@@ -111,15 +117,16 @@ pub(crate) async fn stop(node: &Node) {
     node.stop(PATIENCE).await;
 }
 
-/// Runs a command's future on a runtime of its own, until it is done or Ctrl-C is pressed.
+/// Runs a command's future on a runtime of its own, until it is done or a signal ends it.
 pub(crate) fn run<T>(
     command: impl Future<Output = Result<T, CliError>>,
 ) -> Result<Option<T>, CliError> {
+    let _hold = signals::hold();
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         tokio::select! {
             done = command => done.map(Some),
-            _ = tokio::signal::ctrl_c() => Ok(None),
+            () = signals::wait() => Ok(None),
         }
     });
     // A prompt or a slow disk must not keep a finished command.
@@ -134,8 +141,7 @@ fn runtime() -> Result<Runtime, CliError> {
         .map_err(|error| CliError::new("system.runtime", format!("no runtime: {error}")))
 }
 
-/// The error for a command that was ended by Ctrl-C.
+/// The error for a transfer that was ended by a signal.
 pub(crate) fn interrupted(what: impl Display) -> CliError {
-    CliError::new("interrupted", format!("{what} was interrupted"))
-        .with_hint("run the same again: it goes on where it stopped")
+    CliError::interrupted(what).with_hint("run the same again: it goes on where it stopped")
 }

@@ -1,4 +1,4 @@
-//! What `encrypt`, `decrypt` and `inspect` share: ends of pipes, contexts, bars, exit codes.
+//! What `encrypt`, `decrypt` and `inspect` share: inputs, outputs, contexts, exit codes.
 
 use std::{
     fs::File,
@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use stc::{Coded, Context, OpenError, SealError};
+use stc::{Coded, Context, OpenError, OutputFile, SealError};
 
 use crate::{error::CliError, output::Output, password};
 
@@ -53,6 +53,20 @@ pub(crate) fn pipe_out(output: &Output, asked: bool) -> Result<impl Write + Send
     Ok(io::stdout())
 }
 
+/// Whether the output `path` may be written; asked before anything is worked on.
+pub(crate) fn writable(path: &Path, force: bool) -> Result<(), CliError> {
+    OutputFile::check(path, force).map_err(|error| unwritable(path, &error))
+}
+
+/// The output `path` could not be written.
+pub(crate) fn unwritable(path: &Path, error: &io::Error) -> CliError {
+    let told = CliError::file("could not write", path, error);
+    if error.kind() == io::ErrorKind::AlreadyExists {
+        return told.with_hint("choose another name with -o, or replace it with --force");
+    }
+    told
+}
+
 /// A context from a seed file, or one whose only secret is the password.
 pub(crate) fn context(seed: Option<&Path>) -> Result<Context, CliError> {
     let made = match seed {
@@ -64,8 +78,7 @@ pub(crate) fn context(seed: Option<&Path>) -> Result<Context, CliError> {
 
 /// A file operation inside of `error`, told with the file's name.
 fn file_error(what: &str, output: &Path, source: &io::Error) -> Option<CliError> {
-    (what.contains("output") && !is_pipe(output))
-        .then(|| CliError::file("could not write", output, source))
+    (what.contains("output") && !is_pipe(output)).then(|| unwritable(output, source))
 }
 
 /// `input` was not encrypted.

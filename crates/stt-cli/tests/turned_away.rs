@@ -145,7 +145,7 @@ fn each_reason_has_a_sentence_of_its_own() {
     // One that is off by less, right after the start: it may be a recording.
     send(&receiver, &first_packet(&seed, 1, now - 60));
     let before = receiver.turned_away();
-    assert!(before.contains("before this node started"), "{before}");
+    assert!(before.contains("before its start"), "{before}");
 
     // A recording.
     let (path, recorded) = relay(receiver.address);

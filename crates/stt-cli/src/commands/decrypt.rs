@@ -11,7 +11,7 @@ use crate::{
     output::Output,
     password,
     progress::bar,
-    sealed_file::{context, input, is_pipe, not_decrypted, pipe_out},
+    sealed_file::{context, input, is_pipe, not_decrypted, pipe_out, writable},
 };
 
 #[derive(Args)]
@@ -36,10 +36,8 @@ pub(crate) struct DecryptCommand {
 impl DecryptCommand {
     pub(crate) fn run(self, output: &Output) -> Result<(), CliError> {
         let target = self.target()?;
-        if !is_pipe(&target) && !self.force && target.symlink_metadata().is_ok() {
-            let exists = std::io::ErrorKind::AlreadyExists.into();
-            return Err(CliError::file("could not write", &target, &exists)
-                .with_hint("choose another name with -o, or replace it with --force"));
+        if !is_pipe(&target) {
+            writable(&target, self.force)?;
         }
         let (reader, len) = input(&self.input)?;
         let password = match password::given(self.password_file.as_deref())? {

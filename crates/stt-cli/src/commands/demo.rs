@@ -21,7 +21,7 @@ use crate::{
     error::CliError,
     figures,
     output::Output,
-    private_file, progress,
+    private_file, progress, signals,
 };
 
 /// Bytes of the file that is made when none is given.
@@ -52,6 +52,8 @@ struct Proof {
 
 impl DemoCommand {
     pub(crate) fn run(self, output: &Output) -> Result<(), CliError> {
+        // Told of a signal, it removes its directory and ends its nodes.
+        let _hold = signals::hold();
         let home = tempfile::tempdir()
             .map_err(|error| CliError::new("demo.directory", format!("no directory: {error}")))?;
         let file = match self.file {
@@ -62,7 +64,10 @@ impl DemoCommand {
         let key = Key::generate().map_err(|error| CliError::doing("no seed was made", &error))?;
         private_file::create(&seed, key.to_printable().as_bytes())?;
 
-        let proof = demonstrate(&file, home.path(), &seed, output)?;
+        let proof = demonstrate(&file, home.path(), &seed, output).map_err(|error| {
+            // Ctrl-C reaches the nodes too, and what they say of it is not the cause.
+            if signals::seen() { CliError::interrupted("the demonstration") } else { error }
+        })?;
         show(&proof, output);
         if proof.knocks.answered_bytes > 0 {
             let bytes = proof.knocks.answered_bytes;
@@ -207,6 +212,9 @@ fn generate(path: &Path, output: &Output) -> Result<PathBuf, CliError> {
     let mut block = vec![0; 1 << 20];
     let mut left = GENERATED;
     while left > 0 {
+        if signals::seen() {
+            return Err(CliError::interrupted("the demonstration"));
+        }
         random.fill(&mut block);
         let len = usize::try_from(left).unwrap_or(usize::MAX).min(block.len());
         file.write_all(block.get(..len).unwrap_or_default()).map_err(failed)?;

@@ -12,7 +12,7 @@ use crate::{
     output::Output,
     password,
     progress::bar,
-    sealed_file::{context, input, is_pipe, not_encrypted, pipe_out, sealed_name},
+    sealed_file::{context, input, is_pipe, not_encrypted, pipe_out, sealed_name, writable},
 };
 
 /// Passwords below this strength, as the health report measures it, are worth a word.
@@ -53,10 +53,8 @@ pub(crate) struct EncryptCommand {
 impl EncryptCommand {
     pub(crate) fn run(self, output: &Output) -> Result<(), CliError> {
         let target = self.target();
-        if !is_pipe(&target) && !self.force && target.symlink_metadata().is_ok() {
-            let exists = std::io::ErrorKind::AlreadyExists.into();
-            return Err(CliError::file("could not write", &target, &exists)
-                .with_hint("choose another name with -o, or replace it with --force"));
+        if !is_pipe(&target) {
+            writable(&target, self.force)?;
         }
         let (reader, len) = input(&self.input)?;
         let password = self.password()?;

@@ -12,10 +12,12 @@ use std::{
 
 use serde_json::Value;
 
-use crate::error::CliError;
+use crate::{error::CliError, signals};
 
 /// How long a node may stay silent before the demonstration gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is looked whether the demonstration was told to end.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A node in a process of its own. Dropping it ends the process.
 pub(crate) struct Child {
@@ -35,8 +37,9 @@ impl Child {
         let failed = |error| CliError::new("demo.process", format!("no {role}: {error}"));
         let mut command = Command::new(env::current_exe().map_err(failed)?);
         arguments(&mut command);
-        command.arg("--json").arg("--seed-file").arg(seed);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(["--json", "--end-with-stdin", "--seed-file"]).arg(seed);
+        // Its other end goes with this process, however that ends.
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().map_err(failed)?;
         let (said, lines) = mpsc::channel();
         if let Some(stdout) = process.stdout.take() {
@@ -65,8 +68,12 @@ impl Child {
         what: &str,
         mut other: impl FnMut(&Value),
     ) -> Result<Value, CliError> {
+        let mut waited = Duration::ZERO;
         loop {
-            match self.lines.recv_timeout(PATIENCE) {
+            if signals::seen() {
+                return Err(CliError::interrupted("the demonstration"));
+            }
+            match self.lines.recv_timeout(LOOK) {
                 Ok(mut line) => {
                     if let Some(error) = line.get("error") {
                         let message = error.get("message").and_then(Value::as_str);
@@ -82,7 +89,9 @@ impl Child {
                         return Ok(value.take());
                     }
                     other(&line);
+                    waited = Duration::ZERO;
                 }
+                Err(RecvTimeoutError::Timeout) if waited < PATIENCE => waited += LOOK,
                 Err(RecvTimeoutError::Timeout) => {
                     let seconds = PATIENCE.as_secs();
                     let text = format!("the {} said nothing for {seconds} s", self.role);
@@ -100,6 +109,8 @@ impl Child {
 
     /// Waits for its end, which must be a good one.
     pub(crate) fn finish(mut self) -> Result<(), CliError> {
+        // `wait` would close it, and tell the node to end.
+        let _stdin = self.process.stdin.take();
         match self.process.wait() {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => {

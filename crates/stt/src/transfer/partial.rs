@@ -1,7 +1,7 @@
 //! An unfinished file: under a name of its own, locked, resumable.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, Metadata, OpenOptions, TryLockError},
     io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
@@ -50,9 +50,7 @@ impl Partial {
         let target = dir.join(name);
         let path = dir.join(temporary_name(offer));
         for _ in 0..ATTEMPTS {
-            if !overwrite && fs::symlink_metadata(&target).is_ok() {
-                return Err(TransferError::Exists { path: target });
-            }
+            replaceable(&target, overwrite)?;
             if let Some(file) = lock(&path, name, &mut between)? {
                 let failed = |error| TransferError::file("open", &path, error);
                 let written = file.metadata().map_err(failed)?.len();
@@ -134,7 +132,9 @@ impl Partial {
         }
         let failed = |error| TransferError::file("write", &self.path, error);
         self.file.sync_all().map_err(failed)?;
+        let replaced = replaceable(&self.target, self.overwrite)?;
         let named = if self.overwrite {
+            allow_the_same(&self.file, replaced.as_ref()).map_err(failed)?;
             fs::rename(&self.path, &self.target)
         } else {
             name_new(&self.path, &self.target)
@@ -155,7 +155,7 @@ fn lock(
     let failed = |error| TransferError::file("open", path, error);
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    no_follow(&mut options);
+    private(&mut options);
     let file = options.open(path).map_err(failed)?;
     between();
     match file.try_lock() {
@@ -177,6 +177,9 @@ fn lock(
         fs::remove_file(path).map_err(failed)?;
         return Ok(None);
     }
+    // Earlier programs let everybody read it.
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600)).map_err(failed)?;
     Ok(Some(file))
 }
 
@@ -198,12 +201,42 @@ fn temporary_name(offer: &Offer) -> String {
     format!(".stt-{}.part", hash.as_str().get(..32).unwrap_or_default())
 }
 
-/// Does not open a link that somebody else put there.
-fn no_follow(options: &mut OpenOptions) {
+/// What is at `target`, if it is something that may be replaced: a file, or a link itself.
+fn replaceable(target: &Path, overwrite: bool) -> Result<Option<Metadata>, TransferError> {
+    match fs::symlink_metadata(target) {
+        Ok(_) if !overwrite => Err(TransferError::Exists { path: target.to_owned() }),
+        Ok(found) if found.is_file() || found.is_symlink() => Ok(Some(found)),
+        Ok(_) => Err(TransferError::NotAFile { path: target.to_owned() }),
+        Err(_) => Ok(None),
+    }
+}
+
+/// A file that only its owner can read, and no link that somebody else put there.
+fn private(options: &mut OpenOptions) {
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(options, libc::O_NOFOLLOW);
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    }
     #[cfg(not(unix))]
     let _ = options;
+}
+
+/// Lets those read the file who could read the one that it replaces.
+fn allow_the_same(file: &File, replaced: Option<&Metadata>) -> io::Result<()> {
+    #[cfg(unix)]
+    if let Some(replaced) = replaced.filter(|replaced| replaced.is_file()) {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let mut mode = replaced.mode() & 0o777;
+        if file.metadata()?.gid() != replaced.gid() {
+            // These permissions were meant for another group.
+            mode &= 0o707;
+        }
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+    }
+    #[cfg(not(unix))]
+    let _ = (file, replaced);
+    Ok(())
 }
 
 /// Gives a file a name that must not exist yet.
@@ -288,6 +321,34 @@ mod tests {
         asked.append(b"new").unwrap();
         asked.finish(*blake3::hash(b"new").as_bytes()).unwrap();
         assert_eq!(fs::read(dir.path().join("a.bin")).unwrap(), b"new");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn others_read_only_what_they_could_read_before() {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let dir = tempfile::tempdir().unwrap();
+        let receive = || {
+            let mut partial = Partial::open(dir.path(), "a.bin", &offer(), true).unwrap();
+            partial.append(b"abcdef").unwrap();
+            assert_eq!(mode(&partial.path), 0o600);
+            partial.finish(*blake3::hash(b"abcdef").as_bytes())
+        };
+        let target = receive().unwrap();
+        assert_eq!(mode(&target), 0o600);
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(mode(&receive().unwrap()), 0o644);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_directory_of_that_name_is_noticed_before_a_byte_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("a.bin")).unwrap();
+        let error = Partial::open(dir.path(), "a.bin", &offer(), true).unwrap_err();
+        assert!(matches!(error, TransferError::NotAFile { .. }));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

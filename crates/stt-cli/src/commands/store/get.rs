@@ -1,14 +1,20 @@
 //! `stt store get`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
+use stc::OutputFile;
 use stt_store::{ChamberOptions, ContentReader, StoreError};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::{EXIT_DAMAGED, Place, resolve};
-use crate::{error::CliError, output::Output, progress::bar, sealed_file::is_pipe};
+use crate::{
+    error::CliError,
+    output::Output,
+    progress::bar,
+    sealed_file::{is_pipe, unwritable, writable},
+};
 
 #[derive(Args)]
 pub(crate) struct GetCommand {
@@ -35,8 +41,8 @@ impl GetCommand {
             )
             .with_hint("write to a file with -o FILE"));
         }
-        if !to_pipe && !self.force && self.output.symlink_metadata().is_ok() {
-            return Err(self.taken());
+        if !to_pipe {
+            writable(&self.output, self.force)?;
         }
         let failed = |error: StoreError| {
             let damaged = matches!(error, StoreError::Damaged { .. });
@@ -54,38 +60,17 @@ impl GetCommand {
             bar.finish_and_clear();
             return copied.map_err(failed);
         }
-        let unwritable =
-            |error: std::io::Error| CliError::file("could not write", &self.output, &error);
-        // Under another name until it is complete: never an empty or half a file.
-        let dir = match self.output.parent() {
-            Some(dir) if !dir.as_os_str().is_empty() => dir,
-            _ => Path::new("."),
-        };
-        let part = tempfile::NamedTempFile::new_in(dir).map_err(unwritable)?;
-        let file = part.reopen().map_err(unwritable)?;
-        let mut file = tokio::fs::File::from_std(file);
-        let copied = copy(&mut reader, &mut file, progress).await;
+        let unwritable = |error: std::io::Error| unwritable(&self.output, &error);
+        let file = OutputFile::create(&self.output, self.force).map_err(unwritable)?;
+        let mut writer = tokio::fs::File::from_std(file.file().try_clone().map_err(unwritable)?);
+        let copied = copy(&mut reader, &mut writer, progress).await;
         bar.finish_and_clear();
         copied.map_err(failed)?;
-        file.sync_all().await.map_err(unwritable)?;
-        let done = if self.force {
-            part.persist(&self.output)
-        } else {
-            part.persist_noclobber(&self.output)
-        };
-        done.map_err(|error| match error.error.kind() {
-            std::io::ErrorKind::AlreadyExists => self.taken(),
-            _ => unwritable(error.error),
-        })?;
+        drop(writer);
+        file.finish(true).map_err(unwritable)?;
         output.note(&format!("{} has {len} bytes, verified.", self.output.display()));
         output.json_line(&json!({ "id": id.to_string(), "bytes": len, "file": self.output }));
         Ok(())
-    }
-
-    fn taken(&self) -> CliError {
-        let exists = std::io::ErrorKind::AlreadyExists.into();
-        CliError::file("could not write", &self.output, &exists)
-            .with_hint("choose another name with -o, or replace it with --force")
     }
 }
 
