@@ -479,8 +479,8 @@ impl Stream {
     }
 
     /// Throws away what the peer sent and sends: nobody will receive it.
-    pub(crate) fn discard(&self) {
-        self.shared.inbound.discard();
+    pub(crate) fn ignore(&self) {
+        self.shared.inbound.ignore();
     }
 
     /// Whether this side can send no more, because it closed the stream or the session ended.

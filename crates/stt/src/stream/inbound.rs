@@ -188,8 +188,9 @@ impl Inbound {
         self.change(|state| state.refused || state.loose.push(message, budget))
     }
 
-    /// Throws away what is here and what still comes: nobody takes it any more.
-    pub(crate) fn discard(&self) {
+    /// As [`Self::discard`], but the direction lasts until the peer ends it: a numbered stream that
+    /// was over at once would be a new one to what is still under way.
+    pub(crate) fn ignore(&self) {
         self.change(|state| {
             state.refused = true;
             state.assembly = Reassembly::default();

@@ -37,6 +37,6 @@ impl Drop for Leave {
             Some(Parting::Close) => self.stream.start_close(),
             None => {}
         }
-        self.stream.discard();
+        self.stream.ignore();
     }
 }
