@@ -1,0 +1,38 @@
+"""STT: private byte streams between machines that share a seed."""
+
+from importlib.metadata import PackageNotFoundError, version as _version
+
+from .errors import (
+    ConnectionRefusedError,
+    ConnectionTimeoutError,
+    STTCryptoError,
+    STTEndpointError,
+    STTException,
+    STTHandshakeError,
+    STTSeedError,
+    STTSessionError,
+    STTSettingError,
+    STTStorageError,
+    STTStreamError,
+    STTTimeoutError,
+)
+
+try:
+    __version__ = _version("seigr-toolset-transmissions")
+except PackageNotFoundError:
+    __version__ = "0"
+
+__all__ = [
+    "ConnectionRefusedError",
+    "ConnectionTimeoutError",
+    "STTCryptoError",
+    "STTEndpointError",
+    "STTException",
+    "STTHandshakeError",
+    "STTSeedError",
+    "STTSessionError",
+    "STTSettingError",
+    "STTStorageError",
+    "STTStreamError",
+    "STTTimeoutError",
+]
