@@ -38,7 +38,8 @@ impl ChunkHeader {
     }
 
     /// The 16 bytes on the wire.
-    fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+    #[pyo3(name = "to_bytes")]
+    fn bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.inner.to_bytes())
     }
 
@@ -67,13 +68,13 @@ impl ChunkHeader {
     }
 
     fn __bytes__<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        self.to_bytes(py)
+        self.bytes(py)
     }
 
     fn __reduce__<'py>(
         slf: &Bound<'py, Self>,
     ) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
-        let bytes = slf.get().to_bytes(slf.py());
+        let bytes = slf.get().bytes(slf.py());
         Ok((slf.get_type().getattr("from_bytes")?, (bytes,)))
     }
 
@@ -137,18 +138,16 @@ impl StreamingContext {
         let metadata = metadata
             .map(|bytes| StreamMetadata::from_bytes(&value::buffer(bytes)?).or_raise(py))
             .transpose()?;
-        let config = || {
-            Ok::<_, stc::StreamError>(
-                StreamConfig::new()
-                    .optimal_chunk_size(optimal_chunk_size)?
-                    .enable_adaptive_chunking(enable_adaptive_chunking)
-                    .lattice_size(lattice_size)?
-                    .max_depth(max_depth)?
-                    .initial_depth(initial_depth)?
-                    .key_schedule_size(key_schedule_size)?
-                    .entropy_pool_size(entropy_pool_size)?
-                    .key_rotation_mb(key_rotation_mb)?,
-            )
+        let config = || -> Result<_, stc::StreamError> {
+            StreamConfig::new()
+                .optimal_chunk_size(optimal_chunk_size)?
+                .enable_adaptive_chunking(enable_adaptive_chunking)
+                .lattice_size(lattice_size)?
+                .max_depth(max_depth)?
+                .initial_depth(initial_depth)?
+                .key_schedule_size(key_schedule_size)?
+                .entropy_pool_size(entropy_pool_size)?
+                .key_rotation_mb(key_rotation_mb)
         };
         let config = config().or_raise(py)?.realm(TextOrBytes::take(realm)?.as_bytes());
         let made = py.detach(|| match &metadata {

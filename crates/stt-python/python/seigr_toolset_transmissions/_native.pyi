@@ -1,6 +1,6 @@
 """The private half in Rust. Its arguments are those that the public classes pass on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Any, Union, final
 
@@ -43,7 +43,7 @@ class Context:
         password: _Data | None,
         context_data: Any,
         use_decoys: bool | None,
-        decoys: list[tuple[_Data, _Data]] | None,
+        decoys: Sequence[tuple[_Data, _Data]] | None,
     ) -> tuple[bytes, Metadata]: ...
     def decrypt(
         self,

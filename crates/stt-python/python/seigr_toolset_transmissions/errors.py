@@ -35,7 +35,7 @@ class STTException(Exception):
     whether the same call may succeed later.
     """
 
-    code: str = "python.error"
+    code: str = ""
     hint: str | None = None
     retry_helps: bool = False
 

@@ -1,0 +1,26 @@
+"""Document 002: STTNode."""
+
+from fragments import illustration, later
+
+later("002-01", "needs STTNode")
+later("002-02", "needs STTNode")
+later("002-03", "needs STTNode")
+later("002-04", "needs STTNode")
+later("002-05", "needs STTNode")
+later("002-06", "needs STTNode")
+later("002-07", "needs STTNode")
+later("002-08", "needs STTNode")
+later("002-09", "needs STTNode")
+later("002-10", "needs STTNode")
+later("002-11", "needs STTNode")
+illustration("002-12", "pseudo-code of the internals: await in a plain function, names of nothing")
+later("002-13", "needs STTNode")
+later("002-14", "needs STTNode")
+later("002-15", "needs STTNode")
+later("002-16", "needs STTNode")
+later("002-17", "needs STTNode")
+later("002-18", "needs STTNode")
+later("002-19", "needs STTNode")
+later("002-20", "needs STTNode")
+later("002-21", "needs STTNode")
+later("002-22", "needs STTNode")
