@@ -7,10 +7,12 @@
 //! |---|---|
 //! | messages, files, hashes, states | [`context`] |
 //! | files | [`files`] |
+//! | sealed segments over any carrier | [`codec`] |
 //! | live streams of chunks | [`streaming`] |
 //! | errors on their way to Python | [`failure`] |
 //! | Python values on their way in | [`value`] |
 
+mod codec;
 mod context;
 mod failure;
 mod files;
@@ -20,6 +22,8 @@ mod value;
 /// The private module of the wheel.
 #[pyo3::pymodule]
 mod _native {
+    #[pymodule_export]
+    use crate::codec::{Decoder, Encoder};
     #[pymodule_export]
     use crate::context::content_hash;
     #[pymodule_export]

@@ -2,6 +2,8 @@
 
 from importlib.metadata import PackageNotFoundError, version as _version
 
+from .codec import BinaryStreamDecoder, BinaryStreamEncoder, StreamDecoder, StreamEncoder
+from .crypto import STCWrapper
 from .errors import (
     ConnectionRefusedError,
     ConnectionTimeoutError,
@@ -23,8 +25,11 @@ except PackageNotFoundError:
     __version__ = "0"
 
 __all__ = [
+    "BinaryStreamDecoder",
+    "BinaryStreamEncoder",
     "ConnectionRefusedError",
     "ConnectionTimeoutError",
+    "STCWrapper",
     "STTCryptoError",
     "STTEndpointError",
     "STTException",
@@ -35,4 +40,6 @@ __all__ = [
     "STTStorageError",
     "STTStreamError",
     "STTTimeoutError",
+    "StreamDecoder",
+    "StreamEncoder",
 ]
