@@ -39,14 +39,22 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output::new(cli.json);
     signals::watch(&output);
-    match cli.command.run(&output) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            output.error(&error);
+    let done = cli.command.run(&output);
+    if let Err(error) = &done {
+        output.error(error);
+    }
+    if let Err(unwritten) = output.finish() {
+        // What nobody has does not count as done.
+        output.unwritten(&unwritten);
+        return ExitCode::FAILURE;
+    }
+    done.map_or_else(
+        |error| {
             if error.is_interrupted() {
                 signals::end_as_told();
             }
             ExitCode::from(error.exit())
-        }
-    }
+        },
+        |()| ExitCode::SUCCESS,
+    )
 }

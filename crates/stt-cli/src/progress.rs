@@ -82,13 +82,18 @@ fn lines(output: Output) -> ProgressHandler {
             Phase::Done => "done",
             _ => "moving",
         };
-        output.json_line(&json!({
+        let value = json!({
             "progress": {
                 "name": progress.name,
                 "phase": phase,
                 "done": progress.done,
                 "total": progress.total,
             }
-        }));
+        });
+        if progress.phase == Phase::Done {
+            output.json_line(&value);
+        } else {
+            output.passing_json_line(&value);
+        }
     })
 }

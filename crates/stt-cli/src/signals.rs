@@ -79,7 +79,7 @@ const TERMINATE: i32 = 15;
 
 #[cfg(unix)]
 mod system {
-    use std::{sync::mpsc, thread, time::Duration};
+    use std::thread;
 
     use signal_hook::{
         consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM},
@@ -90,9 +90,6 @@ mod system {
 
     use super::{Ordering, SEEN, tell};
     use crate::{error::CliError, output::Output};
-
-    /// How long a reader of stdout that does not read can delay the end.
-    const PATIENCE: Duration = Duration::from_millis(500);
 
     /// Begins to watch.
     pub(crate) fn watch(output: &Output) {
@@ -107,7 +104,7 @@ mod system {
         thread::spawn(move || {
             for signal in signals.forever() {
                 if !tell(signal) {
-                    say(&output);
+                    output.last(&CliError::interrupted("the command"));
                     end(signal);
                 }
             }
@@ -120,17 +117,6 @@ mod system {
         let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
         mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
             .is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
-    }
-
-    /// Says that the command was interrupted, if anybody reads it.
-    fn say(output: &Output) {
-        let (done, wait) = mpsc::channel();
-        let output = output.clone();
-        thread::spawn(move || {
-            output.error(&CliError::interrupted("the command"));
-            let _ = done.send(());
-        });
-        let _ = wait.recv_timeout(PATIENCE);
     }
 
     /// Ends the process as the signal does.

@@ -133,6 +133,28 @@ fn what_is_no_file_is_written_into_or_refused_and_never_replaced() {
     assert!(names(&dir.join("sub")).is_empty());
 }
 
+/// A process that may write files of no length has the effect of a full disk, without one.
+#[test]
+fn a_result_that_could_not_be_written_is_a_failure() {
+    let dir = place();
+    let dir = dir.path();
+    for words in ["seed new", "--json seed new", "store ls --dir store --seed-file node.seed"] {
+        let script = "ulimit -f 0; trap '' XFSZ; exec \"$STT\" $WORDS > result";
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", script]).env("STT", env!("CARGO_BIN_EXE_stt")).env("WORDS", words);
+        let failed = shell.current_dir(dir).output().unwrap();
+        assert_eq!(failed.status.code(), Some(1), "{words}: {failed:?}");
+        let told = String::from_utf8(failed.stderr).unwrap();
+        assert!(told.contains("could not write to standard output (file."), "{told}");
+    }
+    // Whoever reads no more wants no more.
+    let mut process =
+        stt().args(["seed", "new"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(process.stdout.take());
+    let ended = process.wait_with_output().unwrap();
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+}
+
 /// A command that works on its standard input, and has read more than a pipe holds.
 fn busy(dir: &Path, words: &str, input: &[u8]) -> Child {
     let mut process = stt()
