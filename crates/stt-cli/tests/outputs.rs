@@ -138,7 +138,7 @@ fn what_is_no_file_is_written_into_or_refused_and_never_replaced() {
 fn a_result_that_could_not_be_written_is_a_failure() {
     let dir = place();
     let dir = dir.path();
-    for words in ["seed new", "--json seed new", "store ls --dir store --seed-file node.seed"] {
+    for words in ["seed new", "--json seed new", "inspect note.stc"] {
         let script = "ulimit -f 0; trap '' XFSZ; exec \"$STT\" $WORDS > result";
         let mut shell = std::process::Command::new("sh");
         shell.args(["-c", script]).env("STT", env!("CARGO_BIN_EXE_stt")).env("WORDS", words);
