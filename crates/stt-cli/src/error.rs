@@ -1,16 +1,17 @@
 //! How a failure looks to a person and to a machine.
 
-use std::{error::Error, fmt, path::Path};
+use std::{borrow::Cow, error::Error, fmt, path::Path};
 
 use serde_json::json;
 use stc::Coded;
 use stt::transfer::printable;
+use tonic_types::StatusExt;
 
 /// A failed command: what could not be done, the stable code, the causes and a hint.
 #[derive(Debug)]
 pub(crate) struct CliError {
     message: String,
-    code: &'static str,
+    code: Cow<'static, str>,
     retry_helps: bool,
     causes: Vec<String>,
     hint: Option<String>,
@@ -22,7 +23,7 @@ impl CliError {
     pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
-            code,
+            code: Cow::Borrowed(code),
             retry_helps: false,
             causes: Vec::new(),
             hint: None,
@@ -42,12 +43,27 @@ impl CliError {
         causes.dedup();
         Self {
             message: what.into(),
-            code: error.code(),
+            code: Cow::Borrowed(error.code()),
             retry_helps: error.retry_helps(),
             causes,
             hint: error.hint().map(str::to_owned),
             exit: 1,
         }
+    }
+
+    /// What was being done when the running node refused a call, with the code and the hint that it
+    /// gave.
+    pub(crate) fn refused(what: impl Into<String>, status: &tonic::Status) -> Self {
+        let mut failed = CliError::new("up.call", what);
+        failed.causes.push(printable(status.message()));
+        let details = status.get_error_details();
+        if let Some(info) = details.error_info() {
+            failed.code = Cow::Owned(printable(&info.reason));
+            failed.hint = info.metadata.get("hint").map(|hint| printable(hint));
+            failed.retry_helps =
+                info.metadata.get("retry_helps").is_some_and(|helps| helps == "true");
+        }
+        failed
     }
 
     /// A file operation that failed.

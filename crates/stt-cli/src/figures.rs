@@ -39,6 +39,18 @@ pub(crate) fn duration(duration: Duration) -> String {
     }
 }
 
+/// How long something has been there, in its two largest units.
+pub(crate) fn age(age: Duration) -> String {
+    let seconds = age.as_secs();
+    let two = |large: u64, of: &str, small: u64, rest: &str| format!("{large} {of} {small} {rest}");
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => two(seconds / 60, "min", seconds % 60, "s"),
+        3_600..86_400 => two(seconds / 3_600, "h", seconds / 60 % 60, "min"),
+        _ => two(seconds / 86_400, "d", seconds / 3_600 % 24, "h"),
+    }
+}
+
 /// Milliseconds, for machines.
 pub(crate) fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
@@ -70,6 +82,9 @@ mod tests {
         assert_eq!(counted(0, "file"), "0 files");
         assert_eq!(counted(1, "name"), "1 name");
         assert_eq!(counted(2_000, "name"), "2,000 names");
+        assert_eq!(age(Duration::from_secs(59)), "59 s");
+        assert_eq!(age(Duration::from_secs(3_601)), "1 h 0 min");
+        assert_eq!(age(Duration::from_secs(90_000)), "1 d 1 h");
         assert_eq!(duration(Duration::from_micros(12)), "12 us");
         assert_eq!(duration(Duration::from_micros(1_234)), "1.23 ms");
         let speed = megabytes_per_second(5 << 30, Duration::from_secs(1));

@@ -4,10 +4,12 @@
 //! failure into a sentence, a cause, a hint and a stable code.
 
 mod commands;
+mod daemon;
 mod demo;
 mod drops;
 mod error;
 mod figures;
+mod listen;
 mod network;
 mod node_seed;
 mod output;

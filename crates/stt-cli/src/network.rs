@@ -32,6 +32,17 @@ pub(crate) struct SeedArgs {
 }
 
 impl SeedArgs {
+    /// The same, but the node id follows from the secret in `path` unless another file was named.
+    pub(crate) fn or_node_seed(
+        mut self,
+        path: impl FnOnce() -> Result<PathBuf, CliError>,
+    ) -> Result<Self, CliError> {
+        if self.node_seed_file.is_none() {
+            self.node_seed_file = Some(path()?);
+        }
+        Ok(self)
+    }
+
     /// Settings of a node with this seed, after a warning if it can be guessed.
     pub(crate) fn builder(&self, output: &Output) -> Result<NodeBuilder, CliError> {
         if self.end_with_stdin {
@@ -100,7 +111,7 @@ impl PeerArgs {
     }
 }
 
-fn seconds(text: &str) -> Result<f64, String> {
+pub(crate) fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.01..=86_400.0).contains(&seconds) => Ok(seconds),
         _ => Err("a number of seconds, 0.01 to 86400".into()),
@@ -121,14 +132,21 @@ pub(crate) async fn stop(node: &Node) {
 pub(crate) fn run<T>(
     command: impl Future<Output = Result<T, CliError>>,
 ) -> Result<Option<T>, CliError> {
-    let _hold = signals::hold();
-    let runtime = runtime()?;
-    let done = runtime.block_on(async {
+    run_to_its_end(async {
         tokio::select! {
             done = command => done.map(Some),
             () = signals::wait() => Ok(None),
         }
-    });
+    })
+}
+
+/// Runs a command's future, which waits for signals itself, on a runtime of its own.
+pub(crate) fn run_to_its_end<T>(
+    command: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
+    let _hold = signals::hold();
+    let runtime = runtime()?;
+    let done = runtime.block_on(command);
     // A prompt or a slow disk must not keep a finished command.
     runtime.shutdown_timeout(Duration::from_secs(1));
     done

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use stc::{Key, Seed};
+use zeroize::Zeroizing;
 
 use crate::{error::CliError, output::Output, password, private_file};
 
@@ -41,11 +42,17 @@ pub(crate) fn load(file: Option<&Path>, create: bool, output: &Output) -> Result
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(failed)?;
     }
+    create_at(&path, output).map(Seed::from)
+}
+
+/// Makes a node seed in a new file.
+pub(crate) fn create_at(path: &Path, output: &Output) -> Result<Key, CliError> {
     let seed = Key::generate().map_err(|error| CliError::doing("no node seed was made", &error))?;
-    private_file::create(&path, format!("{}\n", seed.to_printable().as_str()).as_bytes())?;
+    let text = Zeroizing::new(format!("{}\n", seed.to_printable().as_str()));
+    private_file::create(path, text.as_bytes())?;
     output.note(&format!(
         "A node seed is now in {}. Without it nothing in the store can be read: back it up.",
         path.display()
     ));
-    Ok(Seed::from(seed))
+    Ok(seed)
 }

@@ -51,7 +51,7 @@ impl Token {
             cause: error.to_string(),
         };
         match fs::File::open(path) {
-            Ok(file) => Self::load(path, file),
+            Ok(file) => Self::read(path, file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let token = Self::generate()?;
                 let mut options = OpenOptions::new();
@@ -69,7 +69,20 @@ impl Token {
         }
     }
 
-    fn load(path: &Path, file: fs::File) -> Result<Self, GatewayError> {
+    /// The token in the file `path`.
+    ///
+    /// # Errors
+    /// Those of [`Self::load_or_create`], also if there is no such file.
+    pub fn load(path: &Path) -> Result<Self, GatewayError> {
+        match fs::File::open(path) {
+            Ok(file) => Self::read(path, file),
+            Err(error) => {
+                Err(GatewayError::Token { path: path.to_owned(), cause: error.to_string() })
+            }
+        }
+    }
+
+    fn read(path: &Path, file: fs::File) -> Result<Self, GatewayError> {
         let failed =
             |cause: &str| GatewayError::Token { path: path.to_owned(), cause: cause.to_owned() };
         #[cfg(unix)]
@@ -115,6 +128,8 @@ mod tests {
         let path = dir.path().join("token");
         let token = Token::load_or_create(&path).unwrap();
         assert_eq!(Token::load_or_create(&path).unwrap().reveal(), token.reveal());
+        assert_eq!(Token::load(&path).unwrap().reveal(), token.reveal());
+        assert!(matches!(Token::load(&dir.path().join("none")), Err(GatewayError::Token { .. })));
         assert!(token.is_shown_by(format!("Bearer {}", token.reveal()).as_bytes()));
         for wrong in ["", "Bearer", "Bearer ", "Bearer x", token.reveal()] {
             assert!(!token.is_shown_by(wrong.as_bytes()), "{wrong}");

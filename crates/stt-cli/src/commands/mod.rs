@@ -8,7 +8,9 @@ mod ping;
 mod receive;
 mod seed;
 mod send;
+mod status;
 mod store;
+mod up;
 
 use clap::Subcommand;
 
@@ -26,6 +28,10 @@ pub(crate) enum Command {
     Send(send::SendCommand),
     /// Receive files from nodes that share the seed.
     Receive(receive::ReceiveCommand),
+    /// Run a node with its store, for other programs and the other commands, until it is told to end.
+    Up(up::UpCommand),
+    /// Show what runs in the directory of `stt up`.
+    Status(status::StatusCommand),
     /// Ask whether a node is there, and how far away it is.
     Ping(ping::PingCommand),
     /// Encrypt a file with a password.
@@ -46,6 +52,8 @@ impl Command {
             Self::Seed(command) => command.run(output),
             Self::Send(command) => command.run(output),
             Self::Receive(command) => command.run(output),
+            Self::Up(command) => command.run(output),
+            Self::Status(command) => command.run(output),
             Self::Ping(command) => command.run(output),
             Self::Encrypt(command) => command.run(output),
             Self::Decrypt(command) => command.run(output),

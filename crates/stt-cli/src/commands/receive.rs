@@ -1,9 +1,6 @@
 //! `stt receive`: files from other nodes.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
@@ -18,6 +15,7 @@ use crate::{
     drops,
     error::CliError,
     figures,
+    listen::ListenArgs,
     network::{self, SeedArgs},
     output::Output,
     progress,
@@ -25,13 +23,6 @@ use crate::{
 
 #[derive(Args)]
 pub(crate) struct ReceiveCommand {
-    /// Where to listen; port 0 is a random free one.
-    #[arg(long, value_name = "HOST:PORT", default_value = "0.0.0.0:9337")]
-    listen: String,
-    /// Also listen for WebSockets, for senders whose network lets no UDP through: at the address of
-    /// --listen, or at this one.
-    #[arg(long, value_name = "IP:PORT", num_args = 0..=1, require_equals = true)]
-    websocket: Option<Option<SocketAddr>>,
     /// Where files are put; made if it is not there.
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
@@ -42,6 +33,8 @@ pub(crate) struct ReceiveCommand {
     #[arg(long)]
     once: bool,
     #[command(flatten)]
+    listen: ListenArgs,
+    #[command(flatten)]
     seed: SeedArgs,
 }
 
@@ -50,17 +43,9 @@ type Outcome = (Session, Result<Received, TransferError>);
 
 impl ReceiveCommand {
     pub(crate) fn run(self, output: &Output) -> Result<(), CliError> {
-        let (host, port) = split(&self.listen)?;
         std::fs::create_dir_all(&self.dir)
             .map_err(|error| CliError::file("could not make", &self.dir, &error))?;
-        let mut builder = self.seed.builder(output)?.port(port);
-        if let Some(address) = self.websocket {
-            builder = builder.websocket(match address {
-                Some(address) => address,
-                None => like_udp(&host)?,
-            });
-        }
-        let builder = builder.host(host);
+        let builder = self.listen.apply(self.seed.builder(output)?)?;
         let mut options = ReceiveOptions::default();
         options.overwrite = self.overwrite;
         options.progress = Some(progress::handler(output));
@@ -184,31 +169,4 @@ fn report(output: &Output, received: &Received, session: &Session) {
             "session": figures::session(session),
         }
     }));
-}
-
-/// Where WebSockets are listened for on a host, with the port number of UDP.
-fn like_udp(host: &str) -> Result<SocketAddr, CliError> {
-    let ip: IpAddr = host.parse().map_err(|_| {
-        CliError::new(
-            "usage.listen",
-            format!("WebSockets need an IP address, and `{host}` is none"),
-        )
-        .with_hint("for example --websocket=0.0.0.0:9337")
-    })?;
-    Ok(SocketAddr::new(ip, 0))
-}
-
-/// Splits `HOST:PORT`, where the port may be 0.
-fn split(listen: &str) -> Result<(String, u16), CliError> {
-    let malformed = || {
-        CliError::new("usage.listen", format!("`{listen}` is not of the form HOST:PORT"))
-            .with_hint("for example 0.0.0.0:9337, or [::]:9337 for IPv6")
-    };
-    let (host, port) = listen.rsplit_once(':').ok_or_else(malformed)?;
-    let port = port.parse().map_err(|_| malformed())?;
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    if bare.is_empty() {
-        return Err(malformed());
-    }
-    Ok((bare.to_owned(), port))
 }

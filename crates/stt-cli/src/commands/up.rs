@@ -1,0 +1,141 @@
+//! `stt up`: a node, its store and the gateway in one process.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use clap::Args;
+use serde_json::json;
+use stt::{Mode, Node};
+use stt_gateway::{Drained, Gateway, GatewaySettings, Token};
+
+use crate::{
+    daemon::{Claim, Phase, Record},
+    drops,
+    error::CliError,
+    listen::ListenArgs,
+    network::{self, SeedArgs},
+    node_seed,
+    output::Output,
+    signals,
+};
+
+#[derive(Args)]
+pub(crate) struct UpCommand {
+    /// Directory of the node: what it is, its store, and what other commands need to reach it. Made
+    /// if it is not there.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    #[command(flatten)]
+    listen: ListenArgs,
+    /// Where the gateway listens for programs on this machine: a loopback address; port 0 is a random
+    /// free one.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    gateway: SocketAddr,
+    /// Let pages of this origin call by gRPC-Web, such as https://example.com. May be repeated.
+    #[arg(long, value_name = "ORIGIN")]
+    origin: Vec<String>,
+    /// Do not tell callers which services there are.
+    #[arg(long)]
+    no_reflection: bool,
+    /// Seconds that calls and sessions have to end when the node is told to.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = network::seconds)]
+    drain: f64,
+    #[command(flatten)]
+    seed: SeedArgs,
+}
+
+impl UpCommand {
+    pub(crate) fn run(self, output: &Output) -> Result<(), CliError> {
+        let mut settings = GatewaySettings::default();
+        settings.listen = self.gateway;
+        settings.origins = self.origin;
+        settings.reflection = !self.no_reflection;
+        let refused = |error| CliError::doing("the gateway did not start", &error);
+        let mut claim = Claim::take(&self.dir)?;
+        let dir = claim.dir().to_owned();
+        let seed = self.seed.or_node_seed(|| {
+            let path = dir.join("node.seed");
+            if !path.exists() {
+                node_seed::create_at(&path, output)?;
+            }
+            Ok(path)
+        })?;
+        let token_file = dir.join("token");
+        settings.token = Some(Token::load_or_create(&token_file).map_err(refused)?);
+        settings.check().map_err(refused)?;
+        let store = dir.join("store");
+        let builder = self.listen.apply(seed.builder(output)?)?.chamber_path(&store);
+        let drain = Duration::from_secs_f64(self.drain);
+        network::run_to_its_end(async {
+            let node = network::start(builder, Mode::Server).await?;
+            let chamber = node.chamber().await;
+            let chamber =
+                chamber.map_err(|error| CliError::doing("the store was not opened", &error))?;
+            let gateway = Gateway::start(node.clone(), chamber, settings).await.map_err(refused)?;
+            let mut record = Record {
+                state: Phase::Running,
+                pid: std::process::id(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                started_at_ms: now_ms(),
+                node_id: node.node_id().to_string(),
+                address: node.local_addr().to_string(),
+                websocket: node.websocket_addr().map(|at| format!("ws://{at}")),
+                gateway: format!("http://{}", gateway.local_addr()),
+                token_file,
+                store,
+            };
+            claim.tell(&record)?;
+            say_where(output, &record);
+            tokio::select! {
+                () = signals::wait() => {}
+                () = complain(&node, output) => {}
+            }
+            record.state = Phase::Stopping;
+            // Who does not learn of it in time finds a gateway that refuses.
+            if let Err(error) = claim.tell(&record) {
+                output.error(&error);
+            }
+            stop(&node, gateway, drain, output).await;
+            Ok(())
+        })
+    }
+}
+
+/// Programs read one line and may never read another; a full pipe must not stop the node.
+async fn complain(node: &Node, output: &Output) {
+    if output.is_json() {
+        return std::future::pending().await;
+    }
+    drops::watch(node, output).await;
+}
+
+fn say_where(output: &Output, record: &Record) {
+    let websocket = record.websocket.as_ref();
+    output.note(&format!(
+        "Listening on {}{} as {}.\nGateway on {}; its token is in {}.\nCtrl-C ends it.",
+        record.address,
+        websocket.map(|at| format!(" and {at}")).unwrap_or_default(),
+        record.node_id,
+        record.gateway,
+        record.token_file.display(),
+    ));
+    output.json_line(&json!({ "up": record }));
+}
+
+/// Ends the gateway, then the node, within `drain`.
+async fn stop(node: &Node, gateway: Gateway, drain: Duration, output: &Output) {
+    output.note("Ending what runs. Ctrl-C once more ends it at once.");
+    let begun = Instant::now();
+    if gateway.stop(drain.mul_f64(0.75)).await == Drained::Cut {
+        output.note("Some calls did not end in time, and were ended.");
+    }
+    node.stop(drain.saturating_sub(begun.elapsed())).await;
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

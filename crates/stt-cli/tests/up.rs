@@ -1,0 +1,193 @@
+//! `stt up` and `stt status`, as processes.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
+
+mod common;
+#[path = "common/daemon.rs"]
+mod daemon;
+
+use std::{fs, net::TcpStream, path::Path, process::Output, time::Instant};
+
+use futures_util::{StreamExt, stream};
+use serde_json::Value;
+use stt_gateway::proto::{
+    health::{
+        HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+    },
+    v1::{
+        AcceptStream, AddPeerRequest, ExchangeRequest, ExchangeResponse, FileChunk, GetFileRequest,
+        OpenStream, UploadFileRequest, UploadHeader, exchange_request, exchange_response,
+        file_service_client::FileServiceClient, peer_service_client::PeerServiceClient,
+        stream_service_client::StreamServiceClient, upload_file_request::Part,
+    },
+};
+use tonic::{Code, Streaming};
+
+use common::{home, stt};
+use daemon::{Daemon, LONG};
+
+fn status(home: &Path, dir: &str, more: &[&str]) -> Output {
+    stt().args(["status", "--dir"]).arg(home.join(dir)).args(more).output().unwrap()
+}
+
+/// The last line of JSON.
+fn json(output: &Output) -> Value {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    serde_json::from_str(text.lines().last().unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_says_where_it_is_stays_and_comes_back_as_itself() {
+    let home = home();
+    let mut node = Daemon::start(home.path(), "a", &[]);
+    let told = home.path().join("a/up.json");
+    let text = fs::read_to_string(&told).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), node.up);
+    #[cfg(unix)]
+    for name in ["up.json", "token", "node.seed", "lock"] {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::metadata(home.path().join("a").join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+
+    let header = UploadHeader { key: "report".into(), ..Default::default() };
+    let chunk = FileChunk { data: b"all is well"[..].into(), ..Default::default() };
+    let parts = [Part::Header(header), Part::Chunk(chunk)];
+    let parts = parts.map(|part| UploadFileRequest { part: Some(part) });
+    let mut files = FileServiceClient::new(node.channel().await);
+    let stored = files.upload_file(node.shown(stream::iter(parts))).await.unwrap().into_inner();
+    assert_eq!(stored.size, 11);
+
+    let shown = json(&status(home.path(), "a", &["--json"]));
+    for name in ["node_id", "address", "gateway", "pid", "state"] {
+        assert_eq!(shown["status"][name], node.up[name], "{name}");
+    }
+    assert_eq!(shown["status"]["health"], "healthy");
+    assert_eq!(shown["status"]["components"]["store"]["status"], "healthy");
+    assert_eq!((&shown["status"]["files"], &shown["status"]["peers"]), (&1.into(), &0.into()));
+    let seen = status(home.path(), "a", &[]);
+    assert!(seen.status.success(), "{seen:?}");
+    let seen = String::from_utf8(seen.stdout).unwrap();
+    for words in [node.told("node_id"), node.told("gateway"), "1 file, ", "health    healthy"] {
+        assert!(seen.contains(words), "{words:?} is not in\n{seen}");
+    }
+
+    let second = stt()
+        .args(["up", "--json", "--seed-file"])
+        .arg(home.path().join("seed"))
+        .arg("--dir")
+        .arg(home.path().join("a"))
+        .output()
+        .unwrap();
+    let refused = json(&second)["error"].take();
+    assert_eq!(refused["code"], "up.running", "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains(&node.process.id().to_string()));
+
+    node.terminate();
+    assert_eq!(node.wait().code(), Some(0));
+    assert!(!told.exists());
+    let gone = status(home.path(), "a", &["--json"]);
+    assert_eq!(gone.status.code(), Some(3));
+    assert_eq!(json(&gone)["error"]["code"], "up.not_running");
+
+    let again = Daemon::start(home.path(), "a", &[]);
+    assert_eq!(again.told("node_id"), node.told("node_id"));
+    let mut files = FileServiceClient::new(again.channel().await);
+    let wanted = again.shown(GetFileRequest { key: "report".into() });
+    assert_eq!(files.get_file(wanted).await.unwrap().into_inner(), stored);
+}
+
+#[test]
+fn what_a_killed_node_left_behind_says_nothing() {
+    let home = home();
+    let mut node = Daemon::start(home.path(), "a", &[]);
+    node.process.kill().unwrap();
+    node.process.wait().unwrap();
+    assert!(home.path().join("a/up.json").exists());
+    assert_eq!(status(home.path(), "a", &[]).status.code(), Some(3));
+    let again = Daemon::start(home.path(), "a", &[]);
+    let shown = json(&status(home.path(), "a", &["--json"]));
+    assert_eq!(shown["status"]["pid"], again.process.id());
+}
+
+#[test]
+fn beyond_this_machine_the_gateway_does_not_listen() {
+    let home = home();
+    let refused = stt()
+        .args(["up", "--listen", "127.0.0.1:0", "--gateway", "0.0.0.0:0", "--json", "--seed-file"])
+        .arg(home.path().join("seed"))
+        .arg("--dir")
+        .arg(home.path().join("a"))
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(json(&refused)["error"]["code"], "gateway.unprotected");
+    assert!(!home.path().join("a/up.json").exists());
+}
+
+/// A stream between two nodes, of which `a` begins it. It stays open.
+async fn open_stream(a: &Daemon, b: &Daemon) -> Streaming<ExchangeResponse> {
+    let (host, port) = b.told("address").rsplit_once(':').unwrap();
+    let peer = AddPeerRequest {
+        address: host.into(),
+        port: port.parse().unwrap(),
+        id: b.told("node_id").into(),
+        ..Default::default()
+    };
+    let mut peers = PeerServiceClient::new(a.channel().await);
+    let added = peers.add_peer(a.shown(peer)).await.unwrap().into_inner();
+    let part = |part| ExchangeRequest { part: Some(part) };
+    let open = part(exchange_request::Part::Open(OpenStream { peer: added.id }));
+    let hello = part(exchange_request::Part::Data(b"hello"[..].into()));
+    let requests = stream::iter([open, hello]).chain(stream::pending());
+    let mut streams = StreamServiceClient::new(a.channel().await);
+    let mut ours = streams.exchange(a.shown(requests)).await.unwrap().into_inner();
+    assert!(ours.message().await.unwrap().is_some());
+
+    let accept = part(exchange_request::Part::Accept(AcceptStream::default()));
+    let answer = part(exchange_request::Part::Data(b"and you"[..].into()));
+    let requests = stream::iter([accept, answer]).chain(stream::pending());
+    let mut streams = StreamServiceClient::new(b.channel().await);
+    let mut theirs = streams.exchange(b.shown(requests)).await.unwrap().into_inner();
+    assert!(theirs.message().await.unwrap().is_some());
+    let data = |bytes: &'static [u8]| Some(exchange_response::Part::Data(bytes.into()));
+    assert_eq!(theirs.message().await.unwrap().unwrap().part, data(b"hello"));
+    assert_eq!(ours.message().await.unwrap().unwrap().part, data(b"and you"));
+    ours
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_ends_in_time_whatever_is_open() {
+    let home = home();
+    let mut a = Daemon::start(home.path(), "a", &["--drain", "2"]);
+    let b = Daemon::start(home.path(), "b", &[]);
+    let silent = TcpStream::connect(a.told("gateway").strip_prefix("http://").unwrap()).unwrap();
+    let mut health = HealthClient::new(a.channel().await);
+    let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    let mut exchange = open_stream(&a, &b).await;
+
+    let begun = Instant::now();
+    a.terminate();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    assert_eq!(exchange.message().await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(a.wait().code(), Some(0));
+    assert!(begun.elapsed() < LONG / 2, "{:?}", begun.elapsed());
+    drop(silent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_at_once() {
+    let home = home();
+    let mut a = Daemon::start(home.path(), "a", &["--drain", "3600"]);
+    let b = Daemon::start(home.path(), "b", &[]);
+    let mut health = HealthClient::new(a.channel().await);
+    let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    let _exchange = open_stream(&a, &b).await;
+    a.terminate();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    let shown = json(&status(home.path(), "a", &["--json"]));
+    assert_eq!(shown["status"]["state"], "stopping");
+    a.terminate();
+    assert_eq!(a.wait().code(), None, "the signal ends it, as it would any program");
+}
