@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::{
     RequestError, peers,
     proto::v1::{
-        ExchangeRequest, ExchangeResponse, Opened, exchange_request, exchange_response,
+        Ended, ExchangeRequest, ExchangeResponse, Opened, exchange_request, exchange_response,
         stream_service_server::StreamService,
     },
     state::{Phase, Shared},
@@ -163,7 +163,8 @@ impl StreamService for StreamsOver {
         };
         let sending = tokio::spawn(send_all(requests, stream.clone()));
         let max = self.0.max_message.saturating_sub(FRAMING);
-        let exchange = Exchange { stream, sending: Some(sending), over: false, max };
+        let exchange =
+            Exchange { stream, sending: Some(sending), receiving: true, over: false, max };
         let answers = stream::unfold(exchange, Exchange::next);
         let answers = futures_util::StreamExt::chain(stream::iter([Ok(opened)]), answers);
         Ok(Response::new(Box::pin(answers)))
@@ -184,55 +185,40 @@ async fn send_all(mut requests: Streaming<ExchangeRequest>, stream: Stream) -> R
 /// A stream under way. Dropped, it is given up in both directions.
 struct Exchange {
     stream: Stream,
-    /// The other direction, until it is over.
+    /// This side's direction, until it is over.
     sending: Option<JoinHandle<Result<(), Status>>>,
+    /// Whether the peer may still send.
+    receiving: bool,
     over: bool,
     max: usize,
 }
 
 impl Exchange {
     async fn next(mut self) -> Option<(Result<ExchangeResponse, Status>, Self)> {
-        if self.over {
-            return None;
+        while !self.over {
+            let answer = tokio::select! {
+                biased;
+                sent = join(&mut self.sending), if self.sending.is_some() => {
+                    self.sending = None;
+                    match sent {
+                        Ok(()) => continue,
+                        Err(status) => Err(status),
+                    }
+                }
+                received = self.stream.receive(), if self.receiving => match received {
+                    Ok(Some(data)) => self.answer(data),
+                    Ok(None) => {
+                        self.receiving = false;
+                        Ok(ExchangeResponse { part: Some(exchange_response::Part::Ended(Ended {})) })
+                    }
+                    Err(error) => Err(error.to_status()),
+                },
+                else => return None,
+            };
+            self.over = answer.is_err();
+            return Some((answer, self));
         }
-        let answer = loop {
-            let received = match &mut self.sending {
-                None => self.stream.receive().await,
-                Some(sending) => tokio::select! {
-                    biased;
-                    sent = sending => {
-                        self.sending = None;
-                        match sent {
-                            Ok(Ok(())) => continue,
-                            Ok(Err(status)) => break Err(status),
-                            Err(_) => break Err(Status::internal("the sending side failed")),
-                        }
-                    }
-                    received = self.stream.receive() => received,
-                },
-            };
-            break match received {
-                Ok(Some(data)) => self.answer(data),
-                Ok(None) => match self.sending.take() {
-                    // The peer is done, the program may not be.
-                    Some(sending) => match sending.await {
-                        Ok(Ok(())) => {
-                            self.over = true;
-                            return None;
-                        }
-                        Ok(Err(status)) => Err(status),
-                        Err(_) => Err(Status::internal("the sending side failed")),
-                    },
-                    None => {
-                        self.over = true;
-                        return None;
-                    }
-                },
-                Err(error) => Err(error.to_status()),
-            };
-        };
-        self.over = answer.is_err();
-        Some((answer, self))
+        None
     }
 
     fn answer(&self, data: Bytes) -> Result<ExchangeResponse, Status> {
@@ -244,11 +230,23 @@ impl Exchange {
     }
 }
 
+/// Waits for the task, if there is one.
+async fn join(sending: &mut Option<JoinHandle<Result<(), Status>>>) -> Result<(), Status> {
+    match sending {
+        Some(task) => {
+            task.await.unwrap_or_else(|_| Err(Status::internal("the sending side failed")))
+        }
+        None => Ok(()),
+    }
+}
+
 impl Drop for Exchange {
     fn drop(&mut self) {
         if let Some(sending) = self.sending.take() {
             sending.abort();
-            self.stream.reset(NOBODY);
+        } else if !self.receiving {
+            return;
         }
+        self.stream.reset(NOBODY);
     }
 }

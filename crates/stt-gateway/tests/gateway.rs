@@ -219,8 +219,46 @@ async fn a_stream_reaches_a_peer_and_comes_back() {
         let answer = answers.message().await.unwrap().unwrap().part;
         assert_eq!(answer, Some(exchange_response::Part::Data(vec![i; 1000].into())));
     }
+    let last = answers.message().await.unwrap().unwrap().part;
+    assert!(matches!(last, Some(exchange_response::Part::Ended(_))), "{last:?}");
     assert_eq!(answers.message().await.unwrap(), None);
     echo.await.unwrap();
+    gateway.stop(LONG).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_hears_that_the_peer_ended_and_may_still_send() {
+    let (gateway, _, channel) = start(GatewaySettings::default()).await;
+    let peer = node().await;
+    let address = peer.local_addr();
+    let wanted = AddPeerRequest {
+        address: address.ip().to_string(),
+        port: address.port().into(),
+        ..Default::default()
+    };
+    let mut peers = PeerServiceClient::new(channel.clone());
+    let added = peers.add_peer(wanted).await.unwrap().into_inner();
+    let part = |part| ExchangeRequest { part: Some(part) };
+    let (ask, asked) = tokio::sync::mpsc::channel(1);
+    ask.send(part(exchange_request::Part::Open(OpenStream { peer: added.id }))).await.unwrap();
+    let asked = futures_util::stream::unfold(asked, |mut asked| async move {
+        asked.recv().await.map(|part| (part, asked))
+    });
+    let mut streams = StreamServiceClient::new(channel);
+    let mut answers = streams.exchange(asked).await.unwrap().into_inner();
+    assert!(answers.message().await.unwrap().is_some());
+    ask.send(part(exchange_request::Part::Data(b"begin"[..].into()))).await.unwrap();
+
+    let theirs = peer.accept().await.unwrap().accept_stream().await.unwrap();
+    assert_eq!(theirs.receive().await.unwrap().unwrap(), "begin");
+    theirs.close().await.unwrap();
+    let last = answers.message().await.unwrap().unwrap().part;
+    assert!(matches!(last, Some(exchange_response::Part::Ended(_))), "{last:?}");
+    ask.send(part(exchange_request::Part::Data(b"still"[..].into()))).await.unwrap();
+    assert_eq!(theirs.receive().await.unwrap().unwrap(), "still");
+    drop(ask);
+    assert_eq!(theirs.receive().await.unwrap(), None);
+    assert_eq!(answers.message().await.unwrap(), None);
     gateway.stop(LONG).await;
 }
 
