@@ -6,13 +6,22 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+    atomic::{
+        AtomicU64, AtomicUsize,
+        Ordering::{Relaxed, SeqCst},
+    },
 };
 
 use tokio::sync::Notify;
 
 /// What a session may hold in any case, where there may be very many of them.
 const LEAST_SHARE: u64 = 16 << 10;
+
+/// What a short piece may hold that is left in the buffer that it came in.
+const BUFFER: u64 = 64 << 10;
+
+/// The part of the limit that such buffers may take beyond it.
+const PINNED_PART: u64 = 8;
 
 /// The unread bytes of a node.
 #[derive(Debug)]
@@ -22,6 +31,9 @@ pub(crate) struct Unread {
     /// that came early would keep what was a share then.
     share: u64,
     total: AtomicU64,
+    /// Short pieces that are left where they came.
+    pinned: AtomicUsize,
+    max_pinned: usize,
     /// Readers that wait for room. In one order with the bytes: who takes some must see who waits,
     /// or who waits must see the room.
     waiting: AtomicUsize,
@@ -43,12 +55,14 @@ impl Unread {
             limit,
             share: (limit / max_sessions).max(LEAST_SHARE),
             total: AtomicU64::new(0),
+            pinned: AtomicUsize::new(0),
+            max_pinned: usize::try_from(limit / PINNED_PART / BUFFER).unwrap_or(usize::MAX),
             waiting: AtomicUsize::new(0),
             room: Notify::const_new(),
         }
     }
 
-    /// Unread bytes of all sessions.
+    /// What the unread bytes of all sessions take.
     pub(crate) fn total(&self) -> u64 {
         self.total.load(SeqCst)
     }
@@ -66,7 +80,7 @@ impl Held {
         Arc::new(Self::new(Arc::new(Unread::new(u64::MAX, 1))))
     }
 
-    /// `bytes` arrived.
+    /// `bytes` arrived, or what arrived takes so many more.
     pub(crate) fn add(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, SeqCst);
         self.node.total.fetch_add(bytes, SeqCst);
@@ -79,6 +93,18 @@ impl Held {
         if self.node.waiting.load(SeqCst) > 0 && !self.must_wait() {
             self.node.room.notify_waiters();
         }
+    }
+
+    /// Whether one more short piece may hold the whole buffer that it came in. It is to be given back
+    /// with [`Self::unpin`].
+    pub(crate) fn pin(&self) -> bool {
+        let more = |pinned| (pinned < self.node.max_pinned).then(|| pinned + 1);
+        self.node.pinned.fetch_update(Relaxed, Relaxed, more).is_ok()
+    }
+
+    /// So many pieces hold their buffers no more.
+    pub(crate) fn unpin(&self, pieces: usize) {
+        self.node.pinned.fetch_sub(pieces, Relaxed);
     }
 
     /// Whether nothing more should be read for this session now.
@@ -117,6 +143,41 @@ impl Drop for Held {
         if self.node.waiting.load(SeqCst) > 0 {
             self.node.room.notify_waiters();
         }
+    }
+}
+
+/// What one thing takes of a session's account, until dropped.
+#[derive(Debug)]
+pub(crate) struct Charge {
+    held: Arc<Held>,
+    bytes: u64,
+}
+
+impl Charge {
+    /// Nothing yet.
+    pub(crate) const fn new(held: Arc<Held>) -> Self {
+        Self { held, bytes: 0 }
+    }
+
+    /// How much it is.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// It is as much as this now.
+    pub(crate) fn set(&mut self, bytes: u64) {
+        match bytes.checked_sub(self.bytes) {
+            Some(0) => {}
+            Some(more) => self.held.add(more),
+            None => self.held.remove(self.bytes - bytes),
+        }
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }
 

@@ -26,7 +26,7 @@ use std::time::Instant;
 pub(crate) use bucket::TokenBucket;
 pub(crate) use door::{Door, DoorLimits, Shut};
 pub(crate) use doorkeeper::{Begun, Doorkeeper};
-pub(crate) use held::{Held, Unread};
+pub(crate) use held::{Charge, Held, Unread};
 pub(crate) use pool::{Claim, Pool};
 pub(crate) use send_window::{Grown, SendWindow};
 pub(crate) use settings::{Limits, per_second};

@@ -134,7 +134,7 @@ pub(super) async fn receive(
 ) {
     let mut gathered = Gathered { held: &session.held, bytes: 0 };
     early.iter().for_each(|(_, bytes)| gathered.add(bytes));
-    let Ok(_place) = session.deadlines.gathering.acquire().await else { return };
+    let mut place = None;
     let most = u64::try_from(MAX_LEN).unwrap_or(u64::MAX);
     let mut message = Reassembly::default();
     let mut pieces = early.into_iter();
@@ -142,6 +142,14 @@ pub(super) async fn receive(
     loop {
         let (offset, mut bytes) = match pieces.next() {
             Some(piece) => piece,
+            // What came already lies in the message by now, and holds no buffer any more.
+            None if place.is_none() => match session.deadlines.gathering.acquire().await {
+                Ok(free) => {
+                    place = Some(free);
+                    continue;
+                }
+                Err(_) => return,
+            },
             None if !room(session, &mut quic).await => return,
             None => match quic.read_chunk(session.held.piece()).await {
                 Ok(Some(chunk)) => {

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::{
     SessionShared, control, deadline,
     driver::{code, read_end},
+    early::{Early, Piece},
     labelled,
 };
 use crate::{
@@ -22,19 +23,17 @@ use crate::{
         Stream, StreamShared,
         header::Header,
         inbound::{End, Taken},
-        reassembly::Reassembly,
     },
     wakes::Wakes,
     wire::{RecvStream, Sink},
 };
 
-/// Pieces that came before the header was complete. The header is short, so a peer
-/// that sends more pieces than this before it is not one of ours.
-const MAX_EARLY: usize = 4_096;
+/// Streams of a session that are read from before their header is complete.
+pub(super) const MAX_HEADLESS: usize = 16;
 
 /// Runs until the direction ended.
 pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream) {
-    let Some((header, header_len, early)) = read_header(&session.held, &mut quic).await else {
+    let Some((header, header_len, mut early)) = read_header(&session, &mut quic).await else {
         quic.stop(code::HEADER);
         return;
     };
@@ -46,7 +45,7 @@ pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream) {
             deadline::receive(&session, id, quic, header_len, early.into_pieces()).await;
         }
         Header::Stream { raw, id } => {
-            let stream = match attach(&session, id, &quic).await {
+            let stream = match attach(&session, id, &quic, &mut early).await {
                 Ok(stream) => stream,
                 Err(_) => {
                     count(&session.hub.limit_counters().streams_refused);
@@ -69,56 +68,32 @@ pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream) {
     }
 }
 
-pub(super) type Piece = (u64, Bytes);
-
-/// Pieces that came before the header was complete, counted like those after it until somebody takes
-/// them.
-struct Early<'a> {
-    held: &'a Held,
-    pieces: Vec<Piece>,
-    bytes: u64,
-}
-
-impl Early<'_> {
-    fn push(&mut self, offset: u64, bytes: &Bytes) {
-        let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.bytes += len;
-        self.held.add(len);
-        // One behind a hole may wait for long, and must not hold the buffer that it came in.
-        let kept = if offset == 0 { bytes.clone() } else { Bytes::copy_from_slice(bytes) };
-        self.pieces.push((offset, kept));
-    }
-
-    /// Whoever takes them counts them.
-    fn into_pieces(mut self) -> Vec<Piece> {
-        std::mem::take(&mut self.pieces)
-    }
-}
-
-impl Drop for Early<'_> {
-    fn drop(&mut self) {
-        self.held.remove(self.bytes);
-    }
-}
-
 /// Reads until the header is complete; gives back all pieces read so far.
-async fn read_header<'a>(
-    held: &'a Held,
+async fn read_header(
+    session: &SessionShared,
     quic: &mut RecvStream,
-) -> Option<(Header, u64, Early<'a>)> {
-    let mut front = Reassembly::default();
-    let mut early = Early { held, pieces: Vec::new(), bytes: 0 };
-    while early.pieces.len() < MAX_EARLY {
-        let chunk = quic.read_chunk(held.piece()).await.ok()??;
-        early.push(chunk.offset, &chunk.bytes);
-        front.insert(chunk.offset, chunk.bytes);
-        let mut head = [0; Header::MAX_LEN];
-        let len = front.peek(&mut head);
-        if let Some((header, len)) = Header::parse(head.get(..len)?).ok()? {
-            return Some((header, u64::try_from(len).ok()?, early));
+) -> Option<(Header, u64, Early)> {
+    let held = &session.held;
+    let mut early = Early::new(Arc::clone(held));
+    // It may be the control stream's, which must get through whatever waits.
+    let first = if held.must_wait() { Header::MAX_LEN } else { held.piece() };
+    let chunk = quic.read_chunk(first).await.ok()??;
+    let mut found = early.push(chunk.offset, chunk.bytes).ok()?;
+    if found.is_none() {
+        // QUIC stops the sender of more streams than that.
+        let _place = session.headers.acquire().await.ok()?;
+        while found.is_none() {
+            tokio::select! {
+                biased;
+                () = held.room() => {}
+                _ = session.connection.closed() => return None,
+            }
+            let chunk = quic.read_chunk(held.piece()).await.ok()??;
+            found = early.push(chunk.offset, chunk.bytes).ok()?;
         }
     }
-    None
+    let (header, len) = found?;
+    Some((header, u64::try_from(len).ok()?, early))
 }
 
 /// Finds the stream, waiting for the end of an earlier use of its number.
@@ -126,6 +101,7 @@ async fn attach(
     session: &SessionShared,
     id: u32,
     quic: &RecvStream,
+    early: &mut Early,
 ) -> Result<Arc<StreamShared>, StreamError> {
     loop {
         let busy = {
@@ -139,6 +115,7 @@ async fn attach(
                 None => table.get_or_make(id)?,
             }
         };
+        early.settle_in();
         let over = busy
             .inbound
             .wait_for(|| if busy.inbound.is_done() { Taken::Got(()) } else { Taken::Wait });

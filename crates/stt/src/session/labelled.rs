@@ -9,11 +9,7 @@ use std::{
 use bytes::BufMut;
 use quinn_proto::VarInt;
 
-use super::{
-    Session, SessionShared,
-    driver::code,
-    inbound::{Piece, feed},
-};
+use super::{Session, SessionShared, driver::code, early::Piece, inbound::feed};
 use crate::{
     ProtocolError, ProtocolStream, StreamError,
     limits::{Held, count},

@@ -6,6 +6,7 @@
 //! | the numbers of streams | `table` |
 //! | what all tasks of a session share | `shared` |
 //! | the tasks: whole session, one direction each | `driver`, `inbound`, `outbound` |
+//! | what comes before a stream's header is complete | `early` |
 //! | delivery in datagrams and by a deadline | `datagrams`, `deadline` |
 //! | frames of the application | `frames` |
 //! | handing bytes to the engine, the urgent first | `feed`, `precedence` |
@@ -18,6 +19,7 @@ mod control;
 mod datagrams;
 mod deadline;
 mod driver;
+mod early;
 mod feed;
 mod frames;
 #[cfg(any(test, fuzzing))]

@@ -7,14 +7,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{
     adaptive::Adaptive,
     control::Control,
     datagrams::{self, Datagrams},
     deadline::{self, Deadlines},
-    driver,
+    driver, inbound,
     labelled::LabelledTable,
     outbound,
     precedence::Precedence,
@@ -51,6 +51,8 @@ pub(crate) struct SessionShared {
     pub(crate) renewal: Arc<Renewal>,
     pub(super) datagrams: Datagrams,
     pub(super) deadlines: Deadlines,
+    /// Places for streams without a whole header.
+    pub(super) headers: Semaphore,
     pub(crate) adaptive: Adaptive,
     /// Bytes that arrived and nobody took.
     pub(super) held: Arc<Held>,
@@ -99,6 +101,7 @@ impl SessionShared {
             renewal: established.renewal,
             datagrams: Datagrams::new(limits.datagram_buffer.saturating_mul(8), Arc::clone(&held)),
             deadlines: Deadlines::default(),
+            headers: Semaphore::new(inbound::MAX_HEADLESS),
             adaptive: Adaptive::default(),
             route: established.route,
             latch: established.latch,

@@ -2,18 +2,35 @@
 //!
 //! QUIC's own ordered reads give up on a stream with more than 1,024 holes, which a fast and lossy
 //! path makes in passing. Reading unordered into this keeps any number of them; what bounds it is
-//! the credit the sender was given (see [`super::credit`]).
+//! the credit the sender was given (see [`super::credit`]), and what it costs.
+//!
+//! A piece holds the whole buffer that it arrived in, up to 64 KiB: a peer that sends one byte of each
+//! would take far more than is counted. So short ones are copied, but for a few in the whole node:
+//! those that a reader is about to take.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use bytes::{Buf, Bytes};
 
-/// A piece behind a hole that is shorter than this is copied. It would hold the whole buffer that it
-/// arrived in, up to 64 KiB: a peer that sends one byte of each would take far more than its credit.
-const COPIED_BELOW: usize = 16 << 10;
+use crate::limits::Held;
 
-/// What a piece behind a hole costs beside its bytes.
-const PLACE: usize = 128;
+/// Shorter pieces are copied: longer ones hold little beside themselves.
+const COPIED_BELOW: usize = 48 << 10;
+
+/// What a piece behind a hole costs beside its bytes: here, and in the engine, which remembers what
+/// it has given away.
+const PLACE: usize = 160;
+
+/// What a piece in order costs beside its bytes.
+const READY_PLACE: usize = 64;
+
+/// Copies of short pieces in order are put together up to this length,
+const BLOCK: usize = 16 << 10;
+/// in memory that grows in steps of this one.
+const STEP: usize = 2 << 10;
 
 /// A copy of bytes that would hold far more than themselves, see above; long ones as they are.
 pub(crate) fn unpinned(bytes: Bytes) -> Bytes {
@@ -26,16 +43,35 @@ pub(crate) struct Reassembly {
     /// Offset of the first byte that is neither in `ready` nor was taken.
     next: u64,
     /// In order, from the first byte not taken.
-    ready: VecDeque<Bytes>,
-    /// Bytes in `ready`.
+    ready: VecDeque<Piece>,
+    /// Copies of short pieces that come after those.
+    tail: Vec<u8>,
+    /// Bytes in `ready` and `tail`.
     ready_len: usize,
     /// Pieces behind a hole, by offset; they do not overlap.
     waiting: BTreeMap<u64, Bytes>,
     /// What they cost.
     waiting_cost: usize,
+    /// Who says how many short pieces may stay in their buffers. Without it all are copied.
+    account: Option<Arc<Held>>,
+}
+
+/// A piece in order.
+#[derive(Debug)]
+struct Piece {
+    bytes: Bytes,
+    /// It is short and holds its whole buffer.
+    pinned: bool,
 }
 
 impl Reassembly {
+    /// One that may leave short pieces where they came, as far as the account allows.
+    pub(crate) fn of(account: Arc<Held>) -> Self {
+        let mut reassembly = Self::default();
+        reassembly.account = Some(account);
+        reassembly
+    }
+
     /// Takes a piece that starts at `offset`.
     pub(crate) fn insert(&mut self, offset: u64, bytes: Bytes) {
         if offset == self.next && self.waiting.is_empty() {
@@ -56,6 +92,26 @@ impl Reassembly {
     /// What the pieces behind holes cost, in bytes, their places included.
     pub(crate) const fn waiting_cost(&self) -> usize {
         self.waiting_cost
+    }
+
+    /// What all pieces cost.
+    pub(crate) fn cost(&self) -> u64 {
+        let places = self.ready.len() * READY_PLACE;
+        let spare = self.tail.capacity() - self.tail.len();
+        u64::try_from(self.ready_len + places + spare + self.waiting_cost).unwrap_or(u64::MAX)
+    }
+
+    /// All pieces, by their offsets.
+    pub(crate) fn into_pieces(mut self) -> Vec<(u64, Bytes)> {
+        let mut offset = self.next - u64::try_from(self.ready_len).unwrap_or(u64::MAX);
+        let mut pieces = Vec::new();
+        while let Some(piece) = self.take_piece(usize::MAX) {
+            let end = end_of(offset, &piece);
+            pieces.push((offset, piece));
+            offset = end;
+        }
+        pieces.extend(std::mem::take(&mut self.waiting));
+        pieces
     }
 
     fn wait(&mut self, offset: u64, bytes: Bytes) {
@@ -95,9 +151,43 @@ impl Reassembly {
     fn push_ready(&mut self, bytes: Bytes) {
         self.next = end_of(self.next, &bytes);
         self.ready_len += bytes.len();
-        if !bytes.is_empty() {
-            self.ready.push_back(bytes);
+        if bytes.is_empty() {
+            return;
         }
+        let long = bytes.len() >= COPIED_BELOW;
+        if long || (self.tail.is_empty() && self.account.as_ref().is_some_and(|it| it.pin())) {
+            self.close_tail();
+            self.ready.push_back(Piece { bytes, pinned: !long });
+            return;
+        }
+        if self.tail.capacity() - self.tail.len() < bytes.len() {
+            self.tail.reserve_exact(bytes.len().max(STEP));
+        }
+        self.tail.extend_from_slice(&bytes);
+        if self.tail.len() >= BLOCK {
+            self.close_tail();
+        }
+    }
+
+    /// What was copied becomes a piece as the others.
+    fn close_tail(&mut self) {
+        if self.tail.is_empty() {
+            return;
+        }
+        let mut tail = std::mem::take(&mut self.tail);
+        tail.shrink_to_fit();
+        self.ready.push_back(Piece { bytes: tail.into(), pinned: false });
+    }
+
+    /// Removes the first piece, all of which was taken.
+    fn pop_ready(&mut self) -> Option<Bytes> {
+        let piece = self.ready.pop_front()?;
+        if piece.pinned
+            && let Some(account) = &self.account
+        {
+            account.unpin(1);
+        }
+        Some(piece.bytes)
     }
 
     /// Bytes that can be taken now.
@@ -108,7 +198,8 @@ impl Reassembly {
     /// Copies the first bytes that can be taken, without taking them, and returns how many.
     pub(crate) fn peek(&self, out: &mut [u8]) -> usize {
         let mut room = out.iter_mut();
-        let bytes = self.ready.iter().flat_map(|piece| piece.iter());
+        let pieces = self.ready.iter().map(|piece| &piece.bytes[..]);
+        let bytes = pieces.chain([&self.tail[..]]).flatten();
         bytes.zip(&mut room).map(|(byte, place)| *place = *byte).count()
     }
 
@@ -119,8 +210,11 @@ impl Reassembly {
 
     /// Takes the next piece as it arrived, at most `max` bytes.
     pub(crate) fn take_piece(&mut self, max: usize) -> Option<Bytes> {
-        let first = self.ready.front_mut()?;
-        let piece = if first.len() <= max { self.ready.pop_front()? } else { first.split_to(max) };
+        if self.ready.is_empty() {
+            self.close_tail();
+        }
+        let first = &mut self.ready.front_mut()?.bytes;
+        let piece = if first.len() <= max { self.pop_ready()? } else { first.split_to(max) };
         self.ready_len -= piece.len();
         Some(piece)
     }
@@ -128,6 +222,14 @@ impl Reassembly {
     /// Takes exactly `len` bytes when they are there; copies only across pieces.
     pub(crate) fn take_exact(&mut self, len: usize) -> Option<Bytes> {
         (self.ready_len >= len).then(|| self.ready().copy_to_bytes(len))
+    }
+}
+
+impl Drop for Reassembly {
+    fn drop(&mut self) {
+        if let Some(account) = &self.account {
+            account.unpin(self.ready.iter().filter(|piece| piece.pinned).count());
+        }
     }
 }
 
@@ -153,12 +255,15 @@ impl Buf for Ready<'_> {
     }
 
     fn chunk(&self) -> &[u8] {
-        self.0.ready.front().map_or(&[], |first| first)
+        self.0.ready.front().map_or(&self.0.tail, |first| &first.bytes)
     }
 
     fn advance(&mut self, mut count: usize) {
         while count > 0 {
-            let Some(first) = self.0.ready.front_mut() else { return };
+            if self.0.ready.is_empty() {
+                self.0.close_tail();
+            }
+            let Some(Piece { bytes: first, .. }) = self.0.ready.front_mut() else { return };
             // Within a piece nothing is split off, which would count a reference for every byte.
             if first.len() > count {
                 first.advance(count);
@@ -167,13 +272,12 @@ impl Buf for Ready<'_> {
             }
             count -= first.len();
             self.0.ready_len -= first.len();
-            self.0.ready.pop_front();
+            self.0.pop_ready();
         }
     }
 
     fn copy_to_bytes(&mut self, len: usize) -> Bytes {
-        let first = self.0.ready.front().map_or(0, Bytes::len);
-        if first >= len {
+        if self.chunk().len() >= len {
             return self.0.take_piece(len).unwrap_or_default();
         }
         let mut out = Vec::with_capacity(len.min(self.0.ready_len));
@@ -208,11 +312,46 @@ mod tests {
         assert_eq!(reassembly.ready_len(), 0);
         assert_eq!(reassembly.waiting.len(), 5_000);
         assert_eq!(reassembly.waiting_cost(), 5_000 * (PLACE + 1));
+        assert_eq!(reassembly.cost(), 5_000 * (PLACE as u64 + 1));
         for at in (0..10_000).step_by(2) {
             reassembly.insert(at as u64, Bytes::copy_from_slice(&data[at..=at]));
         }
         assert!(reassembly.waiting.is_empty());
         assert_eq!(drain(&mut reassembly), data);
+        assert_eq!(reassembly.cost(), 0);
+    }
+
+    #[test]
+    fn pieces_in_order_stay_where_they_came_as_far_as_the_account_allows() {
+        let node = Arc::new(crate::limits::Unread::new(1 << 20, 1));
+        let account = Arc::new(Held::new(node));
+        let datagram = Bytes::from(vec![7; 65_000]);
+        let mut one = Reassembly::of(Arc::clone(&account));
+        let mut other = Reassembly::of(account);
+        one.insert(0, datagram.slice(..100));
+        other.insert(0, datagram.slice(..100));
+        drop(other);
+        one.insert(100, datagram.slice(..100));
+        one.insert(200, datagram.slice(..100));
+        assert!(one.take_piece(1_000).unwrap().as_ptr() == datagram.as_ptr());
+        assert!(one.take_piece(1_000).unwrap().as_ptr() == datagram.as_ptr());
+        assert!(datagram.slice(..100) == one.take_piece(1_000).unwrap());
+        assert!(datagram.is_unique());
+        one.insert(300, datagram.clone());
+        assert_eq!(one.cost(), 65_000 + READY_PLACE as u64);
+        assert!(one.take_piece(usize::MAX).unwrap().as_ptr() == datagram.as_ptr());
+    }
+
+    #[test]
+    fn the_pieces_come_out_by_their_offsets() {
+        let mut reassembly = Reassembly::default();
+        for (offset, piece) in [(0, "ab"), (2, "cd"), (9, "x"), (6, "gh")] {
+            reassembly.insert(offset, Bytes::from_static(piece.as_bytes()));
+        }
+        reassembly.ready().advance(1);
+        let expected: Vec<(u64, Bytes)> =
+            vec![(1, "bcd".into()), (6, "gh".into()), (9, "x".into())];
+        assert_eq!(reassembly.into_pieces(), expected);
     }
 
     #[test]
@@ -250,7 +389,7 @@ mod tests {
             }
             prop_assert_eq!(got, data);
             prop_assert!(reassembly.waiting.is_empty());
-            prop_assert_eq!(reassembly.waiting_cost(), 0);
+            prop_assert_eq!(reassembly.cost(), 0);
         }
     }
 }
