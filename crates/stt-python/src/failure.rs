@@ -29,6 +29,12 @@ impl<E: Coded + std::error::Error> From<E> for Failure {
 }
 
 impl Failure {
+    /// For what should not happen.
+    pub(crate) fn internal(error: &dyn std::error::Error) -> Self {
+        let text = error.to_string();
+        Self { code: "python.internal", text, hint: Some("report it"), retry_helps: false }
+    }
+
     /// The exception, made by `seigr_toolset_transmissions.errors`, where the classes are.
     pub(crate) fn raise(self, py: Python<'_>) -> PyErr {
         static ERRORS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();

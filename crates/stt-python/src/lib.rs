@@ -1,7 +1,7 @@
 //! STT and STC for Python: the native half.
 //!
-//! Python code under `python/` is what people import; it calls what stands here. Nothing here knows
-//! of asyncio.
+//! Python code under `python/` is what people import; it calls what stands here. `bridge` alone
+//! knows of asyncio.
 //!
 //! | look for | in |
 //! |---|---|
@@ -9,13 +9,19 @@
 //! | files | [`files`] |
 //! | sealed segments over any carrier | [`codec`] |
 //! | live streams of chunks | [`streaming`] |
+//! | nodes | [`node`] |
+//! | sessions and streams | [`session`] |
+//! | awaiting the engine | [`bridge`] |
 //! | errors on their way to Python | [`failure`] |
 //! | Python values on their way in | [`value`] |
 
 mod codec;
+mod bridge;
 mod context;
 mod failure;
 mod files;
+mod node;
+mod session;
 mod streaming;
 mod value;
 
@@ -24,10 +30,15 @@ mod value;
 mod _native {
     #[pymodule_export]
     use crate::codec::{Decoder, Encoder};
+    use crate::bridge::{Op, Reactor, after_fork};
     #[pymodule_export]
     use crate::context::content_hash;
     #[pymodule_export]
     use crate::context::{Context, Metadata};
+    #[pymodule_export]
+    use crate::node::{Node, start_node};
+    #[pymodule_export]
+    use crate::session::{Session, Stream};
     #[pymodule_export]
     use crate::streaming::{ChunkHeader, StreamingContext};
 }
