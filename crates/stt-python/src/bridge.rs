@@ -36,6 +36,12 @@ pub(crate) fn is_forked() -> bool {
     FORKED.load(Ordering::Relaxed)
 }
 
+/// Whether nothing of the engine can be used any more, because this process was forked.
+#[pyfunction(name = "is_forked")]
+pub(crate) fn is_forked_child() -> bool {
+    is_forked()
+}
+
 /// Called in a forked child.
 #[pyfunction]
 pub(crate) fn after_fork() {

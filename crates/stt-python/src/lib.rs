@@ -31,12 +31,13 @@ mod _native {
     #[pymodule_export]
     use crate::codec::{Decoder, Encoder};
     use crate::bridge::{Op, Reactor, after_fork};
+    use crate::bridge::{Op, Reactor, after_fork, is_forked_child};
     #[pymodule_export]
     use crate::context::content_hash;
     #[pymodule_export]
     use crate::context::{Context, Metadata};
     #[pymodule_export]
-    use crate::node::{Node, start_node};
+    use crate::node::{Events, Node, start_node};
     #[pymodule_export]
     use crate::session::{Session, Stream};
     #[pymodule_export]

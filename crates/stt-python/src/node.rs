@@ -223,6 +223,36 @@ pub(crate) fn start_node(
     })
 }
 
+/// The events of a node. They end with it.
+#[pyclass(frozen, module = "seigr_toolset_transmissions._native")]
+pub struct Events {
+    waiting: Arc<Mutex<mpsc::Receiver<Arc<Event>>>>,
+}
+
+#[pymethods]
+impl Events {
+    /// Names and what they carry, of at least one event; none at the end.
+    fn next(&self, py: Python<'_>, reactor: &Bound<'_, Reactor>) -> PyResult<Py<PyAny>> {
+        let waiting = Arc::clone(&self.waiting);
+        let next = async move {
+            let mut some = Vec::new();
+            waiting.lock().await.recv_many(&mut some, EVENTS_AT_ONCE).await;
+            some
+        };
+        bridge::begin(py, reactor, next, |py, events| {
+            let list = PyList::empty(py);
+            for event in events {
+                let fields = PyDict::new(py);
+                for (name, value) in &event.fields() {
+                    fields.set_item(&**name, field(py, value)?)?;
+                }
+                list.append((event.name(), fields))?;
+            }
+            Ok(list.into_any().unbind())
+        })
+    }
+}
+
 impl Node {
     fn node(&self) -> PyResult<&stt::Node> {
         Ok(&self.inner.get()?.node)
@@ -394,25 +424,9 @@ impl Node {
         bridge::begin(py, reactor, sending, report)
     }
 
-    /// Events since the last call, at least one: names and what they carry. None at the end.
-    fn next_events(&self, py: Python<'_>, reactor: &Bound<'_, Reactor>) -> PyResult<Py<PyAny>> {
-        let events = Arc::clone(&self.inner.get()?.events);
-        let waiting = async move {
-            let mut some = Vec::new();
-            events.lock().await.recv_many(&mut some, EVENTS_AT_ONCE).await;
-            some
-        };
-        bridge::begin(py, reactor, waiting, |py, events| {
-            let list = PyList::empty(py);
-            for event in events {
-                let fields = PyDict::new(py);
-                for (name, value) in &event.fields() {
-                    fields.set_item(&**name, field(py, value)?)?;
-                }
-                list.append((event.name(), fields))?;
-            }
-            Ok(list.into_any().unbind())
-        })
+    /// Its events, without the node itself.
+    fn events(&self) -> PyResult<Events> {
+        Ok(Events { waiting: Arc::clone(&self.inner.get()?.events) })
     }
 
     /// Figures, with the names that the documents have for them.

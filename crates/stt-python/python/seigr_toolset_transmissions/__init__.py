@@ -18,6 +18,9 @@ from .errors import (
     STTStreamError,
     STTTimeoutError,
 )
+from .events import EventEmitter, STTEvents
+from .node import ReceivedPacket, SendReport, STTNode
+from .session import STTSession, STTStream
 
 try:
     __version__ = _version("seigr-toolset-transmissions")
@@ -30,16 +33,23 @@ __all__ = [
     "ConnectionRefusedError",
     "ConnectionTimeoutError",
     "STCWrapper",
+    "EventEmitter",
+    "ReceivedPacket",
     "STTCryptoError",
     "STTEndpointError",
+    "STTEvents",
     "STTException",
     "STTHandshakeError",
+    "STTNode",
     "STTSeedError",
+    "STTSession",
     "STTSessionError",
     "STTSettingError",
     "STTStorageError",
+    "STTStream",
     "STTStreamError",
     "STTTimeoutError",
     "StreamDecoder",
     "StreamEncoder",
+    "SendReport",
 ]

@@ -1,0 +1,515 @@
+"""The node: one UDP port, one identity, any number of sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from . import _native, _seeds
+from ._bridge import Op, here
+from .errors import STTException, STTStoppedError
+from .events import EventEmitter, STTEvents
+from .session import Buffer, STTSession
+
+__all__ = ["ReceivedPacket", "STTNode", "SendReport"]
+
+_log = logging.getLogger("stt")
+
+#: Handlers of events that run at once before the next event waits for one of them.
+_HANDLERS_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedPacket:
+    """A message that came through some session."""
+
+    #: The session that brought it.
+    session_id: bytes
+    #: The stream's number.
+    stream_id: int
+    #: The message.
+    data: bytes
+
+
+@dataclass(frozen=True)
+class SendReport:
+    """What became of a message to several sessions."""
+
+    #: Sessions whose queue took it.
+    sent: int
+    #: Why others did not, by session id.
+    failed: Mapping[bytes, STTException] = field(default_factory=dict)
+    #: Sessions that were left out because their peer does not read.
+    full: tuple[bytes, ...] = ()
+
+    @classmethod
+    def _of(cls, parts: tuple[int, list[tuple[bytes, STTException]], list[bytes]]) -> SendReport:
+        sent, failed, full = parts
+        return cls(sent, dict(failed), tuple(full))
+
+
+class SessionManager:
+    """The live sessions of a node."""
+
+    __slots__ = ("_node",)
+
+    def __init__(self, node: STTNode) -> None:
+        self._node = node
+
+    def get_session(self, session_id: bytes) -> STTSession | None:
+        """The live session with this id, or None."""
+        return self._node.get_session(session_id)
+
+    def get_active_sessions(self) -> list[STTSession]:
+        """All live sessions."""
+        return self._node.get_sessions()
+
+    def get_sessions_with(self, peer_node_id: bytes) -> list[STTSession]:
+        """The live sessions with this peer."""
+        return [one for one in self._node.get_sessions() if one.peer_node_id == peer_node_id]
+
+    async def close_session(self, session_id: bytes, reason: str = "") -> bool:
+        """Closes a session; whether it was there."""
+        session = self.get_session(session_id)
+        if session is None:
+            return False
+        await session.close(reason)
+        return True
+
+    def __len__(self) -> int:
+        return len(self.get_active_sessions())
+
+    def __iter__(self) -> Iterator[STTSession]:
+        return iter(self.get_active_sessions())
+
+
+class HandshakeManager:
+    """Handshakes that are not finished."""
+
+    __slots__ = ("_dialling", "_node")
+
+    def __init__(self, node: STTNode) -> None:
+        self._node = node
+        self._dialling: dict[int, str] = {}
+
+    @property
+    def active_handshakes(self) -> list[tuple[str, str | None]]:
+        """``("outgoing", address)`` for each that this node began, ``("incoming", None)`` for each
+        that a peer began: who it is shows at the end."""
+        stats = self._node.get_stats()
+        incoming = stats["limits"]["half_open"] if stats["running"] else 0
+        outgoing = [("outgoing", address) for address in self._dialling.values()]
+        return [*outgoing, *[("incoming", None)] * incoming]
+
+
+class UDPTransport:
+    """What goes over UDP."""
+
+    __slots__ = ("_node",)
+
+    def __init__(self, node: STTNode) -> None:
+        self._node = node
+
+    @property
+    def local_address(self) -> tuple[str, int]:
+        """Host and port."""
+        return self._node.local_address
+
+    def get_stats(self) -> dict[str, Any]:
+        """The figures that ``STTNode.get_stats()`` has under ``udp_transport``."""
+        found: dict[str, Any] = self._node.get_stats()["udp_transport"]
+        return found
+
+
+class _Received:
+    """Messages of a node, for ``async for``. Leaving the loop loses nothing."""
+
+    __slots__ = ("_node",)
+
+    def __init__(self, node: STTNode) -> None:
+        self._node = node
+
+    def __aiter__(self) -> AsyncIterator[ReceivedPacket]:
+        return self
+
+    async def __anext__(self) -> ReceivedPacket:
+        packet = self._node._running().receive((loop := here()).native)
+        if type(packet) is Op:
+            packet = await loop.wait(packet)
+        if packet is None:
+            raise StopAsyncIteration
+        return ReceivedPacket(*packet)
+
+
+class STTNode:
+    """A node of all those that share a seed.
+
+    Making one costs nothing; :meth:`start` opens its port. Used with ``async with`` it is started, in
+    client mode unless it was started before, and stopped at the end.
+
+    ``node_seed``: this node's own secret. ``chamber`` is encrypted with it, and with
+    ``persistent_identity`` the node id follows from it; otherwise the node is somebody new at every
+    start. ``shared_seed``: what all peers share, bytes or text, or a key from ``stt seed new``. Seeds
+    shorter than 32 bytes are accepted with a ``UserWarning``; with ``strict_seed`` they are refused.
+    ``host``: where to listen, ``0.0.0.0`` for all of IPv4, ``::`` for all of IPv6. ``port``: 0 for any.
+    ``chamber_path``: where ``chamber`` is, by default ``~/.seigr/chambers/`` and a name that belongs to
+    the node seed. ``events``: the emitter of the node's events.
+    ``websocket``: address and port (``"0.0.0.0:9337"``) where WebSockets are listened for as well.
+    ``heartbeat``, ``idle_timeout``: seconds of silence before a sign of life is sent (30), and before a
+    session is given up (90). ``max_sessions``, ``max_streams`` (of a session), ``max_frame_size`` (bytes
+    of a message): limits. ``low_memory``: all limits for a device with little memory.
+    ``knock_log``: a file that keeps first packets from being replayed after a restart.
+    """
+
+    def __init__(
+        self,
+        node_seed: str | Buffer | None = None,
+        shared_seed: str | Buffer = b"",
+        host: str = "0.0.0.0",
+        port: int = 0,
+        chamber_path: str | os.PathLike[str] | None = None,
+        *,
+        events: EventEmitter | None = None,
+        websocket: str | None = None,
+        persistent_identity: bool = False,
+        strict_seed: bool = False,
+        heartbeat: float | None = None,
+        idle_timeout: float | None = None,
+        max_sessions: int | None = None,
+        max_streams: int | None = None,
+        max_frame_size: int | None = None,
+        low_memory: bool = False,
+        knock_log: str | os.PathLike[str] | None = None,
+    ) -> None:
+        if not shared_seed:
+            raise ValueError("shared_seed is needed: the secret that all peers share")
+        _seeds.check(shared_seed, strict=strict_seed, what="shared_seed")
+        if node_seed is not None:
+            _seeds.check(node_seed, strict=strict_seed, what="node_seed")
+        self._seeds = (shared_seed, node_seed)
+        self._host, self._port = host, port
+        self._chamber_path = None if chamber_path is None else os.fspath(chamber_path)
+        self._settings = (
+            websocket,
+            persistent_identity,
+            strict_seed,
+            heartbeat,
+            idle_timeout,
+            max_sessions,
+            max_streams,
+            max_frame_size,
+            low_memory,
+            None if knock_log is None else os.fspath(knock_log),
+        )
+        self._native: _native.Node | None = None
+        self._starting = False
+        #: Where the node's events are listened to.
+        self.events = EventEmitter() if events is None else events
+        #: The live sessions.
+        self.session_manager = SessionManager(self)
+        #: Handshakes that are not finished.
+        self.handshake_manager = HandshakeManager(self)
+        #: What goes over UDP.
+        self.udp_transport = UDPTransport(self)
+
+    # --- start and stop ---
+
+    async def start(self, server_mode: bool = False) -> tuple[str, int]:
+        """Opens the port; gives host and port.
+
+        ``server_mode``: whether peers that hold the seed may connect. Takes a few tenths of a second,
+        off the loop, to stretch a seed that is a phrase.
+
+        Raises ``STTPortInUseError`` (an OSError), ``STTSeedError``, ``STTSettingError``.
+        """
+        if self._native is not None or self._starting:
+            raise STTStoppedError("the node was started before; make another one")
+        self._starting = True
+        seed, node_seed = self._seeds
+        try:
+            native = _native.start_node(
+                (loop := here()).native,
+                seed,
+                node_seed,
+                self._host,
+                self._port,
+                server_mode,
+                self._chamber_path,
+                *self._settings,
+            )
+            if type(native) is Op:
+                native = await loop.wait(native)
+        finally:
+            self._starting = False
+        self._native = native
+        self.events._changed.append(self._events_changed)
+        self._events_changed(STTEvents.DATA_RECEIVED)
+        _pump(_Pump(self))
+        return self.local_address
+
+    async def stop(self, timeout: float = 5.0) -> None:
+        """Takes no more sessions, delivers what was sent for at most ``timeout`` seconds, closes every
+        session and the port. ``receive()`` comes to its end. A second time does nothing."""
+        if self._native is None:
+            return
+        done = self._native.stop((loop := here()).native, timeout)
+        if type(done) is Op:
+            await loop.wait(done)
+        if self._events_changed in self.events._changed:
+            self.events._changed.remove(self._events_changed)
+
+    async def __aenter__(self) -> STTNode:
+        if self._native is None:
+            await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    def __del__(self) -> None:
+        native = getattr(self, "_native", None)
+        if native is not None and not _native.is_forked() and native.is_running:
+            warnings.warn(f"{self!r} was not stopped", ResourceWarning, source=self, stacklevel=2)
+
+    def _running(self) -> _native.Node:
+        if self._native is None:
+            raise STTStoppedError("the node was not started: await node.start()")
+        return self._native
+
+    # --- what it is ---
+
+    @property
+    def node_id(self) -> bytes:
+        """32 bytes: who the node is, once it is started."""
+        return self._running().node_id
+
+    @property
+    def local_address(self) -> tuple[str, int]:
+        """Host and port, once it is started."""
+        return self._running().local_address
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not stopped."""
+        return self._native is not None and self._native.is_running
+
+    def enable_accept_connections(self) -> None:
+        """Lets peers that hold the seed connect from now on."""
+        self._running().set_accepting(True)
+
+    def disable_accept_connections(self) -> None:
+        """Refuses peers from now on; sessions that exist go on."""
+        self._running().set_accepting(False)
+
+    def set_admission(
+        self, only: Iterable[bytes] | None = None, deny: Iterable[bytes] = ()
+    ) -> None:
+        """Which nodes may have sessions, of those that hold the seed; who may not any more loses its
+        session at once."""
+        self._running().set_admission(None if only is None else list(only), list(deny))
+
+    def get_stats(self) -> dict[str, Any]:
+        """Figures from the start until now: ``node_id`` (hexadecimal), ``running``, ``server_mode``,
+        ``accepting_connections``, ``udp_transport``, ``sessions``, ``websocket_connections``,
+        ``limits``."""
+        return self._running().stats()
+
+    @property
+    def ws_connections(self) -> dict[bytes, STTSession]:
+        """Sessions that travel over a WebSocket at the moment, by their id."""
+        return {one.session_id: one for one in self.get_sessions() if one.route.kind != "udp"}
+
+    # --- sessions ---
+
+    async def connect_udp(
+        self,
+        peer_host: str,
+        peer_port: int,
+        *,
+        expect: bytes | None = None,
+        timeout: float = 10.0,
+    ) -> STTSession:
+        """Connects over UDP to a name or an address, for at most ``timeout`` seconds.
+
+        ``expect``: the node id that the peer must prove to have.
+
+        Raises ``ConnectionTimeoutError`` (also a TimeoutError) when nobody answers: a wrong seed looks
+        like that too, since strangers are not answered; ``ConnectionRefusedError``,
+        ``STTDeniedError`` (a PermissionError), ``STTHandshakeError``.
+        """
+        return await self._connect(f"{peer_host}:{peer_port}", peer_host, peer_port, expect, timeout)
+
+    async def connect(
+        self,
+        peer_addr: str | tuple[str, int],
+        peer_id: bytes | None = None,
+        timeout: float = 10.0,
+    ) -> STTSession:
+        """Connects to ``(host, port)``, or to ``"HOST:PORT"`` (UDP, and after a second of silence a
+        WebSocket as well), ``"udp://HOST:PORT"``, ``"ws://HOST:PORT/PATH"``, ``"wss://HOST/PATH"``.
+
+        ``peer_id``: the node id that the peer must prove to have. Raises as :meth:`connect_udp`.
+        """
+        if isinstance(peer_addr, str):
+            return await self._connect(peer_addr, None, 0, peer_id, timeout)
+        host, port = peer_addr
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return await self._connect(address, None, 0, peer_id, timeout)
+
+    async def _connect(
+        self, address: str, host: str | None, port: int, expect: bytes | None, timeout: float
+    ) -> STTSession:
+        native, loop = self._running(), here()
+        dialling = self.handshake_manager._dialling
+        if host is None:
+            made = native.connect(loop.native, address, expect, timeout)
+        else:
+            made = native.connect_udp(loop.native, host, port, expect, timeout)
+        if type(made) is Op:
+            dialling[id(made)] = address
+            try:
+                made = await loop.wait(op := made)
+            finally:
+                dialling.pop(id(op), None)
+        return STTSession(made)
+
+    async def accept(self) -> STTSession:
+        """The next session that a peer began; each is given out once.
+
+        Raises ``STTStoppedError`` once the node stopped.
+        """
+        session = self._running().accept((loop := here()).native)
+        if type(session) is Op:
+            session = await loop.wait(session)
+        if session is None:
+            raise STTStoppedError("the node was stopped")
+        return STTSession(session)
+
+    def get_session(self, session_id: bytes) -> STTSession | None:
+        """The live session with this id, or None."""
+        native = self._running().session(session_id)
+        return None if native is None else STTSession(native)
+
+    def get_sessions(self) -> list[STTSession]:
+        """All live sessions, in no particular order."""
+        return [STTSession(native) for native in self._running().sessions()]
+
+    # --- messages ---
+
+    async def send_to_all(self, data: Buffer, stream_id: int = 0) -> SendReport:
+        """Sends a message on this stream of every session; returns when the queue of each has taken it
+        or failed. Nobody being there is a warning in the log, and an event."""
+        report = self._running().send_to_all((loop := here()).native, data, stream_id)
+        done = SendReport._of(await loop.wait(report) if type(report) is Op else report)
+        if not done.sent and not done.failed:
+            _log.warning("No active sessions: a message was sent to nobody")
+        return done
+
+    def try_send_to_all(self, data: Buffer, stream_id: int = 0) -> SendReport:
+        """As :meth:`send_to_all`, but waits for nobody: sessions whose queue is full are left out and
+        reported."""
+        return SendReport._of(self._running().try_send_to_all(data, stream_id))
+
+    async def send_to_sessions(
+        self, session_ids: Iterable[bytes], data: Buffer, stream_id: int = 0
+    ) -> SendReport:
+        """Sends a message on this stream of the sessions with these ids. Those that are over are
+        reported as failed, not raised."""
+        native, loop = self._running(), here()
+        report = native.send_to_sessions(loop.native, list(session_ids), data, stream_id)
+        return SendReport._of(await loop.wait(report) if type(report) is Op else report)
+
+    def receive(self) -> AsyncIterator[ReceivedPacket]:
+        """Messages from any session, on streams that nobody opened here: ``async for packet in
+        node.receive()``. Ends when the node stops. Leaving the loop loses nothing."""
+        self._running()
+        return _Received(self)
+
+    # --- events ---
+
+    def on_session_closed(self, handler: Callable[..., Any]) -> Callable[..., Any]:
+        """Calls ``handler(session_id, reason)`` in the event loop for every session that ends; it may be
+        a coroutine function. ``reason`` is a word: ``closed``, ``shutdown``, ``refused``,
+        ``auth_failure``, ``timeout`` or ``protocol``."""
+        self.events.register(STTEvents.SESSION_CLOSED, handler)
+        return handler
+
+    def _events_changed(self, name: str) -> None:
+        if name == STTEvents.DATA_RECEIVED and self._native is not None:
+            self._native.want_data(bool(self.events.get_handlers(name)))
+
+
+class _Pump:
+    """Hands events of the engine on. While it waits it is neither a task nor does it hold the node, so
+    that neither has to be ended."""
+
+    def __init__(self, node: STTNode) -> None:
+        self.native = node._running().events()
+        self.events = node.events
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.op: Op | None = None
+        self.open: set[bytes] = set()
+        self.early: dict[bytes, dict[str, Any]] = {}
+        self.paused = False
+
+    def hand_on(self, name: str, fields: dict[str, Any]) -> None:
+        """Each session's end comes after its beginning, in whatever order the engine told them."""
+        session = fields.get("session_id", b"")
+        if name == STTEvents.SESSION_CLOSED:
+            if session not in self.open:
+                self.early[session] = fields
+                return
+            self.open.discard(session)
+        self.emit(name, fields)
+        if name == STTEvents.SESSION_CREATED:
+            self.open.add(session)
+            if early := self.early.pop(session, None):
+                self.open.discard(session)
+                self.emit(STTEvents.SESSION_CLOSED, early)
+
+    def emit(self, name: str, fields: dict[str, Any]) -> None:
+        if not self.events.get_handlers(name):
+            return
+        task = asyncio.get_running_loop().create_task(self.events.emit(name, **fields))
+        self.tasks.add(task)
+        task.add_done_callback(self.done)
+
+    def done(self, task: asyncio.Task[Any]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("emitting an event failed", exc_info=error)
+        if self.paused and len(self.tasks) < _HANDLERS_AT_ONCE:
+            self.paused = False
+            _pump(self)
+
+
+def _pump(pump: _Pump) -> None:
+    loop = here()
+    while True:
+        if len(pump.tasks) >= _HANDLERS_AT_ONCE:
+            pump.paused = True
+            return
+        if pump.op is None:
+            events = pump.native.next(loop.native)
+        else:
+            events = pump.op.poll()
+        if type(events) is Op:
+            pump.op = events
+            loop.call(events, lambda: _pump(pump))
+            return
+        pump.op = None
+        if not events:
+            return
+        for name, fields in events:
+            pump.hand_on(name, fields)
