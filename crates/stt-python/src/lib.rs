@@ -8,6 +8,7 @@
 //! | messages, files, hashes, states | [`context`] |
 //! | files | [`files`] |
 //! | sealed segments over any carrier | [`codec`] |
+//! | storage | [`store`] |
 //! | live streams of chunks | [`streaming`] |
 //! | nodes | [`node`] |
 //! | sessions and streams | [`session`] |
@@ -22,6 +23,7 @@ mod failure;
 mod files;
 mod node;
 mod session;
+mod store;
 mod streaming;
 mod value;
 
@@ -40,6 +42,8 @@ mod _native {
     use crate::node::{Events, Node, start_node};
     #[pymodule_export]
     use crate::session::{Session, Stream};
+    #[pymodule_export]
+    use crate::store::{Store, open_chamber, open_store};
     #[pymodule_export]
     use crate::streaming::{ChunkHeader, StreamingContext};
 }

@@ -254,7 +254,7 @@ impl Events {
 }
 
 impl Node {
-    fn node(&self) -> PyResult<&stt::Node> {
+    pub(crate) fn node(&self) -> PyResult<&stt::Node> {
         Ok(&self.inner.get()?.node)
     }
 }

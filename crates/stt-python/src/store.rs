@@ -1,0 +1,249 @@
+//! Encrypted storage addressed by hash.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use pyo3::{
+    prelude::*,
+    types::{PyBytes, PyDict, PyList},
+};
+use stc::Key;
+use stt_store::{Chamber, ChamberKey, ChamberOptions, ContentId, StoreError};
+
+use crate::{
+    bridge::{self, Held, Reactor},
+    failure::OrRaise,
+    node::Node,
+    value,
+};
+
+/// An open chamber.
+#[pyclass(frozen, module = "seigr_toolset_transmissions._native")]
+pub struct Store {
+    chamber: Held<Chamber>,
+}
+
+fn opened(py: Python<'_>, chamber: Result<Chamber, StoreError>) -> PyResult<Py<PyAny>> {
+    let chamber = Held::new(chamber.or_raise(py)?);
+    Ok(Py::new(py, Store { chamber })?.into_any())
+}
+
+fn address(py: Python<'_>, id: Result<ContentId, StoreError>) -> PyResult<Py<PyAny>> {
+    Ok(PyBytes::new(py, id.or_raise(py)?.as_bytes()).into_any().unbind())
+}
+
+fn content(py: Python<'_>, data: Result<Vec<u8>, StoreError>) -> PyResult<Py<PyAny>> {
+    Ok(PyBytes::new(py, &data.or_raise(py)?).into_any().unbind())
+}
+
+fn nothing(py: Python<'_>, done: Result<(), StoreError>) -> PyResult<Py<PyAny>> {
+    done.or_raise(py).map(|()| py.None())
+}
+
+fn yes_or_no(py: Python<'_>, answer: Result<bool, StoreError>) -> PyResult<Py<PyAny>> {
+    Ok(answer.or_raise(py)?.into_pyobject(py)?.to_owned().into_any().unbind())
+}
+
+/// Opens a chamber on disk, or in memory without a path.
+#[pyfunction]
+pub fn open_store(
+    py: Python<'_>,
+    reactor: &Bound<'_, Reactor>,
+    key: [u8; 32],
+    path: Option<PathBuf>,
+    quota: Option<u64>,
+) -> PyResult<Py<PyAny>> {
+    let key = ChamberKey::from_key(&Key::from_bytes(key));
+    let opening = async move {
+        match path {
+            Some(path) => {
+                let options = ChamberOptions::default().with_quota(quota);
+                Chamber::open(&key, path, options).await
+            }
+            None => {
+                let chamber = Chamber::in_memory(&key).await?;
+                chamber.set_quota(quota);
+                Ok(chamber)
+            }
+        }
+    };
+    bridge::begin_detached(py, reactor, opening, opened)
+}
+
+/// Opens a node's chamber.
+#[pyfunction]
+pub fn open_chamber(
+    py: Python<'_>,
+    reactor: &Bound<'_, Reactor>,
+    node: &Node,
+) -> PyResult<Py<PyAny>> {
+    let node = node.node()?.clone();
+    bridge::begin_detached(py, reactor, async move { node.chamber().await }, opened)
+}
+
+// Whatever is begun is also finished: it runs on the engine's threads, and giving up waiting leaves
+// nothing half done.
+#[pymethods]
+impl Store {
+    fn put(
+        &self,
+        py: Python<'_>,
+        reactor: &Bound<'_, Reactor>,
+        data: &Bound<'_, PyAny>,
+        name: Option<String>,
+    ) -> PyResult<Py<PyAny>> {
+        let (chamber, data) = (self.chamber.get()?.clone(), Bytes::from(value::buffer(data)?));
+        let storing = async move {
+            match name {
+                Some(name) => chamber.put_named(&name, data).await,
+                None => chamber.put(data).await,
+            }
+        };
+        bridge::begin_detached(py, reactor, storing, address)
+    }
+
+    fn get(
+        &self,
+        py: Python<'_>,
+        reactor: &Bound<'_, Reactor>,
+        id: [u8; 32],
+    ) -> PyResult<Py<PyAny>> {
+        let (chamber, id) = (self.chamber.get()?.clone(), ContentId::from_bytes(id));
+        bridge::begin_detached(py, reactor, async move { chamber.get(&id).await }, content)
+    }
+
+    fn get_range(
+        &self,
+        py: Python<'_>,
+        reactor: &Bound<'_, Reactor>,
+        id: [u8; 32],
+        start: u64,
+        end: u64,
+    ) -> PyResult<Py<PyAny>> {
+        let (chamber, id) = (self.chamber.get()?.clone(), ContentId::from_bytes(id));
+        let reading = async move { chamber.get_range(&id, start..end).await };
+        bridge::begin_detached(py, reactor, reading, content)
+    }
+
+    fn get_named(
+        &self,
+        py: Python<'_>,
+        reactor: &Bound<'_, Reactor>,
+        name: String,
+    ) -> PyResult<Py<PyAny>> {
+        let chamber = self.chamber.get()?.clone();
+        bridge::begin_detached(py, reactor, async move { chamber.get_named(&name).await }, content)
+    }
+
+    fn resolve(
+        &self,
+        py: Python<'_>,
+        reactor: &Bound<'_, Reactor>,
+        name: String,
+    ) -> PyResult<Py<PyAny>> {
+        let chamber = self.chamber.get()?.clone();
+        bridge::begin_detached(py, reactor, async move { chamber.resolve(&name).await }, address)
+    }
+
+    fn contains(
+        &self,
+        py: Python<'_>,
+        reactor: &Bound<'_, Reactor>,
+        id: [u8; 32],
+    ) -> PyResult<Py<PyAny>> {
+        let (chamber, id) = (self.chamber.get()?.clone(), ContentId::from_bytes(id));
+        bridge::begin_detached(py, reactor, async move { chamber.contains(&id).await }, yes_or_no)
+    }
+
+    fn remove(
+        &self,
+        py: Python<'_>,
+        reactor: &Bound<'_, Reactor>,
+        id: [u8; 32],
+    ) -> PyResult<Py<PyAny>> {
+        let (chamber, id) = (self.chamber.get()?.clone(), ContentId::from_bytes(id));
+        bridge::begin_detached(py, reactor, async move { chamber.remove(&id).await }, nothing)
+    }
+
+    fn remove_name(
+        &self,
+        py: Python<'_>,
+        reactor: &Bound<'_, Reactor>,
+        name: String,
+    ) -> PyResult<Py<PyAny>> {
+        let chamber = self.chamber.get()?.clone();
+        let removing = async move { chamber.remove_name(&name).await };
+        bridge::begin_detached(py, reactor, removing, yes_or_no)
+    }
+
+    /// Names and the addresses that they stand for.
+    fn names(&self, py: Python<'_>, reactor: &Bound<'_, Reactor>) -> PyResult<Py<PyAny>> {
+        let chamber = self.chamber.get()?.clone();
+        let listing = async move {
+            let (mut found, mut failed) = (Vec::new(), None);
+            let visit = |entry: Result<stt_store::NamedEntry, StoreError>| match entry {
+                Ok(entry) => {
+                    found.push((entry.name, entry.id));
+                    true
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    false
+                }
+            };
+            chamber.names(visit).await?;
+            failed.map_or(Ok(found), Err)
+        };
+        bridge::begin_detached(py, reactor, listing, |py, found: Result<_, StoreError>| {
+            let out = PyDict::new(py);
+            for (name, id) in found.or_raise(py)? {
+                out.set_item(name, PyBytes::new(py, id.as_bytes()))?;
+            }
+            Ok(out.into_any().unbind())
+        })
+    }
+
+    /// Addresses of all contents.
+    fn contents(&self, py: Python<'_>, reactor: &Bound<'_, Reactor>) -> PyResult<Py<PyAny>> {
+        let chamber = self.chamber.get()?.clone();
+        let listing = async move {
+            let (mut found, mut failed) = (Vec::new(), None);
+            let visit = |info: Result<stt_store::ContentInfo, StoreError>| match info {
+                Ok(info) => {
+                    found.push(info.id);
+                    true
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    false
+                }
+            };
+            chamber.contents(visit).await?;
+            failed.map_or(Ok(found), Err)
+        };
+        bridge::begin_detached(py, reactor, listing, |py, found: Result<_, StoreError>| {
+            let found = found.or_raise(py)?;
+            let ids = found.iter().map(|id: &ContentId| PyBytes::new(py, id.as_bytes()));
+            Ok(PyList::new(py, ids.collect::<Vec<_>>())?.into_any().unbind())
+        })
+    }
+
+    fn stats(&self, py: Python<'_>, reactor: &Bound<'_, Reactor>) -> PyResult<Py<PyAny>> {
+        let chamber = self.chamber.get()?.clone();
+        let counting = async move { chamber.stats().await };
+        bridge::begin_detached(py, reactor, counting, |py, stats| {
+            let stats = stats.or_raise(py)?;
+            let out = PyDict::new(py);
+            out.set_item("contents", stats.contents)?;
+            out.set_item("content_bytes", stats.content_bytes)?;
+            out.set_item("names", stats.names)?;
+            out.set_item("stored_bytes", stats.stored_bytes)?;
+            Ok(out.into_any().unbind())
+        })
+    }
+
+    #[getter]
+    fn place(&self) -> PyResult<String> {
+        Ok(self.chamber.get()?.place())
+    }
+}
