@@ -16,8 +16,8 @@
 //! | errors on their way to Python | [`failure`] |
 //! | Python values on their way in | [`value`] |
 
-mod codec;
 mod bridge;
+mod codec;
 mod context;
 mod failure;
 mod files;
@@ -31,9 +31,9 @@ mod value;
 #[pyo3::pymodule]
 mod _native {
     #[pymodule_export]
-    use crate::codec::{Decoder, Encoder};
-    use crate::bridge::{Op, Reactor, after_fork};
     use crate::bridge::{Op, Reactor, after_fork, is_forked_child};
+    #[pymodule_export]
+    use crate::codec::{Decoder, Encoder};
     #[pymodule_export]
     use crate::context::content_hash;
     #[pymodule_export]

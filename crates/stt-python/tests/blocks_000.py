@@ -45,7 +45,16 @@ async def _(run: Run):
     assert len(sent) == 6 and all(picture[:1000] not in b"".join(sent) for picture in pictures)
 
 
-later("000-02", "needs BinaryStorage")
+@fragment("000-02", "a storage without a path lives in memory")
+async def _(run: Run):
+    index: dict[str, dict[int, bytes]] = {"sensor_01": {}}
+    result = yield {"your_index": index}
+    await result["store_sensor_readings"]()
+    [address] = index["sensor_01"].values()
+    assert len(address) == 32
+    assert list(run.folder.iterdir()) == []
+
+
 later("000-03", "needs EndpointManager")
 later("000-04", "needs FrameDispatcher")
 later("000-05", "needs STTNode")

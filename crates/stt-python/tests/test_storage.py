@@ -66,8 +66,8 @@ def test_a_quota_holds_and_what_was_begun_is_finished() -> None:
         putting = asyncio.create_task(chamber.put("kept", b"x" * 50_000))
         await asyncio.sleep(0)
         putting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await putting
+        # It may have been quicker than that.
+        await asyncio.wait([putting])
 
         async def there() -> None:
             while not await chamber.exists("kept"):

@@ -21,6 +21,7 @@ from .errors import (
 from .events import EventEmitter, STTEvents
 from .node import ReceivedPacket, SendReport, STTNode
 from .session import STTSession, STTStream
+from .storage import BinaryStorage, Chamber
 
 try:
     __version__ = _version("seigr-toolset-transmissions")
@@ -28,13 +29,15 @@ except PackageNotFoundError:
     __version__ = "0"
 
 __all__ = [
+    "BinaryStorage",
     "BinaryStreamDecoder",
     "BinaryStreamEncoder",
+    "Chamber",
     "ConnectionRefusedError",
     "ConnectionTimeoutError",
-    "STCWrapper",
     "EventEmitter",
     "ReceivedPacket",
+    "STCWrapper",
     "STTCryptoError",
     "STTEndpointError",
     "STTEvents",
@@ -49,7 +52,7 @@ __all__ = [
     "STTStream",
     "STTStreamError",
     "STTTimeoutError",
+    "SendReport",
     "StreamDecoder",
     "StreamEncoder",
-    "SendReport",
 ]
