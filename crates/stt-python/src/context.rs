@@ -378,3 +378,10 @@ pub fn content_hash<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyByte
     let (py, data) = (data.py(), TextOrBytes::take(data)?);
     Ok(PyBytes::new(py, &py.detach(|| stc::content_hash(data.as_bytes()))))
 }
+
+/// A random key in its printable form, as `stt seed new` makes it.
+#[pyfunction]
+pub fn new_seed(py: Python<'_>) -> PyResult<Bound<'_, PyString>> {
+    let key = stc::Key::generate().or_raise(py)?;
+    Ok(PyString::new(py, &key.to_printable()))
+}

@@ -35,9 +35,9 @@ mod _native {
     #[pymodule_export]
     use crate::codec::{Decoder, Encoder};
     #[pymodule_export]
-    use crate::context::content_hash;
-    #[pymodule_export]
     use crate::context::{Context, Metadata};
+    #[pymodule_export]
+    use crate::context::{content_hash, new_seed};
     #[pymodule_export]
     use crate::node::{Events, Node, start_node};
     #[pymodule_export]

@@ -1,7 +1,16 @@
 """STT: private byte streams between machines that share a seed."""
 
+import sysconfig as _sysconfig
+
+if _sysconfig.get_config_var("Py_GIL_DISABLED"):
+    raise ImportError(
+        "seigr_toolset_transmissions does not run on free-threaded Python yet, because nobody tried: "
+        "use the build with the GIL"
+    )
+
 from importlib.metadata import PackageNotFoundError, version as _version
 
+from ._native import new_seed
 from .codec import BinaryStreamDecoder, BinaryStreamEncoder, StreamDecoder, StreamEncoder
 from .crypto import STCWrapper
 from .errors import (
@@ -55,4 +64,5 @@ __all__ = [
     "SendReport",
     "StreamDecoder",
     "StreamEncoder",
+    "new_seed",
 ]

@@ -12,6 +12,9 @@ _Path = Union[str, PathLike[str]]
 def content_hash(data: _Data) -> bytes:
     """Plain BLAKE3: the address of content, 32 bytes, the same every time."""
 
+def new_seed() -> str:
+    """A random seed that nobody can guess, in its printable form. Nothing is stretched for it."""
+
 @final
 class Metadata:
     def __new__(cls, data: Buffer) -> Metadata: ...
