@@ -12,6 +12,7 @@
 //! | live streams of chunks | [`streaming`] |
 //! | nodes | [`node`] |
 //! | sessions and streams | [`session`] |
+//! | endpoints | [`endpoints`] |
 //! | awaiting the engine | [`bridge`] |
 //! | errors on their way to Python | [`failure`] |
 //! | Python values on their way in | [`value`] |
@@ -19,6 +20,7 @@
 mod bridge;
 mod codec;
 mod context;
+mod endpoints;
 mod failure;
 mod files;
 mod node;
@@ -38,6 +40,8 @@ mod _native {
     use crate::context::{Context, Metadata};
     #[pymodule_export]
     use crate::context::{content_hash, new_seed};
+    #[pymodule_export]
+    use crate::endpoints::Endpoints;
     #[pymodule_export]
     use crate::node::{Events, Node, start_node};
     #[pymodule_export]

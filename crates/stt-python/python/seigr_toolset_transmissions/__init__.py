@@ -27,6 +27,8 @@ from .errors import (
     STTStreamError,
     STTTimeoutError,
 )
+from .dispatch import FrameDispatcher
+from .endpoints import EndpointManager, EndpointReport
 from .events import EventEmitter, STTEvents
 from .node import ReceivedPacket, SendReport, STTNode
 from .session import STTSession, STTStream
@@ -44,7 +46,10 @@ __all__ = [
     "Chamber",
     "ConnectionRefusedError",
     "ConnectionTimeoutError",
+    "EndpointManager",
+    "EndpointReport",
     "EventEmitter",
+    "FrameDispatcher",
     "ReceivedPacket",
     "STCWrapper",
     "STTCryptoError",

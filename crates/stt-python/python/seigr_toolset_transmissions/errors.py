@@ -163,6 +163,10 @@ class STTEndpointNotFoundError(STTEndpointError, KeyError):
     """There is no such endpoint."""
 
 
+class STTEndpointTimeoutError(STTEndpointError, STTTimeoutError):
+    """What carries the bytes did not take them in time."""
+
+
 _EXACT: dict[str, type[STTException]] = {
     "connect.no_answer": ConnectionTimeoutError,
     "connect.not_accepting": ConnectionRefusedError,
@@ -190,6 +194,7 @@ _EXACT: dict[str, type[STTException]] = {
     "node.out_of_range": STTSettingError,
     "node.port_in_use": STTPortInUseError,
     "store.not_found": STTNotFoundError,
+    "endpoint.unknown": STTEndpointNotFoundError,
 }
 
 _FAMILIES: tuple[tuple[str, type[STTException]], ...] = (
@@ -197,6 +202,8 @@ _FAMILIES: tuple[tuple[str, type[STTException]], ...] = (
     ("handshake.", STTHandshakeError),
     ("wire.", STTHandshakeError),
     ("stream.", STTStreamError),
+    ("route.", STTSessionError),
+    ("node.", STTSettingError),
     ("seed.", STTSeedError),
     ("key.", STTSeedError),
     ("seal.", STTSealError),
