@@ -41,14 +41,14 @@ class EndpointReport:
 class EndpointManager:
     """The endpoints that an application talks to, and what came from each.
 
-    An endpoint is whatever the application says: a peer, a relay, a device. Its id is 1 to 256 bytes,
+    An endpoint is whatever the application says: a peer, a relay, a device. Its id is 1 to 64 bytes,
     or a text, which is the bytes of its UTF-8 form. A text under ``name`` in its metadata is a second
     name for :meth:`route_to_endpoint`.
 
     ``transport_send_callback(endpoint_id, data)`` carries bytes to an endpoint; a coroutine function or
     a plain one. What comes back is handed to :meth:`deliver`. ``send_timeout``: seconds that the callback
     may take. ``route_timeout``: seconds that :meth:`route_to_endpoint` waits for an endpoint to be
-    added. ``max_endpoints``: 10,000 unless given.
+    added. ``max_endpoints``: 100,000 unless given.
     """
 
     def __init__(
