@@ -40,10 +40,20 @@ class STCWrapper:
         strict_seed: bool = False,
     ) -> None:
         _seeds.check(seed, strict=strict_seed)
+        self._begin(seed, lattice_size, depth)
+
+    def _begin(self, seed: str | Buffer, lattice_size: int, depth: int) -> None:
         kept = seed if isinstance(seed, str) else bytes(seed)
         self._settings: tuple[str | bytes, int, int] | None = (kept, lattice_size, depth)
         self._context: STCContext | None = None
         self._lock = threading.Lock()
+
+    @classmethod
+    def _checked(cls, seed: str | Buffer) -> STCWrapper:
+        """From a seed that was looked at before."""
+        self = cls.__new__(cls)
+        self._begin(seed, 128, 6)
+        return self
 
     @property
     def context(self) -> STCContext:

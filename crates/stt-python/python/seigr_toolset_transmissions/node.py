@@ -13,9 +13,11 @@ from typing import Any
 
 from . import _native, _seeds
 from ._bridge import Op, here
+from .crypto import STCWrapper
 from .errors import STTException, STTStoppedError
 from .events import EventEmitter, STTEvents
 from .session import Buffer, STTSession
+from .storage import Chamber
 
 __all__ = ["ReceivedPacket", "STTNode", "SendReport"]
 
@@ -127,6 +129,16 @@ class UDPTransport:
         return found
 
 
+class _Seeds:
+    """Secrets until the start. Nothing shows them."""
+
+    __slots__ = ("node", "shared")
+
+    def __init__(self, shared: str | Buffer, node: str | Buffer | None) -> None:
+        self.shared = shared if isinstance(shared, str) else bytes(shared)
+        self.node = node if node is None or isinstance(node, str) else bytes(node)
+
+
 class _Received:
     """Messages of a node, for ``async for``. Leaving the loop loses nothing."""
 
@@ -192,7 +204,7 @@ class STTNode:
         _seeds.check(shared_seed, strict=strict_seed, what="shared_seed")
         if node_seed is not None:
             _seeds.check(node_seed, strict=strict_seed, what="node_seed")
-        self._seeds = (shared_seed, node_seed)
+        self._secret: _Seeds | None = _Seeds(shared_seed, node_seed)
         self._host, self._port = host, port
         self._chamber_path = None if chamber_path is None else os.fspath(chamber_path)
         self._settings = (
@@ -217,6 +229,10 @@ class STTNode:
         self.handshake_manager = HandshakeManager(self)
         #: What goes over UDP.
         self.udp_transport = UDPTransport(self)
+        #: Cryptography under the shared seed.
+        self.stc = STCWrapper._checked(shared_seed)
+        #: Encrypted storage under the node seed, opened by its first use.
+        self.chamber = Chamber._of_node(self._running)
 
     # --- start and stop ---
 
@@ -228,15 +244,15 @@ class STTNode:
 
         Raises ``STTPortInUseError`` (an OSError), ``STTSeedError``, ``STTSettingError``.
         """
-        if self._native is not None or self._starting:
+        secret = self._secret
+        if secret is None or self._starting:
             raise STTStoppedError("the node was started before; make another one")
         self._starting = True
-        seed, node_seed = self._seeds
         try:
             native = _native.start_node(
                 (loop := here()).native,
-                seed,
-                node_seed,
+                secret.shared,
+                secret.node,
                 self._host,
                 self._port,
                 server_mode,
@@ -248,6 +264,7 @@ class STTNode:
         finally:
             self._starting = False
         self._native = native
+        self._secret = None
         self.events._changed.append(self._events_changed)
         self._events_changed(STTEvents.DATA_RECEIVED)
         _pump(_Pump(self))
@@ -281,6 +298,13 @@ class STTNode:
         native = getattr(self, "_native", None)
         if native is not None and not _native.is_forked() and native.is_running:
             warnings.warn(f"{self!r} was not stopped", ResourceWarning, source=self, stacklevel=2)
+
+    def __repr__(self) -> str:
+        if self._native is None:
+            return f"<STTNode {self._host}:{self._port}, not started>"
+        host, port = self._native.local_address
+        state = "running" if self._native.is_running else "stopped"
+        return f"<STTNode {self._native.node_id.hex()[:16]} at {host}:{port}, {state}>"
 
     def _running(self) -> _native.Node:
         if self._native is None:
