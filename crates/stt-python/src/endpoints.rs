@@ -26,12 +26,12 @@ fn id(py: Python<'_>, bytes: &[u8]) -> PyResult<EndpointId> {
 #[pymethods]
 impl Endpoints {
     #[new]
-    fn new(max_endpoints: Option<usize>) -> Self {
+    fn new(py: Python<'_>, max_endpoints: Option<usize>) -> PyResult<Self> {
         let mut config = ManagerConfig::default();
         if let Some(max) = max_endpoints {
-            config.max_endpoints = max;
+            config = config.with_max_endpoints(max).or_raise(py)?;
         }
-        Self { inner: Held::new(EndpointManager::with_config(config, None)) }
+        Ok(Self { inner: Held::new(EndpointManager::with_config(config, None)) })
     }
 
     /// Adds one, with a name besides its id if there is one.

@@ -1,12 +1,25 @@
 """Document 000: common patterns."""
 
+from __future__ import annotations
+
+import asyncio
 import contextlib
+import io
+import logging
+import os
+from types import SimpleNamespace
+from typing import Any
 
-from fragments import Run, fragment, later
-
-
-class Stop(Exception):
-    """Ends an endless loop of a block."""
+import local
+import pytest
+from fragments import Run, Stop, fragment, later
+from seigr_toolset_transmissions import (
+    ConnectionRefusedError,
+    ConnectionTimeoutError,
+    STCWrapper,
+    STTSession,
+    STTStream,
+)
 
 
 @fragment("000-01", "the endless loop ends with the camera's last picture")
@@ -55,13 +68,181 @@ async def _(run: Run):
     assert list(run.folder.iterdir()) == []
 
 
-later("000-03", "needs EndpointManager")
-later("000-04", "needs FrameDispatcher")
-later("000-05", "needs STTNode")
+@fragment("000-03", "the viewers are added while the block's first message waits for one of them")
+async def _(run: Run):
+    got: list[tuple[bytes, bytes]] = []
+    picture = bytes(70_000)
+    result = yield {
+        "stc": STCWrapper(local.SHARED),
+        "session_id": b"session1",
+        "stream_id": 1,
+        "your_encoder": SimpleNamespace(encode=lambda picture: picture),
+        "frame": picture,
+    }
+    broadcasting = result["broadcast_to_viewers"]()
+    task = asyncio.create_task(broadcasting)
+    # The manager is a name inside of the function.
+    await local.until(lambda: "encrypted_segment" in broadcasting.cr_frame.f_locals)
+    manager = broadcasting.cr_frame.f_locals["endpoint_mgr"]
+    manager.transport_send_callback = lambda endpoint, data: got.append((endpoint, data))
+    viewers = [b"viewer_alice", b"viewer_bob", b"viewer_charlie"]
+    for viewer in viewers:
+        await manager.add_endpoint(viewer)
+    await task
+    assert [viewer for viewer, _data in got] == viewers * 2
+    assert len({data for _viewer, data in got}) == 2 and picture[:1000] not in got[0][1]
+
+
+@fragment("000-04")
+async def _(run: Run):
+    payload = (3).to_bytes(4, "big") + b"alice"
+    result = yield {"frame_type": 0x80, "frame_payload": payload}
+    assert result.output == "Handshake from alice, protocol v3\n"
+    assert result["dispatcher"].get_stats() == {"handled": 1, "unknown": 0}
+
+
+@fragment("000-05", "the server's function runs beside the client's lines")
+async def _(run: Run):
+    async with local.pair() as (_server, theirs, _client, ours):
+
+        async def serve() -> None:
+            await local.until(lambda: "handle_request" in run.names)
+            await run.names["handle_request"](theirs)
+
+        serving = asyncio.create_task(serve())
+        result = yield {"session": ours, "process": lambda request: b"done: " + request}
+        await serving
+        assert result["response"] == b"done: GET /data" and result["stream"].is_closed()
+
+
 later("000-06", "needs the swarm (issue of its own)")
-later("000-07", "needs STTNode")
-later("000-08", "needs STTNode")
-later("000-09", "needs STTNode")
-later("000-10", "needs STTNode")
-later("000-11", "needs STTNode")
+
+
+@fragment("000-07", "the endless loops end once three messages came")
+async def _(run: Run):
+    async with local.pair() as (_server, theirs, _client, ours):
+        received: list[bytes] = []
+        sent = 0
+
+        def get_data() -> bytes:
+            nonlocal sent
+            if len(received) == 3:
+                raise Stop
+            sent += 1
+            return b"from here"
+
+        async def answer() -> None:
+            stream = theirs.get_stream(1)
+            for number in range(3):
+                assert await stream.receive() == b"from here"
+                await stream.send(b"%d" % number)
+            async for _message in stream:
+                pass
+
+        answering = asyncio.create_task(answer())
+        stream = ours.open_stream(1)
+        names = {"stream": stream, "get_data": get_data, "process": received.append}
+        yield {**names, "asyncio": asyncio}
+        await stream.close()
+        await answering
+        assert received == [b"0", b"1", b"2"]
+        assert theirs.get_stream(1).get_stats()["messages_received"] == sent
+
+
+@fragment("000-08")
+async def _(run: Run):
+    data = os.urandom((5 << 20) // 2)
+    (run.folder / "file").write_bytes(data)
+    result = yield {"os": os}
+    async with local.pair() as (_server, theirs, _client, ours):
+        with contextlib.redirect_stdout(output := io.StringIO()):
+            sending = asyncio.create_task(
+                result["send_file_with_progress"](ours.open_stream(), "file")
+            )
+            stream = await theirs.accept_stream()
+            got = [message async for message in stream]
+            await sending
+        assert b"".join(got) == data and [len(one) for one in got] == [1 << 20, 1 << 20, 1 << 19]
+        assert output.getvalue() == "Progress: 40.0%\nProgress: 80.0%\nProgress: 100.0%\n"
+
+
+@fragment("000-09")
+async def _(run: Run):
+    async with local.started() as server, local.node("client") as node:
+
+        def sender(text: bytes) -> Any:
+            async def send(stream: STTStream) -> None:
+                await stream.send(text)
+                await stream.close()
+
+            return send
+
+        result = yield {
+            "node": node,
+            "peer_addr": server.local_address,
+            "peer_id": server.node_id,
+            "send_video": sender(b"video"),
+            "send_audio": sender(b"audio"),
+            "send_chat": sender(b"chat"),
+            "asyncio": asyncio,
+        }
+        session = await server.accept()
+        got = [await session.get_stream(number).receive() for number in (1, 2, 3)]
+        assert got == [b"video", b"audio", b"chat"]
+        assert result["stream_video"].max_frame_size == 32768
+        assert result["session"].peer_node_id == server.node_id
+
+
+@fragment("000-10", "the peer refuses once, then accepts")
+async def _(run: Run):
+    result = yield {
+        "ConnectionTimeoutError": ConnectionTimeoutError,
+        "ConnectionRefusedError": ConnectionRefusedError,
+        "asyncio": asyncio,
+    }
+    robust_connect = result["robust_connect"]
+    async with local.started() as server, local.node("client") as node:
+        server.disable_accept_connections()
+        target = (node, server.local_address, server.node_id)
+        with pytest.raises(ConnectionRefusedError):
+            await robust_connect(*target, max_retries=1)
+        refusals = 0
+
+        class Counted:
+            async def connect(self, *args: Any, **kwargs: Any) -> STTSession:
+                nonlocal refusals
+                try:
+                    return await node.connect(*args, **kwargs)
+                except ConnectionRefusedError:
+                    refusals += 1
+                    server.enable_accept_connections()
+                    raise
+
+        session = await robust_connect(Counted(), *target[1:])
+        assert refusals == 1 and session.peer_node_id == server.node_id
+
+
+@fragment("000-11", "a session whose peer falls silent")
+async def _(run: Run):
+    warned: list[str] = []
+    reconnecting = asyncio.Event()
+
+    async def reconnect() -> None:
+        reconnecting.set()
+
+    logger = SimpleNamespace(warning=warned.append, error=logging.error)
+    async with (
+        local.started(heartbeat=0.3, idle_timeout=1.0) as server,
+        local.node("client") as client,
+        local.relay(server.local_address) as between,
+    ):
+        await client.connect_udp(*between.address)
+        session_id = (await server.accept()).session_id
+        names = {"node": server, "logger": logger, "reconnect": reconnect}
+        yield {**names, "asyncio": asyncio}
+        between.silent = True
+        await reconnecting.wait()
+        assert warned == [f"Session {session_id.hex()} timed out - peer dead?"]
+
+
 later("000-12", "needs the swarm (issue of its own)")

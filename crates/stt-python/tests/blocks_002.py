@@ -16,7 +16,7 @@ from seigr_toolset_transmissions import Chamber, ReceivedPacket, STCWrapper, STT
 def _(run: Run):
     result = yield {}
     assert isinstance(result["node"], STTNode) and not result["node"].is_running
-    assert "secret" not in repr(result["node"]) and "secret" not in str(vars(result["node"]))
+    assert "32bytes" not in repr(result["node"]) and "32bytes" not in str(vars(result["node"]))
     # One seed has 30 bytes, the other 29, whatever their text says.
     assert [one.category for one in result.warnings] == [UserWarning, UserWarning]
 

@@ -53,9 +53,15 @@ class Result:
 
 @dataclass
 class Run:
-    """What a prelude may use: a folder of its own, which is the current one."""
+    """What a prelude may use: a folder of its own, which is the current one, and the names of the
+    block, once it runs."""
 
     folder: Path
+    names: dict[str, Any] = field(default_factory=dict)
+
+
+class Stop(Exception):
+    """Raised by what a prelude supplies: ends an endless loop, and with it the block."""
 
 
 TABLE: dict[str, Entry] = {}
@@ -102,22 +108,23 @@ def execute(block: Block, run: Run) -> None:
     assert entry.prelude is not None
     prelude = entry.prelude
     if inspect.isasyncgenfunction(prelude):
-        asyncio.run(asyncio.wait_for(_execute_async(block, entry, prelude(run)), PATIENCE))
+        steps = prelude(run)
+        asyncio.run(asyncio.wait_for(_execute_async(block, entry, steps, run), PATIENCE))
         return
     steps = prelude(run)
     supplied = next(steps)
     _only_names(entry, supplied)
-    with _captured() as (output, caught):
-        names = _namespace(supplied)
+    with _captured() as (output, caught), contextlib.suppress(Stop):
+        names = run.names = _namespace(supplied)
         exec(compile(block.text, block.name, "exec"), names)
     _finish(steps, Result(names, output.getvalue(), caught))
 
 
-async def _execute_async(block: Block, entry: Entry, steps: Any) -> None:
+async def _execute_async(block: Block, entry: Entry, steps: Any, run: Run) -> None:
     supplied = await anext(steps)
     _only_names(entry, supplied)
-    with _captured() as (output, caught):
-        names = _namespace(supplied)
+    with _captured() as (output, caught), contextlib.suppress(Stop):
+        names = run.names = _namespace(supplied)
         code = compile(block.text, block.name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         outcome = types.FunctionType(code, names)()
         if inspect.iscoroutine(outcome):

@@ -85,6 +85,39 @@ def port(number: int) -> Iterator[None]:
         yield
 
 
+class Relay(asyncio.DatagramProtocol):
+    """Carries datagrams between one client and a node, until it falls silent."""
+
+    def __init__(self, to: tuple[str, int]) -> None:
+        self.silent = False
+        self._to = to
+        self._client: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self.address: tuple[str, int] = transport.get_extra_info("sockname")
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        if self.silent:
+            return
+        if addr != self._to:
+            self._client = addr
+        self._transport.sendto(data, self._client if addr == self._to else self._to)
+
+
+@contextlib.asynccontextmanager
+async def relay(to: tuple[str, int]) -> AsyncIterator[Relay]:
+    """A relay on this machine."""
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.create_datagram_endpoint(
+        lambda: Relay(to), local_addr=("127.0.0.1", 0)
+    )
+    try:
+        yield protocol
+    finally:
+        transport.close()
+
+
 async def until(true: Any) -> None:
     """Waits until a condition holds."""
     while not true():

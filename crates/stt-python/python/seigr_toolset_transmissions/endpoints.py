@@ -61,7 +61,8 @@ class EndpointManager:
     ) -> None:
         self._native = _native.Endpoints(max_endpoints)
         self._known: dict[bytes, dict[str, Any]] = {}
-        self._send = transport_send_callback
+        #: What carries bytes to an endpoint; may be set later, too.
+        self.transport_send_callback = transport_send_callback
         self._send_timeout = send_timeout
         self._route_timeout = route_timeout
         self._added: asyncio.Event | None = None
@@ -125,13 +126,14 @@ class EndpointManager:
         key = _bytes(endpoint_id)
         if key not in self._known:
             raise _unknown(endpoint_id)
-        if self._send is None:
+        send = self.transport_send_callback
+        if send is None:
             raise STTEndpointError(
                 "nothing is set that carries bytes to endpoints",
                 code="endpoint.no_sender",
                 hint="make the manager with transport_send_callback",
             )
-        sending = self._send(key, bytes(data))
+        sending = send(key, bytes(data))
         if not inspect.isawaitable(sending):
             return
         try:
