@@ -229,6 +229,7 @@ async def _(run: Run):
         with failed:
             await client.connect_udp(*server.local_address)
             await client.send_to_all(b"data")
+            assert (await anext(server.receive())).data == b"data"
             await local.until(lambda: "data_received" in seen)
             await client.stop()
             await local.until(lambda: "peer_disconnected" in seen)

@@ -28,7 +28,8 @@ class STTEvents:
     PEER_DISCONNECTED = "peer_disconnected"
     #: session_id, peer_node_id, from_kind, from_address, kind, address
     ROUTE_CHANGED = "route_changed"
-    #: session_id, stream_id, data
+    #: session_id, stream_id, data: of each message that joins the queue of ``receive()``, once that
+    #: was called.
     DATA_RECEIVED = "data_received"
     #: error_type, details
     ERROR = "error"
