@@ -49,7 +49,10 @@ class Chamber:
 
         async def opening() -> _native.Store:
             made = await key()
-            return await _call(lambda native: _native.open_store(native, made, place, quota))
+            opened: _native.Store = await _call(
+                lambda native: _native.open_store(native, made, place, quota)
+            )
+            return opened
 
         self._begin(opening)
 
@@ -64,7 +67,10 @@ class Chamber:
         self = cls.__new__(cls)
 
         async def opening() -> _native.Store:
-            return await _call(lambda native: _native.open_chamber(native, node()))
+            opened: _native.Store = await _call(
+                lambda native: _native.open_chamber(native, node())
+            )
+            return opened
 
         self._begin(opening)
         return self
