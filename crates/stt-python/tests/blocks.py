@@ -25,6 +25,30 @@ block's text.
 """
 
 
+TAIL = """
+## Where the documents contradict each other
+
+What tells the forms apart is in the arguments, or the process holds it already; otherwise an error says
+what to pass. `tests/test_forms.py` calls each form.
+
+| what | the forms | here |
+|---|---|---|
+| `StreamDecoder.receive_segment` | with the number that `send` gave (000-01), or the segment alone | both, also number first; the number stands in the segment, and another one beside it is a `ValueError` |
+| `encrypt_stream`, `decrypt_stream` | by paths (001-10), or as a generator over pieces | by paths: it promises constant memory and an output that appears whole. A generator would hand out plaintext before its end was authenticated; a `TypeError` says what to use for pieces |
+| `EndpointManager` | by name (000-03), or by id (003-03) | both: a text is the id of its UTF-8 form; `metadata={'name': ...}` is a second name for `route_to_endpoint` |
+| `EndpointManager()` | without a callback (000-03), or with one (003-01) | both; it can be set later as `transport_send_callback`. Sending without one is `STTEndpointError` `endpoint.no_sender` |
+| `Chamber.put`, `get` | `put(data)` gives a hash (002-15), or `put(key, data)` | both: one argument or two, `bytes` is an address and `str` a name |
+| metadata | `decrypt(data, metadata, password)`, or `validate_chunk_fast(chunk, metadata)` and `stream_decrypt_file` without a context (001-08, 001-09) | both: metadata made in this process remembers its context; unpickled metadata needs `context=`, and with a password `password=`: an error says so |
+| handlers of events | `handler(session_id)` (003-16), `on_session_closed(session_id, reason)` (000-11), `emit(name, value)` (003-13), `emit(name, key=value)` (003-10) | all: handlers of a node's own events get those values that they name; all others get what `emit` got |
+| handlers, plain or coroutine functions | plain (000-11), "must be async" (003-17) | both |
+| `EventEmitter` | `emit` replaced on the instance (003-15) | works, and the node calls the replacement |
+| `STTNode.connect` | `connect(address, peer_id)` (000-09), `connect_udp(host, port)` (002-05) | both; `connect` takes `(host, port)` or a text |
+| `session.get_stream(1)` before the peer opened it | used at once (000-05) | gives the stream, whichever side uses it first |
+| node ids | "generated from `node_seed`", and another at every run (002-22) | another at every start; `persistent_identity=True` keeps it |
+| wrong context data | "fail or produce garbage" (001-16) | always fails |
+"""
+
+
 def entry(block: Block) -> fragments.Entry:
     return fragments.TABLE.get(block.name, UNKNOWN)
 
@@ -39,7 +63,7 @@ def table() -> str:
         how = entry(block)
         note = how.note.replace("|", "\\|")
         lines.append(f"| {block.name} | {block.line} | `{block.digest}` | {how.kind} | {note} |")
-    return f"{HEAD}{len(blocks)} blocks: {counts}.\n\n" + "\n".join(lines) + "\n"
+    return f"{HEAD}{len(blocks)} blocks: {counts}.\n\n" + "\n".join(lines) + "\n" + TAIL
 
 
 if __name__ == "__main__":

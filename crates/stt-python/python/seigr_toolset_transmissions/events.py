@@ -51,7 +51,7 @@ class EventEmitter:
     def __init__(self) -> None:
         self._handlers: dict[str, list[Handler]] = {}
         #: Called when the handlers of a name change.
-        self._changed: list[Callable[[str], None]] = []
+        self._changed: list[Callable[[str], object]] = []
 
     # --- handlers ---
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import warnings
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -221,6 +222,7 @@ class STTNode:
         )
         self._native: _native.Node | None = None
         self._starting = False
+        self._told: Callable[[str], object] | None = None
         #: Where the node's events are listened to.
         self.events = EventEmitter() if events is None else events
         #: The live sessions.
@@ -265,7 +267,10 @@ class STTNode:
             self._starting = False
         self._native = native
         self._secret = None
-        self.events._changed.append(self._events_changed)
+        # The engine's events, which wait in the loop, hold the emitter; it must not hold the node.
+        this = weakref.WeakMethod(self._events_changed)
+        self._told = lambda name: (changed := this()) is not None and changed(name)
+        self.events._changed.append(self._told)
         self._events_changed(STTEvents.DATA_RECEIVED)
         _pump(_Pump(self))
         return self.local_address
@@ -278,8 +283,8 @@ class STTNode:
         done = self._native.stop((loop := here()).native, timeout)
         if type(done) is Op:
             await loop.wait(done)
-        if self._events_changed in self.events._changed:
-            self.events._changed.remove(self._events_changed)
+        if self._told in self.events._changed:
+            self.events._changed.remove(self._told)
 
     async def __aenter__(self) -> STTNode:
         if self._native is None:

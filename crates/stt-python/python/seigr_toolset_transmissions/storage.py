@@ -92,7 +92,9 @@ class Chamber:
         else:
             raise TypeError("put(data), put(name, data) or put(data, name=name)")
         if name is not None and not isinstance(name, str):
-            raise TypeError("a name is a str; put(name, data)")
+            raise TypeError("a name is a str: put(name, data); an address follows from the value")
+        if isinstance(data, str):
+            raise TypeError("a value is bytes: encode the text")
         store = await self._store()
         return bytes(await _call(lambda native: store.put(native, data, name)))
 

@@ -183,7 +183,7 @@ class STCContext:
     def encrypt_stream(
         self,
         input_path: Path,
-        output_path: Path,
+        output_path: Path | None = None,
         password: Secret | None = None,
         chunk_size: int = 1 << 20,
         progress_callback: Progress | None = None,
@@ -202,6 +202,11 @@ class STCContext:
 
         Raises ``STTSealError``, ``FileNotFoundError``, with ``overwrite=False`` ``FileExistsError``.
         """
+        if output_path is None or not isinstance(input_path, (str, os.PathLike)):
+            raise TypeError(
+                "encrypt_stream goes from file to file: pass input_path and output_path. For pieces in "
+                "memory use encrypt, StreamingContext or StreamEncoder"
+            )
         native, _ = self._native.encrypt_file(
             os.fspath(input_path),
             os.fspath(output_path),
@@ -233,8 +238,11 @@ class STCContext:
 
         Raises ``STTDecryptionError``, ``FileNotFoundError``.
         """
-        if output_path is None:
-            raise TypeError("decrypt_stream needs an output_path")
+        if output_path is None or not isinstance(input_path, (str, os.PathLike)):
+            raise TypeError(
+                "decrypt_stream goes from file to file: pass input_path and output_path. For pieces in "
+                "memory use decrypt, StreamingContext or StreamDecoder"
+            )
         if chunk_size is not None and chunk_size <= 0:
             raise ValueError("chunk_size is a positive number of bytes")
         return self._native.decrypt_file(
