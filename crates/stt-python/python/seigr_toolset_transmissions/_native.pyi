@@ -6,6 +6,30 @@ from typing import Any, Union, final
 
 from typing_extensions import Buffer
 
+__all__ = [
+    "Op",
+    "Reactor",
+    "after_fork",
+    "is_forked",
+    "Decoder",
+    "Encoder",
+    "Context",
+    "Metadata",
+    "content_hash",
+    "new_seed",
+    "Endpoints",
+    "Events",
+    "Node",
+    "start_node",
+    "Session",
+    "Stream",
+    "Store",
+    "open_chamber",
+    "open_store",
+    "ChunkHeader",
+    "StreamingContext",
+]
+
 _Data = Union[str, Buffer]
 _Path = Union[str, PathLike[str]]
 
@@ -206,6 +230,7 @@ class Decoder:
 
 def open_store(reactor: Reactor, key: bytes, path: str | None, quota: int | None) -> Any: ...
 def open_chamber(reactor: Reactor, node: Node) -> Any: ...
+
 @final
 class Store:
     def put(self, reactor: Reactor, data: Buffer, name: str | None) -> Any: ...

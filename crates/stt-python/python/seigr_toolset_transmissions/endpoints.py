@@ -136,8 +136,9 @@ class EndpointManager:
         sending = send(key, bytes(data))
         if not inspect.isawaitable(sending):
             return
+        limit = asyncio.timeout(self._send_timeout)
         try:
-            async with asyncio.timeout(self._send_timeout) as limit:
+            async with limit:
                 await sending
         except TimeoutError:
             if not limit.expired():

@@ -283,7 +283,7 @@ class STTNode:
         done = self._native.stop((loop := here()).native, timeout)
         if type(done) is Op:
             await loop.wait(done)
-        if self._told in self.events._changed:
+        if self._told is not None and self._told in self.events._changed:
             self.events._changed.remove(self._told)
 
     async def __aenter__(self) -> STTNode:
@@ -406,11 +406,12 @@ class STTNode:
         else:
             made = native.connect_udp(loop.native, host, port, expect, timeout)
         if type(made) is Op:
-            dialling[id(made)] = address
+            number = made.id
+            dialling[number] = address
             try:
-                made = await loop.wait(op := made)
+                made = await loop.wait(made)
             finally:
-                dialling.pop(id(op), None)
+                dialling.pop(number, None)
         return STTSession(made)
 
     async def accept(self) -> STTSession:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Union
 
 from . import _bridge, _native
@@ -56,7 +56,7 @@ class Chamber:
 
         self._begin(opening)
 
-    def _begin(self, opening: Callable[[], Any]) -> None:
+    def _begin(self, opening: Callable[[], Awaitable[_native.Store]]) -> None:
         self._opening = opening
         self._native: _native.Store | None = None
         self._turn = asyncio.Lock()
@@ -76,11 +76,13 @@ class Chamber:
         return self
 
     async def _store(self) -> _native.Store:
-        if self._native is None:
+        opened = self._native
+        if opened is None:
             async with self._turn:
-                if self._native is None:
-                    self._native = await self._opening()
-        return self._native
+                opened = self._native
+                if opened is None:
+                    opened = self._native = await self._opening()
+        return opened
 
     async def put(self, *arguments: Any, name: str | None = None) -> bytes:
         """``put(data)`` stores bytes and gives their address, 32 bytes; ``put(name, data)`` also gives

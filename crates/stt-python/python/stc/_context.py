@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import Any, Union
+from typing import Any, Union, final
 
 from seigr_toolset_transmissions import _native, _seeds
 from seigr_toolset_transmissions.errors import STTCryptoError
@@ -67,6 +67,7 @@ class Metadata:
         return f"Metadata({len(self)} bytes, {self.slots} slots)"
 
 
+@final
 class HashValue(bytes):
     """A keyed hash of 32 bytes. ``epoch`` and ``position`` say which of the context's hashes it is;
     ``STCContext.verify`` needs them."""
