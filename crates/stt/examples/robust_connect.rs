@@ -15,6 +15,9 @@ use std::{
 use common::Outcome;
 use stt::{Admission, CloseReason, Coded, ConnectError, Mode, Node, NodeId, Session, SharedSeed};
 
+/// When to give up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// How tries follow each other.
 struct Backoff {
     /// The pause after the first failure; it doubles with each further one.
@@ -62,9 +65,12 @@ async fn server(seed: &SharedSeed, at: SocketAddr) -> Outcome<Node> {
     let builder = Node::builder(seed.clone()).node_seed([7; 32]).persistent_identity(true);
     let builder = builder.host(at.ip().to_string()).port(at.port());
     // The port may be in use for a moment more.
+    let start = Instant::now();
     loop {
         match builder.clone().start(Mode::Server).await {
-            Err(error) if error.code() == "node.port_in_use" => tokio::task::yield_now().await,
+            Err(error) if error.code() == "node.port_in_use" && start.elapsed() < PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
             started => return Ok(started?),
         }
     }
@@ -77,7 +83,7 @@ async fn main() -> Outcome {
     let backoff = Backoff {
         first: Duration::from_millis(50),
         most: Duration::from_secs(2),
-        patience: Duration::from_secs(20),
+        patience: PATIENCE,
     };
 
     // Where and who: learned once, then the node is gone.

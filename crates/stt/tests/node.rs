@@ -416,3 +416,38 @@ async fn a_session_has_as_many_streams_as_its_node_allows() {
     let _kept = (ours.open_stream().unwrap(), ours.open_stream().unwrap());
     assert_eq!(ours.open_stream().unwrap_err(), StreamError::TooMany { max: 2 });
 }
+
+#[tokio::test]
+async fn a_stopped_node_gives_its_port_back_whatever_was_under_way() {
+    let seed = seed();
+    let client = builder(&seed).start(Mode::Client).await.unwrap();
+    let mut at = 0;
+    for round in 0..10 {
+        let open = || builder(&seed).port(at).start(Mode::Server);
+        let server = {
+            let mut waited = Duration::ZERO;
+            loop {
+                match open().await {
+                    Ok(server) => break server,
+                    Err(StartError::PortInUse { .. }) if waited < Duration::from_secs(20) => {
+                        waited += Duration::from_millis(50);
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                    Err(error) => panic!("round {round}, after {waited:?}: {error:?}"),
+                }
+            }
+        };
+        at = server.local_addr().port();
+        let address = server.local_addr().to_string();
+        let session = client.connect(&address).await.unwrap();
+        let again = async {
+            session.closed().await;
+            // Some of these are given up while the node stops.
+            for _ in 0..6 {
+                let patience = Duration::from_millis(fastrand::u64(1..40));
+                let _ = client.connect_to(&address, None, patience).await;
+            }
+        };
+        tokio::join!(server.stop(Duration::from_secs(1)), again);
+    }
+}

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::{Admission, Hub, Node, StartError, chamber::ChamberSlot};
 use crate::{
     Event, EventEmitter,
-    identity::Identity,
+    identity::{Identity, IdentityError},
     keyring::Keyring,
     limits::{Limits, per_second},
     route::Roots,
@@ -408,7 +408,7 @@ impl NodeBuilder {
             return Err(StartError::GuessableSeed(*warning));
         }
         let identity = match (&self.node_seed, self.persistent_identity) {
-            (Some(seed), true) => Identity::persistent(seed)?,
+            (Some(seed), true) => stretched(seed.clone()).await?,
             (None, true) => return Err(StartError::NoNodeSeed),
             (_, false) => Identity::ephemeral()?,
         };
@@ -452,6 +452,12 @@ impl NodeBuilder {
             .next()
             .ok_or_else(|| not_found("the name has no address".into()))
     }
+}
+
+/// The identity of a node seed. The stretch takes tenths of a second, which others need not wait.
+async fn stretched(seed: Zeroizing<Vec<u8>>) -> Result<Identity, IdentityError> {
+    let made = tokio::task::spawn_blocking(move || Identity::persistent(&seed)).await;
+    made.map_err(|_| IdentityError::Keys)?
 }
 
 fn in_range(

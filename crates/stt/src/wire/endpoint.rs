@@ -519,6 +519,7 @@ impl Wire {
         self.endpoint.close(VarInt::from_u32(code), reason);
         // Peers that are gone don't answer; they time out by themselves.
         let _ = tokio::time::timeout(DRAIN, self.endpoint.idle()).await;
+        self.endpoint.skip_draining();
     }
 }
 

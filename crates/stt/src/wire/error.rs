@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
-use quinn_proto::{ConnectError, ConnectionError};
+use quinn_proto::{ConnectError, ConnectionError, TransportErrorCode};
 use stc::Coded;
 
 use super::{attempts::Verdict, handshake::HandshakeError};
@@ -64,6 +64,9 @@ pub enum WireError {
         /// Its code.
         code: u64,
     },
+    /// The peer gave the handshake up before it was complete: it is stopping, or has too much to do.
+    #[error("the peer gave the handshake up: it is stopping, or has too much to do")]
+    PeerGaveUp,
     /// A side broke a rule of QUIC.
     #[error("a rule of the transport was broken: {reason}")]
     Transport {
@@ -93,6 +96,7 @@ impl Coded for WireError {
             Self::Refused(Refusal::Full) => "wire.refused_full",
             Self::NoAnswer { .. } => "wire.no_answer",
             Self::PeerClosed { .. } => "wire.peer_closed",
+            Self::PeerGaveUp => "wire.peer_gave_up",
             Self::Transport { .. } => "wire.transport",
             Self::Closed => "wire.closed",
             Self::Keys => "wire.keys",
@@ -101,7 +105,9 @@ impl Coded for WireError {
 
     fn retry_helps(&self) -> bool {
         match self {
-            Self::NoAnswer { .. } | Self::Refused(Refusal::NotAccepting | Refusal::Full) => true,
+            Self::NoAnswer { .. }
+            | Self::PeerGaveUp
+            | Self::Refused(Refusal::NotAccepting | Refusal::Full) => true,
             Self::Handshake(error) | Self::PeerHandshake(error) => {
                 *error == HandshakeError::Tampered
             }
@@ -162,9 +168,10 @@ impl WireError {
     /// What it means for other attempts at the same session.
     pub(super) const fn verdict(&self) -> Verdict {
         match self {
-            Self::NoAnswer { .. } | Self::PeerClosed { .. } | Self::Transport { .. } => {
-                Verdict::OfThisOne
-            }
+            Self::NoAnswer { .. }
+            | Self::PeerClosed { .. }
+            | Self::PeerGaveUp
+            | Self::Transport { .. } => Verdict::OfThisOne,
             _ => Verdict::Final,
         }
     }
@@ -174,6 +181,12 @@ impl WireError {
         match error {
             ConnectionError::TransportError(error) => alert(error.code.into())
                 .map_or_else(|| Self::Transport { reason: error.to_string() }, Self::Handshake),
+            // What an application says before the handshake is complete (RFC 9000, section 10.2.3).
+            ConnectionError::ConnectionClosed(close)
+                if close.error_code == TransportErrorCode::APPLICATION_ERROR =>
+            {
+                Self::PeerGaveUp
+            }
             ConnectionError::ConnectionClosed(close) => alert(close.error_code.into())
                 .map_or_else(|| Self::Transport { reason: close.to_string() }, Self::PeerHandshake),
             ConnectionError::ApplicationClosed(close) => {

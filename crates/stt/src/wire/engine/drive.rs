@@ -271,7 +271,8 @@ impl Shared {
             }
         }
         turn.again |= self.pass_on(state, &mut wakes);
-        turn.over = state.quic.is_drained();
+        let done = state.quic.is_closed() && !turn.again && state.unsent.is_none();
+        turn.over = state.quic.is_drained() || (done && self.endpoint.skips_draining());
         (turn, wakes)
     }
 

@@ -4,7 +4,10 @@ use std::{
     collections::VecDeque,
     future::poll_fn,
     pin::pin,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -43,6 +46,8 @@ pub(super) struct Shared {
     counters: Arc<Counters>,
     arrived: Notify,
     idle: Notify,
+    /// A connection that is closed ends at once: the socket is about to be closed as well.
+    skips_draining: AtomicBool,
 }
 
 struct State {
@@ -99,6 +104,7 @@ impl Endpoint {
             counters,
             arrived: Notify::new(),
             idle: Notify::new(),
+            skips_draining: AtomicBool::new(false),
         });
         tokio::spawn(Arc::clone(&shared).receive());
         Self(shared)
@@ -210,6 +216,17 @@ impl Endpoint {
             idle.await;
         }
     }
+
+    /// Ends connections that are closed, now and from now on, without the closing and draining
+    /// states. Those last three probe timeouts, which can be minutes, and keep the socket open;
+    /// without a socket nothing late is answered (RFC 9000, section 10.2).
+    pub(crate) fn skip_draining(&self) {
+        self.0.skips_draining.store(true, Ordering::Release);
+        let connections: Vec<_> = lock(&self.0.state).connections.iter().flatten().cloned().collect();
+        for connection in connections {
+            connection.call();
+        }
+    }
 }
 
 impl Drop for Endpoint {
@@ -222,10 +239,16 @@ impl Drop for Endpoint {
         if let Some(receiver) = receiver {
             receiver.wake();
         }
+        self.skip_draining();
     }
 }
 
 impl Shared {
+    /// Whether connections end as soon as they are closed and have said so.
+    pub(super) fn skips_draining(&self) -> bool {
+        self.skips_draining.load(Ordering::Acquire)
+    }
+
     fn begin(
         self: &Arc<Self>,
         state: &mut State,
