@@ -1,6 +1,6 @@
 //! Why a log refused something.
 
-use super::Position;
+use super::{Lease, Position};
 use crate::StoreError;
 
 /// Why an operation on a log failed.
@@ -32,6 +32,33 @@ pub enum LogError {
         /// Most bytes.
         limit: usize,
     },
+    /// The right to acknowledge a record has ended: the record was settled, or given to somebody
+    /// else because time ran out or its consumer was closed.
+    #[error("the lease {lease} has ended")]
+    LeaseEnded {
+        /// The lease.
+        lease: Lease,
+    },
+    /// A name for a consumer is empty or too long.
+    #[error("a name of a consumer has 1 to {limit} bytes, not {len}")]
+    ConsumerName {
+        /// Bytes given.
+        len: usize,
+        /// Most bytes.
+        limit: usize,
+    },
+    /// The consumer is open, and was to be moved or removed.
+    #[error("the consumer {name:?} is open")]
+    ConsumerOpen {
+        /// Its name.
+        name: String,
+    },
+    /// The log has as many consumers as it can have.
+    #[error("the log has {limit} consumers already")]
+    TooManyConsumers {
+        /// Most consumers.
+        limit: usize,
+    },
     /// Reading or writing failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -43,6 +70,10 @@ impl stc::Coded for LogError {
             Self::EpochChanged { .. } => "log.epoch_changed",
             Self::Trimmed { .. } => "log.trimmed",
             Self::TooLarge { .. } => "log.too_large",
+            Self::LeaseEnded { .. } => "log.lease_ended",
+            Self::ConsumerName { .. } => "log.consumer_name",
+            Self::ConsumerOpen { .. } => "log.consumer_open",
+            Self::TooManyConsumers { .. } => "log.too_many_consumers",
             Self::Store(error) => error.code(),
         }
     }
@@ -50,6 +81,7 @@ impl stc::Coded for LogError {
     fn retry_helps(&self) -> bool {
         match self {
             Self::Store(error) => error.retry_helps(),
+            Self::ConsumerOpen { .. } => true,
             _ => false,
         }
     }
@@ -59,6 +91,12 @@ impl stc::Coded for LogError {
             Self::EpochChanged { .. } => Some("start again from the common position or earlier"),
             Self::Trimmed { .. } => Some("go on with the oldest record, or keep records longer"),
             Self::TooLarge { .. } => Some("store it in the chamber, and log its id"),
+            Self::LeaseEnded { .. } => {
+                Some("undo what was done for it; extend a lease in time, or make ack_wait longer")
+            }
+            Self::ConsumerName { .. } => None,
+            Self::ConsumerOpen { .. } => Some("drop its handles and deliveries first"),
+            Self::TooManyConsumers { .. } => Some("remove those that are no longer used"),
             Self::Store(error) => error.hint(),
         }
     }

@@ -1,13 +1,18 @@
 //! The asynchronous face of a log.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Weak},
+};
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, OnceCell, watch};
 
 use super::{
     LogError, LogOptions, Position,
     committer::{Committer, REQUEST_BYTES_MAX},
+    consumer::Group,
     reader::Reader,
     retention::Retention,
     segment::{FRAME_RECORDS_MAX, body_len},
@@ -139,6 +144,8 @@ struct Inner {
     committer: Committer,
     shared: Arc<Shared>,
     end: watch::Receiver<u64>,
+    consumers: Mutex<BTreeMap<String, Weak<Group>>>,
+    dead: OnceCell<Log>,
 }
 
 impl Log {
@@ -173,7 +180,7 @@ impl Log {
             let writer = Writer::new(shared.clone(), tail)?;
             let retention = Retention::start(shared.clone())?;
             let committer = Committer::start(writer, shared.clone(), retention, sender)?;
-            Ok(Inner { committer, shared, end })
+            Ok(Inner { committer, shared, end, consumers: Mutex::default(), dead: OnceCell::new() })
         });
         Ok(Self { inner: Arc::new(opened.await?) })
     }
@@ -184,6 +191,38 @@ impl Log {
     /// As there.
     pub async fn append(&self, record: impl Into<Bytes>) -> Result<Position, LogError> {
         self.append_all(vec![record.into()]).await
+    }
+
+    /// Where records of this log go that a consumer could not handle; made if there is none yet.
+    /// [`DeadLetter::from_record`](super::DeadLetter::from_record) reads them. It keeps records as
+    /// long as this one does, and can have consumers as well.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn dead_letters(&self) -> Result<Self, LogError> {
+        let shared = &self.inner.shared;
+        let open = || {
+            let (fs, dir) = (shared.fs.clone(), shared.dir.join("dead"));
+            let mut options = shared.options;
+            options.record_max = options.record_max.saturating_add(super::consumer::OVERHEAD);
+            let key = shared.keys.dead_letters();
+            Box::pin(async move { Self::open_on(fs, &key, &dir, options).await })
+        };
+        Ok(self.inner.dead.get_or_try_init(open).await?.clone())
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
+    /// One above the offset of the last durable record, and whoever it tells.
+    pub(super) fn ends(&self) -> watch::Receiver<u64> {
+        self.inner.end.clone()
+    }
+
+    /// The consumers that are open, by name.
+    pub(super) fn consumers_open(&self) -> &Mutex<BTreeMap<String, Weak<Group>>> {
+        &self.inner.consumers
     }
 
     /// Figures, from memory.

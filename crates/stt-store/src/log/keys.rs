@@ -6,7 +6,7 @@ use stc::{
     kdf, random,
 };
 
-use crate::{ChamberKey, StoreError};
+use crate::{ChamberKey, StoreError, blob::hex};
 
 /// Bytes of the record that says whose log it is.
 pub(super) const RECORD_LEN: usize = 60;
@@ -55,6 +55,23 @@ impl LogKeys {
 
     pub(super) fn segment(&self, salt: &[u8; 32]) -> Key {
         kdf::derive(&self.root, "segment", &[salt])
+    }
+
+    /// Under which name the cursor of a consumer lies: it tells nothing about the consumer's.
+    pub(super) fn cursor_file(&self, consumer: &str) -> String {
+        let mut id = [0; 16];
+        kdf::derive_into(&self.root, "cursor name", &[consumer.as_bytes()], &mut id);
+        hex(&id)
+    }
+
+    /// The key of the cursor in the file with this name.
+    pub(super) fn cursor(&self, file: &str) -> Key {
+        kdf::derive(&self.root, "cursor", &[file.as_bytes()])
+    }
+
+    /// What the log of dead letters is opened with.
+    pub(super) fn dead_letters(&self) -> ChamberKey {
+        ChamberKey::from_key(&kdf::derive(&self.root, "dead letters", &[]))
     }
 }
 

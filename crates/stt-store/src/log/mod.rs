@@ -3,6 +3,7 @@
 //! The bytes on disk, the promises and the limits are in `docs/log.md`.
 
 mod committer;
+mod consumer;
 mod error;
 mod handle;
 mod keys;
@@ -20,6 +21,10 @@ mod crash_tests;
 #[cfg(test)]
 mod tests;
 
+pub use consumer::{
+    Consumer, ConsumerInfo, ConsumerOptions, ConsumerStart, ConsumerStats, DeadLetter, Delivery,
+    Lease,
+};
 pub use error::LogError;
 pub use handle::{DurableLog, Log, LogStats, Record};
 pub use options::LogOptions;

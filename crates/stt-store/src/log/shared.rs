@@ -201,6 +201,12 @@ impl Shared {
         view.check_kept(asked.offset)
     }
 
+    /// As [`check`](Self::check), for what retention may have removed.
+    pub(super) fn check_history(&self, asked: Position) -> Result<(), LogError> {
+        let view = self.view();
+        view.epochs.check(asked, view.end)
+    }
+
     /// Base and path of the segment with the record at `offset`, or `None` at the end of the log.
     pub(super) fn segment_of(&self, offset: u64) -> Result<Option<u64>, LogError> {
         let view = self.view();
