@@ -222,7 +222,8 @@ impl Endpoint {
     /// without a socket nothing late is answered (RFC 9000, section 10.2).
     pub(crate) fn skip_draining(&self) {
         self.0.skips_draining.store(true, Ordering::Release);
-        let connections: Vec<_> = lock(&self.0.state).connections.iter().flatten().cloned().collect();
+        let connections: Vec<_> =
+            lock(&self.0.state).connections.iter().flatten().cloned().collect();
         for connection in connections {
             connection.call();
         }
