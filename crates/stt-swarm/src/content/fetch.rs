@@ -1,0 +1,417 @@
+//! The fetching side: many providers, one file.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use blake3::Hash;
+use stt::{
+    Node, NodeId, Session,
+    transfer::{Phase, safe_name},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+use super::{
+    partial::{Partial, Place},
+    plan::{Groups, Plan, count},
+    source,
+    verify::Group,
+    wire::group_bytes,
+};
+use crate::{ContentError, ContentTicket};
+
+/// Groups between the streams and the disk.
+const QUEUE: usize = 64;
+
+/// Bytes between two calls of the progress handler.
+const STEP: u64 = 256 << 10;
+
+/// How to fetch.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct FetchOptions {
+    /// The file's name, instead of the one in the ticket. Default: none.
+    pub name: Option<String>,
+    /// Pieces of 1 MiB that each provider is asked for at once. At least 1; default 4.
+    pub streams_per_provider: usize,
+    /// How long to wait for a session with a provider. Default: 10 s.
+    pub connect_timeout: Duration,
+    /// How long a provider may be silent. Default: 30 s.
+    pub patience: Duration,
+    /// Called with every step; it must not block. Default: none.
+    pub progress: Option<Arc<dyn Fn(FetchProgress) + Send + Sync>>,
+}
+
+impl Default for FetchOptions {
+    fn default() -> Self {
+        Self {
+            name: None,
+            streams_per_provider: 4,
+            connect_timeout: Duration::from_secs(10),
+            patience: Duration::from_secs(30),
+            progress: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for FetchOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FetchOptions").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// How far a fetch is.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct FetchProgress {
+    /// What is being done.
+    pub phase: Phase,
+    /// The file's name on this side.
+    pub name: String,
+    /// Bytes that are verified, those of earlier attempts included.
+    pub done: u64,
+    /// Bytes of the content.
+    pub total: u64,
+    /// Each provider's part.
+    pub providers: Vec<ProviderReport>,
+}
+
+/// What one provider did.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ProviderReport {
+    /// Who it is.
+    pub node_id: NodeId,
+    /// Bytes that it delivered and that verified.
+    pub bytes: u64,
+    /// The same by the second, since the fetch began.
+    pub bytes_per_second: f64,
+    /// Why nothing more is asked of it, if so.
+    pub dropped: Option<String>,
+    /// It sent what did not verify, or broke a rule.
+    pub lied: bool,
+}
+
+/// A content that is there.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Fetched {
+    /// Where it is now.
+    pub path: PathBuf,
+    /// Its name here, made safe.
+    pub name: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Bytes that were there from earlier attempts.
+    pub resumed: u64,
+    /// Bytes that came more than once.
+    pub duplicates: u64,
+    /// What each provider did.
+    pub providers: Vec<ProviderReport>,
+    /// Time from the call to the end.
+    pub elapsed: Duration,
+}
+
+/// What all tasks of one fetch share.
+pub(super) struct Shared {
+    pub(super) node: Node,
+    pub(super) root: Hash,
+    pub(super) size: u64,
+    pub(super) options: FetchOptions,
+    /// Sessions that this fetch began.
+    pub(super) opened: Mutex<Vec<Session>>,
+    name: String,
+    plan: Mutex<Plan>,
+    /// Counts what happened to the plan.
+    version: watch::Sender<u64>,
+    writer: mpsc::Sender<Group>,
+    /// Verified bytes, those of earlier attempts included.
+    done: AtomicU64,
+    sources: Vec<Source>,
+    started: Instant,
+}
+
+struct Source {
+    node_id: NodeId,
+    bytes: AtomicU64,
+    ended: Mutex<Option<(String, bool)>>,
+}
+
+impl Shared {
+    pub(super) fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Verified bytes of one provider.
+    pub(super) fn received(&self, index: usize) -> u64 {
+        self.sources.get(index).map_or(0, |source| source.bytes.load(Ordering::Relaxed))
+    }
+
+    /// Something happened to the plan.
+    pub(super) fn changed(&self) {
+        self.version.send_modify(|version| *version = version.wrapping_add(1));
+    }
+
+    async fn until(&self, mut is_so: impl FnMut(&Plan) -> bool) {
+        let mut versions = self.version.subscribe();
+        while !is_so(&self.plan()) {
+            if versions.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Ready once all is verified.
+    pub(super) async fn done(&self) {
+        self.until(Plan::is_done).await;
+    }
+
+    /// Ready once others delivered all of a piece.
+    pub(super) async fn until_useless(&self, job: u64) {
+        self.until(|plan| !plan.is_needed(job)).await;
+    }
+
+    /// Has a verified group written, if it is new. Fails when nothing can be written any more.
+    pub(super) async fn deliver(&self, mut group: Group, job: u64, index: usize) -> Result<(), ()> {
+        let len = u64::try_from(group.data.len()).unwrap_or(u64::MAX);
+        // The place comes first: a group counts only when it is sure to be written.
+        let place = self.writer.reserve().await.map_err(|_| ())?;
+        if let Some(source) = self.sources.get(index) {
+            source.bytes.fetch_add(len, Ordering::Relaxed);
+        }
+        let number = group.start / group_bytes();
+        let (is_new, is_done) = {
+            let mut plan = self.plan();
+            (plan.verified(job, number), plan.is_done())
+        };
+        let before = self.done.load(Ordering::Relaxed);
+        if is_new {
+            self.done.fetch_add(len, Ordering::Relaxed);
+        } else {
+            // Its hashes may prove groups that follow.
+            group.data.clear();
+        }
+        place.send(group);
+        if before / STEP != before.saturating_add(len) / STEP {
+            self.report(Phase::Moving);
+        }
+        // The others care for the end of a piece only, which its task tells.
+        if is_done {
+            self.changed();
+        }
+        Ok(())
+    }
+
+    fn providers(&self) -> Vec<ProviderReport> {
+        let seconds = self.started.elapsed().as_secs_f64().max(0.001);
+        let report = |source: &Source| {
+            let bytes = source.bytes.load(Ordering::Relaxed);
+            let ended = source.ended.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let (dropped, lied) = ended.map_or((None, false), |(why, lied)| (Some(why), lied));
+            // Exact enough for people.
+            let bytes_per_second = bytes as f64 / seconds;
+            ProviderReport { node_id: source.node_id, bytes, bytes_per_second, dropped, lied }
+        };
+        self.sources.iter().map(report).collect()
+    }
+
+    fn report(&self, phase: Phase) {
+        if let Some(progress) = &self.options.progress {
+            progress(FetchProgress {
+                phase,
+                name: self.name.clone(),
+                done: self.done.load(Ordering::Relaxed),
+                total: self.size,
+                providers: self.providers(),
+            });
+        }
+    }
+}
+
+/// Fetches the content of `ticket` into the directory `dir`, from all its providers at once.
+///
+/// Every 16 KiB are verified before they are written, and the file gets its name when all of it is
+/// there. A provider that sends anything else is dropped at once; one that is lost is tried again a
+/// few times; what a slow one was asked for is fetched from a faster one in the end. What arrived
+/// before a failure, or before this machine lost its power, is not fetched again.
+///
+/// Sessions that there are with a provider are used and left; those that this call begins end with
+/// it.
+///
+/// # Cancel safety
+/// Dropping the future ends the fetch; what was written stays for the next one.
+///
+/// # Errors
+/// [`ContentError`].
+pub async fn fetch(
+    node: &Node,
+    ticket: &ContentTicket,
+    dir: impl AsRef<Path>,
+    options: &FetchOptions,
+) -> Result<Fetched, ContentError> {
+    let started = Instant::now();
+    let asked = options.name.as_deref().unwrap_or_else(|| ticket.name());
+    let name = safe_name(asked).ok_or(ContentError::Name)?;
+    let place = Place { dir: dir.as_ref().to_owned(), name: name.clone() };
+    let (root, size) = (ticket.root(), ticket.size());
+    if let Some(progress) = &options.progress {
+        let (name, providers) = (name.clone(), Vec::new());
+        let phase = Phase::Checking;
+        progress(FetchProgress { phase, name, done: 0, total: size, providers });
+    }
+    let opened = move || {
+        let partial = Partial::open(&place, root, size)?;
+        let missing = partial.missing()?;
+        Ok((partial, missing))
+    };
+    let (partial, missing) = blocking(opened).await?;
+    let resumed = size.saturating_sub(bytes_of(&missing, size));
+    if missing.is_empty() {
+        return finish(partial, options, &name, started, resumed).await;
+    }
+    if ticket.providers().is_empty() {
+        return Err(ContentError::NoProvider);
+    }
+    let (writer, queue) = mpsc::channel(QUEUE);
+    let shared = Arc::new(Shared {
+        node: node.clone(),
+        root,
+        size,
+        options: options.clone(),
+        opened: Mutex::default(),
+        name,
+        plan: Mutex::new(Plan::new(missing)),
+        version: watch::Sender::new(0),
+        writer,
+        done: AtomicU64::new(resumed),
+        sources: ticket
+            .providers()
+            .iter()
+            .map(|provider| Source {
+                node_id: provider.node_id,
+                bytes: AtomicU64::new(0),
+                ended: Mutex::default(),
+            })
+            .collect(),
+        started,
+    });
+    let opened = Opened(Arc::clone(&shared));
+    let writing = tokio::task::spawn_blocking(move || write(partial, queue));
+    gather(&shared, ticket).await;
+    let (providers, duplicates) = (shared.providers(), shared.plan().duplicates());
+    let is_done = shared.plan().is_done();
+    let name = shared.name.clone();
+    drop(opened);
+    // With the last of those who share it, the writer's queue ends.
+    drop(shared);
+    let partial = writing.await.map_err(|_| ContentError::Ended)??;
+    if !is_done {
+        let cause = |report: &ProviderReport| {
+            let why = report.dropped.as_deref().unwrap_or("ended early");
+            format!("{:.16}… {why}", report.node_id.to_string())
+        };
+        return Err(ContentError::Unavailable { causes: providers.iter().map(cause).collect() });
+    }
+    let mut fetched = finish(partial, options, &name, started, resumed).await?;
+    fetched.duplicates = duplicates.saturating_mul(group_bytes());
+    fetched.providers = providers;
+    Ok(fetched)
+}
+
+/// Sessions that the fetch began end with it.
+struct Opened(Arc<Shared>);
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        let mut opened = self.0.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        for session in opened.drain(..) {
+            tokio::spawn(async move { session.close("").await });
+        }
+    }
+}
+
+/// Runs all providers until all is there or none is left.
+async fn gather(shared: &Arc<Shared>, ticket: &ContentTicket) {
+    let mut sources = JoinSet::new();
+    for (index, provider) in ticket.providers().iter().enumerate() {
+        let (shared, provider) = (Arc::clone(shared), provider.clone());
+        sources.spawn(async move { (index, source::run(shared, provider, index).await) });
+    }
+    loop {
+        let ended = tokio::select! {
+            ended = sources.join_next() => ended,
+            // The writer failed.
+            () = shared.writer.closed() => break,
+            () = shared.done() => break,
+        };
+        match ended {
+            Some(Ok((index, Err(error)))) => {
+                if let Some(source) = shared.sources.get(index) {
+                    let why = (error.to_string(), error.is_lie());
+                    *source.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+                    shared.report(Phase::Moving);
+                }
+            }
+            Some(_) => {}
+            None => break,
+        }
+    }
+    sources.shutdown().await;
+}
+
+/// Writes groups until nobody sends any more.
+fn write(partial: Partial, mut queue: mpsc::Receiver<Group>) -> Result<Partial, ContentError> {
+    while let Some(group) = queue.blocking_recv() {
+        partial.write(&group)?;
+    }
+    Ok(partial)
+}
+
+async fn finish(
+    partial: Partial,
+    options: &FetchOptions,
+    name: &str,
+    started: Instant,
+    resumed: u64,
+) -> Result<Fetched, ContentError> {
+    let size = partial.size();
+    let path = blocking(move || partial.finish()).await?;
+    if let Some(progress) = &options.progress {
+        let (name, providers) = (name.to_owned(), Vec::new());
+        progress(FetchProgress { phase: Phase::Done, name, done: size, total: size, providers });
+    }
+    Ok(Fetched {
+        path,
+        name: name.to_owned(),
+        size,
+        resumed,
+        duplicates: 0,
+        providers: Vec::new(),
+        elapsed: started.elapsed(),
+    })
+}
+
+/// Bytes in these groups of a content of `size` bytes.
+fn bytes_of(groups: &Groups, size: u64) -> u64 {
+    let whole = count(groups).saturating_mul(group_bytes());
+    let last = size.div_ceil(group_bytes()).saturating_sub(1);
+    if size > 0 && groups.contains(&last) {
+        let short = last.saturating_add(1).saturating_mul(group_bytes()).saturating_sub(size);
+        return whole.saturating_sub(short);
+    }
+    whole
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ContentError> + Send + 'static,
+) -> Result<T, ContentError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| ContentError::Ended)?
+}

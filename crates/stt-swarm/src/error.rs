@@ -1,0 +1,158 @@
+//! Why a ticket or a content could not be used.
+
+use std::{io, path::PathBuf};
+
+use stc::Coded;
+
+/// Why a text is no ticket, or something does not fit into one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TicketError {
+    /// The text is not a ticket, or a part of it is missing or mistyped.
+    #[error("the text is no ticket, or not all of it")]
+    Malformed,
+    /// It is a ticket for something else.
+    #[error("this is a ticket for '{kind}', not for content")]
+    Kind {
+        /// What it is for.
+        kind: String,
+    },
+    /// More than a ticket holds.
+    #[error("a ticket holds {max} {what} at most")]
+    TooMuch {
+        /// Of what.
+        what: &'static str,
+        /// How many of it.
+        max: u64,
+    },
+}
+
+impl Coded for TicketError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed => "ticket.malformed",
+            Self::Kind { .. } => "ticket.kind",
+            Self::TooMuch { .. } => "ticket.too_much",
+        }
+    }
+
+    fn retry_helps(&self) -> bool {
+        false
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Malformed => Some("copy the whole line that `stt share` printed"),
+            Self::Kind { .. } | Self::TooMuch { .. } => None,
+        }
+    }
+}
+
+/// Why content could not be offered or fetched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContentError {
+    /// Only regular files are offered.
+    #[error("{} is not a regular file", path.display())]
+    NotAFile {
+        /// What was named.
+        path: PathBuf,
+    },
+    /// The file is longer than a content may be.
+    #[error("the file has {size} bytes, and a content has {max} at most")]
+    TooLarge {
+        /// Its length.
+        size: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// As many contents are offered as may be.
+    #[error("a library offers {max} contents at most")]
+    TooMany {
+        /// The limit.
+        max: usize,
+    },
+    /// The operating system refused.
+    #[error("could not {what} {}: {cause}", path.display())]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// What it said.
+        cause: io::Error,
+    },
+    /// There is a file of that name already.
+    #[error("{} exists already", path.display())]
+    Exists {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// Another fetch writes the same file.
+    #[error("another fetch is writing {name}")]
+    Busy {
+        /// Its name.
+        name: String,
+    },
+    /// The name in the ticket cannot be used on this machine.
+    #[error("the ticket's name for the file cannot be used")]
+    Name,
+    /// The node has a handler for content already.
+    #[error(transparent)]
+    Protocol(#[from] stt::ProtocolError),
+    /// The ticket names nobody.
+    #[error("the ticket names no provider")]
+    NoProvider,
+    /// No provider gave the rest. What arrived before is kept.
+    #[error("no provider gave all of it: {}", causes.join("; "))]
+    Unavailable {
+        /// Why, one sentence for each provider.
+        causes: Vec<String>,
+    },
+    /// A worker ended without saying why.
+    #[error("a task of the fetch was ended")]
+    Ended,
+}
+
+impl ContentError {
+    pub(crate) fn file(what: &'static str, path: &std::path::Path, cause: io::Error) -> Self {
+        if cause.kind() == io::ErrorKind::AlreadyExists {
+            return Self::Exists { path: path.to_owned() };
+        }
+        Self::File { what, path: path.to_owned(), cause }
+    }
+}
+
+impl Coded for ContentError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NotAFile { .. } => "content.not_a_file",
+            Self::TooLarge { .. } => "content.too_large",
+            Self::TooMany { .. } => "content.too_many",
+            Self::File { .. } => "content.file",
+            Self::Exists { .. } => "content.exists",
+            Self::Busy { .. } => "content.busy",
+            Self::Name => "content.name",
+            Self::Protocol(error) => error.code(),
+            Self::NoProvider => "content.no_provider",
+            Self::Unavailable { .. } => "content.unavailable",
+            Self::Ended => "content.ended",
+        }
+    }
+
+    fn retry_helps(&self) -> bool {
+        matches!(self, Self::Busy { .. } | Self::Unavailable { .. } | Self::Ended)
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NotAFile { .. } => Some("pack a directory into one file first"),
+            Self::TooMany { .. } => Some("offer some of them no longer"),
+            Self::Exists { .. } => Some("choose another directory, or move the file"),
+            Self::Unavailable { .. } => {
+                Some("what arrived is kept: run the same again when a provider is there")
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Every error has a code of its own, one line of text, and a row in docs/errors.md that says the
+//! same about retries.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking")]
+
+use std::{collections::HashSet, io, path::PathBuf};
+
+use stt::Coded;
+use stt_swarm::{ContentError, TicketError};
+
+fn all() -> Vec<Box<dyn Coded>> {
+    let path = || PathBuf::from("a");
+    vec![
+        Box::new(TicketError::Malformed),
+        Box::new(TicketError::Kind { kind: "x".into() }),
+        Box::new(TicketError::TooMuch { what: "x", max: 1 }),
+        Box::new(ContentError::NotAFile { path: path() }),
+        Box::new(ContentError::TooLarge { size: 2, max: 1 }),
+        Box::new(ContentError::TooMany { max: 1 }),
+        Box::new(ContentError::File { what: "read", path: path(), cause: io::Error::other("x") }),
+        Box::new(ContentError::Exists { path: path() }),
+        Box::new(ContentError::Busy { name: "a".into() }),
+        Box::new(ContentError::Name),
+        Box::new(ContentError::NoProvider),
+        Box::new(ContentError::Unavailable { causes: vec!["x".into()] }),
+        Box::new(ContentError::Ended),
+    ]
+}
+
+#[test]
+fn every_error_has_its_row() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let mut seen = HashSet::new();
+    for error in all() {
+        let (code, text) = (error.code(), error.to_string());
+        assert!(seen.insert(code), "{code} twice");
+        assert!(!text.contains('\n') && !text.is_empty(), "{code}: {text}");
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{code}` |")));
+        let row = row.unwrap_or_else(|| panic!("{code} has no row"));
+        let retry = if error.retry_helps() { "yes" } else { "no" };
+        assert_eq!(row.split('|').nth(3).map(str::trim), Some(retry), "{code}");
+    }
+}
