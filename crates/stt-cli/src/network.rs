@@ -111,6 +111,7 @@ impl PeerArgs {
     }
 }
 
+/// Reads a number of seconds.
 pub(crate) fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.01..=86_400.0).contains(&seconds) => Ok(seconds),

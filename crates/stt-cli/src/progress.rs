@@ -7,10 +7,11 @@ use std::{
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use stt::transfer::{Phase, Progress, ProgressHandler};
+use stt_swarm::FetchProgress;
 
-use crate::output::Output;
+use crate::{commands::fetch, output::Output};
 
 /// How often machines hear of progress.
 const EVERY: Duration = Duration::from_millis(100);
@@ -35,14 +36,48 @@ pub(crate) fn bar(output: &Output, total: Option<u64>) -> ProgressBar {
     }
 }
 
+/// What both kinds of progress have.
+struct Step {
+    phase: Phase,
+    name: String,
+    done: u64,
+    total: u64,
+    /// What only one of them has, for machines.
+    more: Map<String, Value>,
+}
+
+/// Shows a step.
+type Shown = Box<dyn Fn(Step) + Send + Sync>;
+
 /// Shows the progress of any number of transfers at once, each by its name.
 pub(crate) fn handler(output: &Output) -> ProgressHandler {
+    let show = shown(output);
+    Arc::new(move |progress: Progress| {
+        let Progress { phase, name, done, total, .. } = progress;
+        show(Step { phase, name, done, total, more: Map::new() });
+    })
+}
+
+/// Shows the progress of a fetch, and to machines the part of each provider.
+pub(crate) fn of_fetch(output: &Output) -> Arc<dyn Fn(FetchProgress) + Send + Sync> {
+    let (show, is_json) = (shown(output), output.is_json());
+    Arc::new(move |progress: FetchProgress| {
+        let FetchProgress { phase, name, done, total, providers, .. } = progress;
+        let mut more = Map::new();
+        if is_json {
+            more.insert("providers".into(), fetch::providers(&providers).into());
+        }
+        show(Step { phase, name, done, total, more });
+    })
+}
+
+fn shown(output: &Output) -> Shown {
     if output.is_json() {
         return lines(output.clone());
     }
     let all = MultiProgress::new();
     let (bars, output) = (Mutex::new(HashMap::<String, ProgressBar>::new()), output.clone());
-    Arc::new(move |progress: Progress| {
+    Box::new(move |progress: Step| {
         let mut bars = bars.lock().unwrap_or_else(PoisonError::into_inner);
         if progress.phase == Phase::Done {
             if let Some(bar) = bars.remove(&progress.name) {
@@ -64,9 +99,9 @@ pub(crate) fn handler(output: &Output) -> ProgressHandler {
 }
 
 /// One JSON line now and then, and one at the end.
-fn lines(output: Output) -> ProgressHandler {
+fn lines(output: Output) -> Shown {
     let last = Mutex::new(HashMap::<String, Instant>::new());
-    Arc::new(move |progress: Progress| {
+    Box::new(move |progress: Step| {
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
         if progress.phase == Phase::Done {
             last.remove(&progress.name);
@@ -82,14 +117,12 @@ fn lines(output: Output) -> ProgressHandler {
             Phase::Done => "done",
             _ => "moving",
         };
-        let value = json!({
-            "progress": {
-                "name": progress.name,
-                "phase": phase,
-                "done": progress.done,
-                "total": progress.total,
-            }
-        });
+        let mut told = progress.more;
+        told.insert("name".into(), progress.name.into());
+        told.insert("phase".into(), phase.into());
+        told.insert("done".into(), progress.done.into());
+        told.insert("total".into(), progress.total.into());
+        let value = json!({ "progress": told });
         if progress.phase == Phase::Done {
             output.json_line(&value);
         } else {

@@ -3,11 +3,13 @@
 mod decrypt;
 mod demo;
 mod encrypt;
+pub(crate) mod fetch;
 mod inspect;
 mod ping;
 mod receive;
 mod seed;
 mod send;
+mod share;
 mod status;
 mod store;
 mod up;
@@ -32,6 +34,10 @@ pub(crate) enum Command {
     Up(up::UpCommand),
     /// Show what runs in the directory of `stt up`.
     Status(status::StatusCommand),
+    /// Let members fetch a file from this machine; prints the ticket that they need.
+    Share(share::ShareCommand),
+    /// Fetch what members share, from all of them at once.
+    Fetch(fetch::FetchCommand),
     /// Ask whether a node is there, and how far away it is.
     Ping(ping::PingCommand),
     /// Encrypt a file with a password.
@@ -54,6 +60,8 @@ impl Command {
             Self::Receive(command) => command.run(output),
             Self::Up(command) => command.run(output),
             Self::Status(command) => command.run(output),
+            Self::Share(command) => command.run(output),
+            Self::Fetch(command) => command.run(output),
             Self::Ping(command) => command.run(output),
             Self::Encrypt(command) => command.run(output),
             Self::Decrypt(command) => command.run(output),

@@ -1,0 +1,137 @@
+//! `stt fetch`: a content that members share, from all of them at once.
+
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use serde_json::{Value, json};
+use stt::{Mode, transfer::printable};
+use stt_swarm::{ContentTicket, FetchOptions, Fetched, ProviderReport, TicketError, fetch};
+
+use crate::{
+    error::CliError,
+    figures,
+    network::{self, SeedArgs},
+    output::Output,
+    progress,
+};
+
+/// Longest ticket that is read from a file.
+const MAX_TICKET: u64 = 16 << 10;
+
+#[derive(Args)]
+pub(crate) struct FetchCommand {
+    /// The line that `stt share` printed, a file that holds it, or `-` for standard input.
+    ticket: String,
+    /// Where the file is put; made if it is not there.
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+    /// Give the file another name.
+    #[arg(long)]
+    name: Option<String>,
+    /// Seconds to wait for each provider's answer.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = network::seconds)]
+    timeout: f64,
+    #[command(flatten)]
+    seed: SeedArgs,
+}
+
+impl FetchCommand {
+    pub(crate) fn run(self, output: &Output) -> Result<(), CliError> {
+        let ticket = ticket(&self.ticket)?;
+        std::fs::create_dir_all(&self.out)
+            .map_err(|error| CliError::file("could not make", &self.out, &error))?;
+        let addresses = ticket.providers().iter().flat_map(|provider| &provider.addresses);
+        let host =
+            if addresses.clone().any(|address| address.is_ipv6()) { "::" } else { "0.0.0.0" };
+        let builder = self.seed.builder(output)?.host(host);
+        let mut options = FetchOptions::default();
+        options.name = self.name.clone();
+        options.connect_timeout = std::time::Duration::from_secs_f64(self.timeout);
+        options.progress = Some(progress::of_fetch(output));
+        let fetched = network::run(async {
+            let node = network::start(builder, Mode::Client).await?;
+            let fetched = fetch(&node, &ticket, &self.out, &options).await.map_err(|error| {
+                CliError::doing(format!("{} was not fetched", printable(ticket.name())), &error)
+            });
+            network::stop(&node).await;
+            fetched
+        })?;
+        let fetched = fetched.ok_or_else(|| network::interrupted("fetching"))?;
+        report(output, &fetched);
+        Ok(())
+    }
+}
+
+/// Reads the ticket that `argument` is or names.
+fn ticket(argument: &str) -> Result<ContentTicket, CliError> {
+    let unusable = |error| CliError::doing("the ticket cannot be used", &error);
+    if ContentTicket::is_like(argument) {
+        return argument.parse().map_err(unusable);
+    }
+    let path = Path::new(argument);
+    let mut text = String::new();
+    let read = if argument == "-" {
+        std::io::stdin().take(MAX_TICKET).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(MAX_TICKET).read_to_string(&mut text))
+    };
+    match read {
+        Ok(_) => text.parse().map_err(unusable),
+        // Most likely it was meant to be one.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(unusable(TicketError::Malformed))
+        }
+        Err(error) => Err(CliError::file("could not read", path, &error)),
+    }
+}
+
+fn report(output: &Output, fetched: &Fetched) {
+    let moved = fetched.size.saturating_sub(fetched.resumed);
+    let speed = figures::megabytes_per_second(moved, fetched.elapsed);
+    let resumed = match fetched.resumed {
+        0 => String::new(),
+        at => format!(", {} of it earlier", figures::bytes(at)),
+    };
+    let used = fetched.providers.iter().filter(|provider| provider.bytes > 0).count();
+    let used = u64::try_from(used).unwrap_or(u64::MAX);
+    output.note(&format!(
+        "Fetched {} ({}{resumed}) from {} in {}, {speed:.0} MB/s. All of it is verified.",
+        printable(&fetched.path.display().to_string()),
+        figures::bytes(fetched.size),
+        figures::counted(used, "provider"),
+        figures::duration(fetched.elapsed),
+    ));
+    for provider in fetched.providers.iter().filter(|provider| provider.lied) {
+        let why = printable(provider.dropped.as_deref().unwrap_or_default());
+        output.note(&format!("warning: {} {why}", provider.node_id));
+    }
+    output.json_line(&json!({
+        "fetched": {
+            "path": fetched.path,
+            "name": fetched.name,
+            "bytes": fetched.size,
+            "resumed": fetched.resumed,
+            "duplicates": fetched.duplicates,
+            "seconds": fetched.elapsed.as_secs_f64(),
+            "megabytes_per_second": speed,
+            "providers": providers(&fetched.providers),
+        }
+    }));
+}
+
+/// What machines are told of providers.
+pub(crate) fn providers(reports: &[ProviderReport]) -> Vec<Value> {
+    let value = |report: &ProviderReport| {
+        json!({
+            "node_id": report.node_id.to_string(),
+            "bytes": report.bytes,
+            "bytes_per_second": report.bytes_per_second,
+            "dropped": report.dropped,
+            "lied": report.lied,
+        })
+    };
+    reports.iter().map(value).collect()
+}

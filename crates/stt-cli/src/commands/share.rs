@@ -1,0 +1,171 @@
+//! `stt share`: a file that members may fetch.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    num::NonZeroU64,
+    path::PathBuf,
+};
+
+use clap::Args;
+use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
+use serde_json::json;
+use stt::{Mode, Node};
+use stt_swarm::{ContentLibrary, LibraryStats};
+
+use crate::{
+    drops,
+    error::CliError,
+    figures,
+    listen::ListenArgs,
+    network::{self, SeedArgs},
+    output::Output,
+};
+
+#[derive(Args)]
+pub(crate) struct ShareCommand {
+    /// The file.
+    file: PathBuf,
+    #[command(flatten)]
+    listen: ListenArgs,
+    /// An address at which others reach this machine, for the ticket; may be repeated. Unless it is
+    /// given, the ticket names the address that is listened at, or this machine's own ones.
+    #[arg(long, value_name = "IP:PORT")]
+    address: Vec<SocketAddr>,
+    /// Send at most so many megabytes a second, to all who fetch together.
+    #[arg(long, value_name = "MB_PER_SECOND", value_parser = megabytes)]
+    limit: Option<NonZeroU64>,
+    /// Show the ticket as a QR code as well.
+    #[arg(long)]
+    qr: bool,
+    #[command(flatten)]
+    seed: SeedArgs,
+}
+
+impl ShareCommand {
+    pub(crate) fn run(self, output: &Output) -> Result<(), CliError> {
+        // Asked before the seed: nobody likes to type one for nothing.
+        std::fs::metadata(&self.file)
+            .map_err(|error| CliError::file("could not open", &self.file, &error))?;
+        let builder = self.listen.apply(self.seed.builder(output)?)?;
+        let builder = builder.node_bandwidth(self.limit);
+        network::run(async {
+            let node = network::start(builder, Mode::Server).await?;
+            let served = self.serve(&node, output).await;
+            network::stop(&node).await;
+            served
+        })?;
+        Ok(())
+    }
+
+    async fn serve(&self, node: &Node, output: &Output) -> Result<(), CliError> {
+        let refused =
+            |error| CliError::doing(format!("{} is not shared", self.file.display()), &error);
+        let library = ContentLibrary::new(node).map_err(refused)?;
+        let shared = library.share(&self.file).await.map_err(refused)?;
+        let addresses = match self.address.as_slice() {
+            [] => own_addresses(node.local_addr()),
+            given => given.to_vec(),
+        };
+        let ticket = library
+            .ticket(&shared, &addresses)
+            .map_err(|error| CliError::doing("there is no ticket", &error))?
+            .to_string();
+        if self.qr {
+            output.note(&qr_code(&ticket)?);
+        }
+        output.note(&format!(
+            "Sharing {} ({}) on {}, until Ctrl-C. Who has the seed gets it with: stt fetch TICKET",
+            shared.name,
+            figures::bytes(shared.size),
+            node.local_addr(),
+        ));
+        output.result(
+            &ticket,
+            &json!({
+                "shared": {
+                    "ticket": ticket,
+                    "blake3": shared.root.to_hex().as_str(),
+                    "bytes": shared.size,
+                    "name": shared.name,
+                    "addresses": addresses,
+                    "node_id": node.node_id().to_string(),
+                }
+            }),
+        );
+        tokio::join!(sessions(node), watch(&library, output), drops::watch(node, output));
+        Ok(())
+    }
+}
+
+/// Reads megabytes as bytes.
+fn megabytes(text: &str) -> Result<NonZeroU64, String> {
+    let wrong = || String::from("a number of megabytes, 0.1 to 100000");
+    let number: f64 = text.parse().map_err(|_| wrong())?;
+    if !(0.1..=100_000.0).contains(&number) {
+        return Err(wrong());
+    }
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see the range")]
+    NonZeroU64::new((number * 1e6) as u64).ok_or_else(wrong)
+}
+
+/// Takes sessions in, so that none waits to be accepted.
+async fn sessions(node: &Node) {
+    while node.accept().await.is_some() {}
+}
+
+/// Tells what was fetched, whenever that grew and then rested for a moment.
+async fn watch(library: &ContentLibrary, output: &Output) {
+    let mut told = LibraryStats::default();
+    let mut last = library.stats();
+    loop {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        let now = library.stats();
+        if now == last && now.answers != told.answers {
+            told = now;
+            output.note(&format!("{} were fetched so far.", figures::bytes(now.bytes)));
+            output.json_line(&json!({
+                "served": { "bytes": now.bytes, "answers": now.answers, "damaged": now.damaged }
+            }));
+        }
+        last = now;
+    }
+}
+
+/// The addresses of this machine that a socket at `local` is reached at.
+fn own_addresses(local: SocketAddr) -> Vec<SocketAddr> {
+    if !local.ip().is_unspecified() {
+        return vec![local];
+    }
+    let mut found = Vec::new();
+    if local.is_ipv6() {
+        // An address of the documentation: the system only looks up its route.
+        found.extend(source_for("[2001:db8::1]:9"));
+    }
+    found.extend(source_for("192.0.2.1:9"));
+    if found.is_empty() {
+        found.push(match local {
+            SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::LOCALHOST),
+            SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::LOCALHOST),
+        });
+    }
+    found.into_iter().map(|ip| SocketAddr::new(ip, local.port())).collect()
+}
+
+/// The address that this machine would write to `to` from. Nothing is sent.
+fn source_for(to: &str) -> Option<IpAddr> {
+    let to: SocketAddr = to.parse().ok()?;
+    let any: IpAddr = match to {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(to).ok()?;
+    socket.local_addr().ok().map(|local| local.ip())
+}
+
+/// A ticket in upper case takes the denser alphanumeric mode, and is read the same.
+fn qr_code(ticket: &str) -> Result<String, CliError> {
+    QrCode::with_error_correction_level(ticket.to_uppercase(), EcLevel::L)
+        .map(|code| code.render::<Dense1x2>().quiet_zone(true).build())
+        .map_err(|_| CliError::new("ticket.qr", "the ticket does not fit into a QR code"))
+}
