@@ -1,4 +1,4 @@
-"""The code of docs/python.md runs."""
+"""The code of the pages about Python runs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import pytest
 from documents import ROOT, blocks_of
 
 
-def test_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("page", "least"), [("python.md", 11), ("python-moving.md", 3)])
+def test_the_page(
+    page: str, least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "page"}
-    blocks = blocks_of((ROOT / "docs" / "python.md").read_text(encoding="utf-8"), "page")
-    assert len(blocks) >= 6
+    blocks = blocks_of((ROOT / "docs" / page).read_text(encoding="utf-8"), "page")
+    assert len(blocks) >= least
     for block in blocks:
-        exec(compile(block.text, f"docs/python.md:{block.line}", "exec"), names)
+        exec(compile(block.text, f"docs/{page}:{block.line}", "exec"), names)

@@ -1,0 +1,34 @@
+"""The client of the documents' two nodes: sends a message and prints the echo. See echo_server.py."""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from seigr_toolset_transmissions import STTException, STTNode
+
+
+async def ask(seed: str, host: str, port: int, message: bytes) -> bytes:
+    """The echo of a message."""
+    async with STTNode(shared_seed=seed, host="127.0.0.1") as client:
+        session = await client.connect_udp(host, port)
+        print(f"Connected! Session: {session.session_id.hex()}")
+        await client.send_to_sessions([session.session_id], message)
+        async for packet in client.receive():
+            return packet.data
+    raise EOFError("the node was stopped")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("seed", type=Path, help="a file with the shared seed")
+    parser.add_argument("--host", default="127.0.0.1", help="where the server is")
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--message", default="Hello from client!")
+    given = parser.parse_args()
+    seed = given.seed.read_text().strip()
+    try:
+        echo = asyncio.run(ask(seed, given.host, given.port, given.message.encode()))
+    except STTException as error:
+        sys.exit(f"{error} ({error.code}): {error.hint}")
+    print(f"Client received: {echo!r}")
