@@ -1,4 +1,4 @@
-"""The client of the documents' two nodes: sends a message and prints the echo. See echo_server.py."""
+"""The client of the documents' two nodes: prints the echo of a message. See echo_server.py."""
 
 import argparse
 import asyncio

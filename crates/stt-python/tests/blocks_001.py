@@ -48,7 +48,7 @@ def _(run: Run):
     assert "Sub-chunks created: 8" in result.output
 
 
-@fragment("001-04", "document: 132.9 frames of 5 KB a second, 7.52 ms each, 16 bytes more; asserted: better")
+@fragment("001-04", "document: 132.9 frames of 5 KB a second, 7.52 ms, 16 bytes more; asserted: better")
 def _(run: Run):
     stream_ctx = StreamingContext(SEED)
     frame = bytes(5000)

@@ -190,7 +190,7 @@ async def _(run: Run):
     assert [one.data for one in got] == [b"a packet"]
 
 
-@fragment("002-17", "the name in it leads to a node of this machine; the loop ends with the session's")
+@fragment("002-17", "the name in it leads to a node of this machine; the endless loop is cancelled")
 async def _(run: Run):
     async with local.started() as server:
         got: list[bytes] = []

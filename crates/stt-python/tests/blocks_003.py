@@ -149,7 +149,7 @@ def _(run: Run):
     assert events.get_events() == []
 
 
-@fragment("003-12", "undefined in it: `time`, and `get_session_for_endpoint`, which finds no session")
+@fragment("003-12", "undefined in it: `time`; `get_session_for_endpoint`, which finds no session")
 def _(run: Run):
     asked: list[bytes] = []
     with local.port(8080):

@@ -38,7 +38,7 @@ def folder() -> Path | None:
 
 
 def text_of(document: str) -> str:
-    """The document's text. Where whole lines were joined by escaped line breaks, those are undone."""
+    """The document's text. Escaped line breaks that join whole lines are undone."""
     place = folder()
     assert place is not None
     [path] = place.glob(f"{document}_*")

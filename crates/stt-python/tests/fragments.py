@@ -1,8 +1,8 @@
 """How each block of the documents is run.
 
 A complete program runs as printed. A fragment runs after a prelude, which supplies only the names
-(and files) that the block uses and does not make. After the block the prelude goes on, with what came
-of it, and asserts what the document's text and comments say.
+(and files) that the block uses and does not make. After the block the prelude goes on, with what
+came of it, and asserts what the document's text and comments say.
 
     @fragment("001-03")
     def _(run):

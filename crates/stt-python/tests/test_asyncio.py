@@ -76,7 +76,8 @@ def test_what_waits_is_a_coroutine_function_and_says_what_it_does(kind: type) ->
     for name in WAITING[kind]:
         assert inspect.iscoroutinefunction(getattr(kind, name)), name
     for name, member in inspect.getmembers(kind):
-        if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, property)):
+        public = not name.startswith("_")
+        if public and (inspect.isfunction(member) or isinstance(member, property)):
             assert inspect.getdoc(member), f"{kind.__name__}.{name} has no docstring"
 
 
@@ -234,7 +235,8 @@ def test_a_cancelled_send_is_whole_or_nothing() -> None:
             receiving = asyncio.create_task(receive())
             for number in range(ROUNDS // 4):
                 try:
-                    await asyncio.wait_for(stream.send(number.to_bytes(4, "big") + message), jitter())
+                    text = number.to_bytes(4, "big") + message
+                    await asyncio.wait_for(stream.send(text), jitter())
                     done.append(number)
                 except TimeoutError:
                     await asyncio.sleep(0)

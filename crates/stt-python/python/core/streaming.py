@@ -35,8 +35,8 @@ def validate_chunk_fast(
     """Finds the slot that opens, without looking at the content: its index, and a dict with
     ``validation_time`` (seconds), ``slots`` and ``bytes_examined``.
 
-    Slots stand in random order, so the index says nothing about what the slot holds. ``context`` may
-    be left out when the metadata was made by one in this process.
+    Slots stand in random order, so the index says nothing about what the slot holds. ``context``
+    may be left out when the metadata was made by one in this process.
 
     Raises ``STTDecryptionError`` when nothing opens.
     """
@@ -59,8 +59,8 @@ def stream_decrypt_file(
     context: STCContext | None = None,
     progress_callback: Any = None,
 ) -> dict[str, Any]:
-    """Decrypts a file in constant memory; gives ``throughput_mbps``, ``peak_memory_usage`` (bytes of
-    all buffers at once), ``chunks_processed`` and more.
+    """Decrypts a file in constant memory; gives ``throughput_mbps``, ``peak_memory_usage`` (bytes
+    of all buffers at once), ``chunks_processed`` and more.
 
     ``context`` may be left out when the metadata was made by one in this process.
 

@@ -4,8 +4,8 @@ import sysconfig as _sysconfig
 
 if _sysconfig.get_config_var("Py_GIL_DISABLED"):
     raise ImportError(
-        "seigr_toolset_transmissions does not run on free-threaded Python yet, because nobody tried: "
-        "use the build with the GIL"
+        "seigr_toolset_transmissions does not run on free-threaded Python yet, because nobody "
+        "tried: use the build with the GIL"
     )
 
 from importlib.metadata import PackageNotFoundError, version as _version

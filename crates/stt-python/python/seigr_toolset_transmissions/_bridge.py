@@ -1,7 +1,7 @@
 """Awaiting the engine.
 
-A native call gives its answer if that is ready, or an ``Op``; :func:`wait` waits for it. The engine's
-threads never touch Python: they make a socket readable that the event loop watches.
+A native call gives its answer if that is ready, or an ``Op``; :func:`wait` waits for it. The
+engine's threads never touch Python: they make a socket readable that the event loop watches.
 """
 
 from __future__ import annotations

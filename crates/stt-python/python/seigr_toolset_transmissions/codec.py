@@ -38,11 +38,11 @@ def _root(secret: Secret) -> bytes:
 class StreamEncoder:
     """Seals a stream of bytes as segments.
 
-    ``stc``: an :class:`STCWrapper`, or a key of 32 bytes. ``session_id``: bytes, and ``stream_id``, 0
-    to 2**32-1: what the segments are bound to; the decoder needs the same three. ``mode``: ``'live'``,
-    where what is given becomes segments at once, or ``'bounded'`` with the stream's ``length`` in
-    bytes. ``segment_size``: 16 to 1,048,576 bytes. ``role``: ``'initiator'`` or ``'responder'`` on both
-    sides, so that segments cannot be sent back.
+    ``stc``: an :class:`STCWrapper`, or a key of 32 bytes. ``session_id``: bytes, and ``stream_id``,
+    0 to 2**32-1: what the segments are bound to; the decoder needs the same three. ``mode``:
+    ``'live'``, where what is given becomes segments at once, or ``'bounded'`` with the stream's
+    ``length`` in bytes. ``segment_size``: 16 to 1,048,576 bytes. ``role``: ``'initiator'`` or
+    ``'responder'`` on both sides, so that segments cannot be sent back.
 
     With ``flow_control=True`` it runs at most ``window`` segments ahead of the decoder's credit:
     ``encoder.grant(decoder.credit)``; ``send`` waits for it. Raises ``STTCryptoError``.
@@ -184,8 +184,8 @@ class StreamDecoder:
     def receive_segment(self, segment: Buffer | int, sequence: int | Buffer | None = None) -> str:
         """Takes a segment; gives ``'new'``, ``'duplicate'`` or ``'reset'``.
 
-        The number stands in the segment. Given beside it, before or after, it has to be the same, or
-        ``ValueError`` is raised.
+        The number stands in the segment. Given beside it, before or after, it has to be the same,
+        or ``ValueError`` is raised.
         """
         if isinstance(segment, int):
             segment, sequence = sequence, segment  # type: ignore[assignment]

@@ -15,9 +15,9 @@ __all__ = ["FrameDispatcher"]
 class FrameDispatcher:
     """Calls the handler of a frame's type.
 
-    Types 0x80 to 0xff are the application's; a type has one handler, a coroutine function or a plain
-    one, which gets the frame's bytes. :meth:`dispatch` waits for it, so a slow handler slows the carrier
-    down instead of filling memory.
+    Types 0x80 to 0xff are the application's; a type has one handler, a coroutine function or a
+    plain one, which gets the frame's bytes. :meth:`dispatch` waits for it, so a slow handler slows
+    the carrier down instead of filling memory.
     """
 
     #: Smallest and largest type of an application.
@@ -31,7 +31,8 @@ class FrameDispatcher:
     def register_handler(self, frame_type: int, handler: Callable[[bytes], Any]) -> None:
         """Registers the handler of a type.
 
-        Raises ``STTSettingError`` (a ValueError) below 0x80, above 0xff, or when there is one already.
+        Raises ``STTSettingError`` (a ValueError) below 0x80, above 0xff, or when there is one
+        already.
         """
         _check(frame_type)
         if not callable(handler):
@@ -53,8 +54,9 @@ class FrameDispatcher:
         return sorted(self._handlers)
 
     async def dispatch(self, frame_type: int, payload: Buffer = b"") -> bool:
-        """Calls the handler of a type with the bytes of a frame, and waits for it; whether there is one.
-        Frames without a handler are counted and dropped. What the handler raises reaches the caller.
+        """Calls the handler of a type with the bytes of a frame, and waits for it; whether there is
+        one. Frames without a handler are counted and dropped. What the handler raises reaches the
+        caller.
 
         Raises ``STTSettingError`` (a ValueError) for a type that is not an application's.
         """

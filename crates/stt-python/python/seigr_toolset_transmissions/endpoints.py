@@ -41,14 +41,14 @@ class EndpointReport:
 class EndpointManager:
     """The endpoints that an application talks to, and what came from each.
 
-    An endpoint is whatever the application says: a peer, a relay, a device. Its id is 1 to 64 bytes,
-    or a text, which is the bytes of its UTF-8 form. A text under ``name`` in its metadata is a second
-    name for :meth:`route_to_endpoint`.
+    An endpoint is whatever the application says: a peer, a relay, a device. Its id is 1 to 64
+    bytes, or a text, which is the bytes of its UTF-8 form. A text under ``name`` in its metadata is
+    a second name for :meth:`route_to_endpoint`.
 
-    ``transport_send_callback(endpoint_id, data)`` carries bytes to an endpoint; a coroutine function or
-    a plain one. What comes back is handed to :meth:`deliver`. ``send_timeout``: seconds that the callback
-    may take. ``route_timeout``: seconds that :meth:`route_to_endpoint` waits for an endpoint to be
-    added. ``max_endpoints``: 100,000 unless given.
+    ``transport_send_callback(endpoint_id, data)`` carries bytes to an endpoint; a coroutine
+    function or a plain one. What comes back is handed to :meth:`deliver`. ``send_timeout``: seconds
+    that the callback may take. ``route_timeout``: seconds that :meth:`route_to_endpoint` waits for
+    an endpoint to be added. ``max_endpoints``: 100,000 unless given.
     """
 
     def __init__(
@@ -98,7 +98,8 @@ class EndpointManager:
         return self._native.remove(key)
 
     def get_endpoint(self, endpoint_id: Id) -> dict[str, Any] | None:
-        """``address``, ``metadata`` and ``connected_at`` (seconds since 1970) of an endpoint, or None.
+        """``address``, ``metadata`` and ``connected_at`` (seconds since 1970) of an endpoint, or
+        None.
 
         ``metadata`` is the endpoint's own dict: what is changed in it stays.
         """
@@ -120,8 +121,8 @@ class EndpointManager:
     async def send_to_endpoint(self, endpoint_id: Id, data: Buffer) -> None:
         """Sends to one endpoint; returns when the callback has.
 
-        Raises ``STTEndpointNotFoundError`` (a KeyError), ``STTEndpointTimeoutError`` (a TimeoutError),
-        ``STTEndpointError`` without a callback, and what the callback raises.
+        Raises ``STTEndpointNotFoundError`` (a KeyError), ``STTEndpointTimeoutError`` (a
+        TimeoutError), ``STTEndpointError`` without a callback, and what the callback raises.
         """
         key = _bytes(endpoint_id)
         if key not in self._known:
@@ -154,8 +155,8 @@ class EndpointManager:
     async def route_to_endpoint(self, name: Id, data: Buffer) -> bool:
         """Sends to the endpoint with this id or name; whether there is one.
 
-        If there is none, waits up to ``route_timeout`` seconds for it to be added; then the bytes are
-        dropped with a warning in the log ``stt.endpoints``.
+        If there is none, waits up to ``route_timeout`` seconds for it to be added; then the bytes
+        are dropped with a warning in the log ``stt.endpoints``.
         """
         found = self._find(name)
         if found is None:
@@ -205,8 +206,8 @@ class EndpointManager:
     # --- receiving ---
 
     async def deliver(self, endpoint_id: Id, data: Buffer) -> None:
-        """Hands over a message that came from an endpoint. Waits while its queue is full, so that the
-        carrier is slowed down. Called by what carries the bytes."""
+        """Hands over a message that came from an endpoint. Waits while its queue is full, so that
+        the carrier is slowed down. Called by what carries the bytes."""
         done = self._native.deliver((loop := here()).native, _bytes(endpoint_id), data)
         if type(done) is Op:
             await loop.wait(done)

@@ -1,9 +1,9 @@
 """What can fail, as exceptions.
 
 Each is an :class:`STTException` and, where Python has one for the same thing, that builtin too, so
-that ``except TimeoutError`` and ``except STTException`` both catch what they should. The stable code
-is in ``.code`` (docs/errors.md lists all), what to do in ``.hint``, and whether the same call may
-succeed later in ``.retry_helps``.
+that ``except TimeoutError`` and ``except STTException`` both catch what they should. The stable
+code is in ``.code`` (docs/errors.md lists all), what to do in ``.hint``, and whether the same call
+may succeed later in ``.retry_helps``.
 """
 
 from __future__ import annotations

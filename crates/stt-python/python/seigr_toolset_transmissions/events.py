@@ -44,8 +44,8 @@ class EventEmitter:
     """Calls handlers by the name of an event.
 
     Handlers are coroutine functions or plain ones. Those of one event run one after another, in the
-    order in which they were registered. An exception of one is logged to ``stt.events``, and the next
-    one runs.
+    order in which they were registered. An exception of one is logged to ``stt.events``, and the
+    next one runs.
     """
 
     def __init__(self) -> None:

@@ -163,21 +163,22 @@ class _Received:
 class STTNode:
     """A node of all those that share a seed.
 
-    Making one costs nothing; :meth:`start` opens its port. Used with ``async with`` it is started, in
-    client mode unless it was started before, and stopped at the end.
+    Making one costs nothing; :meth:`start` opens its port. Used with ``async with`` it is started,
+    in client mode unless it was started before, and stopped at the end.
 
     ``node_seed``: this node's own secret. ``chamber`` is encrypted with it, and with
     ``persistent_identity`` the node id follows from it; otherwise the node is somebody new at every
-    start. ``shared_seed``: what all peers share, bytes or text, or a key from ``stt seed new``. Seeds
-    shorter than 32 bytes are accepted with a ``UserWarning``; with ``strict_seed`` they are refused.
-    ``host``: where to listen, ``0.0.0.0`` for all of IPv4, ``::`` for all of IPv6. ``port``: 0 for any.
-    ``chamber_path``: where ``chamber`` is, by default ``~/.seigr/chambers/`` and a name that belongs to
-    the node seed. ``events``: the emitter of the node's events.
+    start. ``shared_seed``: what all peers share, bytes or text, or a key from ``stt seed new``.
+    Seeds shorter than 32 bytes are accepted with a ``UserWarning``; with ``strict_seed`` they are
+    refused. ``host``: where to listen, ``0.0.0.0`` for all of IPv4, ``::`` for all of IPv6.
+    ``port``: 0 for any. ``chamber_path``: where ``chamber`` is, by default ``~/.seigr/chambers/``
+    and a name that belongs to the node seed. ``events``: the emitter of the node's events.
     ``websocket``: address and port (``"0.0.0.0:9337"``) where WebSockets are listened for as well.
-    ``heartbeat``, ``idle_timeout``: seconds of silence before a sign of life is sent (30), and before a
-    session is given up (90). ``max_sessions``, ``max_streams`` (of a session), ``max_frame_size`` (bytes
-    of a message): limits. ``low_memory``: all limits for a device with little memory.
-    ``knock_log``: a file that keeps first packets from being replayed after a restart.
+    ``heartbeat``, ``idle_timeout``: seconds of silence before a sign of life is sent (30), and
+    before a session is given up (90). ``max_sessions``, ``max_streams`` (of a session),
+    ``max_frame_size`` (bytes of a message): limits. ``low_memory``: all limits for a device with
+    little memory. ``knock_log``: a file that keeps first packets from being replayed after a
+    restart.
     """
 
     def __init__(
@@ -241,8 +242,8 @@ class STTNode:
     async def start(self, server_mode: bool = False) -> tuple[str, int]:
         """Opens the port; gives host and port.
 
-        ``server_mode``: whether peers that hold the seed may connect. Takes a few tenths of a second,
-        off the loop, to stretch a seed that is a phrase.
+        ``server_mode``: whether peers that hold the seed may connect. Takes a few tenths of a
+        second, off the loop, to stretch a seed that is a phrase.
 
         Raises ``STTPortInUseError`` (an OSError), ``STTSeedError``, ``STTSettingError``.
         """
@@ -276,8 +277,8 @@ class STTNode:
         return self.local_address
 
     async def stop(self, timeout: float = 5.0) -> None:
-        """Takes no more sessions, delivers what was sent for at most ``timeout`` seconds, closes every
-        session and the port. ``receive()`` comes to its end. A second time does nothing."""
+        """Takes no more sessions, delivers what was sent for at most ``timeout`` seconds, closes
+        every session and the port. ``receive()`` comes to its end. A second time does nothing."""
         if self._native is None:
             return
         done = self._native.stop((loop := here()).native, timeout)
@@ -344,14 +345,14 @@ class STTNode:
     def set_admission(
         self, only: Iterable[bytes] | None = None, deny: Iterable[bytes] = ()
     ) -> None:
-        """Which nodes may have sessions, of those that hold the seed; who may not any more loses its
-        session at once."""
+        """Which nodes may have sessions, of those that hold the seed; who may not any more loses
+        its session at once."""
         self._running().set_admission(None if only is None else list(only), list(deny))
 
     def get_stats(self) -> dict[str, Any]:
-        """Figures from the start until now: ``node_id`` (hexadecimal), ``running``, ``server_mode``,
-        ``accepting_connections``, ``udp_transport``, ``sessions``, ``websocket_connections``,
-        ``limits``."""
+        """Figures from the start until now: ``node_id`` (hexadecimal), ``running``,
+        ``server_mode``, ``accepting_connections``, ``udp_transport``, ``sessions``,
+        ``websocket_connections``, ``limits``."""
         return self._running().stats()
 
     @property
@@ -373,11 +374,12 @@ class STTNode:
 
         ``expect``: the node id that the peer must prove to have.
 
-        Raises ``ConnectionTimeoutError`` (also a TimeoutError) when nobody answers: a wrong seed looks
-        like that too, since strangers are not answered; ``ConnectionRefusedError``,
+        Raises ``ConnectionTimeoutError`` (also a TimeoutError) when nobody answers: a wrong seed
+        looks like that too, since strangers are not answered; ``ConnectionRefusedError``,
         ``STTDeniedError`` (a PermissionError), ``STTHandshakeError``.
         """
-        return await self._connect(f"{peer_host}:{peer_port}", peer_host, peer_port, expect, timeout)
+        address = f"{peer_host}:{peer_port}"
+        return await self._connect(address, peer_host, peer_port, expect, timeout)
 
     async def connect(
         self,
@@ -438,8 +440,8 @@ class STTNode:
     # --- messages ---
 
     async def send_to_all(self, data: Buffer, stream_id: int = 0) -> SendReport:
-        """Sends a message on this stream of every session; returns when the queue of each has taken it
-        or failed. Nobody being there is a warning in the log, and an event."""
+        """Sends a message on this stream of every session; returns when the queue of each has taken
+        it or failed. Nobody being there is a warning in the log, and an event."""
         report = self._running().send_to_all((loop := here()).native, data, stream_id)
         done = SendReport._of(await loop.wait(report) if type(report) is Op else report)
         if not done.sent and not done.failed:
@@ -447,8 +449,8 @@ class STTNode:
         return done
 
     def try_send_to_all(self, data: Buffer, stream_id: int = 0) -> SendReport:
-        """As :meth:`send_to_all`, but waits for nobody: sessions whose queue is full are left out and
-        reported."""
+        """As :meth:`send_to_all`, but waits for nobody: sessions whose queue is full are left out
+        and reported."""
         return SendReport._of(self._running().try_send_to_all(data, stream_id))
 
     async def send_to_sessions(
@@ -469,8 +471,8 @@ class STTNode:
     # --- events ---
 
     def on_session_closed(self, handler: Callable[..., Any]) -> Callable[..., Any]:
-        """Calls ``handler(session_id, reason)`` in the event loop for every session that ends; it may be
-        a coroutine function. ``reason`` is a word: ``closed``, ``shutdown``, ``refused``,
+        """Calls ``handler(session_id, reason)`` in the event loop for every session that ends; it
+        may be a coroutine function. ``reason`` is a word: ``closed``, ``shutdown``, ``refused``,
         ``auth_failure``, ``timeout`` or ``protocol``."""
         self.events.register(STTEvents.SESSION_CLOSED, handler)
         return handler
@@ -481,8 +483,8 @@ class STTNode:
 
 
 class _Pump:
-    """Hands events of the engine on. While it waits it is neither a task nor does it hold the node, so
-    that neither has to be ended."""
+    """Hands events of the engine on. While it waits it is neither a task nor does it hold the node,
+    so that neither has to be ended."""
 
     def __init__(self, node: STTNode) -> None:
         self.native = node._running().events()

@@ -33,8 +33,8 @@ class STTSession:
     """A sealed session with one peer.
 
     It lives until one side closes it, its node stops, or nothing arrives for the idle timeout; the
-    node keeps it, so dropping this object closes nothing. Used with ``async with`` it is closed at the
-    end.
+    node keeps it, so dropping this object closes nothing. Used with ``async with`` it is closed at
+    the end.
     """
 
     __slots__ = ("__weakref__", "_native", "peer_node_id", "session_id")
@@ -58,9 +58,9 @@ class STTSession:
     ) -> STTStream:
         """Opens a stream. Its messages no longer flow into ``node.receive()``.
 
-        ``stream_id``: 0 to 2**32-1, the same on both sides; by default the next free one, odd on the
-        side that connected and even on the other. ``max_frame_size``: longest message in bytes (16
-        MiB). ``priority``: 0 to 1,000 (500), the higher goes first.
+        ``stream_id``: 0 to 2**32-1, the same on both sides; by default the next free one, odd on
+        the side that connected and even on the other. ``max_frame_size``: longest message in bytes
+        (16 MiB). ``priority``: 0 to 1,000 (500), the higher goes first.
 
         Raises ``STTStreamError`` when there are too many, ``STTSessionError`` when the session is
         over.
@@ -186,8 +186,8 @@ class STTStream:
     """One of the numbered streams of a session.
 
     A direction carries messages (:meth:`send`, :meth:`receive`, ``async for``) or raw bytes
-    (:meth:`write`, :meth:`read`, :meth:`readexactly`), whichever came first. Each side closes its own
-    direction. Waiting can be given up at any time: nothing is lost and nothing is sent twice.
+    (:meth:`write`, :meth:`read`, :meth:`readexactly`), whichever came first. Each side closes its
+    own direction. Waiting can be given up at any time: nothing is lost and nothing is sent twice.
     """
 
     __slots__ = ("__weakref__", "_left", "_native", "session", "stream_id")
@@ -207,8 +207,8 @@ class STTStream:
         """Queues one message. Waits while the queue is full (1 MiB), because the peer does not read
         or the path is slow.
 
-        Raises ``STTFrameTooLargeError`` (a ValueError), ``STTStreamClosedError`` (a BrokenPipeError),
-        ``STTStreamResetError`` (a ConnectionResetError), ``STTSessionError``.
+        Raises ``STTFrameTooLargeError`` (a ValueError), ``STTStreamClosedError`` (a
+        BrokenPipeError), ``STTStreamResetError`` (a ConnectionResetError), ``STTSessionError``.
         """
         done = self._native.send((loop := here()).native, data)
         if type(done) is Op:
@@ -243,8 +243,8 @@ class STTStream:
     # --- raw bytes ---
 
     async def read(self, n: int = -1) -> bytes:
-        """At most ``n`` raw bytes as soon as there are any, ``b""`` at the end; all until the end if
-        ``n`` is negative."""
+        """At most ``n`` raw bytes as soon as there are any, ``b""`` at the end; all until the end
+        if ``n`` is negative."""
         if n < 0:
             return await self._read_all()
         if n == 0:
@@ -277,7 +277,7 @@ class STTStream:
         return self._take(n)
 
     async def readinto(self, buffer: bytearray | memoryview) -> int:
-        """Fills a buffer with raw bytes as far as there are any; gives their number, 0 at the end."""
+        """Fills a buffer with the raw bytes that are there; gives their number, 0 at the end."""
         view = memoryview(buffer).cast("B")
         chunk = await self.read(len(view))
         view[: len(chunk)] = chunk
@@ -334,8 +334,8 @@ class STTStream:
         return self._native.stats()
 
     async def close(self) -> None:
-        """Closes this side's direction, after all that was sent; the peer's ``receive`` then comes to
-        its end. Returns once the peer's machine has all of it. Receiving goes on.
+        """Closes this side's direction, after all that was sent; the peer's ``receive`` then comes
+        to its end. Returns once the peer's machine has all of it. Receiving goes on.
 
         Closing a second time, or when the session is over, does nothing.
         """
@@ -348,8 +348,8 @@ class STTStream:
     aclose = close
 
     def reset(self, code: int = 0) -> None:
-        """Gives this side's direction up: what is on its way may be lost, and the peer's ``receive``
-        fails with ``STTStreamResetError``."""
+        """Gives this side's direction up: what is on its way may be lost, and the peer's
+        ``receive`` fails with ``STTStreamResetError``."""
         self._native.reset(code)
 
     async def __aenter__(self) -> STTStream:

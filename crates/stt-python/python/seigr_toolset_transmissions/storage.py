@@ -29,9 +29,9 @@ class Chamber:
     """Values under their BLAKE3 hash or under a name, encrypted. ``STTNode.chamber`` is one.
 
     ``stc``: an :class:`STCWrapper`, or a key of 32 bytes. ``path``: its directory; without one it
-    lives in memory and ends with this object. ``quota``: most bytes that may be stored, encrypted and
-    padded. It is opened by the first call. A call that was begun is finished, also when nobody waits
-    for it any more. All raise ``STTStorageError``.
+    lives in memory and ends with this object. ``quota``: most bytes that may be stored, encrypted
+    and padded. It is opened by the first call. A call that was begun is finished, also when nobody
+    waits for it any more. All raise ``STTStorageError``.
     """
 
     def __init__(
@@ -85,8 +85,8 @@ class Chamber:
         return opened
 
     async def put(self, *arguments: Any, name: str | None = None) -> bytes:
-        """``put(data)`` stores bytes and gives their address, 32 bytes; ``put(name, data)`` also gives
-        them a name, in place of what had it. They stay until they are removed."""
+        """``put(data)`` stores bytes and gives their address, 32 bytes; ``put(name, data)`` also
+        gives them a name, in place of what had it. They stay until they are removed."""
         if len(arguments) == 2 and name is None:
             name, data = arguments
         elif len(arguments) == 1:

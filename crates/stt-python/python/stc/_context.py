@@ -93,8 +93,8 @@ class CEL:
         self._native = native
 
     def update(self) -> None:
-        """Starts a new epoch: later hashes are unrelated to earlier ones and the use that the health
-        report counts starts from zero. Envelopes of every epoch still open."""
+        """Starts a new epoch: later hashes are unrelated to earlier ones and the use that the
+        health report counts starts from zero. Envelopes of every epoch still open."""
         self._native.update()
 
     @property
@@ -106,11 +106,11 @@ class CEL:
 class STCContext:
     """One secret, and everything that is done with it. Can be shared between threads.
 
-    ``seed``: a text, bytes, an integer, or the text of a key from ``stt seed new``. One shorter than
-    32 bytes is accepted with a ``UserWarning``, with ``strict_seed=True`` it is refused.
-    ``lattice_size`` (16 to 1,024) and ``depth`` (1 to 255): memory of a stretch, ``lattice_size²·depth``
-    KiB; both ends need the same. ``realm``: a name that keeps equal seeds apart.
-    ``max_stretch_kib``: most memory that an envelope may ask for when it is opened.
+    ``seed``: a text, bytes, an integer, or the text of a key from ``stt seed new``. One shorter
+    than 32 bytes is accepted with a ``UserWarning``, with ``strict_seed=True`` it is refused.
+    ``lattice_size`` (16 to 1,024) and ``depth`` (1 to 255): memory of a stretch,
+    ``lattice_size²·depth`` KiB; both ends need the same. ``realm``: a name that keeps equal seeds
+    apart. ``max_stretch_kib``: most memory that an envelope may ask for when it is opened.
 
     Raises ``STTSeedError`` for a seed that cannot be used and ``STTSettingError`` out of range.
     """
@@ -153,8 +153,8 @@ class STCContext:
         """Encrypts a text or bytes; gives ciphertext and metadata.
 
         ``context_data``: what must be named again to decrypt (None, bool, int, float, str, bytes,
-        lists and dicts of them). It is not stored. ``use_decoys``: whether there are 4 to 8 slots of
-        which nobody can tell how many are used (default: yes; the ciphertext is 4 to 8 times as
+        lists and dicts of them). It is not stored. ``use_decoys``: whether there are 4 to 8 slots
+        of which nobody can tell how many are used (default: yes; the ciphertext is 4 to 8 times as
         long). ``decoys``: up to 3 pairs of a password and a harmless content that it opens.
 
         Raises ``STTSealError`` when the options contradict each other.
@@ -174,8 +174,8 @@ class STCContext:
     ) -> Any:
         """Decrypts; what went in as a text comes out as ``str``, all else as ``bytes``.
 
-        Raises ``STTDecryptionError`` for a wrong seed, password or context data (which cannot be told
-        apart), and for a ciphertext that was changed or cut off.
+        Raises ``STTDecryptionError`` for a wrong seed, password or context data (which cannot be
+        told apart), and for a ciphertext that was changed or cut off.
         """
         return self._native.decrypt(encrypted, _header(metadata), password, context_data)
 
@@ -193,20 +193,21 @@ class STCContext:
         *,
         overwrite: bool = True,
     ) -> Metadata:
-        """Encrypts a file into another, in constant memory, and gives the metadata, which also stands
-        at the front of the output.
+        """Encrypts a file into another, in constant memory, and gives the metadata, which also
+        stands at the front of the output.
 
         The output appears when it is complete, and not at all when something fails.
         ``chunk_size``: 65,536 to 4,194,304 bytes. ``progress_callback(done, total)`` is called with
         bytes, in the calling thread; an exception in it ends the work and is raised.
         ``use_decoys``: default no for files, as it makes them 4 to 8 times as long.
 
-        Raises ``STTSealError``, ``FileNotFoundError``, with ``overwrite=False`` ``FileExistsError``.
+        Raises ``STTSealError``, ``FileNotFoundError``, with ``overwrite=False``
+        ``FileExistsError``.
         """
         if output_path is None or not isinstance(input_path, (str, os.PathLike)):
             raise TypeError(
-                "encrypt_stream goes from file to file: pass input_path and output_path. For pieces in "
-                "memory use encrypt, StreamingContext or StreamEncoder"
+                "encrypt_stream goes from file to file: pass input_path and output_path. For "
+                "pieces in memory use encrypt, StreamingContext or StreamEncoder"
             )
         native, _ = self._native.encrypt_file(
             os.fspath(input_path),
@@ -241,8 +242,8 @@ class STCContext:
         """
         if output_path is None or not isinstance(input_path, (str, os.PathLike)):
             raise TypeError(
-                "decrypt_stream goes from file to file: pass input_path and output_path. For pieces in "
-                "memory use decrypt, StreamingContext or StreamDecoder"
+                "decrypt_stream goes from file to file: pass input_path and output_path. For "
+                "pieces in memory use decrypt, StreamingContext or StreamDecoder"
             )
         if chunk_size is not None and chunk_size <= 0:
             raise ValueError("chunk_size is a positive number of bytes")
@@ -291,7 +292,7 @@ class STCContext:
         return self._native.save_state()
 
     def load_state(self, state: dict[str, bytes]) -> None:
-        """Goes to a snapshot of a context with the same seed. After an error nothing has changed."""
+        """Goes to a snapshot of a context with the same seed; an error changes nothing."""
         try:
             parts = [state[name] for name in ("cel_state", "phe_state", "pcf_state")]
         except (KeyError, TypeError) as error:
@@ -302,9 +303,9 @@ class STCContext:
         self._native.load_state(*parts)
 
     def get_entropy_health(self) -> dict[str, Any]:
-        """How good the secrets are: ``quality_score`` from 0 to 1, ``status`` in a word, ``strength``
-        of the seed, ``freshness``, ``advice`` and more. ``cel.update()`` restores freshness; nothing
-        makes a weak seed strong."""
+        """How good the secrets are: ``quality_score`` from 0 to 1, ``status`` in a word,
+        ``strength`` of the seed, ``freshness``, ``advice`` and more. ``cel.update()`` restores
+        freshness; nothing makes a weak seed strong."""
         return self._native.entropy_health()
 
     def forget_passwords(self) -> None:

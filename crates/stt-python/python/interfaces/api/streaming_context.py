@@ -24,12 +24,12 @@ class StreamingContext:
     """Seals chunks, and opens those of everybody with the same seed, each once.
 
     ``optimal_chunk_size``: bytes of a sub-chunk, 1,024 to 1,048,576; larger chunks are split unless
-    ``enable_adaptive_chunking`` is false. ``initial_depth`` and ``max_depth``, 1 to 15: layers of the
-    stretch of the seed, and the most that a sender's metadata may ask for. ``lattice_size``: side of
-    its matrix. ``key_schedule_size``: epochs that a receiver remembers. ``entropy_pool_size``: bytes
-    of randomness drawn at once. ``key_rotation_mb``: a new key after so many megabytes.
-    ``metadata``: 9 bytes from a sender's ``get_stream_metadata``; then only that sender is listened
-    to. ``realm``: a name that keeps equal seeds apart.
+    ``enable_adaptive_chunking`` is false. ``initial_depth`` and ``max_depth``, 1 to 15: layers of
+    the stretch of the seed, and the most that a sender's metadata may ask for. ``lattice_size``:
+    side of its matrix. ``key_schedule_size``: epochs that a receiver remembers.
+    ``entropy_pool_size``: bytes of randomness drawn at once. ``key_rotation_mb``: a new key after
+    so many megabytes. ``metadata``: 9 bytes from a sender's ``get_stream_metadata``; then only that
+    sender is listened to. ``realm``: a name that keeps equal seeds apart.
 
     Raises ``STTSettingError`` out of range, ``STTSeedError`` for a seed that cannot be used.
     """
@@ -69,8 +69,8 @@ class StreamingContext:
         )
         #: ``encrypt_chunk(data)``: header and ciphertext of 0 to 16 MiB - 1 bytes.
         self.encrypt_chunk = self._native.encrypt_chunk
-        #: ``decrypt_chunk(header, encrypted)``: the bytes. Raises ``STTCryptoError`` for a chunk that
-        #: is forged, too old or was opened before.
+        #: ``decrypt_chunk(header, encrypted)``: the bytes. Raises ``STTCryptoError`` for a chunk
+        #: that is forged, too old or was opened before.
         self.decrypt_chunk = self._native.decrypt_chunk
 
     def get_stream_metadata(self) -> bytes:
