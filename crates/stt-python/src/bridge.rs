@@ -11,7 +11,7 @@ use std::{
     os::{fd::AsRawFd, unix::net::UnixStream},
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
@@ -20,11 +20,17 @@ use std::{
 use pyo3::{exceptions::PyRuntimeError, prelude::*};
 use tokio::runtime::{self, Runtime};
 
+use crate::logs;
+
+/// Stands in `Reactor.drain` for what the engine logged.
+const LOGGED: u64 = 0;
 /// How many calls may find their answer ready before the loop gets a turn.
 const READY_AT_ONCE: u32 = 128;
 
 static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
 static FORKED: AtomicBool = AtomicBool::new(false);
+/// The loop that was made last: it hands on what the engine logs.
+static LOGGING: Mutex<Weak<Queue>> = Mutex::new(Weak::new());
 
 /// A panic in between leaves nothing half done that matters here.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -57,6 +63,7 @@ pub(crate) fn engine() -> PyResult<&'static Runtime> {
         ));
     }
     let built = RUNTIME.get_or_init(|| {
+        logs::begin();
         let mut builder = runtime::Builder::new_multi_thread();
         builder.enable_all().thread_name("stt").build().map_err(|error| error.to_string())
     });
@@ -115,6 +122,14 @@ struct Woken {
     told: bool,
 }
 
+/// Tells a loop that something was logged.
+pub(crate) fn logged() {
+    let queue = lock(&LOGGING).upgrade();
+    if let Some(queue) = queue {
+        queue.push(LOGGED);
+    }
+}
+
 impl Queue {
     fn push(&self, id: u64) {
         let first = {
@@ -140,9 +155,10 @@ impl Reactor {
         let queue = Arc::new(Queue {
             woken: Mutex::default(),
             writer,
-            next: AtomicU64::new(0),
+            next: AtomicU64::new(LOGGED + 1),
             ready: AtomicU32::new(0),
         });
+        *lock(&LOGGING) = Arc::downgrade(&queue);
         Ok(Self { queue, reader })
     }
 
@@ -151,7 +167,7 @@ impl Reactor {
         self.reader.as_raw_fd()
     }
 
-    /// Numbers of the operations that can go on.
+    /// Numbers of the operations that can go on; 0 if something was logged.
     fn drain(&self) -> PyResult<Vec<u64>> {
         self.queue.ready.store(0, Ordering::Relaxed);
         let mut woken = lock(&self.queue.woken);

@@ -14,6 +14,7 @@
 //! | sessions and streams | [`session`] |
 //! | endpoints | [`endpoints`] |
 //! | awaiting the engine | [`bridge`] |
+//! | what the engine logs | [`logs`] |
 //! | errors on their way to Python | [`failure`] |
 //! | Python values on their way in | [`value`] |
 
@@ -23,6 +24,7 @@ mod context;
 mod endpoints;
 mod failure;
 mod files;
+mod logs;
 mod node;
 mod session;
 mod store;
@@ -42,6 +44,8 @@ mod _native {
     use crate::context::{content_hash, new_seed};
     #[pymodule_export]
     use crate::endpoints::Endpoints;
+    #[pymodule_export]
+    use crate::logs::{log_from_the_engine, take_logs};
     #[pymodule_export]
     use crate::node::{Events, Node, start_node};
     #[pymodule_export]

@@ -11,6 +11,7 @@ import blocks_003  # noqa: F401
 import documents
 import fragments
 from documents import Block
+from undefined import undefined
 
 TABLE = Path(__file__).resolve().parents[1] / "BLOCKS.md"
 UNKNOWN = fragments.Entry("unknown")
@@ -20,7 +21,7 @@ HEAD = """# The documents' Python blocks, and how each is run
 Written by `tests/blocks.py`; a test compares. *program*: runs as printed. *fragment*: runs after a
 prelude that supplies the names and files that it uses and does not make (`tests/blocks_*.py`).
 *illustration*: no Python that could run. *later*: needs what is not there yet. The hash is that of the
-block's text.
+block's text. *Supplied*: the names that it uses and does not make; a test holds the prelude to these.
 
 """
 
@@ -58,11 +59,14 @@ def table() -> str:
     blocks = documents.all_blocks()
     kinds = [entry(block).kind for block in blocks]
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds)))
-    lines = ["| block | line | hash | how | note |", "|---|---|---|---|---|"]
+    lines = ["| block | line | hash | how | supplied | note |", "|---|---|---|---|---|---|"]
     for block in blocks:
         how = entry(block)
         note = how.note.replace("|", "\\|")
-        lines.append(f"| {block.name} | {block.line} | `{block.digest}` | {how.kind} | {note} |")
+        names = sorted(undefined(block.text)) if how.kind == "fragment" else []
+        supplied = ", ".join(f"`{name}`" for name in names)
+        about = f"{block.name} | {block.line} | `{block.digest}` | {how.kind}"
+        lines.append(f"| {about} | {supplied} | {note} |")
     return f"{HEAD}{len(blocks)} blocks: {counts}.\n\n" + "\n".join(lines) + "\n" + TAIL
 
 

@@ -167,7 +167,7 @@ def _(run: Run):
     assert lines[4].startswith(f"  {shown}: {{'connected_at': ")
 
 
-@fragment("003-13")
+@program("003-13")
 async def _(run: Run):
     endpoints, sent = await table(b"1", b"2")
     events = EventEmitter()

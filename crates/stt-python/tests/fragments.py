@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from documents import Block
+from undefined import undefined
 
 #: Endless loops of the documents are ended after this many seconds, generously.
 PATIENCE = 120.0
@@ -109,20 +110,20 @@ def execute(block: Block, run: Run) -> None:
     prelude = entry.prelude
     if inspect.isasyncgenfunction(prelude):
         steps = prelude(run)
-        asyncio.run(asyncio.wait_for(_execute_async(block, entry, steps, run), PATIENCE))
+        asyncio.run(asyncio.wait_for(_execute_async(block, steps, run), PATIENCE))
         return
     steps = prelude(run)
     supplied = next(steps)
-    _only_names(entry, supplied)
+    _only_names(block, supplied)
     with _captured() as (output, caught), contextlib.suppress(Stop):
         names = run.names = _namespace(supplied)
         exec(compile(block.text, block.name, "exec"), names)
     _finish(steps, Result(names, output.getvalue(), caught))
 
 
-async def _execute_async(block: Block, entry: Entry, steps: Any, run: Run) -> None:
+async def _execute_async(block: Block, steps: Any, run: Run) -> None:
     supplied = await anext(steps)
-    _only_names(entry, supplied)
+    _only_names(block, supplied)
     with _captured() as (output, caught), contextlib.suppress(Stop):
         names = run.names = _namespace(supplied)
         code = compile(block.text, block.name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
@@ -136,8 +137,12 @@ async def _execute_async(block: Block, entry: Entry, steps: Any, run: Run) -> No
     raise AssertionError("a prelude yields once")
 
 
-def _only_names(entry: Entry, supplied: dict[str, Any] | None) -> None:
-    assert entry.kind == "fragment" or not supplied, "a program is run as printed"
+def _only_names(block: Block, supplied: dict[str, Any] | None) -> None:
+    """A prelude supplies all names that the block does not make, and no others."""
+    needed = undefined(block.text)
+    assert set(supplied or {}) == needed, "what is supplied is not what is undefined"
+    kind = TABLE[block.name].kind
+    assert kind == ("fragment" if needed else "program"), "a program runs as printed"
 
 
 def _namespace(supplied: dict[str, Any] | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import logging
 import os
 import random
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from seigr_toolset_transmissions import (
     STTStream,
     StreamDecoder,
     StreamEncoder,
+    _native,
     errors,
 )
 
@@ -341,6 +343,23 @@ def test_a_node_that_was_not_stopped_is_a_resource_warning() -> None:
         with pytest.warns(ResourceWarning, match="was not stopped"):
             del node
             gc.collect()
+
+    run(main)
+
+
+def test_what_the_engine_logs_reaches_logging(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with local.node():
+            with caplog.at_level(logging.INFO, "stt"):
+                _native.log_from_the_engine("from a thread of the engine", 3)
+                await local.until(lambda: len(caplog.records) == 3)
+        assert {one.name for one in caplog.records} == {"stt.stt_python"}
+        assert "from a thread of the engine number=2" in caplog.text
+        caplog.clear()
+        # Nobody takes them in time: the newest stay, and the others are counted.
+        _native.log_from_the_engine("many", 5000)
+        await local.until(lambda: f"{5000 - 1024} log records were dropped" in caplog.text)
+        assert len(caplog.records) == 1025 and "number=4999" in caplog.text
 
     run(main)
 

@@ -7,6 +7,7 @@ engine's threads never touch Python: they make a socket readable that the event 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 import weakref
@@ -16,6 +17,9 @@ from typing import Any
 from . import _native
 
 Op = _native.Op
+
+#: Stands among the numbers of operations for what the engine logged.
+_LOGGED = 0
 
 os.register_at_fork(after_in_child=_native.after_fork)
 
@@ -35,6 +39,8 @@ class Here:
         for number in self.native.drain():
             waiter = self.waiting.pop(number, None)
             if waiter is None:
+                if number == _LOGGED:
+                    _hand_on_logs()
                 continue
             if not isinstance(waiter, asyncio.Future):
                 waiter()
@@ -60,6 +66,14 @@ class Here:
     def call(self, op: Op, then: Callable[[], None]) -> None:
         """Calls ``then`` once the operation can go on."""
         self.waiting[op.id] = then
+
+
+def _hand_on_logs() -> None:
+    records, dropped = _native.take_logs()
+    for level, target, text in records:
+        logging.getLogger("stt." + target.replace("::", ".")).log(level, "%s", text)
+    if dropped:
+        logging.getLogger("stt").warning("%d log records were dropped", dropped)
 
 
 _all: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Here] = weakref.WeakKeyDictionary()

@@ -19,6 +19,8 @@ __all__ = [
     "new_seed",
     "Endpoints",
     "Events",
+    "log_from_the_engine",
+    "take_logs",
     "Node",
     "start_node",
     "Session",
@@ -248,6 +250,8 @@ class Store:
     def place(self) -> str: ...
 
 def after_fork() -> None: ...
+def take_logs() -> tuple[list[tuple[int, str, str]], int]: ...
+def log_from_the_engine(text: str, times: int) -> None: ...
 def is_forked() -> bool: ...
 
 @final
