@@ -37,6 +37,7 @@ mod protocol;
 mod race;
 mod reason;
 mod recent;
+pub mod resume;
 mod route;
 mod seed;
 mod session;

@@ -11,6 +11,7 @@ use stt::{
     dispatch::DispatchError,
     endpoints::{EndpointError, EndpointId},
     events::EventError,
+    resume::ResumeError,
 };
 
 fn all() -> Vec<Box<dyn Coded>> {
@@ -65,6 +66,18 @@ fn all() -> Vec<Box<dyn Coded>> {
         Box::new(ProtocolError::TooMany { label: host() }),
         Box::new(ProtocolError::Taken { label: host() }),
         Box::new(ProtocolError::TooManyHandlers { max }),
+        Box::new(ResumeError::OutOfRange { what, got: host(), range: host() }),
+        Box::new(ResumeError::TooLarge { got: 2, limit: 1 }),
+        Box::new(ResumeError::Full { waiting: 2, limit: 1 }),
+        Box::new(ResumeError::Closed),
+        Box::new(ResumeError::Finished),
+        Box::new(ResumeError::NotReceived { position: 1 }),
+        Box::new(ResumeError::Expired { lifetime: Duration::ZERO }),
+        Box::new(ResumeError::Lost),
+        Box::new(ResumeError::Ticket),
+        Box::new(ResumeError::PeerFull),
+        Box::new(ResumeError::GivenUp { by_peer: true }),
+        Box::new(ResumeError::Broken { what }),
     ]
 }
 

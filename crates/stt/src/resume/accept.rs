@@ -1,0 +1,227 @@
+//! The side that is dialled: beginning sessions, and going on with those that were cut.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::sync::mpsc;
+
+use super::{
+    ResumeError, ResumeOptions,
+    frame::{Frame, Refused},
+    link::{self, LinkEnd, broken, first},
+    shared::Shared,
+    tokens::{Asked, EXPORT, Holder},
+};
+use crate::{
+    EventEmitter, NodeId, ProtocolReceiver, ProtocolSender, ProtocolStream, Session, SessionId,
+};
+
+/// How long a stream may be silent before it says what it wants.
+const FIRST_FRAME: Duration = Duration::from_secs(10);
+
+/// One session, and the tickets for it.
+#[derive(Debug)]
+struct Entry {
+    shared: Arc<Shared>,
+    holder: Mutex<Holder>,
+}
+
+impl Entry {
+    fn holder(&self) -> MutexGuard<'_, Holder> {
+        self.holder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The sessions that peers began here, by peer and id. Bounded.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    options: ResumeOptions,
+    events: EventEmitter,
+    entries: Mutex<HashMap<(NodeId, SessionId), Arc<Entry>>>,
+}
+
+type Ends = (ProtocolSender, ProtocolReceiver);
+
+/// The way to whoever accepts.
+pub(super) type Begun = mpsc::Sender<Arc<Shared>>;
+
+impl Sessions {
+    pub(super) fn new(options: ResumeOptions, events: EventEmitter) -> Self {
+        Self { options, events, entries: Mutex::default() }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<(NodeId, SessionId), Arc<Entry>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Serves one stream of a peer until its end.
+    pub(super) async fn serve(
+        self: Arc<Self>,
+        begun: Begun,
+        session: Session,
+        stream: ProtocolStream,
+    ) {
+        stream.set_max_frame_size(self.options.max_frame());
+        let (sender, receiver) = stream.into_split();
+        let asked = match first(&receiver, FIRST_FRAME).await {
+            Ok(Some(frame)) => frame,
+            _ => return,
+        };
+        let found = match asked {
+            Frame::Open => self.begin(&begun, &session),
+            Frame::Resume { id, attempt, at, proof } => {
+                self.go_on(&session, Asked { id, attempt, at }, proof)
+            }
+            _ => Err(Refused::Broken),
+        };
+        // Only who may still begin one keeps `accept` waiting.
+        drop(begun);
+        match found {
+            Ok((entry, link, answer)) => {
+                if sender.send_bytes(answer.encode()).await.is_err() {
+                    entry.shared.with(|machine| {
+                        if machine.has_link(link) {
+                            machine.detach();
+                        }
+                    });
+                    self.cut(&entry);
+                    return;
+                }
+                self.carry(&entry, link, (sender, receiver)).await;
+            }
+            Err(refused) => {
+                // Whoever was refused need not be waited for.
+                let _ = sender.send_bytes(Frame::Refused(refused).encode()).await;
+                let _ = tokio::time::timeout(FIRST_FRAME, sender.close()).await;
+            }
+        }
+    }
+
+    fn begin(&self, begun: &Begun, session: &Session) -> Result<(Arc<Entry>, u64, Frame), Refused> {
+        let key = (session.peer_node_id(), session.id());
+        let entry = {
+            let mut entries = self.entries();
+            let of_peer = entries.keys().filter(|(peer, _)| *peer == key.0).count();
+            if of_peer >= self.options.max_sessions_per_peer
+                || entries.len() >= self.options.max_sessions
+            {
+                return Err(Refused::Full);
+            }
+            if entries.contains_key(&key) {
+                return Err(Refused::Broken);
+            }
+            let shared = Shared::new(key.1, key.0, self.options, self.events.clone());
+            let holder = Mutex::new(Holder::new(session.export(EXPORT)));
+            let entry = Arc::new(Entry { shared, holder });
+            // The application has too many to look at already.
+            begun.try_send(Arc::clone(&entry.shared)).map_err(|_| Refused::Full)?;
+            entries.insert(key, Arc::clone(&entry));
+            entry
+        };
+        let at = entry.shared.machine().positions();
+        let link = entry.shared.with(|machine| machine.attach(at, at));
+        let link = link.map_err(|_| Refused::Broken)?;
+        entry.shared.connected(session.clone(), true);
+        Ok((entry, link, Frame::Accepted { at, proof: [0; 32] }))
+    }
+
+    fn go_on(
+        &self,
+        session: &Session,
+        asked: Asked,
+        proof: [u8; 32],
+    ) -> Result<(Arc<Entry>, u64, Frame), Refused> {
+        let key = (session.peer_node_id(), asked.id);
+        let entry = self.entries().get(&key).cloned().ok_or(Refused::Unknown)?;
+        let export = session.export(EXPORT);
+        // Held until the link is attached: attempts take effect in the order of their checks.
+        let mut holder = entry.holder();
+        let accepted = holder.check(&asked, &export, proof).ok_or(Refused::Ticket)?;
+        let attached = entry.shared.with(|machine| {
+            machine.detach();
+            let at = machine.positions();
+            let link = machine.attach(asked.at, at)?;
+            // The one before is cut, whether it knew or not.
+            entry.shared.suspended();
+            entry.shared.connected(session.clone(), false);
+            Ok((link, at))
+        });
+        let (link, at) = match attached {
+            Ok(attached) => attached,
+            Err(why) => {
+                drop(holder);
+                self.over(&entry, broken(why));
+                return Err(Refused::Broken);
+            }
+        };
+        drop(holder);
+        Ok((entry, link, Frame::Accepted { at, proof: accepted.answer(at, &export) }))
+    }
+
+    async fn carry(self: Arc<Self>, entry: &Arc<Entry>, link: u64, ends: Ends) {
+        let seen = || entry.holder().used();
+        match link::run(&entry.shared, link, ends, seen).await {
+            // The peer may not know yet, and ask again: the entry stays until it expires.
+            LinkEnd::Finished => {
+                entry.shared.end(ResumeError::Finished);
+                self.cut(entry);
+            }
+            LinkEnd::Cut => self.cut(entry),
+            LinkEnd::Over(why) => self.over(entry, why),
+        }
+    }
+
+    /// Nothing carries it: the peer has its lifetime to come back.
+    fn cut(self: &Arc<Self>, entry: &Arc<Entry>) {
+        let links = {
+            let machine = entry.shared.machine();
+            if machine.is_attached() {
+                return;
+            }
+            // Told under the lock: whoever attaches next says that it is connected after this.
+            entry.shared.suspended();
+            machine.links()
+        };
+        let (sessions, entry) = (Arc::downgrade(self), Arc::clone(entry));
+        tokio::spawn(async move { expire(&sessions, &entry, links).await });
+    }
+
+    fn over(&self, entry: &Entry, why: ResumeError) {
+        entry.shared.end(why);
+        self.entries().remove(&(entry.shared.peer, entry.shared.id));
+    }
+
+    /// The application has dropped the session.
+    pub(super) fn forget(&self, shared: &Shared) {
+        // What finished answers a peer that has not heard so yet.
+        if !shared.machine().is_finished() {
+            self.entries().remove(&(shared.peer, shared.id));
+        }
+    }
+}
+
+async fn expire(sessions: &Weak<Sessions>, entry: &Arc<Entry>, links: u64) {
+    let lifetime = entry.shared.options.lifetime;
+    let deadline = tokio::time::sleep(lifetime);
+    let mut deadline = std::pin::pin!(deadline);
+    loop {
+        let mut changed = std::pin::pin!(entry.shared.changed.notified());
+        changed.as_mut().enable();
+        if entry.shared.machine().links() != links {
+            return;
+        }
+        if entry.shared.ended().is_some_and(|why| !matches!(why, ResumeError::Finished)) {
+            return;
+        }
+        tokio::select! {
+            () = changed => {}
+            () = &mut deadline => break,
+        }
+    }
+    if let Some(sessions) = sessions.upgrade() {
+        sessions.over(entry, ResumeError::Expired { lifetime });
+    }
+}

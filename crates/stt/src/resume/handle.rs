@@ -1,0 +1,237 @@
+//! What applications hold of a resumable session.
+
+use std::{pin::pin, sync::Arc};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::{
+    ResumeError, ResumeState,
+    continuity::Inner,
+    machine::{Item, Machine, Taken, Unsent},
+    shared::Shared,
+};
+use crate::{NodeId, Session, SessionId};
+
+/// A message of a resumable session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResumedMessage {
+    /// Its number among all that the peer sends, from 0.
+    pub position: u64,
+    /// The number of a stream, as the sender said; it survives every cut.
+    pub stream: u32,
+    /// What was sent.
+    pub data: Bytes,
+}
+
+/// A session that survives what carries it.
+///
+/// Clones are the same session; it is given up when the last one is dropped.
+#[derive(Clone, Debug)]
+pub struct ResumableSession {
+    handle: Arc<Handle>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+    inner: Arc<Inner>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // One that was through ends by itself, and says so.
+        if !self.shared.machine().is_finished() {
+            self.shared.end(ResumeError::GivenUp { by_peer: false });
+        }
+        self.inner.forget(&self.shared);
+    }
+}
+
+impl ResumableSession {
+    pub(super) fn new(shared: Arc<Shared>, inner: Arc<Inner>) -> Self {
+        Self { handle: Arc::new(Handle { shared, inner }) }
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
+
+    /// Its id: that of the sealed session that carried it first. Both sides know it, and it stays.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.shared().id
+    }
+
+    /// The node at its other end.
+    #[must_use]
+    pub fn peer_node_id(&self) -> NodeId {
+        self.shared().peer
+    }
+
+    /// The sealed session that carries it; `None` while none does.
+    #[must_use]
+    pub fn session(&self) -> Option<Session> {
+        self.shared().session()
+    }
+
+    /// How it is, and whoever it tells when that changes.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<ResumeState> {
+        self.shared().states()
+    }
+
+    /// Sends a message on stream 0: [`send_on`](Self::send_on).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn send(&self, data: impl Into<Bytes>) -> Result<u64, ResumeError> {
+        self.send_on(0, data).await
+    }
+
+    /// Keeps a message for the peer, whether it is connected or not, and returns its position. Waits
+    /// while too much is not committed. A message is kept until the peer's application committed it.
+    ///
+    /// # Cancel safety
+    /// A dropped future has sent all of it or nothing.
+    ///
+    /// # Errors
+    /// [`ResumeError::TooLarge`], [`ResumeError::Closed`], or why the session is over.
+    pub async fn send_on(&self, stream: u32, data: impl Into<Bytes>) -> Result<u64, ResumeError> {
+        let data = data.into();
+        self.until(|| match self.try_send_on(stream, data.clone()) {
+            Err(ResumeError::Full { .. }) => None,
+            sent => Some(sent),
+        })
+        .await
+    }
+
+    /// As [`send_on`](Self::send_on), without waiting.
+    ///
+    /// # Errors
+    /// [`ResumeError::Full`]; as [`send_on`](Self::send_on).
+    pub fn try_send_on(&self, stream: u32, data: impl Into<Bytes>) -> Result<u64, ResumeError> {
+        let (data, options) = (data.into(), &self.shared().options);
+        let limit = options.max_message;
+        if data.len() > limit {
+            return Err(ResumeError::TooLarge { got: data.len(), limit });
+        }
+        if let Some(why) = self.shared().ended() {
+            return Err(why);
+        }
+        let push = |machine: &mut Machine| {
+            let pushed = machine.push(Item::Message { stream, data });
+            pushed.map_err(|unsent| (unsent, machine.unacknowledged_bytes()))
+        };
+        // Nobody waits for what could not be kept.
+        let pushed = push(&mut self.shared().machine());
+        match pushed {
+            Ok(position) => {
+                self.shared().changed.notify_waiters();
+                Ok(position)
+            }
+            Err((Unsent::Full, waiting)) => {
+                Err(ResumeError::Full { waiting, limit: options.bounds.outbox })
+            }
+            Err((Unsent::Ended, _)) => Err(ResumeError::Closed),
+        }
+    }
+
+    /// Waits until the peer's application has committed the message at `position` and all before.
+    ///
+    /// # Errors
+    /// Why the session is over.
+    pub async fn acknowledged(&self, position: u64) -> Result<(), ResumeError> {
+        self.until(|| {
+            if self.shared().machine().acknowledged() > position {
+                return Some(Ok(()));
+            }
+            self.shared().ended().map(Err)
+        })
+        .await
+    }
+
+    /// The next message, in order and once; `None` once the peer closed its end. What arrived before
+    /// the session was over is given out first.
+    ///
+    /// # Cancel safety
+    /// A dropped future has taken nothing.
+    ///
+    /// # Errors
+    /// Why the session is over.
+    pub async fn receive(&self) -> Result<Option<ResumedMessage>, ResumeError> {
+        self.until(|| {
+            let taken = self.shared().machine().take();
+            match taken {
+                Taken::Message(message) => {
+                    self.shared().changed.notify_waiters();
+                    let (position, stream) = (message.position, message.stream);
+                    Some(Ok(Some(ResumedMessage { position, stream, data: message.data })))
+                }
+                Taken::End => {
+                    self.shared().changed.notify_waiters();
+                    Some(Ok(None))
+                }
+                Taken::Nothing => self.shared().ended().map(Err),
+            }
+        })
+        .await
+    }
+
+    /// The application has dealt with the message at `position` and all before: the peer forgets
+    /// them. Without it the peer's `send` waits in the end.
+    ///
+    /// # Errors
+    /// [`ResumeError::NotReceived`].
+    pub fn commit(&self, position: u64) -> Result<(), ResumeError> {
+        if self.shared().with(|machine| machine.commit(position)) {
+            return Ok(());
+        }
+        Err(ResumeError::NotReceived { position })
+    }
+
+    /// Says that nothing follows, and waits until the peer has committed all and received the end.
+    /// The session is over when both sides did so.
+    ///
+    /// # Errors
+    /// Why the session was over before.
+    pub async fn close(&self) -> Result<(), ResumeError> {
+        let _ = self.shared().with(|machine| machine.push(Item::End));
+        self.until(|| {
+            let machine = self.shared().machine();
+            if machine.unacknowledged_bytes() == 0 {
+                return Some(Ok(()));
+            }
+            drop(machine);
+            self.shared().ended().map(Err)
+        })
+        .await
+    }
+
+    /// Waits until the session is over, and says why: [`ResumeError::Finished`] is the good end.
+    pub async fn ended(&self) -> ResumeError {
+        self.until(|| self.shared().ended()).await
+    }
+
+    /// What the peer has not committed, with positions and streams, once the session is over; `None`
+    /// before. It is handed out once.
+    #[must_use]
+    pub fn take_unacknowledged(&self) -> Option<Vec<ResumedMessage>> {
+        self.shared().ended()?;
+        let kept = self.shared().machine().give_back();
+        let message = |(position, stream, data)| ResumedMessage { position, stream, data };
+        Some(kept.into_iter().map(message).collect())
+    }
+
+    /// Waits until `ready` says something.
+    async fn until<T>(&self, ready: impl Fn() -> Option<T>) -> T {
+        loop {
+            let mut changed = pin!(self.shared().changed.notified());
+            changed.as_mut().enable();
+            if let Some(ready) = ready() {
+                return ready;
+            }
+            changed.await;
+        }
+    }
+}

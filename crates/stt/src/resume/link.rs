@@ -1,0 +1,179 @@
+//! One link: a stream of one sealed session that carries a resumable one until it is cut.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use super::{
+    ResumeError,
+    frame::Frame,
+    machine::{Broken, Machine},
+    shared::Shared,
+};
+use crate::{ProtocolError, ProtocolReceiver, ProtocolSender};
+
+/// How long the end of a finished session may take to arrive.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How a link ended.
+#[derive(Debug)]
+pub(super) enum LinkEnd {
+    /// It was cut, or another one has taken its place.
+    Cut,
+    /// Both ends are through, and the peer knows.
+    Finished,
+    /// The session cannot go on.
+    Over(ResumeError),
+}
+
+/// What a peer did wrong, in words.
+pub(super) const fn broken(broken: Broken) -> ResumeError {
+    ResumeError::Broken {
+        what: match broken {
+            Broken::Forgot => "it forgot what it had committed",
+            Broken::NeverSent => "it has what it was never sent",
+            Broken::OutOfOrder => "its messages do not follow each other",
+        },
+    }
+}
+
+/// What to write.
+enum Next {
+    Frame(Frame),
+    Wait,
+    Gone,
+    Finished,
+}
+
+fn next(shared: &Shared, machine: &mut Machine, link: u64) -> Next {
+    if !machine.has_link(link) {
+        return Next::Gone;
+    }
+    match shared.ended() {
+        // The peer asks again because it has not heard so.
+        Some(ResumeError::Finished) => return Next::Finished,
+        Some(_) => return Next::Frame(Frame::GivenUp),
+        None => {}
+    }
+    match machine.next_frame(link) {
+        Some(frame) => Next::Frame(frame),
+        None if machine.is_finished() => Next::Finished,
+        None => Next::Wait,
+    }
+}
+
+/// Carries frames until the link ends. `seen` is called once, at the first frame from the peer.
+pub(super) async fn run(
+    shared: &Arc<Shared>,
+    link: u64,
+    (sender, receiver): (ProtocolSender, ProtocolReceiver),
+    seen: impl FnOnce(),
+) -> LinkEnd {
+    let mut writing = pin!(write(shared, link, &sender));
+    let mut reading = pin!(read(shared, link, &receiver, seen));
+    let end = tokio::select! {
+        end = &mut writing => end,
+        end = &mut reading => match end {
+            // The peer is through as well, or else it would not have ended.
+            LinkEnd::Finished => writing.await,
+            end => end,
+        },
+    };
+    let mut machine = shared.machine();
+    if machine.has_link(link) {
+        machine.detach();
+    }
+    end
+}
+
+async fn write(shared: &Arc<Shared>, link: u64, sender: &ProtocolSender) -> LinkEnd {
+    loop {
+        let mut changed = pin!(shared.changed.notified());
+        changed.as_mut().enable();
+        loop {
+            let next = next(shared, &mut shared.machine(), link);
+            match next {
+                Next::Frame(frame) => {
+                    let is_last = frame == Frame::GivenUp;
+                    if sender.send_bytes(frame.encode()).await.is_err() {
+                        return LinkEnd::Cut;
+                    }
+                    if is_last {
+                        let _ = tokio::time::timeout(CLOSE_PATIENCE, sender.close()).await;
+                        return LinkEnd::Cut;
+                    }
+                }
+                Next::Wait => break,
+                Next::Gone => return LinkEnd::Cut,
+                Next::Finished => {
+                    return match tokio::time::timeout(CLOSE_PATIENCE, sender.close()).await {
+                        Ok(Ok(())) => LinkEnd::Finished,
+                        _ => LinkEnd::Cut,
+                    };
+                }
+            }
+        }
+        changed.await;
+    }
+}
+
+async fn read(
+    shared: &Arc<Shared>,
+    link: u64,
+    receiver: &ProtocolReceiver,
+    seen: impl FnOnce(),
+) -> LinkEnd {
+    let mut seen = Some(seen);
+    loop {
+        room(shared, link).await;
+        let bytes = match receiver.receive().await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) if shared.machine().is_finished() => return LinkEnd::Finished,
+            Ok(None) | Err(_) => return LinkEnd::Cut,
+        };
+        if let Some(seen) = seen.take() {
+            seen();
+        }
+        let taken = match Frame::decode(bytes) {
+            Some(Frame::GivenUp) if shared.machine().is_finished() => {
+                return LinkEnd::Finished;
+            }
+            Some(Frame::GivenUp) => {
+                return LinkEnd::Over(ResumeError::GivenUp { by_peer: true });
+            }
+            Some(Frame::Message { data, .. }) if data.len() > shared.options.max_message => {
+                Err(ResumeError::Broken { what: "a message is too long" })
+            }
+            Some(frame) => shared.with(|machine| machine.frame(link, frame)).map_err(broken),
+            None => Err(ResumeError::Broken { what: "a frame makes no sense" }),
+        };
+        if let Err(error) = taken {
+            return LinkEnd::Over(error);
+        }
+    }
+}
+
+/// Waits until the application has taken enough.
+async fn room(shared: &Arc<Shared>, link: u64) {
+    loop {
+        let mut changed = pin!(shared.changed.notified());
+        changed.as_mut().enable();
+        {
+            let machine = shared.machine();
+            if machine.has_room() || !machine.has_link(link) {
+                return;
+            }
+        }
+        changed.await;
+    }
+}
+
+/// The first message on a stream, in time.
+pub(super) async fn first(
+    receiver: &ProtocolReceiver,
+    within: Duration,
+) -> Result<Option<Frame>, ProtocolError> {
+    match tokio::time::timeout(within, receiver.receive()).await {
+        Ok(Ok(Some(bytes))) => Ok(Frame::decode(bytes)),
+        Ok(Err(error)) => Err(error),
+        Ok(Ok(None)) | Err(_) => Ok(None),
+    }
+}

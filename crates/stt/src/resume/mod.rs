@@ -1,0 +1,32 @@
+//! Sessions that survive: messages that a cut takes nothing from and adds nothing to.
+//!
+//! | look for | in |
+//! |---|---|
+//! | the rules of one end: what is kept, sent again, refused | `machine`, and `tokens` for who may resume |
+//! | the bytes | `frame` |
+//! | whoever tries them out | `model_tests` |
+//! | what applications hold | [`Continuity`] (`continuity`), [`ResumableSession`] (`handle`) |
+//! | one link: a stream of one session that carries them | `link` |
+//! | answering, dialling again | `accept`, `connect` |
+//!
+//! The specification is `docs/resume.md`.
+
+mod accept;
+mod connect;
+mod continuity;
+mod error;
+mod frame;
+mod handle;
+mod link;
+mod machine;
+#[cfg(test)]
+mod model_tests;
+mod options;
+mod shared;
+mod tokens;
+
+pub use continuity::Continuity;
+pub use error::ResumeError;
+pub use handle::{ResumableSession, ResumedMessage};
+pub use options::ResumeOptions;
+pub use shared::ResumeState;

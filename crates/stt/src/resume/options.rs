@@ -1,0 +1,100 @@
+//! Settings of resumable sessions.
+
+use std::time::Duration;
+
+use super::{ResumeError, frame::OVERHEAD, machine::Bounds};
+
+const BYTES: std::ops::RangeInclusive<usize> = 1024..=1 << 30;
+const LIFETIME: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(10)..=Duration::from_secs(30 * 24 * 3600);
+
+/// Settings of a [`Continuity`](super::Continuity).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResumeOptions {
+    pub(super) lifetime: Duration,
+    pub(super) bounds: Bounds,
+    pub(super) max_message: usize,
+    pub(super) max_sessions: usize,
+    pub(super) max_sessions_per_peer: usize,
+}
+
+impl Default for ResumeOptions {
+    fn default() -> Self {
+        Self {
+            lifetime: Duration::from_secs(24 * 3600),
+            bounds: Bounds { outbox: 8 << 20, inbox: 1 << 20 },
+            max_message: 1 << 20,
+            max_sessions: 256,
+            max_sessions_per_peer: 16,
+        }
+    }
+}
+
+fn check<T: PartialOrd + std::fmt::Debug>(
+    what: &'static str,
+    value: T,
+    range: &std::ops::RangeInclusive<T>,
+) -> Result<T, ResumeError> {
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    let range = format!("{:?} to {:?}", range.start(), range.end());
+    Err(ResumeError::OutOfRange { what, got: format!("{value:?}"), range })
+}
+
+impl ResumeOptions {
+    /// How long a suspended session waits for its peer. Default 24 h; 10 ms to 30 days.
+    ///
+    /// # Errors
+    /// [`ResumeError::OutOfRange`].
+    pub fn with_lifetime(mut self, lifetime: Duration) -> Result<Self, ResumeError> {
+        self.lifetime = check("lifetime", lifetime, &LIFETIME)?;
+        Ok(self)
+    }
+
+    /// Bytes of messages that a session keeps until the peer committed them, each charged 128 more;
+    /// a single message may be larger. Default 8 MiB; 1 KiB to 1 GiB.
+    ///
+    /// # Errors
+    /// [`ResumeError::OutOfRange`].
+    pub fn with_unacknowledged_bytes(mut self, bytes: usize) -> Result<Self, ResumeError> {
+        self.bounds.outbox = check("unacknowledged_bytes", bytes, &BYTES)?;
+        Ok(self)
+    }
+
+    /// Bytes of messages that arrived and that the application has not taken, each charged 128 more;
+    /// beyond it nothing more is read, and one message may be held beyond it. Default 1 MiB; 1 KiB
+    /// to 1 GiB.
+    ///
+    /// # Errors
+    /// [`ResumeError::OutOfRange`].
+    pub fn with_unread_bytes(mut self, bytes: usize) -> Result<Self, ResumeError> {
+        self.bounds.inbox = check("unread_bytes", bytes, &BYTES)?;
+        Ok(self)
+    }
+
+    /// The longest message, in bytes; both ends should mean the same. Default 1 MiB; 1 KiB to 1 GiB.
+    ///
+    /// # Errors
+    /// [`ResumeError::OutOfRange`].
+    pub fn with_max_message(mut self, bytes: usize) -> Result<Self, ResumeError> {
+        self.max_message = check("max_message", bytes, &BYTES)?;
+        Ok(self)
+    }
+
+    /// Sessions that peers may have here, of all of them and of one. Default 256 and 16; 1 to 65,536.
+    ///
+    /// # Errors
+    /// [`ResumeError::OutOfRange`].
+    pub fn with_max_sessions(mut self, all: usize, of_one: usize) -> Result<Self, ResumeError> {
+        let range = 1..=65_536;
+        self.max_sessions = check("max_sessions", all, &range)?;
+        self.max_sessions_per_peer = check("max_sessions_per_peer", of_one, &range)?;
+        Ok(self)
+    }
+
+    /// The longest frame on a link.
+    pub(super) fn max_frame(&self) -> u64 {
+        (self.max_message + OVERHEAD).max(128) as u64
+    }
+}
