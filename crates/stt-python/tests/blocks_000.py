@@ -228,7 +228,7 @@ async def _(run: Run):
 
     logger = SimpleNamespace(warning=warned.append, error=logging.error)
     async with (
-        local.started(heartbeat=0.3, idle_timeout=1.0) as server,
+        local.started(heartbeat=1.0, idle_timeout=5.0) as server,
         local.node("client") as client,
         local.relay(server.local_address) as between,
     ):

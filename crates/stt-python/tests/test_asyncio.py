@@ -269,10 +269,11 @@ def test_what_fails_is_also_the_builtin_exception() -> None:
                 await other.receive()
             reset = ours.open_stream(9)
             await reset.send(b"x")
+            # Before the peer knows the stream's number it would not hear of the reset.
+            assert await theirs.get_stream(9).receive() == b"x"
             reset.reset()
             with pytest.raises(ConnectionResetError):
-                while True:
-                    await theirs.get_stream(9).receive()
+                await theirs.get_stream(9).receive()
             raw = ours.open_stream(11)
             await raw.write(b"abc")
             await raw.close()
@@ -365,23 +366,24 @@ def test_what_the_engine_logs_reaches_logging(caplog: pytest.LogCaptureFixture) 
 
 
 def test_the_loop_goes_on_while_seeds_are_stretched() -> None:
-    async def main() -> None:
-        longest, at = 0.0, asyncio.get_running_loop().time()
+    async def pauses() -> tuple[float, float]:
+        """The longest pause of the loop, and all that three stretches take."""
+        clock = asyncio.get_running_loop().time
+        longest, begun = 0.0, clock()
 
         async def watch() -> None:
-            nonlocal longest, at
+            nonlocal longest
+            at = clock()
             while True:
                 await asyncio.sleep(0.005)
-                now = asyncio.get_running_loop().time()
-                longest, at = max(longest, now - at), now
+                longest, at = max(longest, clock() - at), clock()
 
         watching = asyncio.create_task(watch())
-        begun = asyncio.get_running_loop().time()
         async with local.started(), local.node("client"):
             await STCWrapper(local.SHARED).ready()
-        took = asyncio.get_running_loop().time() - begun
         watching.cancel()
-        # Three stretches ran; none held the loop for as long as one takes.
-        assert longest < max(took / 3, 0.1)
+        return longest, clock() - begun
 
-    run(main)
+    # None holds the loop for as long as it takes; a busy machine may, so there are several tries.
+    tries = (asyncio.run(pauses()) for _number in range(5))
+    assert any(longest < max(took / 6, 0.05) for longest, took in tries)
