@@ -2,6 +2,9 @@
 //!
 //! | look for | in |
 //! |---|---|
+//! | taking part in a swarm | [`Swarm`] (`swarm`, `engine`) |
+//! | values, providers and nodes by their ids | [`KademliaDht`] (`dht`) |
+//! | messages to all who subscribe | [`PubSub`] (`pubsub`) |
 //! | offering files to members | [`ContentLibrary`] |
 //! | fetching them from many providers, verified | [`fetch`] |
 //! | the text that says what to fetch and where | [`ContentTicket`] |
@@ -10,9 +13,18 @@
 //! opens a socket.
 
 mod content;
+mod dht;
+mod engine;
 mod error;
+mod pubsub;
+mod swarm;
+mod swarm_error;
 mod ticket;
 
+pub use dht::{Bootstrapped, KademliaDht, Member, ProviderFound, Providers, Stored, Value};
+pub use pubsub::{Message, PubSub, Published, Sequence, Subscription, TopicEvent};
+pub use swarm::{Swarm, SwarmOptions};
+pub use swarm_error::SwarmError;
 pub use content::{
     ContentLibrary, FetchOptions, FetchProgress, Fetched, LibraryStats, ProviderReport, Shared,
     fetch,

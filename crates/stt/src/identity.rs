@@ -37,6 +37,7 @@ pub(crate) enum Role {
 /// and so evade a list of denied nodes.)
 pub struct Identity {
     node_id: NodeId,
+    node_key: Ed25519KeyPair,
     static_key: Arc<StaticKey>,
     /// Hashes of proofs of others that verified: of those who come back.
     verified: Mutex<Recent<[u8; 32], ()>>,
@@ -139,13 +140,28 @@ impl Identity {
         let node_id = node_key.public_key().as_ref().try_into().map_err(|_| IdentityError::Keys)?;
         let (node_id, static_key) = (NodeId::from_bytes(node_id), Arc::new(static_key));
         let verified = Mutex::new(Recent::new(MAX_VERIFIED));
-        Ok(Self { node_id, static_key, proofs, verified })
+        Ok(Self { node_id, node_key, static_key, proofs, verified })
     }
 
     /// The node's name: its ed25519 public key.
     #[must_use]
     pub const fn node_id(&self) -> NodeId {
         self.node_id
+    }
+
+    /// Signs `message` for `context`, so that nobody can pass it off as one for another purpose
+    /// (docs/protocol.md, ID-3). [`NodeId::verifies`] checks it.
+    ///
+    /// # Errors
+    /// [`IdentityError::Keys`] when the cryptographic library fails, which it has no reason to.
+    pub fn sign(
+        &self,
+        context: &str,
+        message: &[u8],
+    ) -> Result<[u8; NodeId::SIGNATURE_LEN], IdentityError> {
+        let signature = self.node_key.try_sign(&signed_bytes(context, message));
+        let signature = signature.map_err(|_| IdentityError::Keys)?;
+        signature.as_ref().try_into().map_err(|_| IdentityError::Keys)
     }
 
     /// This node's keys with the proofs of another one: what an impostor has.
@@ -190,8 +206,35 @@ impl fmt::Debug for Identity {
     }
 }
 
+/// What the node key signs for an application.
+fn signed_bytes(context: &str, message: &[u8]) -> Vec<u8> {
+    let len = u64::try_from(context.len()).unwrap_or(u64::MAX).to_be_bytes();
+    [b"stt/1 signature for ", &len[..], context.as_bytes(), message].concat()
+}
+
+/// Whether the node key of `node_id` signed `message`, and is a key that only its owner can sign
+/// with: a key of low order verifies signatures that anybody can make.
+fn verifies(node_id: NodeId, message: &[u8], signature: &[u8]) -> bool {
+    let sound = CompressedEdwardsY(*node_id.as_bytes())
+        .decompress()
+        .is_some_and(|point| !point.is_small_order());
+    sound && UnparsedPublicKey::new(&ED25519, node_id.as_bytes()).verify(message, signature).is_ok()
+}
+
+impl NodeId {
+    /// Bytes of a signature.
+    pub const SIGNATURE_LEN: usize = 64;
+
+    /// Whether the node with this id signed `message` for `context`
+    /// ([`Node::sign`](crate::Node::sign)).
+    #[must_use]
+    pub fn verifies(&self, context: &str, message: &[u8], signature: &[u8]) -> bool {
+        verifies(*self, &signed_bytes(context, message), signature)
+    }
+}
+
 impl Proof {
-    pub(crate) const SIGNATURE_LEN: usize = 64;
+    pub(crate) const SIGNATURE_LEN: usize = NodeId::SIGNATURE_LEN;
 
     /// What the node key signs (docs/protocol.md, ID-2).
     fn message(role: Role, static_public: &[u8; 32]) -> Vec<u8> {
@@ -211,16 +254,9 @@ impl Proof {
         *hasher.finalize().as_bytes()
     }
 
-    /// Whether the node key signed `static_public` for `role`, and is a key that only its owner
-    /// can sign with: a key of low order verifies signatures that anybody can make.
+    /// Whether the node key signed `static_public` for `role`.
     pub(crate) fn verifies(&self, role: Role, static_public: &[u8; 32]) -> bool {
-        let sound = CompressedEdwardsY(*self.node_id.as_bytes())
-            .decompress()
-            .is_some_and(|point| !point.is_small_order());
-        sound
-            && UnparsedPublicKey::new(&ED25519, self.node_id.as_bytes())
-                .verify(&Self::message(role, static_public), &self.signature)
-                .is_ok()
+        verifies(self.node_id, &Self::message(role, static_public), &self.signature)
     }
 }
 
@@ -315,6 +351,23 @@ mod tests {
     }
 
     #[test]
+    fn a_signature_holds_for_its_context_message_and_node_only() {
+        let (here, there) = (Identity::ephemeral().unwrap(), Identity::ephemeral().unwrap());
+        let signature = here.sign("topic", b"message").unwrap();
+        let id = here.node_id();
+        assert!(id.verifies("topic", b"message", &signature));
+        assert!(!id.verifies("topic", b"other", &signature));
+        assert!(!id.verifies("topicm", b"essage", &signature));
+        assert!(!there.node_id().verifies("topic", b"message", &signature));
+        assert!(!id.verifies("topic", b"message", &signature[..63]));
+        // It is no proof of a key for a handshake.
+        let public = *here.static_key().public();
+        let text = Proof::message(Role::Initiator, &public);
+        let signature = here.sign("", &text).unwrap();
+        assert!(!Proof { node_id: id, signature }.verifies(Role::Initiator, &public));
+    }
+
+    #[test]
     fn a_node_key_of_low_order_is_refused() {
         // The neutral point (y = 1): R = S·B verifies for every message.
         let mut neutral = [0; 32];
@@ -323,5 +376,6 @@ mod tests {
         signature[0] = 1;
         let proof = Proof { node_id: NodeId::from_bytes(neutral), signature };
         assert!(!proof.verifies(Role::Initiator, &[9; 32]));
+        assert!(!proof.node_id.verifies("", b"anything", &signature));
     }
 }

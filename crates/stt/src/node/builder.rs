@@ -441,7 +441,7 @@ impl NodeBuilder {
             hub.events().emit(Event::Warning { code: "seed.guessable", details });
         }
         let chamber = ChamberSlot::new(self.node_seed, self.chamber_path);
-        Ok(Node::run(identity.node_id(), mode, wire, hub, packets, warning, chamber))
+        Ok(Node::run(identity, mode, wire, hub, packets, warning, chamber))
     }
 
     async fn local_address(&self) -> Result<SocketAddr, StartError> {

@@ -21,8 +21,8 @@ use super::{
     chamber::ChamberSlot, connect,
 };
 use crate::{
-    CloseReason, Event, EventEmitter, EventKind, NodeId, Refusal, RouteError, Session, SessionId,
-    StreamError,
+    CloseReason, Event, EventEmitter, EventKind, Identity, IdentityError, NodeId, Refusal,
+    RouteError, Session, SessionId, StreamError,
     events::{EventError, HandlerId},
     protocol::{ProtocolError, ProtocolHandler, ProtocolStream},
     route::{Place, Target},
@@ -41,7 +41,7 @@ pub struct Node {
 }
 
 struct Inner {
-    node_id: NodeId,
+    identity: Arc<Identity>,
     mode: Mode,
     wire: Wire,
     hub: Arc<Hub>,
@@ -65,7 +65,7 @@ impl Drop for Inner {
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node").field("node_id", &self.inner.node_id).finish_non_exhaustive()
+        f.debug_struct("Node").field("node_id", &self.node_id()).finish_non_exhaustive()
     }
 }
 
@@ -93,7 +93,7 @@ impl Node {
     }
 
     pub(super) fn run(
-        node_id: NodeId,
+        identity: Arc<Identity>,
         mode: Mode,
         wire: Wire,
         hub: Arc<Hub>,
@@ -104,7 +104,7 @@ impl Node {
         let accepting = tokio::spawn(accept(wire.clone(), Arc::clone(&hub))).abort_handle();
         Self {
             inner: Arc::new(Inner {
-                node_id,
+                identity,
                 mode,
                 wire,
                 hub,
@@ -125,7 +125,20 @@ impl Node {
     /// Who this node is.
     #[must_use]
     pub fn node_id(&self) -> NodeId {
-        self.inner.node_id
+        self.inner.identity.node_id()
+    }
+
+    /// Signs `message` with the node key for `context`, a name for the purpose: the signature is
+    /// worth nothing for another one. [`NodeId::verifies`] checks it.
+    ///
+    /// # Errors
+    /// [`IdentityError::Keys`] when the cryptographic library fails, which it has no reason to.
+    pub fn sign(
+        &self,
+        context: &str,
+        message: &[u8],
+    ) -> Result<[u8; NodeId::SIGNATURE_LEN], IdentityError> {
+        self.inner.identity.sign(context, message)
     }
 
     /// Where it listens.
@@ -453,7 +466,7 @@ impl Node {
     pub fn stats(&self) -> NodeStats {
         let (active, total) = self.inner.hub.counts();
         NodeStats {
-            node_id: self.inner.node_id,
+            node_id: self.node_id(),
             running: self.is_running(),
             server_mode: self.inner.mode == Mode::Server,
             accepting_connections: self.is_running() && self.inner.hub.is_accepting(),

@@ -1,0 +1,67 @@
+//! What is asked of the engine's task.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use stt::{NodeId, Session};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    dht::{Member, ProviderFound, Stored, Value},
+    pubsub::{Published, queue::Queue},
+    swarm_error::SwarmError,
+};
+
+/// Where an answer goes.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, SwarmError>>;
+
+/// One wish.
+pub(crate) enum Command {
+    /// Fills the routing table, once it has anybody: how many nodes it has then.
+    Bootstrap(Reply<usize>),
+    Store {
+        key: Vec<u8>,
+        value: Vec<u8>,
+        reply: Reply<Stored>,
+    },
+    Find {
+        key: Vec<u8>,
+        publisher: Option<NodeId>,
+        reply: Reply<Option<Value>>,
+    },
+    Provide {
+        key: Vec<u8>,
+        reply: Reply<()>,
+    },
+    StopProviding {
+        key: Vec<u8>,
+    },
+    Providers {
+        key: Vec<u8>,
+        found: mpsc::Sender<ProviderFound>,
+        reply: Reply<()>,
+    },
+    Closest {
+        node: NodeId,
+        reply: Reply<Vec<Member>>,
+    },
+    Connect {
+        node: NodeId,
+        reply: Reply<Session>,
+    },
+    Peers(Reply<Vec<Member>>),
+    Subscribe {
+        topic: String,
+        reply: Reply<Arc<Queue>>,
+    },
+    Neighbours {
+        topic: String,
+        reply: Reply<usize>,
+    },
+    Publish {
+        topic: String,
+        data: Bytes,
+        ready: Duration,
+        reply: Reply<Published>,
+    },
+}

@@ -1,0 +1,81 @@
+//! The engine under the swarm: libp2p's, over our sealed sessions.
+//!
+//! | look for | in |
+//! |---|---|
+//! | names and addresses | `peer` |
+//! | who is linked, and which of two links counts | `table`, `hello` |
+//! | how links begin and end | `links`, `link` |
+//! | links as the engine wants them | `transport`, `muxer`, `substream` |
+//! | what runs over them, and its settings | `behaviour` |
+//! | the task that the engine runs in | `driver`, `queries` |
+//! | what is asked of it | `command`, [`Handle`] |
+
+mod behaviour;
+pub(crate) mod command;
+mod driver;
+mod hello;
+mod link;
+mod links;
+mod muxer;
+pub(crate) mod peer;
+mod queries;
+mod substream;
+mod table;
+mod transport;
+
+use std::{fmt, sync::Arc};
+
+use stt::Node;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{SwarmOptions, dht::store, swarm_error::SwarmError};
+use command::{Command, Reply};
+use driver::Driver;
+use links::Links;
+
+/// Wishes that wait for the engine.
+const WAITING: usize = 256;
+
+/// How the engine's task is reached. It ends with the last of them.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    commands: mpsc::Sender<Command>,
+    links: Arc<Links>,
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("node", &self.links.node()).finish_non_exhaustive()
+    }
+}
+
+impl Handle {
+    pub(crate) fn links(&self) -> Arc<Links> {
+        Arc::clone(&self.links)
+    }
+
+    /// Asks the engine, which always answers while it runs.
+    pub(crate) async fn ask<T>(
+        &self,
+        command: impl FnOnce(Reply<T>) -> Command,
+    ) -> Result<T, SwarmError> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(command(reply)).await?;
+        answer.await.map_err(|_| SwarmError::Stopped)?
+    }
+
+    pub(crate) async fn tell(&self, command: Command) -> Result<(), SwarmError> {
+        self.commands.send(command).await.map_err(|_| SwarmError::Stopped)
+    }
+}
+
+/// Starts the engine over `node`.
+pub(crate) fn start(node: &Node, options: &SwarmOptions) -> Result<Handle, SwarmError> {
+    let started = u64::try_from(store::now().as_millis()).unwrap_or(u64::MAX);
+    let links = Links::new(node.clone(), started, options.serve, options.max_links);
+    let links = Arc::new(links);
+    let (commands, receiver) = mpsc::channel(WAITING);
+    let driver = Driver::new(Arc::clone(&links), receiver, options, started)?;
+    tokio::spawn(driver.run());
+    Ok(Handle { commands, links })
+}

@@ -1,0 +1,169 @@
+//! Publish and subscribe.
+//!
+//! | look for | in |
+//! |---|---|
+//! | what applications hold | [`PubSub`], [`Subscription`] |
+//! | messages on the wire | `envelope` |
+//! | which message goes to whom | `topics` |
+//! | what waits for a subscriber | `queue` |
+
+pub(crate) mod envelope;
+pub(crate) mod queue;
+pub(crate) mod topics;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use stt::NodeId;
+
+use crate::{
+    engine::{Handle, command::Command},
+    swarm_error::SwarmError,
+};
+use queue::Queue;
+
+/// Longest name of a topic, in bytes.
+const MAX_TOPIC: usize = 256;
+
+/// Which of a publisher's messages it is: later ones are greater, also over restarts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sequence {
+    /// When the publisher's swarm was started, in milliseconds since 1970 by its clock.
+    pub started: u64,
+    /// The how manieth message it is on this topic since then, from 1.
+    pub count: u64,
+}
+
+/// A message on a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Message {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// What was published.
+    pub data: Bytes,
+    /// Who published it, proved by a signature.
+    pub publisher: NodeId,
+    /// Which of the publisher's messages it is.
+    pub sequence: Sequence,
+}
+
+/// What a subscriber gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TopicEvent {
+    /// A message.
+    Message(Message),
+    /// The subscriber was slow, and its queue of 4 MiB full: so many messages are lost to it.
+    Gap {
+        /// How many.
+        missed: u64,
+    },
+}
+
+/// What became of a message that was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Published {
+    /// Which of this node's messages on the topic it is.
+    pub sequence: Sequence,
+    /// Linked nodes that subscribe to the topic, to all of which it was queued. 0 if only this node
+    /// has subscribers.
+    pub neighbours: usize,
+}
+
+/// Publish and subscribe in a swarm ([`Swarm::pubsub`](crate::Swarm::pubsub)).
+///
+/// Messages reach those who subscribe at the time. There is no history and no order beyond each
+/// message's [`Sequence`].
+#[derive(Clone, Debug)]
+pub struct PubSub {
+    pub(crate) handle: Handle,
+}
+
+/// A subscription to a topic. Dropped, it ends.
+#[derive(Debug)]
+pub struct Subscription {
+    queue: Arc<Queue>,
+}
+
+impl PubSub {
+    /// Longest message, in bytes. Longer ones travel as content, whose id is published.
+    pub const MAX_MESSAGE: usize = envelope::MAX_DATA;
+    /// How long [`publish`](Self::publish) waits for the first subscriber.
+    pub const READY_WITHIN: Duration = Duration::from_secs(5);
+
+    /// Publishes `data` on `topic`. This node's own subscribers get it as well. With no subscriber
+    /// anywhere, it waits up to [`READY_WITHIN`](Self::READY_WITHIN) for one and looks for them in
+    /// the DHT.
+    ///
+    /// # Errors
+    /// [`SwarmError::NoSubscribers`], [`SwarmError::TooLarge`], [`SwarmError::Busy`],
+    /// [`SwarmError::Stopped`].
+    pub async fn publish(
+        &self,
+        topic: &str,
+        data: impl Into<Bytes>,
+    ) -> Result<Published, SwarmError> {
+        self.publish_within(topic, data, Self::READY_WITHIN).await
+    }
+
+    /// As [`publish`](Self::publish), waiting up to `ready` for the first subscriber.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub async fn publish_within(
+        &self,
+        topic: &str,
+        data: impl Into<Bytes>,
+        ready: Duration,
+    ) -> Result<Published, SwarmError> {
+        let data = data.into();
+        check("a topic", topic.len(), MAX_TOPIC)?;
+        check("a message", data.len(), Self::MAX_MESSAGE)?;
+        let topic = topic.to_owned();
+        self.handle.ask(|reply| Command::Publish { topic, data, ready, reply }).await
+    }
+
+    /// How many linked nodes subscribe to `topic`, as far as they have said so.
+    ///
+    /// # Errors
+    /// [`SwarmError::Stopped`].
+    pub async fn neighbours(&self, topic: &str) -> Result<usize, SwarmError> {
+        check("a topic", topic.len(), MAX_TOPIC)?;
+        let topic = topic.to_owned();
+        self.handle.ask(|reply| Command::Neighbours { topic, reply }).await
+    }
+
+    /// Subscribes to `topic`, a name of 256 bytes at most.
+    ///
+    /// # Errors
+    /// [`SwarmError::TooMany`] beyond 100 topics or 256 subscribers of one,
+    /// [`SwarmError::TooLarge`], [`SwarmError::Stopped`].
+    pub async fn subscribe(&self, topic: &str) -> Result<Subscription, SwarmError> {
+        check("a topic", topic.len(), MAX_TOPIC)?;
+        let topic = topic.to_owned();
+        let queue = self.handle.ask(|reply| Command::Subscribe { topic, reply }).await?;
+        Ok(Subscription { queue })
+    }
+}
+
+pub(crate) fn check(what: &'static str, len: usize, max: usize) -> Result<(), SwarmError> {
+    if len > max { Err(SwarmError::TooLarge { what, len, max }) } else { Ok(()) }
+}
+
+impl Subscription {
+    /// The next message, or how many were lost. `None` once the swarm stopped.
+    ///
+    /// # Cancel safety
+    /// A dropped future has taken nothing.
+    pub async fn next(&mut self) -> Option<TopicEvent> {
+        self.queue.next().await
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.queue.leave();
+    }
+}

@@ -1,0 +1,207 @@
+//! Which topics this node subscribes to, for whom, and which messages it has had. No sockets, no
+//! clocks.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+use stt::NodeId;
+
+use super::{Message, Sequence, envelope, queue::Queue};
+
+/// Topics that a node subscribes to: peers take no more of one node.
+pub(crate) const MAX_TOPICS: usize = 100;
+/// Subscribers of one topic in this process.
+pub(crate) const MAX_SUBSCRIBERS: usize = 256;
+/// Publishers of one topic whose last sequences are known.
+const MAX_PUBLISHERS: usize = 1_024;
+
+/// What becomes of a message from a peer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Judged {
+    /// It is given to subscribers, and to other peers.
+    Accepted,
+    /// It was here before.
+    Known,
+    /// Nobody signed it.
+    Forged,
+}
+
+/// The topics, by their hashes.
+#[derive(Debug, Default)]
+pub(crate) struct Topics(HashMap<String, Topic>);
+
+#[derive(Debug)]
+struct Topic {
+    name: Arc<str>,
+    subscribers: Vec<Arc<Queue>>,
+    publishers: HashMap<NodeId, Window>,
+}
+
+/// Which of a publisher's last messages were here.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    newest: Sequence,
+    /// Bit `n` is the message `n` before the newest.
+    seen: u128,
+}
+
+impl Window {
+    /// Notes a message. False if it was here before, or is older than what is known.
+    fn note(&mut self, sequence: Sequence) -> bool {
+        if sequence.started != self.newest.started {
+            let newer = sequence.started > self.newest.started;
+            if newer {
+                *self = Self { newest: sequence, seen: 1 };
+            }
+            return newer;
+        }
+        if sequence.count > self.newest.count {
+            let by = u32::try_from(sequence.count - self.newest.count).unwrap_or(u32::MAX);
+            self.seen = self.seen.checked_shl(by).unwrap_or(0) | 1;
+            self.newest = sequence;
+            return true;
+        }
+        let back = u32::try_from(self.newest.count - sequence.count).unwrap_or(u32::MAX);
+        let bit = 1_u128.checked_shl(back).unwrap_or(0);
+        let fresh = bit != 0 && self.seen & bit == 0;
+        self.seen |= bit;
+        fresh
+    }
+}
+
+impl Topics {
+    /// Adds a subscriber. True if it is the topic's first; `None` if there are too many, and of what.
+    pub(crate) fn subscribe(
+        &mut self,
+        hash: &str,
+        name: &str,
+        queue: Arc<Queue>,
+    ) -> Result<bool, (&'static str, usize)> {
+        if let Some(topic) = self.0.get_mut(hash) {
+            topic.subscribers.retain(|queue| !queue.is_left());
+            if topic.subscribers.len() >= MAX_SUBSCRIBERS {
+                return Err(("subscribers of the topic", MAX_SUBSCRIBERS));
+            }
+            topic.subscribers.push(queue);
+            return Ok(false);
+        }
+        if self.0.len() >= MAX_TOPICS {
+            return Err(("topics", MAX_TOPICS));
+        }
+        let topic =
+            Topic { name: name.into(), subscribers: vec![queue], publishers: HashMap::new() };
+        self.0.insert(hash.to_owned(), topic);
+        Ok(true)
+    }
+
+    /// Forgets who left; the topics that nobody subscribes to any more.
+    pub(crate) fn sweep(&mut self) -> Vec<String> {
+        for topic in self.0.values_mut() {
+            topic.subscribers.retain(|queue| !queue.is_left());
+        }
+        let empty = self.0.extract_if(|_, topic| topic.subscribers.is_empty());
+        empty.map(|(hash, _)| hash).collect()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn hashes(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// Whether this node has subscribers of the topic.
+    pub(crate) fn has_subscribers(&self, hash: &str) -> bool {
+        let subscribers = self.0.get(hash).map(|topic| &topic.subscribers);
+        subscribers.is_some_and(|all| all.iter().any(|queue| !queue.is_left()))
+    }
+
+    /// Gives this node's own message to its own subscribers.
+    pub(crate) fn own(&self, hash: &str, publisher: NodeId, sequence: Sequence, data: &Bytes) {
+        if let Some(topic) = self.0.get(hash) {
+            topic.deliver(publisher, sequence, data);
+        }
+    }
+
+    /// Judges a message from a peer, and gives it to subscribers if it is sound.
+    pub(crate) fn judge(&mut self, me: NodeId, hash: &str, bytes: &[u8]) -> Judged {
+        let Some(opened) = envelope::open(hash, bytes) else { return Judged::Forged };
+        let Some(topic) = self.0.get_mut(hash) else { return Judged::Known };
+        if opened.publisher == me {
+            return Judged::Known;
+        }
+        let fresh = match topic.publishers.get_mut(&opened.publisher) {
+            Some(window) => window.note(opened.sequence),
+            None => {
+                if topic.publishers.len() >= MAX_PUBLISHERS {
+                    // The one that began first, which is the least likely to be there still.
+                    let oldest = topic.publishers.iter().min_by_key(|(_, window)| window.newest);
+                    if let Some(oldest) = oldest.map(|(publisher, _)| *publisher) {
+                        topic.publishers.remove(&oldest);
+                    }
+                }
+                let window = Window { newest: opened.sequence, seen: 1 };
+                topic.publishers.insert(opened.publisher, window);
+                true
+            }
+        };
+        if !fresh {
+            return Judged::Known;
+        }
+        topic.deliver(opened.publisher, opened.sequence, &Bytes::copy_from_slice(opened.data));
+        Judged::Accepted
+    }
+}
+
+impl Topic {
+    fn deliver(&self, publisher: NodeId, sequence: Sequence, data: &Bytes) {
+        for queue in &self.subscribers {
+            let (topic, data) = (Arc::clone(&self.name), data.clone());
+            queue.push(Message { topic, data, publisher, sequence });
+        }
+    }
+}
+
+impl Drop for Topics {
+    fn drop(&mut self) {
+        for queue in self.0.values().flat_map(|topic| &topic.subscribers) {
+            queue.end();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_message_counts_once_whatever_the_order() {
+        let at = |started, count| Sequence { started, count };
+        let mut window = Window { newest: at(5, 10), seen: 1 };
+        assert!(!window.note(at(5, 10)));
+        assert!(window.note(at(5, 12)) && window.note(at(5, 11)));
+        assert!(!window.note(at(5, 11)) && !window.note(at(5, 12)));
+        assert!(window.note(at(5, u64::MAX)));
+        // Too old to tell.
+        assert!(!window.note(at(5, 13)));
+        // Started again.
+        assert!(window.note(at(6, 1)));
+        assert!(!window.note(at(5, u64::MAX)) && !window.note(at(6, 1)));
+    }
+
+    #[test]
+    fn topics_and_subscribers_are_bounded_and_forgotten() {
+        let mut topics = Topics::default();
+        let queue = Arc::new(Queue::default());
+        for topic in 0..MAX_TOPICS {
+            let hash = topic.to_string();
+            assert_eq!(topics.subscribe(&hash, &hash, Arc::clone(&queue)), Ok(true));
+        }
+        assert!(topics.subscribe("one more", "one more", Arc::clone(&queue)).is_err());
+        for _ in 1..MAX_SUBSCRIBERS {
+            assert_eq!(topics.subscribe("0", "0", Arc::default()), Ok(false));
+        }
+        assert!(topics.subscribe("0", "0", Arc::default()).is_err());
+        queue.leave();
+        assert_eq!(topics.sweep().len(), MAX_TOPICS - 1);
+        assert_eq!(topics.hashes().collect::<Vec<_>>(), ["0"]);
+    }
+}

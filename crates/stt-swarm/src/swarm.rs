@@ -1,0 +1,92 @@
+//! A node's part in a swarm.
+
+use std::sync::Arc;
+
+use stt::Node;
+
+use crate::{
+    KademliaDht, PubSub,
+    engine::{self, Handle},
+    pubsub::check,
+    swarm_error::SwarmError,
+};
+
+/// How a node takes part in a swarm.
+#[derive(Clone, Debug)]
+pub struct SwarmOptions {
+    pub(crate) name: String,
+    pub(crate) serve: bool,
+    pub(crate) max_links: usize,
+}
+
+impl Default for SwarmOptions {
+    fn default() -> Self {
+        Self { name: String::new(), serve: true, max_links: Self::MAX_LINKS }
+    }
+}
+
+impl SwarmOptions {
+    /// Peers that a node is linked with at once, by default.
+    pub const MAX_LINKS: usize = 256;
+
+    /// The swarm's name, up to 256 bytes; default: none. Values, providers and topics of swarms with
+    /// other names do not meet. It is no secret: the seed says who is a member.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Whether this node keeps values for others and is named to them, which it should if it stays.
+    /// Default: true. Others must be able to open sessions to it then.
+    #[must_use]
+    pub const fn serve(mut self, serve: bool) -> Self {
+        self.serve = serve;
+        self
+    }
+
+    /// Peers that this node is linked with at once: 1 or more. Default: 256.
+    #[must_use]
+    pub fn max_links(mut self, max: usize) -> Self {
+        self.max_links = max.max(1);
+        self
+    }
+}
+
+/// A node's part in a swarm. Clones are the same one; with the last of them, and of the handles that
+/// it gave out, it ends. The node's sessions go on.
+#[derive(Clone, Debug)]
+pub struct Swarm {
+    handle: Handle,
+}
+
+impl Swarm {
+    /// Begins to take part over `node`, in tasks of the runtime that this is called in. A node takes
+    /// part in one swarm at a time.
+    ///
+    /// # Errors
+    /// [`SwarmError::Protocol`] if it takes part already, [`SwarmError::TooLarge`] for the name,
+    /// [`SwarmError::Engine`].
+    pub fn start(node: &Node, options: &SwarmOptions) -> Result<Self, SwarmError> {
+        check("a swarm's name", options.name.len(), 256)?;
+        Ok(Self { handle: engine::start(node, options)? })
+    }
+
+    /// Its distributed hash table.
+    #[must_use]
+    pub fn dht(&self) -> KademliaDht {
+        KademliaDht { handle: self.handle.clone() }
+    }
+
+    /// Its publish/subscribe.
+    #[must_use]
+    pub fn pubsub(&self) -> PubSub {
+        PubSub { handle: self.handle.clone() }
+    }
+
+    /// The node.
+    #[must_use]
+    pub fn node(&self) -> Node {
+        Arc::clone(&self.handle.links()).node().clone()
+    }
+}
