@@ -21,13 +21,13 @@ mod swarm;
 mod swarm_error;
 mod ticket;
 
-pub use dht::{Bootstrapped, KademliaDht, Member, ProviderFound, Providers, Stored, Value};
-pub use pubsub::{Message, PubSub, Published, Sequence, Subscription, TopicEvent};
-pub use swarm::{Swarm, SwarmOptions};
-pub use swarm_error::SwarmError;
 pub use content::{
     ContentLibrary, FetchOptions, FetchProgress, Fetched, LibraryStats, ProviderReport, Shared,
     fetch,
 };
+pub use dht::{Bootstrapped, KademliaDht, Member, ProviderFound, Providers, Stored, Value};
 pub use error::{ContentError, TicketError};
+pub use pubsub::{Message, PubSub, Published, Sequence, Subscription, TopicEvent};
+pub use swarm::{Swarm, SwarmOptions};
+pub use swarm_error::SwarmError;
 pub use ticket::{ContentTicket, Provider};
