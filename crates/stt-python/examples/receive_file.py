@@ -29,8 +29,8 @@ async def receive(seed: str, target: Path, host: str, port: int) -> int:
                 file.write(chunk)
                 received += len(chunk)
         os.replace(part, target)
+        # Stopping the node delivers this first; the sender leaves as soon as it has it.
         await stream.send(received.to_bytes(8, "big"))
-        await stream.close()
     return received
 
 
