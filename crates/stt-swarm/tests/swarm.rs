@@ -9,7 +9,10 @@
 use std::{future::Future, time::Duration};
 
 use stt::{Node, NodeId, SharedSeed};
-use stt_swarm::{PubSub, Subscription, Swarm, SwarmError, SwarmOptions, TopicEvent};
+use stt_swarm::{
+    ContentLibrary, ContentTicket, FetchOptions, PubSub, Subscription, Swarm, SwarmError,
+    SwarmOptions, TopicEvent,
+};
 
 /// Nothing here may wait for ever.
 async fn within<T>(future: impl Future<Output = T>) -> T {
@@ -225,4 +228,28 @@ async fn a_session_of_the_swarm_ends_with_it() {
         }
     })
     .await;
+}
+
+/// A ticket that names nobody is enough when the DHT knows a provider.
+#[tokio::test]
+async fn content_is_fetched_from_whom_the_dht_names() {
+    let [_a, b, c] = within(three()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("file.bin"), dir.path().join("got"));
+    let bytes: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+    std::fs::write(&from, &bytes).unwrap();
+    std::fs::create_dir(&to).unwrap();
+    let library = ContentLibrary::new(&b.node()).unwrap();
+    let shared = within(library.share(&from)).await.unwrap();
+    within(b.dht().provide_content(&shared.root)).await.unwrap();
+    let mut ticket = ContentTicket::new(shared.root, shared.size, &shared.name).unwrap();
+    // Announcements are not confirmed.
+    within(async {
+        while c.dht().add_providers(&mut ticket, Duration::from_secs(30)).await.unwrap() == 0 {}
+    })
+    .await;
+    assert_eq!(ticket.providers()[0].node_id, id(&b));
+    let options = FetchOptions::default();
+    let fetched = within(stt_swarm::fetch(&c.node(), &ticket, &to, &options)).await.unwrap();
+    assert_eq!(std::fs::read(fetched.path).unwrap(), bytes);
 }

@@ -9,12 +9,13 @@
 pub(crate) mod record;
 pub(crate) mod store;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use stt::{NodeId, Session};
 use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
+    ContentTicket, Provider,
     engine::{Handle, command::Command},
     pubsub::check,
     swarm_error::SwarmError,
@@ -218,6 +219,41 @@ impl KademliaDht {
         Ok(Providers { found })
     }
 
+    /// Says that this node offers the content with this root, for
+    /// [`add_providers`](Self::add_providers) of others; as [`provide`](Self::provide).
+    ///
+    /// # Errors
+    /// As [`provide`](Self::provide).
+    pub async fn provide_content(&self, root: &blake3::Hash) -> Result<(), SwarmError> {
+        self.provide(&content_key(root)).await
+    }
+
+    /// Names in `ticket` who provides its content besides those that it names, looking for up to
+    /// `patience`, or until it names as many as it may: how many it names more.
+    ///
+    /// # Errors
+    /// As [`find_providers`](Self::find_providers).
+    pub async fn add_providers(
+        &self,
+        ticket: &mut ContentTicket,
+        patience: Duration,
+    ) -> Result<usize, SwarmError> {
+        let before = ticket.providers().len();
+        let until = tokio::time::Instant::now() + patience;
+        let mut providers = self.find_providers(&content_key(&ticket.root())).await?;
+        let me = self.handle.links().node().node_id();
+        while let Ok(Some(found)) = tokio::time::timeout_at(until, providers.next()).await {
+            let provider = Provider { node_id: found.node_id, addresses: vec![found.address] };
+            if found.node_id != me
+                && ticket.add_provider(provider).is_err()
+                && ticket.providers().len() >= ContentTicket::MAX_PROVIDERS
+            {
+                break;
+            }
+        }
+        Ok(ticket.providers().len() - before)
+    }
+
     /// The nodes whose ids are closest to `node`, itself included if it takes part: 20 at most.
     ///
     /// # Errors
@@ -241,6 +277,11 @@ impl KademliaDht {
     pub async fn peers(&self) -> Result<Vec<Member>, SwarmError> {
         self.handle.ask(Command::Peers).await
     }
+}
+
+/// The key of a content, which is no application's.
+fn content_key(root: &blake3::Hash) -> Vec<u8> {
+    [b"content ", &root.as_bytes()[..]].concat()
 }
 
 fn check_key(key: &[u8]) -> Result<(), SwarmError> {
