@@ -107,15 +107,30 @@ impl<T> Door<T> {
         if fits { Ok(()) } else { Err(Shut::TooOften) }
     }
 
-    /// Begins a handshake and gives it a number. `from` is `None` when its rate was seen to before.
-    /// The second number is how many others had to give way: their `T` is dropped.
+    /// Begins a handshake and gives it a number. `from` is `None` when nobody knows. The second
+    /// number is how many others had to give way: their `T` is dropped.
     ///
     /// # Errors
     /// [`Shut`].
+    #[cfg(test)]
     pub(crate) fn begin(
         &mut self,
         now: Instant,
         from: Option<IpAddr>,
+        owner: T,
+    ) -> Result<(u64, usize), Shut> {
+        self.begin_at(now, from, false, owner)
+    }
+
+    /// As [`Self::begin`]; of one that `has_knocked` the rate was asked by [`Self::knock`].
+    ///
+    /// # Errors
+    /// [`Shut`].
+    pub(crate) fn begin_at(
+        &mut self,
+        now: Instant,
+        from: Option<IpAddr>,
+        has_knocked: bool,
         owner: T,
     ) -> Result<(u64, usize), Shut> {
         let from = from.map(Prefix::from);
@@ -128,9 +143,9 @@ impl<T> Door<T> {
                     if address.half_open >= share {
                         return Err(Shut::Crowded);
                     }
-                    address.bucket.try_take(now, 1)
+                    has_knocked || address.bucket.try_take(now, 1)
                 }
-                None => self.others.try_take(now, 1),
+                None => has_knocked || self.others.try_take(now, 1),
             };
             if !fits {
                 return Err(Shut::TooOften);

@@ -36,8 +36,17 @@ impl Doorkeeper {
 
     /// As [`Door::begin`], now.
     pub(crate) fn begin(self: &Arc<Self>, from: Option<IpAddr>) -> Result<Begun, Shut> {
+        self.begin_at(from, false)
+    }
+
+    /// As [`Door::begin_at`], now.
+    pub(crate) fn begin_at(
+        self: &Arc<Self>,
+        from: Option<IpAddr>,
+        has_knocked: bool,
+    ) -> Result<Begun, Shut> {
         let (tell, told) = oneshot::channel();
-        let (number, _) = self.door().begin(now(), from, tell)?;
+        let (number, _) = self.door().begin_at(now(), from, has_knocked, tell)?;
         Ok(Begun { keeper: Arc::clone(self), number, gave_way: Some(told) })
     }
 

@@ -193,7 +193,9 @@ async fn read(
             Err(Violation(why)) => return answer(&mut reader, reply, why).await,
             Ok(Next::Needs(needs)) => needs,
         };
-        buffer.reserve(room.max(needs).saturating_sub(buffer.len()));
+        // What a peer announces takes no memory before it comes.
+        let wanted = needs.min(buffer.len().saturating_mul(2)).max(room);
+        buffer.reserve(wanted.saturating_sub(buffer.len()));
         let spare = buffer.capacity().saturating_sub(buffer.len());
         let length = match timeout(QUIET, reader.read_buf(&mut buffer)).await {
             Ok(length) => length,
@@ -388,5 +390,64 @@ mod tests {
         let mut rest = Vec::new();
         stalled.client.read_to_end(&mut rest).await.unwrap();
         assert_eq!(rest.first(), Some(&0x88), "{rest:?}");
+    }
+
+    /// Notes the longest room that was given to a read.
+    struct Watched(DuplexStream, Arc<std::sync::atomic::AtomicUsize>);
+
+    impl tokio::io::AsyncRead for Watched {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut std::task::Context<'_>,
+            out: &mut tokio::io::ReadBuf<'_>,
+        ) -> std::task::Poll<io::Result<()>> {
+            self.1.fetch_max(out.remaining(), std::sync::atomic::Ordering::Relaxed);
+            Pin::new(&mut self.0).poll_read(cx, out)
+        }
+    }
+
+    impl AsyncWrite for Watched {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut std::task::Context<'_>,
+            bytes: &[u8],
+        ) -> std::task::Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(cx, bytes)
+        }
+
+        fn poll_flush(
+            mut self: Pin<&mut Self>,
+            cx: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+
+        fn poll_shutdown(
+            mut self: Pin<&mut Self>,
+            cx: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(cx)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_length_of_a_frame_alone_takes_no_memory() {
+        let (table, mut engine) = Table::new(false);
+        let (mut client, end) = tokio::io::duplex(1 << 20);
+        let room = Arc::default();
+        let watched = Watched(end, Arc::clone(&room));
+        let entry = table.add(None, Role::Server);
+        tokio::spawn(carry(Box::new(watched), Role::Server, BytesMut::new(), entry, IDLE));
+        client.write_all(&[0x82, 0xfe, 0xfd, 0xe8, 0, 0, 0, 0]).await.unwrap();
+        for _ in 0..10 {
+            client.write_all(&[7; 100]).await.unwrap();
+            sleep(Duration::from_millis(1)).await;
+        }
+        let given = room.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(given <= 8 << 10, "{given}");
+        // All of it comes through.
+        client.write_all(&[7; 64_000]).await.unwrap();
+        let (_, datagram) = engine.recv().await.unwrap();
+        assert_eq!(datagram, vec![7; 65_000]);
     }
 }

@@ -275,6 +275,9 @@ impl Driver {
         match input {
             Input::Began(began) => {
                 let number = began.link.number;
+                for path in began.mover.websockets() {
+                    self.means.table.own(path.remote);
+                }
                 let entry = Entry { began, deadline: None, reply: None, sources: VecDeque::new() };
                 self.entries.insert(number, entry);
                 self.with(now, number, |entry, now| entry.began.mover.stirred(now));
@@ -413,6 +416,9 @@ impl Driver {
             }
             Output::Switch(path) => {
                 let Some(mut way) = self.means.socket.way(path, true) else { return };
+                if path.kind() == RouteKind::WebSocket {
+                    self.means.table.own(path.remote);
+                }
                 way.source = entry.source(path);
                 let before = entry.began.link.way().path;
                 entry.began.link.set_way(way);

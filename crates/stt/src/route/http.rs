@@ -6,7 +6,7 @@
 pub(super) const MAX_HEAD: usize = 8 << 10;
 
 /// Name of the cookie that holds the knock, in hexadecimal.
-pub(super) const COOKIE: &str = "id";
+pub(crate) const COOKIE: &str = "id";
 
 /// What to answer everybody else.
 pub(super) const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\n\

@@ -54,6 +54,8 @@ mod websocket;
 pub(crate) use datagram::{RouteKeys, id_of};
 pub(crate) use driver::{Began, Input, Inputs, Means, run};
 pub use error::RouteError;
+#[cfg(test)]
+pub(crate) use http::COOKIE;
 pub(crate) use link::{Directory, Id, Link, Way};
 pub(crate) use mover::{Mover, Start};
 #[cfg(test)]
@@ -71,4 +73,4 @@ pub(crate) use tls::{Roots, Tls, TlsError};
 pub(crate) use udp::Room;
 pub(crate) use udp::{DatagramSocket, SystemSocket};
 pub(crate) use watch::Traffic;
-pub(crate) use websocket::{DialError, Dialler, Listener};
+pub(crate) use websocket::{DialError, Dialler, Listener, WebSocketLimits};

@@ -7,7 +7,7 @@ use std::{
     sync::{
         Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{
-            AtomicU32, AtomicUsize,
+            AtomicBool, AtomicU32, AtomicUsize,
             Ordering::{Relaxed, SeqCst},
         },
     },
@@ -86,6 +86,10 @@ struct Waiting {
     blocked: Mutex<Option<Waker>>,
     /// The peer was taken out of the table.
     removed: Notify,
+    /// A session uses it, or did.
+    owned: Notify,
+    /// A handshake began in it.
+    greeted: AtomicBool,
 }
 
 impl Waiting {
@@ -133,6 +137,18 @@ impl Table {
         self.read().ways.get(&stand_in).and_then(|peer| peer.ends)
     }
 
+    /// A session uses the WebSocket behind `stand_in`.
+    pub(super) fn own(&self, stand_in: SocketAddr) {
+        if let Some(peer) = self.read().ways.get(&stand_in) {
+            peer.waiting.owned.notify_one();
+        }
+    }
+
+    /// Whether no handshake began in this WebSocket yet: its own request was counted as one.
+    pub(crate) fn is_first_handshake(&self, stand_in: SocketAddr) -> bool {
+        self.read().ways.get(&stand_in).is_some_and(|peer| !peer.waiting.greeted.swap(true, SeqCst))
+    }
+
     /// Ends the WebSocket behind `stand_in`, once what waits has been written.
     pub(crate) fn remove(&self, stand_in: SocketAddr) {
         let removed = self.write().ways.remove(&stand_in);
@@ -166,9 +182,28 @@ impl Table {
         ends: Option<(SocketAddr, SocketAddr)>,
         role: Role,
     ) -> Entry {
+        self.insert(self.write(), ends, role)
+    }
+
+    /// The same, unless there are `max` already.
+    pub(super) fn add_within(
+        self: &Arc<Self>,
+        max: usize,
+        ends: Option<(SocketAddr, SocketAddr)>,
+        role: Role,
+    ) -> Option<Entry> {
+        let peers = self.write();
+        (peers.ways.len() < max).then(|| self.insert(peers, ends, role))
+    }
+
+    fn insert(
+        self: &Arc<Self>,
+        mut peers: RwLockWriteGuard<'_, Peers>,
+        ends: Option<(SocketAddr, SocketAddr)>,
+        role: Role,
+    ) -> Entry {
         let (sender, queue) = mpsc::unbounded_channel();
         let waiting = Arc::<Waiting>::default();
-        let mut peers = self.write();
         let stand_in = loop {
             // 240.0.0.0 to 247.255.255.255: far from the broadcast address.
             let number = self.next.fetch_add(1, Relaxed) & 0x07ff_ffff;
@@ -245,6 +280,12 @@ impl Entry {
     /// Waits until [`Table::remove`] is called for it.
     pub(super) async fn removed(&self) {
         self.waiting.removed.notified().await;
+    }
+
+    /// Waits until a session uses it.
+    pub(super) fn owned(&self) -> impl Future<Output = ()> + Send + use<> {
+        let waiting = Arc::clone(&self.waiting);
+        async move { waiting.owned.notified().await }
     }
 
     /// Hands a datagram to the engine, waiting for room; false once there is no engine.

@@ -28,8 +28,9 @@ use super::{
     carry::{Role, carry},
     http::{self, Head},
     network::{Accept, ByteStream, Network, Stream},
+    table::Entry,
 };
-use crate::limits::{DoorLimits, Doorkeeper};
+use crate::limits::{Begun, DoorLimits, Doorkeeper};
 
 /// Clients that have not sent their request yet: of one address a quarter, and so many new ones a
 /// second. Each has 10 s, and 1 s where there are too many.
@@ -40,12 +41,19 @@ const REQUESTS: DoorLimits = DoorLimits {
     },
     max_half_open: 256,
 };
-/// Peers over WebSockets at once.
-const MAX_PEERS: usize = 16_384;
 /// How long a stranger may go on sending what nobody reads, after the answer.
 const LINGER: Duration = Duration::from_secs(2);
 /// How long opening a WebSocket may take, with TCP and TLS: as long as a listener gives.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What members' WebSockets may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WebSocketLimits {
+    /// WebSockets that listeners and dialling opened, in all.
+    pub(crate) max: usize,
+    /// Those without a session: how many of one address begin a second, and how many there are.
+    pub(crate) idle: DoorLimits,
+}
 
 /// A listener; dropping it ends it and its connections.
 pub(crate) struct Listener {
@@ -61,11 +69,14 @@ impl Listener {
         address: SocketAddr,
         table: Arc<Table>,
         idle: Duration,
+        limits: WebSocketLimits,
         admit: impl Fn(&[u8], IpAddr) -> bool + Send + Sync + 'static,
         turned_away: impl Fn() + Send + 'static,
     ) -> io::Result<Self> {
         let (address, listener) = network.listen(address)?;
-        let listening = listen(listener, table, idle, Arc::new(admit), turned_away);
+        let idlers = Arc::new(Doorkeeper::new(limits.idle));
+        let doors = Doors { table, idlers, admit: Arc::new(admit), max: limits.max };
+        let listening = listen(listener, doors, idle, turned_away);
         let task = tokio::spawn(listening).abort_handle();
         Ok(Self { address, task })
     }
@@ -84,11 +95,28 @@ impl Drop for Listener {
 
 type Admit = Arc<dyn Fn(&[u8], IpAddr) -> bool + Send + Sync>;
 
+/// Who decides over an upgrade.
+#[derive(Clone)]
+struct Doors {
+    table: Arc<Table>,
+    /// WebSockets without a session.
+    idlers: Arc<Doorkeeper>,
+    admit: Admit,
+    max: usize,
+}
+
+/// A WebSocket that was let in.
+struct Upgraded {
+    stream: Stream,
+    entry: Entry,
+    /// Until a session uses it.
+    idler: Begun,
+}
+
 async fn listen(
     mut listener: Box<dyn Accept>,
-    table: Arc<Table>,
+    doors: Doors,
     idle: Duration,
-    admit: Admit,
     turned_away: impl Fn(),
 ) {
     let pending = Arc::new(Doorkeeper::new(REQUESTS));
@@ -108,29 +136,34 @@ async fn listen(
             turned_away();
             continue;
         };
-        let (table, admit) = (Arc::clone(&table), Arc::clone(&admit));
+        let doors = doors.clone();
         connections.spawn(async move {
             let expired = begun.expired();
             let upgraded = tokio::select! {
-                upgraded = upgrade(stream, from.ip(), &table, &admit) => upgraded,
+                upgraded = upgrade(stream, from.ip(), &doors) => upgraded,
                 () = expired => return,
             };
             drop(begun);
-            if let Ok(Some(Stream { bytes, ends })) = upgraded {
-                let entry = table.add(ends, Role::Server);
-                carry(bytes, Role::Server, BytesMut::new(), entry, idle).await;
+            if let Ok(Some(Upgraded { stream, entry, mut idler })) = upgraded {
+                let owned = entry.owned();
+                let expired = idler.expired();
+                let carried = carry(stream.bytes, Role::Server, BytesMut::new(), entry, idle);
+                tokio::pin!(carried);
+                tokio::select! {
+                    biased;
+                    () = owned => drop(idler),
+                    () = &mut carried => return,
+                    // No session came of it in the time of a handshake.
+                    () = expired => return,
+                }
+                carried.await;
             }
         });
     }
 }
 
 /// Reads a request and answers it. `None` if it was not a peer's.
-async fn upgrade(
-    mut stream: Stream,
-    from: IpAddr,
-    table: &Table,
-    admit: &Admit,
-) -> io::Result<Option<Stream>> {
+async fn upgrade(mut stream: Stream, from: IpAddr, doors: &Doors) -> io::Result<Option<Upgraded>> {
     let bytes = &mut stream.bytes;
     let mut head: Vec<u8> = Vec::new();
     let end = loop {
@@ -146,16 +179,20 @@ async fn upgrade(
     let rest = head.get(end.saturating_add(4)..).unwrap_or_default();
     match http::read(head.get(..end).unwrap_or_default()) {
         // Nothing follows an upgrade before it was answered.
-        Head::Upgrade(upgrade)
-            if rest.is_empty() && table.len() < MAX_PEERS && admit(&upgrade.knock, from) =>
-        {
+        Head::Upgrade(upgrade) if rest.is_empty() && (doors.admit)(&upgrade.knock, from) => {
+            // A place first: of many at once only as many get one as there are.
+            let entry = doors.table.add_within(doors.max, stream.ends, Role::Server);
+            let idler = doors.idlers.begin_at(Some(from), true).ok();
+            let (Some(entry), Some(idler)) = (entry, idler) else {
+                return refuse(bytes, http::NOT_FOUND).await;
+            };
             let accept = derive_accept_key(upgrade.key.as_bytes());
             let answer = format!(
                 "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                  Sec-WebSocket-Accept: {accept}\r\n\r\n"
             );
             bytes.write_all(answer.as_bytes()).await?;
-            Ok(Some(stream))
+            Ok(Some(Upgraded { stream, entry, idler }))
         }
         Head::Malformed => refuse(bytes, http::BAD_REQUEST).await,
         Head::Upgrade(_) | Head::Other => refuse(bytes, http::NOT_FOUND).await,
@@ -168,7 +205,7 @@ async fn upgrade(
 /// What a client still sends, the body of a form for one, is read for a while and thrown away: a
 /// connection that is closed over unread bytes is reset, and the client might never see the answer
 /// (RFC 9112, section 9.6).
-async fn refuse(stream: &mut Box<dyn ByteStream>, answer: &str) -> io::Result<Option<Stream>> {
+async fn refuse(stream: &mut Box<dyn ByteStream>, answer: &str) -> io::Result<Option<Upgraded>> {
     stream.write_all(answer.as_bytes()).await?;
     stream.shutdown().await?;
     let mut unread = [0; 1024];

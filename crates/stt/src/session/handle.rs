@@ -107,6 +107,12 @@ impl Session {
         self.shared.exporter.derive(label, &[])
     }
 
+    /// The next datagram of its connection meets a panic.
+    #[cfg(test)]
+    pub(crate) fn trap(&self) {
+        self.shared.connection.trap();
+    }
+
     /// Opens a stream with the next free number: odd on the side that connected, beginning with 1,
     /// even on the other. The peer meets it with [`get_stream`](Self::get_stream) or
     /// [`accept_stream`](Self::accept_stream).

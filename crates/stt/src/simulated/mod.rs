@@ -9,6 +9,7 @@
 //! | how long calls take when a session dies | `guarantees` |
 //! | callers that are cut off | `handshakes` |
 //! | sessions that live for days | `long` |
+//! | members that mean harm | `members` |
 //! | pauses while routes change | `routes` |
 //! | streams in bad weather | `streams` |
 //! | who opens connections and holds no seed | `strangers` |
@@ -17,6 +18,7 @@
 mod guarantees;
 mod handshakes;
 mod long;
+mod members;
 mod routes;
 mod strangers;
 mod streams;

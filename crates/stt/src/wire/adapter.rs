@@ -200,12 +200,12 @@ impl NoiseSession {
                 let (seed, _) = self.called.get()?;
                 Some(early_keys(&secrets, self.side, seed.slot, Some(&self.meter)))
             }
-            Output::Session(secrets) => self.complete(*secrets),
+            Output::Session(secrets) => self.complete(&secrets),
             Output::Record(_) => None,
         }
     }
 
-    fn complete(&mut self, secrets: SessionSecrets) -> Option<Keys> {
+    fn complete(&mut self, secrets: &SessionSecrets) -> Option<Keys> {
         let (seed, _) = self.called.get()?;
         let handshake = self.handshake.as_ref()?;
         let renewal = Renewal::new(Parties {
@@ -220,9 +220,9 @@ impl NoiseSession {
         self.peer = Some(PeerInfo {
             node_id: handshake.peer()?,
             suite: handshake.suite(),
-            session_id: secrets.session_id,
-            exporter: secrets.exporter,
-            final_confirm: secrets.final_confirm,
+            session_id: secrets.session_id.clone(),
+            exporter: secrets.exporter.clone(),
+            final_confirm: secrets.final_confirm.clone(),
             listens: handshake.peer_listens().to_vec(),
             time: handshake.peer_time(),
             meter: Arc::clone(&self.meter),
@@ -237,7 +237,7 @@ impl NoiseSession {
             remote: Box::new(Headers { cipher: cipher(remote), slot: seed.slot }),
         };
         let packets = packet_keys(&secrets.packets, self.side, Some(&self.meter));
-        self.packets = Some(secrets.packets);
+        self.packets = Some(secrets.packets.clone());
         Some(Keys { header: headers, packet: packets })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Mutex, PoisonError},
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 /// Where a node's time comes from.
@@ -14,17 +14,53 @@ pub(crate) enum Clock {
     /// None of its own: the node takes the time of the first peer that it connects to, and until
     /// then its knocks carry none. Such knocks are let in by responders that allow it
     /// (docs/protocol.md, KNOCK-7).
-    Learned(Mutex<Option<Learned>>),
+    Learned(Mutex<Learned>),
     /// Set by a test.
     #[cfg(test)]
     Manual(std::sync::Arc<std::sync::atomic::AtomicU32>),
 }
 
-/// A peer's time, and when it was told.
-#[derive(Clone, Copy, Debug)]
+/// What a device without a clock knows.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Learned {
-    time: u32,
-    at: Instant,
+    /// A peer's time, and when it was told.
+    told: Option<(u32, Moment)>,
+    /// Attempts in a row that nobody answered.
+    unanswered: u32,
+}
+
+/// Attempts without an answer after which a learned time is no longer trusted: one alone says little,
+/// and a knock without a time takes one of few places at the responder.
+const DOUBTFUL: u32 = 3;
+
+/// A point of a time that goes on while the machine sleeps, where the system has such.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    #[cfg(target_os = "linux")]
+    boot: Duration,
+    #[cfg(not(target_os = "linux"))]
+    at: std::time::Instant,
+}
+
+impl Moment {
+    fn now() -> Self {
+        #[cfg(target_os = "linux")]
+        {
+            let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+            Self { boot: Duration::try_from(time).unwrap_or_default() }
+        }
+        #[cfg(not(target_os = "linux"))]
+        Self { at: std::time::Instant::now() }
+    }
+
+    fn elapsed(self) -> Duration {
+        #[cfg(target_os = "linux")]
+        {
+            Self::now().boot.saturating_sub(self.boot)
+        }
+        #[cfg(not(target_os = "linux"))]
+        self.at.elapsed()
+    }
 }
 
 impl Clock {
@@ -42,7 +78,7 @@ impl Clock {
             }
             Self::Learned(learned) => {
                 let learned = *learned.lock().unwrap_or_else(PoisonError::into_inner);
-                learned.map_or(0, |Learned { time, at }| {
+                learned.told.map_or(0, |(time, at)| {
                     let since = u32::try_from(at.elapsed().as_secs()).unwrap_or(u32::MAX);
                     time.saturating_add(since)
                 })
@@ -52,13 +88,24 @@ impl Clock {
         }
     }
 
-    /// A peer that proved itself says that it is `time`. Only the first one is believed.
+    /// A peer that proved itself says that it is `time`. It is believed while nothing else is known.
     pub(crate) fn learn(&self, time: u32) {
         if let Self::Learned(learned) = self {
-            learned
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .get_or_insert_with(|| Learned { time, at: Instant::now() });
+            let mut learned = learned.lock().unwrap_or_else(PoisonError::into_inner);
+            learned.unanswered = 0;
+            learned.told.get_or_insert((time, Moment::now()));
+        }
+    }
+
+    /// Nobody answered. The time that was learned may be wrong by now: after a few of these it is
+    /// learned anew.
+    pub(crate) fn unanswered(&self) {
+        if let Self::Learned(learned) = self {
+            let mut learned = learned.lock().unwrap_or_else(PoisonError::into_inner);
+            learned.unanswered += 1;
+            if learned.unanswered >= DOUBTFUL {
+                *learned = Learned::default();
+            }
         }
     }
 }
@@ -80,6 +127,26 @@ mod tests {
         clock.learn(1_800_000_000);
         clock.learn(5);
         assert!((1_800_000_000..1_800_000_100).contains(&clock.now()));
+        assert!(Clock::System.now() > 1_700_000_000);
+    }
+
+    /// A machine may stop its clock while it sleeps, or have been told nonsense.
+    #[test]
+    fn a_time_with_which_nobody_answers_is_learned_anew() {
+        let clock = Clock::learned();
+        clock.learn(5);
+        clock.unanswered();
+        clock.unanswered();
+        clock.learn(1_800_000_000);
+        assert!((5..100).contains(&clock.now()), "who answers confirms it");
+        for _ in 0..3 {
+            assert!(clock.now() > 0);
+            clock.unanswered();
+        }
+        assert_eq!(clock.now(), 0);
+        clock.learn(1_800_000_000);
+        assert!(clock.now() >= 1_800_000_000);
+        Clock::System.unanswered();
         assert!(Clock::System.now() > 1_700_000_000);
     }
 }

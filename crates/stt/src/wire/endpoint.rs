@@ -46,7 +46,7 @@ use crate::{
     route::{
         self, DatagramSocket, DialError, Dialler, Directory, Input, Inputs, Listener, MAX_LOCALS,
         Means, Network, Place, Roots, RouteError, RouteSocket, Routes, SystemSocket, Table, Tcp,
-        Tls, Web, is_stand_in,
+        Tls, Web, WebSocketLimits, is_stand_in,
     },
 };
 
@@ -201,7 +201,16 @@ impl Wire {
                 if at.port() == 0 {
                     at.set_port(address.port());
                 }
-                Some(Arc::new(listen(&*network, at, &shared, &routes.table, timing, &door)?))
+                let limits = WebSocketLimits {
+                    max: config
+                        .limits
+                        .max_sessions
+                        .saturating_add(config.limits.door.max_half_open),
+                    idle: config.limits.door,
+                };
+                let listener =
+                    listen(&*network, at, &shared, &routes.table, timing, &door, limits)?;
+                Some(Arc::new(listener))
             }
             None => None,
         };
@@ -247,6 +256,11 @@ impl Wire {
     /// Whether one of its sockets can send to this address.
     pub(crate) fn reaches(&self, address: SocketAddr) -> bool {
         self.routes.sockets.towards(address).is_some()
+    }
+
+    /// A caller had no answer in all its time.
+    pub(crate) fn unanswered(&self) {
+        self.shared.clock.unanswered();
     }
 
     /// Whether this machine has a route to this address, as far as the system says.
@@ -419,7 +433,7 @@ impl Wire {
     }
 
     /// Through a WebSocket, `to` is its stand-in, and `web` where it leads.
-    async fn attempt(
+    pub(super) async fn attempt(
         &self,
         seed: &Arc<SeedKeys>,
         to: SocketAddr,
@@ -434,6 +448,10 @@ impl Wire {
         let config = client_config(&self.shared, seed, timing, to, expect, (&latch, meter))?;
         let refused = |error| WireError::connect(to, &error);
         let unreachable = || refused(ConnectError::InvalidRemoteAddress(to));
+        // Whatever a name or a peer says: such an address stands for a WebSocket of this node.
+        if web.is_none() && is_stand_in(to.ip()) {
+            return Err(unreachable());
+        }
         let way = self.routes.sockets.way_to(to).ok_or_else(unreachable)?;
         let link = self.routes.directory.link(self.routes.logical(to), way);
         let connecting = self.endpoint.connect(config, &link);
@@ -449,9 +467,16 @@ impl Wire {
             let started = Instant::now();
             let latch = CloseLatch::default();
             let peer = incoming.remote_address();
-            // The address behind a stand-in was asked when its WebSocket began.
-            let from = Some(peer.ip()).filter(|ip| !is_stand_in(*ip));
-            let begun = match self.door.begin(from) {
+            // The rate of the address behind a stand-in was asked when its WebSocket began, for one
+            // handshake.
+            let begun = if is_stand_in(peer.ip()) {
+                let table = &self.routes.table;
+                let from = table.ends(peer).map(|(_, from)| from.ip());
+                self.door.begin_at(from, table.is_first_handshake(peer))
+            } else {
+                self.door.begin(Some(peer.ip()))
+            };
+            let begun = match begun {
                 Ok(begun) => begun,
                 Err(shut) => {
                     // Not an answer, and no work: the knock may be tried again.
@@ -501,6 +526,20 @@ impl Wire {
     /// What was sent, received, and dropped since the start.
     pub(crate) fn stats(&self) -> WireStats {
         self.shared.counters.snapshot()
+    }
+
+    /// A WebSocket to `place`, and no session.
+    #[cfg(test)]
+    pub(super) async fn open_websocket(&self, place: &Place) -> Option<SocketAddr> {
+        let seed = self.keyring.entries().first().cloned()?;
+        let knock = fresh_knock(&self.shared, &seed, None).ok()?;
+        let web = Web { place: place.clone(), secure: false };
+        self.dialler.dial(&web, &knock).await.ok()
+    }
+
+    #[cfg(test)]
+    pub(super) fn keyring(&self) -> &Keyring {
+        &self.keyring
     }
 
     /// Waits until no connection is left, not even one that is closing.
@@ -567,6 +606,7 @@ fn listen(
     routes: &Arc<Table>,
     timing: Timing,
     door: &Arc<Doorkeeper>,
+    limits: WebSocketLimits,
 ) -> Result<Listener, WireError> {
     let (shared, door) = (Arc::clone(shared), Arc::clone(door));
     let counters = Arc::clone(&shared.counters);
@@ -583,7 +623,8 @@ fn listen(
         shared.gate.admit(knock).is_some()
     };
     let turned_away = move || count(&counters.dropped_requests);
-    Listener::start(network, at, Arc::clone(routes), linger(timing), admit, turned_away)
+    let table = Arc::clone(routes);
+    Listener::start(network, at, table, linger(timing), limits, admit, turned_away)
         .map_err(|error| WireError::bind(at, &error))
 }
 

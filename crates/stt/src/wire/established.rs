@@ -102,7 +102,7 @@ pub(super) struct Line {
 impl Established {
     /// What the keys did.
     pub(crate) fn meter(&self) -> Arc<super::meter::Meter> {
-        peer_info(&self.connection).unwrap().meter
+        Arc::clone(&peer_info(&self.connection).unwrap().meter)
     }
 }
 
@@ -239,9 +239,10 @@ pub(super) async fn confirm(
     established(connection, peer, true, line, knows)
 }
 
-fn peer_info(connection: &Connection) -> Result<PeerInfo, WireError> {
+/// In a box, which is wiped when it is dropped: what is moved out of it leaves a copy behind.
+fn peer_info(connection: &Connection) -> Result<Box<PeerInfo>, WireError> {
     let info = connection.peer_identity().and_then(|info| info.downcast::<PeerInfo>().ok());
-    info.map(|info| *info).ok_or(WireError::Keys)
+    info.ok_or(WireError::Keys)
 }
 
 /// Where else the peer may be reached.
@@ -273,7 +274,7 @@ impl Knows {
 
 fn established(
     connection: Connection,
-    peer: PeerInfo,
+    peer: Box<PeerInfo>,
     initiator: bool,
     line: Line,
     knows: Knows,
@@ -306,7 +307,7 @@ fn established(
     let Credit { first, growth } = credit;
     let grow = window::grow(connection.clone(), Arc::clone(&peer.meter), first, growth);
     let (renewal, pace) = (Arc::clone(&peer.renewal), rekey::Pace::DEFAULT);
-    let update = rekey::update(connection.clone(), peer.meter, renewal, pace);
+    let update = rekey::update(connection.clone(), Arc::clone(&peer.meter), renewal, pace);
     // Both mostly sleep, so one task is enough.
     tokio::spawn(async { tokio::join!(grow, update) });
     let [a, b, c, d, e, f, g, h, ..] = *peer.session_id.as_bytes();
@@ -315,12 +316,12 @@ fn established(
         connection,
         peer: peer.node_id,
         session_id: SessionId::from_bytes([a, b, c, d, e, f, g, h]),
-        exporter: Exporter(peer.exporter),
+        exporter: Exporter(peer.exporter.clone()),
         initiator,
         suite: peer.suite,
         handshake_time: started.elapsed(),
-        peer_listens: peer.listens,
-        renewal: peer.renewal,
+        peer_listens: peer.listens.clone(),
+        renewal: Arc::clone(&peer.renewal),
         latch,
         route,
         unclaimed,

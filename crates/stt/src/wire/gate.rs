@@ -31,6 +31,10 @@ pub(crate) struct GateConfig {
     pub(crate) timeless: usize,
 }
 
+/// Records of the log whose seeds are not known that are kept, 20 MiB: nobody can tell which of them
+/// carry no time, and those must not be forgotten. One seed's life leaves some 50,000 at most.
+const MAX_UNPLACED: usize = 1 << 20;
+
 /// The check of every first packet.
 pub(crate) struct Gate {
     node_id: NodeId,
@@ -118,7 +122,7 @@ impl Gate {
             memory.log = Some(log);
             memory.unplaced = knocks;
             memory.place(&keys, now);
-            let surplus = memory.unplaced.len().saturating_sub(ReplayTable::CAPACITY);
+            let surplus = memory.unplaced.len().saturating_sub(MAX_UNPLACED);
             memory.unplaced.drain(..surplus);
         }
         Ok(gate)
@@ -228,7 +232,11 @@ impl Memory {
         if log.records().saturating_sub(needed) <= ReplayTable::CAPACITY {
             return written;
         }
-        let known = table.entries().chain(own.entries()).map(|seen| seen.knock);
+        let known = own.entries().chain(table.entries());
+        // Those without a time come last: what is too much is forgotten from the front.
+        let (timeless, timed): (Vec<Seen>, Vec<Seen>) =
+            known.copied().partition(|seen| seen.time == 0);
+        let known = timed.into_iter().chain(timeless).map(|seen| seen.knock);
         let needed: Vec<_> = unplaced.iter().copied().chain(known).collect();
         written.and(log.compact(&needed))
     }
@@ -369,5 +377,31 @@ mod tests {
         assert!(gate.admit(&knock).is_none());
         time.store(before, std::sync::atomic::Ordering::Relaxed);
         assert!(gate.admit(&early).is_none());
+    }
+
+    /// They may come back years later.
+    #[test]
+    fn timeless_knocks_of_seeds_that_are_away_are_not_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("knocks");
+        let seed = |byte| SharedSeed::from_key(Key::from_bytes([byte; 32]));
+        let away = Keyring::from(seed(2));
+        let key = KnockKey::new(&away.entries()[0].knock, None);
+        let timeless = key.knock([9; 8], 0);
+        let now = Clock::System.now();
+        let many = u32::try_from(ReplayTable::CAPACITY).unwrap() + 1;
+        let nonce = |at: u32| [at.to_be_bytes(); 2].concat().try_into().unwrap();
+        let timed = (0..many).map(|at| key.knock(nonce(at), now - 3));
+        let knocks: Vec<_> = [timeless].into_iter().chain(timed).collect();
+        std::fs::write(&path, knocks.as_flattened()).unwrap();
+        for _ in 0..2 {
+            let keyring = Arc::new(Keyring::from(seed(1)));
+            let (clock, log) = (Arc::default(), Some(path.clone()));
+            let config = GateConfig { clock, window: Duration::from_secs(120), log, timeless: 9 };
+            let node = NodeId::from_bytes([9; 32]);
+            let gate = Gate::new(node, Arc::clone(&keyring), config, Arc::default()).unwrap();
+            keyring.add(&seed(2)).unwrap();
+            assert!(gate.admit(&timeless).is_none());
+        }
     }
 }

@@ -136,12 +136,13 @@ pub(crate) struct Local {
 #[cfg(test)]
 pub(crate) type Offer = (Vec<u8>, Vec<u8>);
 
-/// Bytes and keys, in the order in which the engine has to take them.
+/// Bytes and keys, in the order in which the engine has to take them. Keys lie in boxes: what is moved
+/// out of a queue leaves a copy behind, and what is moved out of a box, too.
 pub(crate) enum Output {
     /// A record for the peer, in the current level.
     Record(Vec<u8>),
     /// The secrets of Handshake packets.
-    Handshake(LevelSecrets),
+    Handshake(Box<LevelSecrets>),
     /// The secrets of the session: the handshake is complete on this side.
     Session(Box<SessionSecrets>),
 }
@@ -338,7 +339,7 @@ impl Handshake {
         };
         self.write(&response.encode())?;
         let (secrets, confirm) = self.transcript()?.handshake(self.suite);
-        self.output.push_back(Output::Handshake(secrets));
+        self.output.push_back(Output::Handshake(Box::new(secrets)));
         self.push_record(confirm.as_bytes());
         Ok(())
     }
@@ -361,7 +362,7 @@ impl Handshake {
         self.peer_time = Some(response.time);
         self.peer_parameters = Some(response.parameters);
         let (secrets, confirm) = self.transcript()?.handshake(self.suite);
-        self.output.push_back(Output::Handshake(secrets));
+        self.output.push_back(Output::Handshake(Box::new(secrets)));
         Ok(confirm)
     }
 

@@ -53,6 +53,8 @@ pub(crate) use engine::{
 pub use error::WireError;
 pub(crate) use established::{Established, Exporter, Incoming};
 pub use handshake::HandshakeError;
+#[cfg(test)]
+pub(crate) use knock::KnockKey;
 pub(crate) use mask::Masks;
 pub(crate) use meter::Meter;
 pub(crate) use renewal::Renewal;

@@ -3,6 +3,7 @@
 use stc::{Key, aead::Suite, kdf};
 
 /// The secrets of one level, one for each direction (KEY-3).
+#[derive(Clone)]
 pub(crate) struct LevelSecrets {
     pub(crate) suite: Suite,
     pub(crate) initiator: Key,

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     keyring::Entries,
-    route::{Directory, Id, Link, Path, RouteRoom, RouteSocket, Via, Way, is_passing},
+    route::{Directory, Id, Link, Path, RouteRoom, RouteSocket, Via, Way, is_passing, is_stand_in},
 };
 
 /// Longest payload of a UDP datagram over IPv4.
@@ -288,6 +288,10 @@ impl SilentSocket {
         let received = buffer.get_mut(..meta.len).unwrap_or_default();
         add(&self.counters.bytes_received, received.len());
         add(&self.counters.datagrams_received, received.len().div_ceil(stride).max(1));
+        // Anybody can write such an address into a datagram, and it stands for a WebSocket.
+        if matches!(batch.via, Via::Udp(_)) && is_stand_in(meta.addr.ip()) {
+            return count(&self.counters.dropped_unknown);
+        }
         let mut last: Option<(Id, &Link)> = None;
         let mut start = 0;
         for datagram in received.chunks_mut(stride) {

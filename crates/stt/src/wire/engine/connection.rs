@@ -104,6 +104,12 @@ impl Connection {
         }
     }
 
+    /// The next datagram meets a panic.
+    #[cfg(test)]
+    pub(crate) fn trap(&self) {
+        self.lock_for(|state| state.trap = true);
+    }
+
     /// The next stream that the peer opened.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::{
     collections::{VecDeque, hash_map::Entry},
     future::{Future, poll_fn},
     io, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
     task::{Context, Poll, Waker},
@@ -14,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use quinn_proto::{
     ConnectionError, ConnectionEvent, ConnectionHandle, EndpointEvent, Event, StreamEvent,
-    StreamId, Transmit, VarInt,
+    StreamId, Transmit, TransportError, TransportErrorCode, VarInt,
 };
 use rustc_hash::FxHashMap;
 use tokio::{
@@ -87,6 +88,10 @@ pub(super) struct State {
     alarm: Option<Instant>,
     /// What waited and is being worked on, a part with each turn.
     taken: VecDeque<ConnectionEvent>,
+    /// A panic left it as it was at that moment.
+    broken: bool,
+    #[cfg(test)]
+    pub(super) trap: bool,
 }
 
 /// How far a turn came.
@@ -127,6 +132,9 @@ impl Shared {
                 unsent: None,
                 alarm: None,
                 taken: VecDeque::new(),
+                broken: false,
+                #[cfg(test)]
+                trap: false,
             }),
             waiting: Mutex::default(),
             task: Mutex::default(),
@@ -157,10 +165,16 @@ impl Shared {
                         && state.taken.is_empty()
                         && lock(&self.waiting).is_empty() =>
                 {
-                    for event in events {
-                        state.take(event);
+                    let take = || {
+                        for event in events {
+                            state.take(event);
+                        }
+                        state
+                    };
+                    if let Some(state) = self.guarded(take) {
+                        self.turn_here(state);
                     }
-                    return self.turn_here(state);
+                    return;
                 }
                 Ok(_) | Err(TryLockError::WouldBlock | TryLockError::Poisoned(_)) => {}
             }
@@ -191,9 +205,25 @@ impl Shared {
         !lock(&self.waiting).is_empty()
     }
 
+    /// Does something of this connection for somebody else, who must not meet its faults: a panic ends
+    /// this connection alone.
+    fn guarded<T>(&self, act: impl FnOnce() -> T) -> Option<T> {
+        let done = catch_unwind(AssertUnwindSafe(act)).ok();
+        if done.is_none() {
+            self.lose(fault());
+            self.lock().broken = true;
+            self.call();
+        }
+        done
+    }
+
     /// Does what there is to do; what takes longer is left to the task.
     pub(super) fn turn_here(&self, mut state: MutexGuard<'_, State>) {
-        let (turn, wakes) = self.turn(&mut state, None);
+        let act = || {
+            let turned = self.turn(&mut state, None);
+            (state, turned)
+        };
+        let Some((state, (turn, wakes))) = self.guarded(act) else { return };
         let alarm = state.alarm;
         let earlier = match (turn.next, alarm) {
             (Some(next), Some(alarm)) => next < alarm,
@@ -330,6 +360,9 @@ impl Shared {
         }
         loop {
             let mut state = self.lock();
+            if state.broken {
+                return Poll::Ready(());
+            }
             let more = self.take_waiting(&mut state);
             let (turn, wakes) = self.turn(&mut state, Some(cx));
             state.set_alarm(turn.next, sleep.as_mut());
@@ -384,6 +417,8 @@ impl State {
     }
 
     fn take(&mut self, event: ConnectionEvent) {
+        #[cfg(test)]
+        assert!(!mem::take(&mut self.trap), "trapped");
         let Self { quic, outlet, .. } = self;
         outlet.link().lend(|| quic.handle_event(event));
     }
@@ -442,13 +477,21 @@ impl State {
     }
 }
 
+/// Why a connection ends that met a panic.
+fn fault() -> ConnectionError {
+    let mut fault = TransportError::from(TransportErrorCode::INTERNAL_ERROR);
+    fault.reason = "a fault of this node".to_owned();
+    ConnectionError::TransportError(fault)
+}
+
 /// Tells the endpoint and everybody else when the task is gone, even if it was dropped.
 struct End<'a>(&'a Shared);
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
         let Self(shared) = self;
-        shared.lose(ConnectionError::LocallyClosed);
+        let panics = std::thread::panicking();
+        shared.lose(if panics { fault() } else { ConnectionError::LocallyClosed });
         let state = shared.lock();
         state.outlet.link().close();
         if !state.quic.is_drained() {

@@ -100,3 +100,43 @@ async fn a_refusal_under_one_seed_is_not_asked_again_under_the_next() {
     let again = tokio::time::timeout(Duration::from_millis(100), bob.accept()).await;
     assert!(again.is_err(), "the other attempts have ended");
 }
+
+/// One knock lets a WebSocket in; what begins in it counts as over UDP.
+#[tokio::test]
+async fn a_websocket_is_no_way_around_the_rate_of_handshakes() {
+    let mut listening = config(seed(1));
+    listening.websocket = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    listening.limits.door.per_second = crate::limits::per_second(2);
+    let bob = Wire::bind(listening).unwrap();
+    let (alice, _) = wire(seed(1));
+    let accepting = bob.clone();
+    tokio::spawn(async move {
+        while let Some(incoming) = accepting.accept().await {
+            tokio::spawn(async move {
+                let held = incoming.finish(|_| Ok(())).await;
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                drop(held);
+            });
+        }
+    });
+    let address = bob.websocket_addr().unwrap();
+    let place = crate::route::Place {
+        host: address.ip().to_string(),
+        port: address.port(),
+        path: "/".into(),
+    };
+    let stand_in = alice.open_websocket(&place).await.unwrap();
+    let entry = Arc::clone(&alice.keyring().entries()[0]);
+    let mut attempts = tokio::task::JoinSet::new();
+    for _ in 0..30 {
+        let (alice, entry) = (alice.clone(), Arc::clone(&entry));
+        attempts.spawn(async move {
+            let attempt = alice.attempt(&entry, stand_in, None, None, Arc::default());
+            tokio::time::timeout(Duration::from_millis(1_500), attempt).await
+        });
+    }
+    let begun = attempts.join_all().await;
+    let begun = begun.into_iter().filter(|one| matches!(one, Ok(Ok(_)))).count();
+    assert!((1..=8).contains(&begun), "{begun} of 30");
+    assert!(bob.stats().dropped_too_often >= 20, "{:?}", bob.stats());
+}
