@@ -111,6 +111,18 @@ async fn unfinished(session: Session) {
     while stream.send(&message).await.is_ok() {}
 }
 
+/// A byte at a time, each in a datagram of its own, for streams that nobody reads.
+async fn crumbs(session: Session) {
+    let streams = (0..15).map(|_| session.open_stream().unwrap().into_raw());
+    let mut streams: Vec<_> = streams.collect();
+    while session.close_reason().is_none() {
+        for stream in &mut streams {
+            let _ = stream.write_chunk(Bytes::from_static(&[6])).await;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 /// Not a test: what the other process does for the kinds outside of streams.
 #[tokio::test]
 #[ignore = "the flood itself, started by the tests below"]
@@ -125,6 +137,7 @@ async fn flood_apart() {
             match kind.as_str() {
                 "frames" => pushing.spawn(frames(session)),
                 "parts" => pushing.spawn(parts(session)),
+                "crumbs" => pushing.spawn(crumbs(session)),
                 _ => pushing.spawn(unfinished(session)),
             };
         }
@@ -173,6 +186,8 @@ fn withstand(flood: &str, kind: &str, flooded: impl Fn(&Node) -> bool) {
             assert!(stats.limits.unread_bytes > 1 << 20, "it counts what floods");
             assert!(stats.limits.unread_bytes <= 2 * (4 << 20) + (1 << 20));
             assert!(stats.limits.half_open <= 16);
+            let bound = usize::try_from(stats.limits.memory_bound).unwrap();
+            assert!(grown < bound / 5 * 6, "{grown} bytes, bound {bound}");
             // 4 MiB unread, as much again in the engine, and what sessions and the allocator need.
             assert!(grown < 24 << 20, "{} MiB", grown >> 20);
         });
@@ -187,6 +202,15 @@ fn a_flood_takes_no_more_memory_than_the_profile_says_and_others_get_in() {
     withstand("flood", "", |server| {
         let stats = server.stats();
         stats.limits.reads_held_up > 0 && stats.udp_transport.dropped_too_often > 100
+    });
+}
+
+/// They are counted at what they hold, not at their length.
+#[test]
+fn nor_do_single_bytes_that_each_hold_a_datagram() {
+    withstand("flood_apart", "crumbs", |server| {
+        let received = sum(server, |stats| stats.bytes_received);
+        received > 2 << 20 && server.stats().limits.unread_bytes > 1 << 20
     });
 }
 

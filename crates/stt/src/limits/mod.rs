@@ -3,7 +3,9 @@
 //! | look for | in |
 //! |---|---|
 //! | all of them with their defaults | [`Limits`] (`settings`) |
+//! | what they add up to | `bound` |
 //! | handshakes: how often, how many unfinished | `door` (the rule), `doorkeeper` |
+//! | a processor's time | `effort` |
 //! | bytes a second | `bucket` (the rule), `throttle` (waiting for it) |
 //! | unread bytes of all sessions together | `held` |
 //! | unacknowledged and promised bytes of all sessions together | `pool`, `send_window` |
@@ -11,9 +13,11 @@
 //!
 //! Sessions and streams are counted where they are kept: `node::Hub` and `session::table`.
 
+mod bound;
 mod bucket;
 mod door;
 mod doorkeeper;
+mod effort;
 mod held;
 mod pool;
 mod send_window;
@@ -26,6 +30,7 @@ use std::time::Instant;
 pub(crate) use bucket::TokenBucket;
 pub(crate) use door::{Door, DoorLimits, Shut};
 pub(crate) use doorkeeper::{Begun, Doorkeeper};
+pub(crate) use effort::Effort;
 pub(crate) use held::{Charge, Held, Unread};
 pub(crate) use pool::{Claim, Pool};
 pub(crate) use send_window::{Grown, SendWindow};

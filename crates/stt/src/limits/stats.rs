@@ -21,6 +21,10 @@ pub struct LimitStats {
     pub unread_bytes: u64,
     /// Handshakes that are not finished, at this moment.
     pub half_open: usize,
+    /// Bytes that peers can make this node hold by what they send, at most, whatever their number and
+    /// whatever they leave out: it follows from the settings (docs/sessions.md, "Limits"). What the
+    /// application itself keeps and sends comes on top.
+    pub memory_bound: u64,
 }
 
 /// The counters among them.
@@ -34,7 +38,12 @@ pub(crate) struct LimitCounters {
 
 impl LimitCounters {
     /// The counters, and what there is at this moment.
-    pub(crate) fn snapshot(&self, unread_bytes: u64, half_open: usize) -> LimitStats {
+    pub(crate) fn snapshot(
+        &self,
+        unread_bytes: u64,
+        half_open: usize,
+        memory_bound: u64,
+    ) -> LimitStats {
         LimitStats {
             sessions_refused: self.sessions_refused.load(Relaxed),
             streams_refused: self.streams_refused.load(Relaxed),
@@ -42,6 +51,7 @@ impl LimitCounters {
             send_windows_held_down: self.send_windows_held_down.load(Relaxed),
             unread_bytes,
             half_open,
+            memory_bound,
         }
     }
 }

@@ -261,7 +261,10 @@ impl Node {
         let attempt = connect::reach(&self.inner.wire, target, expect);
         match tokio::time::timeout(timeout, attempt).await {
             Ok(established) => self.adopt(established?),
-            Err(_) => Err(ConnectError::NoAnswer { address: address.to_owned(), within: timeout }),
+            Err(_) => {
+                self.inner.wire.unanswered();
+                Err(ConnectError::NoAnswer { address: address.to_owned(), within: timeout })
+            }
         }
     }
 
@@ -473,7 +476,10 @@ impl Node {
             udp_transport: self.inner.wire.stats(),
             sessions: SessionCounts { total, active },
             websocket_connections: self.inner.wire.websockets(),
-            limits: self.inner.hub.limit_stats(self.inner.wire.half_open()),
+            limits: self.inner.hub.limit_stats(
+                self.inner.wire.half_open(),
+                self.inner.wire.websocket_addr().is_some(),
+            ),
         }
     }
 

@@ -142,9 +142,10 @@ impl Hub {
     }
 
     /// What the limits did.
-    pub(super) fn limit_stats(&self, half_open: usize) -> LimitStats {
+    pub(super) fn limit_stats(&self, half_open: usize, websockets: bool) -> LimitStats {
         let waiting = self.packet_bytes.load(Ordering::Relaxed);
-        self.counters.snapshot(self.unread.total().saturating_add(waiting), half_open)
+        let unread = self.unread.total().saturating_add(waiting);
+        self.counters.snapshot(unread, half_open, self.limits.memory_bound(websockets))
     }
 
     /// A session wants more in flight than the node has left: quiet ones give theirs back.

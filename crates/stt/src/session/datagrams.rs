@@ -4,6 +4,7 @@
 //! repair-coded message, a report of loss, or, from 0x80 on, a frame of the application.
 
 use std::{
+    mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -21,7 +22,7 @@ use crate::{
         AssemblerStats, DeliveryError, LossCounts, Probability, RepairPlanner, ShardEncoder,
     },
     dispatch::FrameType,
-    limits::Held,
+    limits::{Effort, Held},
     stream::{
         StreamShared,
         loose::{Budget, Loose},
@@ -125,7 +126,9 @@ impl Datagrams {
 /// Reads datagrams until the session ends.
 pub(super) async fn run(session: Arc<SessionShared>) {
     let mut reported = (LossCounts::default(), Instant::now());
+    let (mut effort, mut took) = (Effort::default(), Duration::ZERO);
     while let Ok(mut datagram) = session.connection.read_datagram().await {
+        Effort::give_way(mem::take(&mut took)).await;
         let Some(kind) = datagram.first().copied() else { continue };
         if kind >= FrameType::FIRST {
             session.datagrams.push_frame(datagram);
@@ -140,10 +143,18 @@ pub(super) async fn run(session: Arc<SessionShared>) {
                 }
             }
             SHARD => {
+                // A few bytes may ask for a large repair.
+                let began = Instant::now();
+                if !effort.has_time(began) {
+                    session.datagrams.count_dropped();
+                    continue;
+                }
                 let (message, counts) = {
                     let mut gathering = session.datagrams.gathering();
                     (gathering.packet(datagram), gathering.counts())
                 };
+                took = began.elapsed();
+                effort.spent(began, took);
                 if let Some(message) = message {
                     deliver(&session, message.stream, message.data);
                 }

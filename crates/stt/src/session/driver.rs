@@ -47,7 +47,9 @@ pub(super) async fn run(session: Arc<SessionShared>) {
             Ok(stream) => {
                 accepted += 1;
                 if accepted == STREAMS.0 / 2 {
-                    session.connection.set_max_concurrent_uni_streams(VarInt::from_u32(STREAMS.1));
+                    let most = u32::try_from(session.hub.limits().peer_streams());
+                    let most = VarInt::from_u32(most.unwrap_or(STREAMS.1).min(STREAMS.1));
+                    session.connection.set_max_concurrent_uni_streams(most);
                 }
                 while readers.try_join_next().is_some() {}
                 readers.spawn(inbound::run(Arc::clone(&session), stream));
