@@ -7,6 +7,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use stc_durable::folder;
 use tempfile::NamedTempFile;
 
 /// Names under which this process has unfinished outputs.
@@ -112,9 +113,8 @@ impl OutputFile {
             Found::File(path, replaced) => place.replace(&path, &replaced)?,
             Found::Direct => return Err(ErrorKind::AlreadyExists.into()),
         }
-        #[cfg(unix)]
         if durable {
-            File::open(folder(&target))?.sync_all()?;
+            stc_durable::sync_folder(folder(&target))?;
         }
         Ok(())
     }
@@ -280,10 +280,6 @@ fn by_descriptor(file: &File) -> PathBuf {
 fn link(file: &File, target: &Path) -> io::Result<()> {
     use rustix::fs::{AtFlags, CWD, linkat};
     Ok(linkat(CWD, by_descriptor(file), CWD, target, AtFlags::SYMLINK_FOLLOW)?)
-}
-
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn noted() -> MutexGuard<'static, Vec<PathBuf>> {

@@ -207,11 +207,9 @@ fn a_flood_takes_no_more_memory_than_the_profile_says_and_others_get_in() {
 
 /// They are counted at what they hold, not at their length.
 #[test]
+#[ignore = "heavy: a datagram for each byte"]
 fn nor_do_single_bytes_that_each_hold_a_datagram() {
-    withstand("flood_apart", "crumbs", |server| {
-        let received = sum(server, |stats| stats.bytes_received);
-        received > 2 << 20 && server.stats().limits.unread_bytes > 1 << 20
-    });
+    withstand("flood_apart", "crumbs", |server| server.stats().limits.unread_bytes > 5 << 18);
 }
 
 /// What all sessions of the node count together.

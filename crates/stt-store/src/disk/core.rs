@@ -77,7 +77,7 @@ impl Core {
         if !has_format {
             shards.create_all(&fs).map_err(failed)?;
             // Before the format file, which says that all of this was done.
-            for parent in dir.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()) {
+            for parent in stc_durable::folders(dir) {
                 match fs.sync_dir(parent) {
                     // Somebody else's, such as `/home`: it was there long before.
                     Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => break,

@@ -89,8 +89,7 @@ impl Fs for RealFs {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        // Windows has no such call, and makes names durable with the file.
-        if cfg!(windows) { Ok(()) } else { File::open(path)?.sync_all() }
+        stc_durable::sync_folder(path)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {

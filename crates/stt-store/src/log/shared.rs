@@ -102,7 +102,7 @@ impl Shared {
         if !is_new {
             return Err(StoreError::damaged(item(), "it is missing"));
         }
-        for parent in dir.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()) {
+        for parent in stc_durable::folders(dir) {
             match fs.sync_dir(parent) {
                 // Somebody else's, such as `/home`: it was there long before.
                 Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => break,

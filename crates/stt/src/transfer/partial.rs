@@ -135,12 +135,11 @@ impl Partial {
         let replaced = replaceable(&self.target, self.overwrite)?;
         let named = if self.overwrite {
             allow_the_same(&self.file, replaced.as_ref()).map_err(failed)?;
-            fs::rename(&self.path, &self.target)
+            stc_durable::rename(&self.path, &self.target)
         } else {
             name_new(&self.path, &self.target)
         };
         named.map_err(|error| TransferError::file("name", &self.target, error))?;
-        sync_dir(&self.target);
         Ok(self.target)
     }
 }
@@ -242,23 +241,16 @@ fn allow_the_same(file: &File, replaced: Option<&Metadata>) -> io::Result<()> {
 /// Gives a file a name that must not exist yet.
 fn name_new(path: &Path, target: &Path) -> io::Result<()> {
     // A link refuses an existing name, which a rename does not.
-    match fs::hard_link(path, target) {
+    match stc_durable::link(path, target) {
         Ok(()) => fs::remove_file(path),
         // Some file systems have no links; there the look before the rename has to do.
         Err(error)
             if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied)
                 && fs::symlink_metadata(target).is_err() =>
         {
-            fs::rename(path, target)
+            stc_durable::rename(path, target)
         }
         Err(error) => Err(error),
-    }
-}
-
-/// Makes the new name survive a power cut, where directories can be synced.
-fn sync_dir(target: &Path) {
-    if let Some(dir) = target.parent().and_then(|dir| File::open(dir).ok()) {
-        let _ = dir.sync_all();
     }
 }
 

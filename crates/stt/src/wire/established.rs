@@ -203,7 +203,7 @@ impl Incoming {
             let error = connection.close_reason();
             return Err(error.map_or(WireError::Closed, lost));
         }
-        let session = established(connection, peer, false, self.line, Knows::default())?;
+        let session = established(connection, &peer, false, self.line, Knows::default())?;
         Ok((session, admitted))
     }
 }
@@ -236,7 +236,7 @@ pub(super) async fn confirm(
         clock.learn(time);
     }
     let knows = Knows::of(Places::decode(told), dialled, &line);
-    established(connection, peer, true, line, knows)
+    established(connection, &peer, true, line, knows)
 }
 
 /// In a box, which is wiped when it is dropped: what is moved out of it leaves a copy behind.
@@ -274,7 +274,7 @@ impl Knows {
 
 fn established(
     connection: Connection,
-    peer: Box<PeerInfo>,
+    peer: &PeerInfo,
     initiator: bool,
     line: Line,
     knows: Knows,

@@ -62,10 +62,19 @@ impl KnockLog {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".new");
         let temporary = path.with_file_name(name);
-        let mut file = File::create(&temporary)?;
+        // What is left of an attempt that a crash ended, or a link that somebody else put there.
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&temporary)?;
         file.write_all(knocks.as_flattened())?;
         file.sync_all()?;
-        fs::rename(&temporary, path)?;
+        stc_durable::rename(&temporary, path)?;
         let file = OpenOptions::new().append(true).open(path)?;
         Ok(Self { file, path: path.to_owned(), records: knocks.len() })
     }
@@ -74,6 +83,20 @@ impl KnockLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_in_the_place_of_the_unfinished_log_leads_nowhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let victim = folder.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        let path = folder.path().join("knocks");
+        std::os::unix::fs::symlink(&victim, folder.path().join("knocks.new")).unwrap();
+        let opened = KnockLog::open(&path).unwrap();
+        assert!(!opened.existed);
+        assert_eq!(fs::read(&victim).unwrap(), b"precious");
+        assert!(!fs::symlink_metadata(&path).unwrap().is_symlink());
+    }
 
     #[test]
     fn knocks_survive_and_a_torn_record_does_not_harm() {

@@ -130,9 +130,10 @@ async fn a_websocket_is_no_way_around_the_rate_of_handshakes() {
     let mut attempts = tokio::task::JoinSet::new();
     for _ in 0..30 {
         let (alice, entry) = (alice.clone(), Arc::clone(&entry));
+        let web = crate::route::Web { place: place.clone(), secure: false };
         attempts.spawn(async move {
-            let attempt = alice.attempt(&entry, stand_in, None, None, Arc::default());
-            tokio::time::timeout(Duration::from_millis(1_500), attempt).await
+            let attempt = alice.attempt(&entry, stand_in, None, Some(web), Arc::default());
+            tokio::time::timeout(Duration::from_secs(4), attempt).await
         });
     }
     let begun = attempts.join_all().await;
