@@ -12,6 +12,7 @@
 //! | authenticated encryption in place | [`aead`] |
 //! | turning a phrase into a key | [`stretch`] |
 //! | outputs that are complete or absent | [`OutputFile`] |
+//! | inputs that must not change meanwhile | [`SteadyFile`] |
 //! | stable codes of errors | [`Coded`] |
 
 pub mod aead;
@@ -25,6 +26,7 @@ mod output_file;
 pub mod random;
 mod record;
 mod seed;
+mod steady;
 pub mod streaming;
 pub mod stretch;
 
@@ -40,4 +42,5 @@ pub use key::{Key, KeyParseError};
 pub use output_file::OutputFile;
 pub use record::RecordError;
 pub use seed::{Seed, SeedError};
+pub use steady::{FileChanged, FileStamp, SteadyFile};
 pub use streaming::{ChunkHeader, StreamConfig, StreamError, StreamingContext};

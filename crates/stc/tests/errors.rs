@@ -48,6 +48,7 @@ fn all() -> Vec<Box<dyn Coded>> {
         Box::new(SealError::TooManyDecoys { got: 4 }),
         Box::new(SealError::UnknownLength),
         Box::new(SealError::LengthChanged { expected: 1 }),
+        Box::new(SealError::Changed),
         Box::new(SealError::TooLong { chunk_len: 65_536 }),
         Box::new(SealError::ChunkLen { got: 1 }),
         Box::new(SealError::Cipher),

@@ -275,6 +275,48 @@ fn one_flipped_bit_at_every_position_of_a_small_file() {
 }
 
 #[test]
+fn a_file_that_changes_while_it_is_encrypted_gives_nothing() {
+    let place = Place::new();
+    let context = keyed();
+    let (input, output) = (place.with("log", &pattern(4 << 20)), place.path("out"));
+    let changed = AtomicU64::new(0);
+    // The first chunk is done long before the last one is read.
+    let rewrite = |_: u64, _: Option<u64>| {
+        if changed.fetch_add(1, Ordering::Relaxed) == 0 {
+            fs::write(&input, pattern(4 << 20)).unwrap();
+        }
+    };
+    let truncate = |_: u64, _: Option<u64>| {
+        fs::File::options().write(true).open(&input).unwrap().set_len(1000).unwrap();
+    };
+    let changes: [&(dyn Fn(u64, Option<u64>) + Sync); 2] = [&rewrite, &truncate];
+    for change in changes {
+        for options in [SealOptions::new(), SealOptions::new().use_decoys(true)] {
+            changed.store(0, Ordering::Relaxed);
+            fs::write(&input, pattern(4 << 20)).unwrap();
+            let made = context.encrypt_file(
+                &input,
+                &output,
+                &options,
+                &small_chunks().workers(1).progress(change),
+            );
+            assert!(matches!(made, Err(SealError::Changed)), "{made:?}");
+            assert_eq!(place.names(), ["log"]);
+        }
+    }
+}
+
+#[test]
+fn a_decoy_is_a_file() {
+    let place = Place::new();
+    let context = keyed();
+    let input = place.with("a", b"real");
+    let options = SealOptions::new().password("pw").decoy_file("other", &place.dir);
+    let made = context.encrypt_file(&input, &place.path("out"), &options, &small_chunks());
+    assert!(matches!(made, Err(SealError::Io { what: "read a decoy", .. })), "{made:?}");
+}
+
+#[test]
 fn ranges_read_what_they_name() {
     let context = context("seed");
     let data = pattern(CHUNK * 3 + 100);

@@ -1,12 +1,11 @@
 //! What `encrypt`, `decrypt` and `inspect` share: inputs, outputs, contexts, exit codes.
 
 use std::{
-    fs::File,
     io::{self, IsTerminal, Read, Write},
     path::{Path, PathBuf},
 };
 
-use stc::{Coded, Context, OpenError, OutputFile, SealError};
+use stc::{Coded, Context, OpenError, OutputFile, SealError, SteadyFile};
 
 use crate::{error::CliError, output::Output, password};
 
@@ -25,15 +24,9 @@ pub(crate) fn input(path: &Path) -> Result<(Box<dyn Read + Send>, Option<u64>), 
     if is_pipe(path) {
         return Ok((Box::new(io::stdin()), None));
     }
-    let open = || {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        if metadata.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
-        Ok((file, metadata.is_file().then_some(metadata.len())))
-    };
-    let (file, len) = open().map_err(|error| CliError::file("could not read", path, &error))?;
+    let file =
+        SteadyFile::open(path).map_err(|error| CliError::file("could not read", path, &error))?;
+    let len = file.known_len();
     Ok((Box::new(file), len))
 }
 

@@ -25,14 +25,13 @@ use rustix::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A directory with a password, a file, and that file encrypted and stored.
+/// A directory with a seed, a file, and that file encrypted and stored.
 fn place() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("pw"), "correct horse\n").unwrap();
     fs::write(dir.path().join("note"), "the real thing").unwrap();
     for command in [
         "seed new --out node.seed",
-        "encrypt note --password-file pw",
+        "encrypt note --seed-file node.seed",
         "store put note --name note --dir store --seed-file node.seed",
     ] {
         let made = run(dir.path(), command);
@@ -64,8 +63,8 @@ fn make_node(path: &Path, kind: FileType, device: u64) -> bool {
 
 /// Each with its output still to be named.
 const WRITERS: [&str; 3] = [
-    "encrypt note --password-file pw -o ",
-    "decrypt note.stc --password-file pw -o ",
+    "encrypt note --seed-file node.seed -o ",
+    "decrypt note.stc --seed-file node.seed -o ",
     "store get note --dir store --seed-file node.seed -o ",
 ];
 
@@ -133,6 +132,33 @@ fn what_is_no_file_is_written_into_or_refused_and_never_replaced() {
     assert!(names(&dir.join("sub")).is_empty());
 }
 
+/// Its output is a pipe that nobody reads at first, so the change surely comes before the end.
+#[test]
+fn a_file_that_changes_while_it_is_encrypted_is_told_so() {
+    let dir = place();
+    let dir = dir.path();
+    let big = dir.join("big");
+    fs::write(&big, vec![7; 24 << 20]).unwrap();
+    assert!(make_node(&dir.join("pipe"), FileType::Fifo, 0));
+    let process = stt()
+        .args(["--json", "encrypt", "big", "-o", "pipe", "--seed-file", "node.seed"])
+        .current_dir(dir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut pipe = fs::File::open(dir.join("pipe")).unwrap();
+    pipe.read_exact(&mut [0; 100]).unwrap();
+    fs::File::options().write(true).open(&big).unwrap().set_len(1_000).unwrap();
+    std::io::copy(&mut pipe, &mut std::io::sink()).unwrap();
+    let ended = process.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let told: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(
+        (&told["error"]["code"], &told["error"]["retry_helps"]),
+        (&"seal.changed".into(), &true.into())
+    );
+}
+
 /// A process that may write files of no length has the effect of a full disk, without one.
 #[test]
 fn a_result_that_could_not_be_written_is_a_failure() {
@@ -179,12 +205,12 @@ fn an_interrupted_command_leaves_nothing_and_says_so() {
     let dir = dir.path();
     let big = vec![7; 6 << 20];
     fs::write(dir.join("big"), &big).unwrap();
-    assert!(run(dir, "encrypt big --password-file pw").status.success());
+    assert!(run(dir, "encrypt big --seed-file node.seed").status.success());
     let sealed = fs::read(dir.join("big.stc")).unwrap();
     let before = names(dir);
     let commands = [
-        ("--json encrypt - -o out --password-file pw", &big[..]),
-        ("--json decrypt - -o out --password-file pw", &sealed[..4 << 20]),
+        ("--json encrypt - -o out --seed-file node.seed", &big[..]),
+        ("--json decrypt - -o out --seed-file node.seed", &sealed[..4 << 20]),
     ];
     for (words, input) in commands {
         for ending in [Signal::INT, Signal::TERM, Signal::HUP, Signal::KILL] {

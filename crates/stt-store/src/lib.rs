@@ -32,8 +32,8 @@ mod workload;
 pub use binary_storage::BinaryStorage;
 pub use blob::{BlobName, BlobNameError, BlobStat};
 pub use chamber::{
-    Chamber, ChamberKey, ChamberOptions, ChamberStats, Collected, ContentInfo, ContentReader, Keep,
-    NamedEntry, Problem, Protection, VerifyReport,
+    Chamber, ChamberKey, ChamberOptions, ChamberStats, Collected, ContentInfo, ContentReader,
+    FileSource, Keep, NamedEntry, Problem, Protection, VerifyReport,
 };
 pub use content_id::{ContentId, ContentIdError};
 pub use disk::{DiskOptions, DiskProvider};

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use stc::{Coded, Key};
 use stt_store::{
-    BinaryStorage, Chamber, ChamberKey, ChamberOptions, ContentId, ContentInfo, DiskOptions, Keep,
-    MemoryProvider, StoreError,
+    BinaryStorage, Chamber, ChamberKey, ChamberOptions, ContentId, ContentInfo, DiskOptions,
+    FileSource, Keep, MemoryProvider, StoreError,
 };
 
 fn key() -> ChamberKey {
@@ -354,6 +354,32 @@ async fn a_failing_source_stores_nothing() {
     assert!(error.to_string().contains("unplugged"));
     let stats = chamber.stats().await.unwrap();
     assert_eq!((stats.contents, stats.leftovers.files), (0, 0));
+}
+
+#[tokio::test]
+async fn a_file_that_changes_while_it_is_stored_is_not_stored() {
+    use tokio::io::AsyncReadExt;
+    let dir = tempfile::tempdir().unwrap();
+    let chamber = open(dir.path().join("store").as_path()).await;
+    let path = dir.path().join("log");
+    for change in [
+        |file: &std::fs::File| file.set_len(1_000).unwrap(),
+        |mut file: &std::fs::File| {
+            std::io::Write::write_all(&mut file, b"other").unwrap();
+        },
+    ] {
+        std::fs::write(&path, vec![7; 3 << 20]).unwrap();
+        let mut source = FileSource::open(&path).await.unwrap();
+        assert_eq!(source.known_len(), Some(3 << 20));
+        source.read_exact(&mut [0; 1_000]).await.unwrap();
+        change(&std::fs::File::options().write(true).open(&path).unwrap());
+        let error = chamber.put_reader(source, Keep::Pinned).await.unwrap_err();
+        assert_eq!(error.code(), "store.source");
+        assert!(error.to_string().contains("changed while it was read"), "{error}");
+    }
+    assert_eq!(chamber.stats().await.unwrap().contents, 0);
+    let id = chamber.put_file(&path, Keep::Pinned).await.unwrap();
+    assert_eq!(chamber.get(&id).await.unwrap(), std::fs::read(&path).unwrap());
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod common;
 use std::{
     fs,
     future::{Future, poll_fn},
+    io,
     path::Path,
     pin::pin,
     sync::{
@@ -218,6 +219,47 @@ async fn hostile_names_stay_in_the_directory() {
     }
     assert_eq!(names(outer.path()), ["inner"]);
     assert_eq!(names(&to), ["_[31m", "cron", "up"]);
+}
+
+#[tokio::test]
+async fn a_file_that_changes_on_the_way_is_not_sent() {
+    let (_server, _client, theirs, ours) = session().await;
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = from.path().join("log");
+    let open = |path: &Path| fs::File::options().write(true).open(path).unwrap();
+    // Same length, other bytes; shorter; longer.
+    let changes: [fn(&fs::File); 3] = [
+        |mut file| io::Write::write_all(&mut file, b"other").unwrap(),
+        |file| file.set_len(17).unwrap(),
+        |file| file.set_len(21 << 20).unwrap(),
+    ];
+    for change in changes {
+        fs::write(&path, bytes(20 << 20)).unwrap();
+        let (file, once) = (open(&path), AtomicBool::new(false));
+        let mut sending = SendOptions::default();
+        sending.progress = Some(Arc::new(move |progress| {
+            if progress.phase == Phase::Moving && !once.swap(true, Ordering::Relaxed) {
+                change(&file);
+            }
+        }));
+        let receiving = ReceiveOptions::default();
+        let (sent, received) = transfer(&ours, &theirs, &path, to.path(), sending, receiving).await;
+        assert_eq!(sent.unwrap_err().code(), "transfer.changed");
+        assert!(received.is_err());
+        assert!(!to.path().join("log").exists());
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_file_that_the_system_makes_up_is_none() {
+    let (_server, _client, theirs, ours) = session().await;
+    let to = tempfile::tempdir().unwrap();
+    let (sending, receiving) = (SendOptions::default(), ReceiveOptions::default());
+    let path = Path::new("/proc/version");
+    let (sent, _) = transfer(&ours, &theirs, path, to.path(), sending, receiving).await;
+    let error = sent.unwrap_err();
+    assert_eq!((error.code(), error.retry_helps()), ("transfer.not_a_file", false));
 }
 
 #[tokio::test]

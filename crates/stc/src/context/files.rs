@@ -10,7 +10,7 @@ use std::{
 
 use super::{Context, FileOptions, OpenOptions, SealOptions, prepare::Main};
 use crate::{
-    OutputFile,
+    OutputFile, SteadyFile,
     envelope::{
         self, EnvelopeError, FIXED_LEN, Header, Kind, OpenError, SLOT_LEN, SealError,
         SealingContent, read_full,
@@ -81,7 +81,7 @@ impl Context {
     /// 250 bytes longer than the input, plus 16 for each further chunk.
     ///
     /// # Errors
-    /// [`SealError`]; an output that exists is [`SealError::Io`] with
+    /// [`SealError`]; an input that changes meanwhile is [`SealError::Changed`]; an output that exists is [`SealError::Io`] with
     /// [`io::ErrorKind::AlreadyExists`].
     pub fn encrypt_file<'a>(
         &self,
@@ -90,13 +90,12 @@ impl Context {
         options: &SealOptions<'a>,
         file_options: &FileOptions<'a>,
     ) -> Result<FileReport, SealError> {
-        let file = File::open(input).map_err(sealing_io("open the input"))?;
-        let metadata = file.metadata().map_err(sealing_io("open the input"))?;
-        let len = metadata.is_file().then_some(metadata.len());
+        let file = SteadyFile::open(input).map_err(sealing_io("open the input"))?;
+        let len = file.known_len();
         self.encrypt_into(file, len, output, options, file_options)
     }
 
-    /// As [`Self::encrypt_file`], from a reader.
+    /// As [`Self::encrypt_file`], from a reader. Files belong into a [`SteadyFile`].
     ///
     /// # Errors
     /// As [`Self::encrypt_file`].

@@ -1,13 +1,17 @@
 //! From options to the slots of an envelope, and from a header to the slot that opens.
 
-use std::{fs::File, time::Instant};
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    time::Instant,
+};
 
 use super::{
     Context, FoundSlot, OpenOptions, SealOptions,
     options::{Decoy, Material},
 };
 use crate::{
-    ContextData, Key,
+    ContextData, Key, SteadyFile,
     envelope::{
         CHUNK_LEN, Entry, Geometry, Header, Kind, MAX_REAL, MAX_SLOTS, MIN_SLOTS, OpenError,
         Opening, SealError, Sealing, SealingContent, Slot, padme,
@@ -54,13 +58,15 @@ fn decoy_content<'a>(decoy: &Decoy<'a>) -> Result<(Kind, SealingContent<'a>), Se
         )),
         Material::File(path) => {
             let open = || {
-                let file = File::open(path)?;
-                let len = file.metadata()?.len();
-                Ok((file, len))
+                // Looked at before it is opened: opening a pipe would wait for its other end.
+                if !fs::metadata(path)?.is_file() {
+                    return Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file"));
+                }
+                SteadyFile::open(path)
             };
-            let (file, len) =
-                open().map_err(|source| SealError::Io { what: "read a decoy", source })?;
-            Ok((Kind::Bytes, SealingContent { reader: Box::new(file), len: Some(len) }))
+            let file = open().map_err(|source| SealError::Io { what: "read a decoy", source })?;
+            let len = file.known_len();
+            Ok((Kind::Bytes, SealingContent { reader: Box::new(file), len }))
         }
     }
 }

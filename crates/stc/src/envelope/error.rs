@@ -194,6 +194,9 @@ pub enum SealError {
         /// Bytes announced.
         expected: u64,
     },
+    /// The content's file was written to while it was read.
+    #[error("the content changed while it was read")]
+    Changed,
     /// More content than the format can number.
     #[error("the content is too long for chunks of {chunk_len} bytes")]
     TooLong {
@@ -239,6 +242,7 @@ impl Coded for SealError {
             Self::TooManyDecoys { .. } => "seal.too_many_decoys",
             Self::UnknownLength => "seal.unknown_length",
             Self::LengthChanged { .. } => "seal.length_changed",
+            Self::Changed => "seal.changed",
             Self::TooLong { .. } => "seal.too_long",
             Self::ChunkLen { .. } => "seal.chunk_len",
             Self::Cipher => "seal.cipher",
@@ -252,7 +256,7 @@ impl Coded for SealError {
         match self {
             Self::Random(error) => error.retry_helps(),
             Self::Stretch(error) => error.retry_helps(),
-            Self::LengthChanged { .. } | Self::Io { .. } => true,
+            Self::LengthChanged { .. } | Self::Changed | Self::Io { .. } => true,
             _ => false,
         }
     }
@@ -261,6 +265,9 @@ impl Coded for SealError {
         match self {
             Self::NoSecret => Some("give a password, or make the context from a seed"),
             Self::SamePassword => Some("give every decoy a password of its own"),
+            Self::LengthChanged { .. } | Self::Changed => {
+                Some("wait until nothing writes to it, and run it again")
+            }
             Self::UnknownLength => Some("write the content to a file first"),
             _ => None,
         }

@@ -10,7 +10,7 @@ use super::{
     source::{Lookahead, read_full},
     turns::{self, Buffer, Sink, Source},
 };
-use crate::{Key, aead::AeadKey};
+use crate::{FileChanged, Key, aead::AeadKey};
 
 /// Told how many bytes are done, and of how many if that is known.
 pub(crate) type Progress<'a> = &'a (dyn Fn(u64, Option<u64>) + Sync);
@@ -67,6 +67,9 @@ enum Input<'a> {
 }
 
 fn reading(source: std::io::Error) -> SealError {
+    if FileChanged::is_inside(&source) {
+        return SealError::Changed;
+    }
     SealError::Io { what: "read the content", source }
 }
 

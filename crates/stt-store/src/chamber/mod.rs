@@ -3,6 +3,7 @@
 mod change;
 mod collect;
 mod entry;
+mod file_source;
 mod guard;
 mod keep;
 mod keys;
@@ -25,6 +26,7 @@ use crate::{
 
 pub use collect::Collected;
 pub use entry::NamedEntry;
+pub use file_source::FileSource;
 pub use guard::Protection;
 pub use keep::ContentInfo;
 pub use keys::ChamberKey;

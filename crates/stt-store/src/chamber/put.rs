@@ -5,7 +5,9 @@ use std::path::Path;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::{Chamber, change::Change, content_item, guard::Entered, keys, quota::Reservation};
+use super::{
+    Chamber, FileSource, change::Change, content_item, guard::Entered, keys, quota::Reservation,
+};
 use crate::{
     BlobName, BlobWriter, ContentId, Op, StoreError,
     disk::blocking,
@@ -211,7 +213,7 @@ impl Chamber {
     /// Stores the file at `path`; as [`Self::put_reader`].
     ///
     /// # Errors
-    /// As for [`Self::put_reader`].
+    /// As for [`Self::put_reader`]; [`StoreError::Source`] when the file changes meanwhile.
     pub async fn put_file(
         &self,
         path: impl AsRef<Path>,
@@ -221,10 +223,7 @@ impl Chamber {
         let failed = |error: std::io::Error| StoreError::Source {
             what: format!("{}: {error}", path.display()),
         };
-        let file = tokio::fs::File::open(path).await.map_err(failed)?;
-        if file.metadata().await.map_err(failed)?.is_dir() {
-            return Err(failed(std::io::ErrorKind::IsADirectory.into()));
-        }
+        let file = FileSource::open(path).await.map_err(failed)?;
         self.put_reader(file, keep).await
     }
 

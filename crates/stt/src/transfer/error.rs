@@ -49,7 +49,7 @@ pub enum TransferError {
         /// Which path.
         path: PathBuf,
     },
-    /// The sender's file became shorter or longer on the way. Nothing was given its name.
+    /// The sender's file was written to on the way. Nothing was given its name.
     #[error("{} changed while it was being sent", path.display())]
     Changed {
         /// Which file.
@@ -167,7 +167,8 @@ impl Coded for TransferError {
                 Some("when the receiver has space, run the same again: it goes on where it stopped")
             }
             Self::Stream(_) => Some("run the same again: it goes on where it stopped"),
-            Self::Changed { .. } | Self::Corrupt { .. } => Some("run the same again"),
+            Self::Changed { .. } => Some("wait until nothing writes to it, and run the same again"),
+            Self::Corrupt { .. } => Some("run the same again"),
             _ => None,
         }
     }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use stc::{FileChanged, FileStamp};
 use tokio::sync::mpsc;
 
 use super::{
@@ -57,7 +58,7 @@ pub async fn send_file(
     path: &Path,
     options: &SendOptions,
 ) -> Result<Sent, TransferError> {
-    let (file, offer) = {
+    let (file, stamp, offer) = {
         let (path, name) = (path.to_owned(), options.name.clone());
         blocking(move || open(&path, name)).await?
     };
@@ -75,7 +76,7 @@ pub async fn send_file(
     let report = Report { progress: options.progress.clone(), offer: offer.clone() };
     let (blocks, queue) = mpsc::channel(BLOCKS_AHEAD);
     let reading = {
-        let source = Source { file, path: path.to_owned(), size: offer.size, report };
+        let source = Source { file, stamp, path: path.to_owned(), size: offer.size, report };
         tokio::task::spawn_blocking(move || source.run(have, theirs, &blocks))
     };
     // The receiver may give up half way: its word is awaited while bytes still go out.
@@ -120,14 +121,16 @@ async fn join<T>(
     task.await.unwrap_or(Err(lost))
 }
 
-fn open(path: &Path, name: Option<String>) -> Result<(File, Offer), TransferError> {
+fn open(path: &Path, name: Option<String>) -> Result<(File, FileStamp, Offer), TransferError> {
     let failed = |error| TransferError::file("open", path, error);
     // Looked at before it is opened: opening a pipe would wait for its other end.
-    let metadata = std::fs::metadata(path).map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(TransferError::NotAFile { path: path.to_owned() });
+    let not_a_file = || TransferError::NotAFile { path: path.to_owned() };
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(not_a_file());
     }
     let file = File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    let stamp = FileStamp::of(&metadata);
     let own = || path.file_name().map(|name| name.to_string_lossy().into_owned());
     let name = name.or_else(own).filter(|name| !name.is_empty() && name.len() <= MAX_NAME);
     let modified = metadata
@@ -140,7 +143,7 @@ fn open(path: &Path, name: Option<String>) -> Result<(File, Offer), TransferErro
         size: metadata.len(),
         modified: modified.unwrap_or(0),
     };
-    Ok((file, offer))
+    Ok((file, stamp, offer))
 }
 
 /// Sends what the reading task produces.
@@ -191,6 +194,7 @@ struct Finished {
 /// The file, read block by block by a task that may block.
 struct Source {
     file: File,
+    stamp: FileStamp,
     path: PathBuf,
     size: u64,
     report: Report,
@@ -244,7 +248,7 @@ impl Source {
         let size = usize::try_from(left).unwrap_or(usize::MAX).min(BLOCK);
         let mut block = vec![0; size];
         match self.file.read(&mut block) {
-            Ok(0) => Err(TransferError::Changed { path: self.path.clone() }),
+            Ok(0) => Err(self.of_other_length()),
             Ok(read) => {
                 block.truncate(read);
                 Ok(block.into())
@@ -253,12 +257,28 @@ impl Source {
         }
     }
 
-    /// The file must not have grown meanwhile.
+    /// The file must be as it was at the start: what was sent is neither the old nor the new one.
     fn must_end(&mut self) -> Result<(), TransferError> {
         match self.file.read(&mut [0]) {
-            Ok(0) => Ok(()),
-            Ok(_) => Err(TransferError::Changed { path: self.path.clone() }),
+            Ok(0) => match self.stamp.verify(&self.file) {
+                Ok(()) => Ok(()),
+                Err(error) if FileChanged::is_inside(&error) => {
+                    Err(TransferError::Changed { path: self.path.clone() })
+                }
+                Err(error) => Err(TransferError::file("read", &self.path, error)),
+            },
+            Ok(_) => Err(self.of_other_length()),
             Err(error) => Err(TransferError::file("read", &self.path, error)),
+        }
+    }
+
+    /// It is shorter or longer than it said: it changed, or it is one that the system makes up while
+    /// it is read, whose length nobody knows before.
+    fn of_other_length(&self) -> TransferError {
+        let path = self.path.clone();
+        match self.stamp.verify(&self.file) {
+            Ok(()) => TransferError::NotAFile { path },
+            Err(_) => TransferError::Changed { path },
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use indicatif::ProgressBar;
 use serde_json::json;
-use stt_store::{Chamber, ChamberOptions, ContentId, Keep, StoreError};
+use stt_store::{Chamber, ChamberOptions, ContentId, FileSource, Keep, StoreError};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::Place;
@@ -94,14 +94,10 @@ async fn put(
 }
 
 /// Opens what is to be stored; its length, if that is known.
-async fn open(path: &Path) -> Result<(tokio::fs::File, Option<u64>), CliError> {
-    let failed = |error| unreadable(path, &error);
-    let file = tokio::fs::File::open(path).await.map_err(failed)?;
-    let metadata = file.metadata().await.map_err(failed)?;
-    if metadata.is_dir() {
-        return Err(failed(std::io::ErrorKind::IsADirectory.into()));
-    }
-    Ok((file, metadata.is_file().then_some(metadata.len())))
+async fn open(path: &Path) -> Result<(FileSource, Option<u64>), CliError> {
+    let file = FileSource::open(path).await.map_err(|error| unreadable(path, &error))?;
+    let len = file.known_len();
+    Ok((file, len))
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> CliError {
