@@ -7,6 +7,8 @@ use stc::Coded;
 use stt::transfer::printable;
 use tonic_types::StatusExt;
 
+use crate::path_text::shown;
+
 /// A failed command: what could not be done, the stable code, the causes and a hint.
 #[derive(Debug)]
 pub(crate) struct CliError {
@@ -22,7 +24,7 @@ impl CliError {
     /// A failure that the command line itself found.
     pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
         Self {
-            message: message.into(),
+            message: printable(&message.into()),
             code: Cow::Borrowed(code),
             retry_helps: false,
             causes: Vec::new(),
@@ -42,7 +44,7 @@ impl CliError {
         }
         causes.dedup();
         Self {
-            message: what.into(),
+            message: printable(&what.into()),
             code: Cow::Borrowed(error.code()),
             retry_helps: error.retry_helps(),
             causes,
@@ -76,8 +78,8 @@ impl CliError {
             ErrorKind::StorageFull => ("file.disk_full", Some("free some space and run it again")),
             _ => ("file.io", None),
         };
-        let mut failed = Self::new(code, format!("{what} {}", path.display()));
-        failed.causes.push(error.to_string());
+        let mut failed = Self::new(code, format!("{what} {}", shown(path)));
+        failed.causes.push(printable(&error.to_string()));
         failed.hint = hint.map(str::to_owned);
         failed
     }

@@ -14,16 +14,20 @@ mod network;
 mod node_seed;
 mod output;
 mod password;
+mod path_text;
 mod private_file;
 mod progress;
 mod sealed_file;
 mod signals;
 
-use std::process::ExitCode;
+use std::{env, process::ExitCode};
 
-use clap::Parser;
+use clap::{Parser, error::ErrorKind};
 
-use crate::{commands::Command, output::Output};
+use crate::{commands::Command, error::CliError, output::Output};
+
+/// Exit code: the command line makes no sense. The parser's own.
+const EXIT_USAGE: u8 = 2;
 
 /// Private byte streams between machines that share a seed.
 #[derive(Parser)]
@@ -38,7 +42,10 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(said) => return not_understood(&said),
+    };
     let output = Output::new(cli.json);
     signals::watch(&output);
     let done = cli.command.run(&output);
@@ -59,4 +66,24 @@ fn main() -> ExitCode {
         },
         |()| ExitCode::SUCCESS,
     )
+}
+
+/// The command line asked for help, or was wrong.
+fn not_understood(said: &clap::Error) -> ExitCode {
+    let json = env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json");
+    if !(json && said.use_stderr()) {
+        said.exit();
+    }
+    let text = said.to_string();
+    let what = match said.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "a command is missing",
+        _ => text.lines().next().unwrap_or_default(),
+    };
+    let output = Output::new(true);
+    output.error(
+        &CliError::new("usage.arguments", what.strip_prefix("error: ").unwrap_or(what))
+            .with_hint("--help shows what each command takes"),
+    );
+    let _ = output.finish();
+    ExitCode::from(EXIT_USAGE)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use stc::{Key, Seed};
 use zeroize::Zeroizing;
 
-use crate::{error::CliError, output::Output, password, private_file};
+use crate::{error::CliError, output::Output, password, path_text::shown, private_file};
 
 /// Environment variable that holds the node seed.
 const VARIABLE: &str = "STT_NODE_SEED";
@@ -52,7 +52,7 @@ pub(crate) fn create_at(path: &Path, output: &Output) -> Result<Key, CliError> {
     private_file::create(path, text.as_bytes())?;
     output.note(&format!(
         "A node seed is now in {}. Without it nothing in the store can be read: back it up.",
-        path.display()
+        shown(path)
     ));
     Ok(seed)
 }

@@ -1,7 +1,8 @@
 //! The one place that prints: data on stdout, everything else on stderr.
 //!
 //! A thread of its own writes, behind a bounded queue: a reader that stops reading holds up nobody
-//! who moves data.
+//! who moves data. What goes to people is made harmless here; a line feed ends a line, so paths and
+//! names go through [`shown`](crate::path_text::shown) before they become part of one.
 
 mod queue;
 
@@ -58,7 +59,7 @@ impl Output {
         if self.json
             && let Ok(line) = serde_json::to_string(value)
         {
-            self.queue.push(Line::new(Stream::Out, &line));
+            self.queue.push(Line::json(&line));
         }
     }
 
@@ -83,7 +84,7 @@ impl Output {
 
     fn failure(&self, error: &CliError) -> Line {
         if self.json {
-            Line::new(Stream::Out, &error.to_json().to_string())
+            Line::json(&error.to_json().to_string())
         } else {
             Line::new(Stream::Err, error.to_string().trim_end())
         }

@@ -5,7 +5,7 @@ use std::{fs, io::IsTerminal, path::Path};
 use stc::Seed;
 use zeroize::Zeroizing;
 
-use crate::error::CliError;
+use crate::{error::CliError, path_text::shown};
 
 /// Environment variable that holds the password.
 pub(crate) const VARIABLE: &str = "STT_PASSWORD";
@@ -19,7 +19,7 @@ pub(crate) fn from_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, CliError> {
         bytes.pop();
     }
     if bytes.is_empty() {
-        return Err(CliError::new("password.empty", format!("{} is empty", path.display())));
+        return Err(CliError::new("password.empty", format!("{} is empty", shown(path))));
     }
     Ok(bytes)
 }

@@ -8,7 +8,7 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
-use stt::transfer::{Phase, Progress, ProgressHandler};
+use stt::transfer::{Phase, Progress, ProgressHandler, printable};
 use stt_swarm::FetchProgress;
 
 use crate::{commands::fetch, output::Output};
@@ -93,7 +93,7 @@ fn shown(output: &Output) -> Shown {
             bar
         });
         let doing = if progress.phase == Phase::Checking { "checking " } else { "" };
-        shown.set_message(format!("{doing}{} ", progress.name));
+        shown.set_message(format!("{doing}{} ", printable(&progress.name)));
         shown.set_position(progress.done);
     })
 }

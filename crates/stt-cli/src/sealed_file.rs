@@ -7,7 +7,7 @@ use std::{
 
 use stc::{Coded, Context, OpenError, OutputFile, SealError, SteadyFile};
 
-use crate::{error::CliError, output::Output, password};
+use crate::{error::CliError, output::Output, password, path_text::shown};
 
 /// Exit code: no password, seed or context data fitted.
 const EXIT_NOTHING_OPENS: u8 = 3;
@@ -81,7 +81,7 @@ pub(crate) fn not_encrypted(input: &Path, output: &Path, error: &SealError) -> C
     {
         return told;
     }
-    CliError::doing(format!("{} was not encrypted", input.display()), error)
+    CliError::doing(format!("{} was not encrypted", shown(input)), error)
 }
 
 /// `input` was not decrypted.
@@ -91,7 +91,7 @@ pub(crate) fn not_decrypted(input: &Path, output: &Path, error: &OpenError) -> C
     {
         return told;
     }
-    let told = CliError::doing(format!("{} was not decrypted", input.display()), error);
+    let told = CliError::doing(format!("{} was not decrypted", shown(input)), error);
     match error {
         OpenError::NothingOpens => told.with_exit(EXIT_NOTHING_OPENS),
         OpenError::Io { .. } | OpenError::Stretch(_) | OpenError::TooDear { .. } => told,
@@ -101,8 +101,7 @@ pub(crate) fn not_decrypted(input: &Path, output: &Path, error: &OpenError) -> C
 
 /// `input` is not an envelope.
 pub(crate) fn not_an_envelope(input: &Path, error: &impl Coded) -> CliError {
-    CliError::doing(format!("{} cannot be inspected", input.display()), error)
-        .with_exit(EXIT_DAMAGED)
+    CliError::doing(format!("{} cannot be inspected", shown(input)), error).with_exit(EXIT_DAMAGED)
 }
 
 /// `path` with `.stc` at its end.

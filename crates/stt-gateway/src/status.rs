@@ -98,7 +98,7 @@ impl ToStatus for StoreError {
     fn grpc_code(&self) -> Code {
         match self {
             Self::NotFound { .. } => Code::NotFound,
-            Self::EntryName { .. } => Code::InvalidArgument,
+            Self::EntryName { .. } | Self::NameIsId { .. } => Code::InvalidArgument,
             Self::Range { .. } => Code::OutOfRange,
             Self::Damaged { .. } => Code::DataLoss,
             Self::DiskFull { .. } | Self::Quota { .. } | Self::TooLarge { .. } => {

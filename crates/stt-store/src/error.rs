@@ -118,6 +118,12 @@ pub enum StoreError {
         /// Most bytes.
         limit: usize,
     },
+    /// A name for a new entry reads as an id.
+    #[error("the name {name:?} reads as an id")]
+    NameIsId {
+        /// The name.
+        name: String,
+    },
     /// Content was to be removed to which a name still points.
     #[error("{item} is kept by the name {name:?}")]
     StillNamed {
@@ -279,6 +285,7 @@ impl stc::Coded for StoreError {
             Self::Range { .. } => "store.range",
             Self::TooLarge { .. } => "store.too_large",
             Self::EntryName { .. } => "store.entry_name",
+            Self::NameIsId { .. } => "store.name_is_id",
             Self::StillNamed { .. } => "store.still_named",
             Self::Version { .. } => "store.version",
             Self::Source { .. } => "store.source",
@@ -308,11 +315,12 @@ impl stc::Coded for StoreError {
             }
             Self::InUse { .. } => Some("stop the other process, or use another directory"),
             Self::Damaged { .. } => {
-                Some("`stt store verify` lists all damage; remove the item and put it again")
+                Some("`stt store verify` lists all damage; putting an item again mends it")
             }
             Self::DiskFull { .. } => Some("free some space; `stt store gc` may help"),
             Self::SyncFailed { .. } => Some("check the disk, start again, run `stt store verify`"),
             Self::Quota { .. } => Some("remove something, run `stt store gc`, or raise the quota"),
+            Self::NameIsId { .. } => Some("add something to it, such as the kind of the hash"),
             Self::StillNamed { .. } => Some("remove the name first"),
             Self::Version { .. } => Some("use a newer version of this program"),
             _ => None,

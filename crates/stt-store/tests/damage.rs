@@ -106,11 +106,19 @@ async fn a_truncated_an_extended_and_a_missing_file() {
     only_the_first_is_damaged(dir.path(), &ids, "missing").await;
 }
 
-/// A value of which bytes are missing is not there already.
+/// A damaged value is not there already.
 #[tokio::test]
-async fn putting_again_mends_what_is_missing_or_cut() {
+async fn putting_again_mends_what_is_damaged() {
     type Harm = fn(&Path, &Path);
-    let harms: [(&str, Harm); 4] = [
+    fn flip(file: &Path, at: usize) {
+        let mut bytes = fs::read(file).unwrap();
+        bytes[at] ^= 0x10;
+        fs::write(file, bytes).unwrap();
+    }
+    let harms: [(&str, Harm); 7] = [
+        ("flipped at the start", |file, _| flip(file, 0)),
+        ("flipped in the middle", |file, _| flip(file, LARGE / 2)),
+        ("flipped in the padding", |file, _| flip(file, 200_767)),
         ("missing", |file, _| fs::remove_file(file).unwrap()),
         ("cut", |file, _| {
             fs::OpenOptions::new().write(true).open(file).unwrap().set_len(LARGE as u64).unwrap();

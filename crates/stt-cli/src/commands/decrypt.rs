@@ -10,6 +10,7 @@ use crate::{
     error::CliError,
     output::Output,
     password,
+    path_text::{shown, with_path},
     progress::bar,
     sealed_file::{context, input, is_pipe, not_decrypted, pipe_out, writable},
 };
@@ -65,12 +66,11 @@ impl DecryptCommand {
         }
         output.note(&format!(
             "Decrypted into {} ({} bytes, {:.0} MB/s).",
-            target.display(),
+            shown(&target),
             opened.bytes,
             opened.throughput_mbps()
         ));
-        output.json_line(&json!({
-            "file": target,
+        let told = json!({
             "bytes": opened.bytes,
             "chunks": opened.chunks,
             "slot": opened.slot.map(|slot| slot.index),
@@ -79,7 +79,8 @@ impl DecryptCommand {
             "seconds": opened.elapsed.as_secs_f64(),
             "throughput_mbps": opened.throughput_mbps(),
             "buffer_bytes": opened.peak_memory,
-        }));
+        });
+        output.json_line(&with_path(told, "file", &target));
         Ok(())
     }
 
@@ -90,7 +91,7 @@ impl DecryptCommand {
             None => without_suffix(&self.input).ok_or_else(|| {
                 CliError::new(
                     "usage.output",
-                    format!("{} does not end in .stc", self.input.display()),
+                    format!("{} does not end in .stc", shown(&self.input)),
                 )
                 .with_hint("say where to with -o")
             }),

@@ -11,6 +11,7 @@ use crate::{
     error::CliError,
     output::Output,
     password,
+    path_text::{shown, with_path},
     progress::bar,
     sealed_file::{context, input, is_pipe, not_encrypted, pipe_out, sealed_name, writable},
 };
@@ -100,12 +101,11 @@ impl EncryptCommand {
         let slots = made.metadata.slot_count();
         output.note(&format!(
             "Encrypted into {} ({slots} {}, {:.0} MB/s).",
-            target.display(),
+            shown(&target),
             if slots == 1 { "slot" } else { "slots" },
             made.throughput_mbps()
         ));
-        output.json_line(&json!({
-            "file": target,
+        let told = json!({
             "slots": slots,
             "chunks": made.chunks,
             "sealed_bytes": made.bytes,
@@ -113,7 +113,8 @@ impl EncryptCommand {
             "throughput_mbps": made.throughput_mbps(),
             "password_strength": strength,
             "buffer_bytes": made.peak_memory,
-        }));
+        });
+        output.json_line(&with_path(told, "file", &target));
         Ok(())
     }
 
@@ -146,7 +147,7 @@ impl EncryptCommand {
         let mut files = self.decoy_password_file.iter();
         let password = |decoy: &PathBuf| match files.next() {
             Some(file) => password::from_file(file),
-            None => password::ask(&format!("Password for {}", decoy.display()), true),
+            None => password::ask(&format!("Password for {}", shown(decoy)), true),
         };
         self.decoy.iter().map(password).collect()
     }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use stt::{
     Mode, Node, Session, Stream,
-    transfer::{ReceiveOptions, Received, TransferError, printable, receive_file},
+    transfer::{ReceiveOptions, Received, TransferError, receive_file},
 };
 use tokio::{sync::mpsc, task::JoinSet};
 
@@ -18,6 +18,7 @@ use crate::{
     listen::ListenArgs,
     network::{self, SeedArgs},
     output::Output,
+    path_text::{shown, with_path},
     progress,
 };
 
@@ -57,7 +58,7 @@ impl ReceiveCommand {
                 node.local_addr(),
                 websocket.map(|at| format!(" and ws://{at}")).unwrap_or_default(),
                 node.node_id(),
-                self.dir.display()
+                shown(&self.dir)
             ));
             output.json_line(&json!({
                 "listening": {
@@ -152,21 +153,19 @@ fn report(output: &Output, received: &Received, session: &Session) {
     let speed = figures::megabytes_per_second(moved, received.elapsed);
     output.note(&format!(
         "Received {} ({}) from {:.16}… in {}, {speed:.0} MB/s.",
-        printable(&received.path.display().to_string()),
+        shown(&received.path),
         figures::bytes(received.size),
         session.peer_node_id().to_string(),
         figures::duration(received.elapsed),
     ));
-    output.json_line(&json!({
-        "received": {
-            "path": received.path,
-            "name": received.name,
-            "bytes": received.size,
-            "resumed_at": received.resumed_at,
-            "blake3": hex(&received.hash),
-            "seconds": received.elapsed.as_secs_f64(),
-            "megabytes_per_second": speed,
-            "session": figures::session(session),
-        }
-    }));
+    let told = json!({
+        "name": received.name,
+        "bytes": received.size,
+        "resumed_at": received.resumed_at,
+        "blake3": hex(&received.hash),
+        "seconds": received.elapsed.as_secs_f64(),
+        "megabytes_per_second": speed,
+        "session": figures::session(session),
+    });
+    output.json_line(&json!({ "received": with_path(told, "path", &received.path) }));
 }

@@ -7,7 +7,12 @@ use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
 use serde_json::json;
 use stc::Key;
 
-use crate::{error::CliError, output::Output, private_file};
+use crate::{
+    error::CliError,
+    output::Output,
+    path_text::{shown, with_path},
+    private_file,
+};
 
 #[derive(Subcommand)]
 pub(crate) enum SeedCommand {
@@ -36,9 +41,9 @@ impl SeedCommand {
                 private_file::create(&path, format!("{}\n", seed.as_str()).as_bytes())?;
                 output.note(&format!(
                     "A new seed is in {}. Give it to the other machine over a channel you trust.",
-                    path.display()
+                    shown(&path)
                 ));
-                output.json_line(&json!({ "file": path }));
+                output.json_line(&with_path(json!({}), "file", &path));
             }
             None => output.result(&seed, &json!({ "seed": seed.as_str() })),
         }

@@ -14,6 +14,7 @@ use crate::{
     figures,
     network::{self, PeerArgs, SeedArgs},
     output::Output,
+    path_text::shown,
     progress,
 };
 
@@ -60,7 +61,7 @@ impl SendCommand {
             options.name = self.name.clone();
             options.progress = Some(progress::handler(output));
             let sent = send_file(&session, &self.file, &options).await.map_err(|error| {
-                CliError::doing(format!("{} was not sent", self.file.display()), &error)
+                CliError::doing(format!("{} was not sent", shown(&self.file)), &error)
             });
             if let Ok(sent) = &sent {
                 report(output, sent, &session);

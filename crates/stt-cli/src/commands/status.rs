@@ -14,6 +14,7 @@ use crate::{
     error::CliError,
     figures, network,
     output::Output,
+    path_text::shown,
 };
 
 /// How long the node has to answer.
@@ -76,7 +77,7 @@ fn text(record: &Record, info: &SystemInfo, health: &DetailedHealth) -> String {
             figures::age(Duration::from_secs_f64(info.uptime_seconds.max(0.0)))
         ),
         format!("listening {}{}", record.address, websocket.unwrap_or_default()),
-        format!("gateway   {}, token in {}", record.gateway, record.token_file.display()),
+        format!("gateway   {}, token in {}", record.gateway, shown(&record.token_file)),
         format!("peers     {}", figures::count(info.peers)),
         format!(
             "stored    {}, {}{}",

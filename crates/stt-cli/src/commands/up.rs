@@ -19,6 +19,7 @@ use crate::{
     network::{self, SeedArgs},
     node_seed,
     output::Output,
+    path_text::shown,
     signals,
 };
 
@@ -120,7 +121,7 @@ fn say_where(output: &Output, record: &Record) {
         websocket.map(|at| format!(" and {at}")).unwrap_or_default(),
         record.node_id,
         record.gateway,
-        record.token_file.display(),
+        shown(&record.token_file),
     ));
     output.json_line(&json!({ "up": record }));
 }

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use stt::transfer::printable;
 use zeroize::Zeroizing;
 
 /// Bytes that wait at most, give or take one line.
@@ -27,11 +28,22 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// For people. What a terminal could take for a command is replaced, wherever it came from.
     pub(super) fn new(to: Stream, text: &str) -> Self {
+        let mut line = Zeroizing::new(String::with_capacity(text.len() + 1));
+        for row in text.split('\n') {
+            line.push_str(&Zeroizing::new(printable(row)));
+            line.push('\n');
+        }
+        Self { to, text: line }
+    }
+
+    /// For machines: one JSON object.
+    pub(super) fn json(text: &str) -> Self {
         let mut line = Zeroizing::new(String::with_capacity(text.len() + 1));
         line.push_str(text);
         line.push('\n');
-        Self { to, text: line }
+        Self { to: Stream::Out, text: line }
     }
 
     fn write(&self) -> io::Result<()> {

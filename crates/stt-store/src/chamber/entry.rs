@@ -41,6 +41,15 @@ fn check_name(name: &str) -> Result<(), StoreError> {
     }
 }
 
+/// Whether a new entry may have this name: one that reads as an id could not be told from it.
+pub(super) fn check_new_name(name: &str) -> Result<(), StoreError> {
+    check_name(name)?;
+    if name.parse::<ContentId>().is_ok() {
+        return Err(StoreError::NameIsId { name: name.to_owned() });
+    }
+    Ok(())
+}
+
 fn entry_item(name: &str) -> String {
     format!("the entry {name:?}")
 }
@@ -171,7 +180,7 @@ impl Chamber {
         id: ContentId,
         content: BlobName,
     ) -> Result<(MutexGuard<'_, ()>, Vec<Op>), StoreError> {
-        check_name(name)?;
+        check_new_name(name)?;
         let at = self.shared.keys.entry_name(name)?;
         let lock = self.lock_name(&at).await;
         let plain = NamedEntry { name: name.to_owned(), id }.encode();

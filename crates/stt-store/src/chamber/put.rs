@@ -6,7 +6,8 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{
-    Chamber, FileSource, change::Change, content_item, guard::Entered, keys, quota::Reservation,
+    Chamber, FileSource, change::Change, content_item, entry::check_new_name, guard::Entered, keys,
+    quota::Reservation,
 };
 use crate::{
     BlobName, BlobWriter, ContentId, Op, StoreError,
@@ -35,15 +36,25 @@ pub enum Keep {
     #[default]
     Pinned,
     /// As long as this entry points to it. An entry of that name that was there before then points
-    /// here.
+    /// here. 1 to 1,024 bytes of UTF-8, which must not read as an id.
     Named(String),
     /// Until the next collection, unless something else keeps it.
     Cached,
 }
 
+impl Keep {
+    /// Asked before any work is done.
+    fn check(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Named(name) => check_new_name(name),
+            Self::Pinned | Self::Cached => Ok(()),
+        }
+    }
+}
+
 impl Chamber {
     /// Stores `data`, keeps it until it is removed, and returns its id. When the call returns, the
-    /// value is durable.
+    /// value is durable. A value that is here already is verified, and stored anew if it is damaged.
     ///
     /// # Errors
     /// [`StoreError::Quota`], [`StoreError::DiskFull`], [`StoreError::ReadOnly`],
@@ -56,7 +67,7 @@ impl Chamber {
     /// Stores `data` and lets `name` point to it, which keeps it.
     ///
     /// # Errors
-    /// As for [`Self::put`]; [`StoreError::EntryName`].
+    /// As for [`Self::put`]; [`StoreError::EntryName`], [`StoreError::NameIsId`].
     pub async fn put_named(
         &self,
         name: &str,
@@ -68,12 +79,13 @@ impl Chamber {
     /// Stores `data` for as long as `keep` says.
     ///
     /// # Errors
-    /// As for [`Self::put`]; [`StoreError::EntryName`].
+    /// As for [`Self::put`]; [`StoreError::EntryName`], [`StoreError::NameIsId`].
     pub async fn put_with(
         &self,
         data: impl Into<Bytes>,
         keep: Keep,
     ) -> Result<ContentId, StoreError> {
+        keep.check()?;
         let data = data.into();
         if data.len() > INLINE_WORK {
             return self.store_while_hashing(data, keep).await;
@@ -149,14 +161,18 @@ impl Chamber {
         Ok((sealer, writer))
     }
 
-    /// Where a content lies, and whether it does: a fact as long as the result lives. What cannot
-    /// even be opened, because bytes are missing or others are in their place, is not there: it is
-    /// stored anew.
+    /// Where a content lies, and whether it does: a fact as long as the result lives. What is there
+    /// is read and verified, because the caller's copy may be the last good one: damaged, it counts
+    /// as not there, and is stored anew.
     async fn place_of(&self, id: ContentId) -> Result<Place, StoreError> {
         let name = self.shared.keys.content_name(&id)?;
         let entered = self.shared.guard.enter(name).await;
-        let taken = match self.open_content(name, &content_item(&id)).await {
-            Ok(_) => true,
+        let found = match self.open_content(name, &content_item(&id)).await {
+            Ok(mut reader) => reader.verify().await,
+            Err(error) => Err(error),
+        };
+        let taken = match found {
+            Ok(()) => true,
             Err(StoreError::NotFound { .. } | StoreError::Damaged { .. }) => false,
             Err(error) => return Err(error),
         };
@@ -199,6 +215,7 @@ impl Chamber {
         mut source: impl AsyncRead + Send + Unpin,
         keep: Keep,
     ) -> Result<ContentId, StoreError> {
+        keep.check()?;
         let mut room = self.shared.quota.begin();
         let streamed = self.stream_in(&mut source, &mut room).await;
         let (id, writer) = streamed.map_err(|error| error.about(ITEM))?;

@@ -12,6 +12,7 @@ use super::{EXIT_DAMAGED, Place, resolve};
 use crate::{
     error::CliError,
     output::Output,
+    path_text::{shown, with_path},
     progress::bar,
     sealed_file::{is_pipe, unwritable, writable},
 };
@@ -68,8 +69,9 @@ impl GetCommand {
         copied.map_err(failed)?;
         drop(writer);
         file.finish(true).map_err(unwritable)?;
-        output.note(&format!("{} has {len} bytes, verified.", self.output.display()));
-        output.json_line(&json!({ "id": id.to_string(), "bytes": len, "file": self.output }));
+        output.note(&format!("{} has {len} bytes, verified.", shown(&self.output)));
+        let told = json!({ "id": id.to_string(), "bytes": len });
+        output.json_line(&with_path(told, "file", &self.output));
         Ok(())
     }
 }

@@ -3,9 +3,9 @@
 use clap::Args;
 use serde_json::json;
 use stc::Coded;
-use stt_store::{ChamberOptions, ContentId, StoreError};
+use stt_store::{ChamberOptions, StoreError};
 
-use super::Place;
+use super::{Place, as_id};
 use crate::{
     error::CliError,
     figures::{bytes, counted},
@@ -83,8 +83,8 @@ impl RemoveCommand {
             let failed =
                 |error: StoreError| CliError::doing(format!("{text} was not removed"), &error);
             let before = chamber.stored_bytes().await.map_err(failed)?;
-            let is_id = text.parse::<ContentId>();
-            if let Ok(id) = &is_id {
+            let is_id = as_id(&chamber, text).await.map_err(failed)?;
+            if let Some(id) = &is_id {
                 chamber.remove(id).await.map_err(failed)?;
             } else if !chamber.remove_name(text).await.map_err(failed)? {
                 let item = format!("the entry {text:?}");
@@ -92,7 +92,7 @@ impl RemoveCommand {
             }
             let after = chamber.stored_bytes().await.map_err(failed)?;
             let freed = before.saturating_sub(after);
-            output.note(&if is_id.is_ok() {
+            output.note(&if is_id.is_some() {
                 format!("Removed {text} ({} freed).", bytes(freed))
             } else {
                 format!(

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use stt_store::{Chamber, ChamberKey, ChamberOptions, ContentId, StoreError};
 
-use crate::{error::CliError, node_seed, output::Output};
+use crate::{error::CliError, node_seed, output::Output, path_text::shown};
 
 /// Exit code: something in the store is damaged.
 const EXIT_DAMAGED: u8 = 4;
@@ -86,7 +86,7 @@ impl Place {
         if !create && matches!(dir.join("format").try_exists(), Ok(false)) {
             return Err(CliError::new(
                 "store.not_found",
-                format!("there is no store in {}", dir.display()),
+                format!("there is no store in {}", shown(&dir)),
             )
             .with_hint("`stt store put` makes one; --dir and --seed-file say which one is meant"));
         }
@@ -94,10 +94,22 @@ impl Place {
     }
 }
 
+/// `text` as an id. An id that is not here may be a name that an earlier version allowed.
+async fn as_id(chamber: &Chamber, text: &str) -> Result<Option<ContentId>, StoreError> {
+    let Ok(id) = text.parse() else { return Ok(None) };
+    if chamber.contains(&id).await? {
+        return Ok(Some(id));
+    }
+    match chamber.resolve(text).await {
+        Err(StoreError::NotFound { .. }) => Ok(Some(id)),
+        _ => Ok(None),
+    }
+}
+
 /// An id, or what a name points to.
 async fn resolve(chamber: &Chamber, text: &str) -> Result<ContentId, StoreError> {
-    match text.parse() {
-        Ok(id) => Ok(id),
-        Err(_) => chamber.resolve(text).await,
+    match as_id(chamber, text).await? {
+        Some(id) => Ok(id),
+        None => chamber.resolve(text).await,
     }
 }

@@ -13,7 +13,13 @@ use stt_store::{Chamber, ChamberOptions, ContentId, FileSource, Keep, StoreError
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::Place;
-use crate::{error::CliError, output::Output, progress::bar, sealed_file::is_pipe};
+use crate::{
+    error::CliError,
+    output::Output,
+    path_text::{shown, with_path},
+    progress::bar,
+    sealed_file::is_pipe,
+};
 
 #[derive(Args)]
 pub(crate) struct PutCommand {
@@ -58,14 +64,13 @@ impl PutCommand {
                 (None, false) => Keep::Pinned,
             };
             let (id, len) = put(&chamber, file, keep, output).await?;
-            let value =
-                json!({ "id": id.to_string(), "bytes": len, "file": file, "name": self.name });
+            let value = json!({ "id": id.to_string(), "bytes": len, "name": self.name });
             let text = if self.files.len() == 1 {
                 id.to_string()
             } else {
-                format!("{id}  {}", file.display())
+                format!("{id}  {}", shown(file))
             };
-            output.result(&text, &value);
+            output.result(&text, &with_path(value, "file", file));
         }
         Ok(())
     }
@@ -88,7 +93,7 @@ async fn put(
     let stored = chamber.put_reader(&mut source, keep).await;
     bar.finish_and_clear();
     let id = stored.map_err(|error: StoreError| {
-        CliError::doing(format!("{} was not stored", path.display()), &error)
+        CliError::doing(format!("{} was not stored", shown(path)), &error)
     })?;
     Ok((id, source.bytes))
 }
