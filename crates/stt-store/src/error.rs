@@ -46,13 +46,13 @@ pub enum StoreError {
         what: String,
     },
     /// The disk, or the share of it that this user may fill, is full.
-    #[error("{item} was not stored: the disk is full")]
+    #[error("{item}: the disk is full")]
     DiskFull {
         /// What was being written.
         item: String,
     },
-    /// The file system takes no writes.
-    #[error("{item} was not stored: the disk is read-only")]
+    /// The file system takes no writes, or the store was opened for reading only.
+    #[error("{item}: the store can only be read")]
     ReadOnly {
         /// What was being written.
         item: String,
@@ -73,7 +73,7 @@ pub enum StoreError {
     },
     /// An earlier write could not be made durable, so nothing more is written until the store is
     /// opened anew. What was acknowledged before stays readable.
-    #[error("{item} was not stored: the disk failed to make an earlier write durable")]
+    #[error("{item}: the disk failed to make an earlier write durable, so nothing more is written")]
     SyncFailed {
         /// What was being written.
         item: String,
@@ -314,6 +314,9 @@ impl stc::Coded for StoreError {
                 Some("choose an empty directory, or one that is not there yet")
             }
             Self::InUse { .. } => Some("stop the other process, or use another directory"),
+            Self::Damaged { item, .. } if item.starts_with("the index") => {
+                Some("put a copy of the whole directory in its place, or make a new store")
+            }
             Self::Damaged { .. } => {
                 Some("`stt store verify` lists all damage; putting an item again mends it")
             }

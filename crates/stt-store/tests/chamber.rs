@@ -271,7 +271,7 @@ async fn a_listing_shows_64_names_at_most() {
             chamber.set_name(&name.to_string(), &id).await.unwrap();
         }
         let mut listed = Vec::new();
-        let list = |info: Result<ContentInfo, StoreError>| {
+        let list = |info: Result<ContentInfo, Problem>| {
             listed.push(info.unwrap());
             true
         };

@@ -13,7 +13,9 @@ use std::{
 };
 
 use stc::{Coded, Key};
-use stt_store::{Chamber, ChamberKey, ChamberOptions, ContentId, ContentInfo, Keep, StoreError};
+use stt_store::{
+    Chamber, ChamberKey, ChamberOptions, ContentId, ContentInfo, Keep, Problem, StoreError,
+};
 
 const LARGE: usize = 200_000;
 
@@ -207,7 +209,7 @@ async fn swapped_files_are_found() {
     fs::copy(second, first).unwrap();
     let chamber = open(dir.path()).await.unwrap();
     let (mut listed, mut refused) = (Vec::new(), 0);
-    let list = |info: Result<ContentInfo, StoreError>| {
+    let list = |info: Result<ContentInfo, Problem>| {
         info.map_or_else(|_| refused += 1, |info| listed.push(info.id));
         true
     };

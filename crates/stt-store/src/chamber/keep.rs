@@ -1,10 +1,10 @@
 //! What is kept, and removing it.
 
-use super::{Chamber, change::Change, content_item, guard::Protection, keys, page};
+use super::{Chamber, Problem, change::Change, content_item, guard::Protection, keys, page};
 use crate::{BlobName, BlobStat, ContentId, Op, StoreError};
 
 /// Names that are reported of one content.
-const NAMES_MAX: usize = 64;
+pub(super) const NAMES_MAX: usize = 64;
 
 /// A value, as a listing shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,19 +71,38 @@ impl Chamber {
     /// writing.
     pub async fn remove(&self, id: &ContentId) -> Result<(), StoreError> {
         let content = self.shared.keys.content_name(id)?;
-        let (chamber, wanted) = (self.clone(), *id);
+        let removed = self.remove_at(content, content_item(id)).await;
+        removed.map_err(|error| error.about(&content_item(id)))
+    }
+
+    /// Removes a content whose id nobody knows any more, by the [blob](Problem::blob) that
+    /// [`Self::verify`] and [`Self::contents`] tell.
+    ///
+    /// # Errors
+    /// As for [`Self::remove`]; [`StoreError::NotFound`] when `blob` is none of a content.
+    pub async fn remove_unreadable(&self, blob: &str) -> Result<(), StoreError> {
+        let item = format!("the content in blob {blob}");
+        match BlobName::from_hex(blob).filter(|name| name.kind() == keys::CONTENT) {
+            Some(content) => self.remove_at(content, item).await,
+            None => Err(StoreError::NotFound { item }),
+        }
+    }
+
+    async fn remove_at(&self, content: BlobName, item: String) -> Result<(), StoreError> {
+        let chamber = self.clone();
         let remove = Change::new(async move {
             let _condemned = chamber.shared.guard.condemn(content).await;
-            if !chamber.provider().exists(content).await? {
-                return Err(StoreError::NotFound { item: content_item(&wanted) });
+            let roots = chamber.roots(&content).await?;
+            // One that went missing may have left its pin.
+            if roots.is_empty() && !chamber.provider().exists(content).await? {
+                return Err(StoreError::NotFound { item });
             }
             let mut ops = Vec::new();
-            for (root, entry) in chamber.roots(&content).await? {
+            for (root, entry) in roots {
                 if let Some(Ok(Some(entry))) = entry
-                    && entry.id == wanted
+                    && chamber.shared.keys.content_name(&entry.id)? == content
                 {
-                    let (item, name) = (content_item(&wanted), entry.name);
-                    return Err(StoreError::StillNamed { item, name });
+                    return Err(StoreError::StillNamed { item, name: entry.name });
                 }
                 ops.push(Op::Delete { name: root });
             }
@@ -91,17 +110,17 @@ impl Chamber {
             ops.push(Op::Delete { name: content });
             chamber.provider().apply(ops).await
         });
-        remove.await.map_err(|error| error.about(&content_item(id)))
+        remove.await
     }
 
-    /// All values, in no particular order: `visit` gets each, and an error instead of one that
+    /// All values, in no particular order: `visit` gets each, and a problem instead of one that
     /// cannot be opened; it returns whether to go on.
     ///
     /// # Errors
     /// Errors of reading that are not about a single value.
     pub async fn contents(
         &self,
-        mut visit: impl FnMut(Result<ContentInfo, StoreError>) -> bool,
+        mut visit: impl FnMut(Result<ContentInfo, Problem>) -> bool,
     ) -> Result<(), StoreError> {
         let mut after = None;
         while let Some(rows) = page(self.provider(), &[keys::CONTENT], &mut after).await? {
@@ -109,7 +128,8 @@ impl Chamber {
                 let info = match self.info(content, stat).await {
                     // Removed since the page was read.
                     Err(StoreError::NotFound { .. }) => continue,
-                    info => info,
+                    Err(error) => Err(self.problem(content, error).await),
+                    Ok(info) => Ok(info),
                 };
                 if !visit(info) {
                     return Ok(());
@@ -142,7 +162,7 @@ impl Chamber {
     }
 
     /// The roots of `content`, each with the entry that it belongs to; `None` for a pin.
-    async fn roots(&self, content: &BlobName) -> Result<Vec<Root>, StoreError> {
+    pub(super) async fn roots(&self, content: &BlobName) -> Result<Vec<Root>, StoreError> {
         let prefix = keys::root_prefix(content)?;
         let rows = self.provider().list(prefix.as_bytes(), None, NAMES_MAX + 1).await?;
         let mut roots = Vec::with_capacity(rows.len());
@@ -157,4 +177,5 @@ impl Chamber {
     }
 }
 
-type Root = (BlobName, Option<Result<Option<super::NamedEntry>, StoreError>>);
+/// A root, and the entry that it belongs to.
+pub(super) type Root = (BlobName, Option<Result<Option<super::NamedEntry>, StoreError>>);

@@ -1,18 +1,32 @@
 //! Finding damage.
 
-use super::{Chamber, content_item, keys, page};
+use super::{Chamber, content_item, keep::NAMES_MAX, keys, page};
 use crate::{BlobName, ContentId, StoreError, Swept};
 
 /// Problems that a report lists; more are only counted.
 const PROBLEMS_MAX: usize = 10_000;
 
+/// What a problem is about before anything else is known.
+const ITEM: &str = "a content";
+
 /// Something that is not as it was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Problem {
-    /// The value it is about, when that is still known.
+    /// The value it is about, when that is still known: from itself, or from a name.
     pub id: Option<ContentId>,
+    /// Names that point to it, 64 at most.
+    pub names: Vec<String>,
+    /// The blob of the value, which [`Chamber::remove_unreadable`] takes.
+    pub blob: Option<String>,
     /// What is wrong.
     pub error: StoreError,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
+    }
 }
 
 /// The result of [`Chamber::verify`].
@@ -35,11 +49,16 @@ pub struct VerifyReport {
 }
 
 impl VerifyReport {
-    fn add(&mut self, id: Option<ContentId>, error: StoreError) {
+    fn add(&mut self, problem: Problem) {
         self.problems_found += 1;
         if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(Problem { id, error });
+            self.problems.push(problem);
         }
+    }
+
+    /// Something that is wrong with no value that is known.
+    fn add_error(&mut self, error: StoreError) {
+        self.add(Problem { id: None, names: Vec::new(), blob: None, error });
     }
 
     /// Whether nothing is wrong.
@@ -62,14 +81,14 @@ impl Chamber {
     ) -> Result<VerifyReport, StoreError> {
         let mut report = VerifyReport::default();
         for error in self.provider().check().await? {
-            report.add(None, error);
+            report.add_error(error);
         }
         self.verify_contents(&mut report, &mut progress).await?;
         self.verify_entries(&mut report).await?;
         self.verify_roots(&mut report).await?;
         match self.provider().sweep(true).await {
             Ok(leftovers) => report.leftovers = leftovers,
-            Err(error) => report.add(None, error),
+            Err(error) => report.add_error(error),
         }
         Ok(report)
     }
@@ -82,14 +101,13 @@ impl Chamber {
         let mut after = None;
         while let Some(rows) = page(self.provider(), &[keys::CONTENT], &mut after).await? {
             for (name, _) in rows {
-                let (id, result) = self.verify_content(name).await;
-                match result {
+                match self.verify_content(name).await {
                     // Removed since the page was read.
                     Err(StoreError::NotFound { .. }) => continue,
                     Ok(len) => report.bytes += len,
                     Err(error) => {
                         report.damaged += 1;
-                        report.add(id, error);
+                        report.add(self.problem(name, error).await);
                     }
                 }
                 report.contents += 1;
@@ -99,15 +117,34 @@ impl Chamber {
         Ok(())
     }
 
-    async fn verify_content(&self, name: BlobName) -> (Option<ContentId>, Result<u64, StoreError>) {
+    async fn verify_content(&self, name: BlobName) -> Result<u64, StoreError> {
         let item = format!("the content in blob {name}");
-        let mut reader = match self.open_content(name, &item).await {
-            Ok(reader) => reader,
-            Err(error) => return (None, Err(error)),
+        let mut reader = self.open_content(name, &item).await?;
+        reader.verify().await?;
+        Ok(reader.len())
+    }
+
+    /// What is wrong with the content in the blob `content`, told by its id and its names: they know
+    /// it also when the content itself cannot be read any more.
+    pub(super) async fn problem(&self, content: BlobName, error: StoreError) -> Problem {
+        let item = format!("the content in blob {content}");
+        let opened = self.open_content(content, &item).await;
+        let mut id = opened.ok().map(|reader| reader.id());
+        let mut names = Vec::new();
+        for (_, entry) in self.roots(&content).await.unwrap_or_default() {
+            let Some(Ok(Some(entry))) = entry else { continue };
+            if self.shared.keys.content_name(&entry.id).is_ok_and(|name| name == content) {
+                id.get_or_insert(entry.id);
+                names.push(entry.name);
+            }
+        }
+        names.truncate(NAMES_MAX);
+        let item = match (id, names.first()) {
+            (Some(id), Some(name)) => format!("{}, named {name:?},", content_item(&id)),
+            (Some(id), None) => content_item(&id),
+            (None, _) => item,
         };
-        let id = reader.id();
-        let checked = reader.verify().await.map_err(|error| error.about(&content_item(&id)));
-        (Some(id), checked.map(|()| reader.len()))
+        Problem { id, names, blob: Some(content.to_hex()), error: error.about(&item) }
     }
 
     async fn verify_entries(&self, report: &mut VerifyReport) -> Result<(), StoreError> {
@@ -120,18 +157,24 @@ impl Chamber {
                         let content = self.shared.keys.content_name(&entry.id)?;
                         let root = keys::entry_root(&content, &at)?;
                         let item = format!("the entry {:?}", entry.name);
-                        if !self.provider().exists(content).await? {
-                            let what = format!("its content {} is not in the store", entry.id);
-                            report.add(Some(entry.id), StoreError::damaged(item, what));
+                        let what = if !self.provider().exists(content).await? {
+                            format!("its content {} is not in the store", entry.id)
                         } else if !self.provider().exists(root).await? {
-                            let what = "it does not keep its content";
-                            report.add(Some(entry.id), StoreError::damaged(item, what));
-                        }
+                            "it does not keep its content".to_owned()
+                        } else {
+                            continue;
+                        };
+                        report.add(Problem {
+                            id: Some(entry.id),
+                            names: vec![entry.name],
+                            blob: None,
+                            error: StoreError::damaged(item, what),
+                        });
                     }
                     Ok(None) => {}
                     Err(error) => {
                         report.names += 1;
-                        report.add(None, error);
+                        report.add_error(error);
                     }
                 }
             }
@@ -146,15 +189,15 @@ impl Chamber {
             for (root, _) in rows {
                 let item = format!("the root in blob {root}");
                 let Some((content, entry)) = keys::parse_root(&root) else {
-                    report.add(None, StoreError::damaged(item, "its name makes no sense"));
+                    report.add_error(StoreError::damaged(item, "its name makes no sense"));
                     continue;
                 };
                 // The second look: both may have been removed since the page was read.
                 let lost =
                     !self.provider().exists(content).await? && self.provider().exists(root).await?;
                 if lost && entry.is_none() {
-                    let item = format!("the content in blob {content}");
-                    report.add(None, StoreError::damaged(item, "it is pinned, but not there"));
+                    let error = StoreError::damaged(ITEM, "it is pinned, but not there");
+                    report.add(self.problem(content, error).await);
                 }
             }
         }

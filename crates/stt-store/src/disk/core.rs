@@ -49,7 +49,39 @@ const BEGIN_SYNC: usize = 128 << 10;
 const HOLD: usize = 16 << 10;
 
 impl Core {
-    pub(super) fn open(fs: Arc<dyn Fs>, dir: &Path) -> Result<Self, StoreError> {
+    /// Opens the store, for `reading` only or for all.
+    pub(super) fn open(fs: Arc<dyn Fs>, dir: &Path, reading: bool) -> Result<Self, StoreError> {
+        if reading {
+            return Self::open_for_reading(fs, dir);
+        }
+        match Self::open_for_all(fs.clone(), dir) {
+            // A store that is there can be read where the system lets nobody write.
+            Err(refused @ (StoreError::ReadOnly { .. } | StoreError::Permission { .. })) => {
+                Self::open_for_reading(fs, dir).map_err(|error| match error {
+                    StoreError::InUse { .. } => error,
+                    _ => refused,
+                })
+            }
+            opened => opened,
+        }
+    }
+
+    /// Opens a store that is there, and changes nothing.
+    fn open_for_reading(fs: Arc<dyn Fs>, dir: &Path) -> Result<Self, StoreError> {
+        let place = dir.display().to_string();
+        let failed =
+            |error: std::io::Error| StoreError::io(format!("the store in {place}"), &error);
+        place::check(&fs, dir)?;
+        if !fs.exists(&dir.join("format")).map_err(failed)? {
+            return Err(StoreError::NotFound { item: format!("a store in {place}") });
+        }
+        let lock = Lock::share(&fs, dir)?;
+        let index = Arc::new(Index::open(fs.clone(), dir.join("index.redb"), true, &place)?);
+        let (shards, dir) = (Shards::new(dir.join("files")), dir.to_owned());
+        Ok(Self { index, fs, dir, in_flight: Arc::default(), shards, _lock: lock })
+    }
+
+    fn open_for_all(fs: Arc<dyn Fs>, dir: &Path) -> Result<Self, StoreError> {
         let place = dir.display().to_string();
         let failed =
             |error: std::io::Error| StoreError::io(format!("the store in {place}"), &error);
@@ -90,8 +122,8 @@ impl Core {
             fs.rename(&new, &format_path).map_err(failed)?;
             fs.sync_dir(dir).map_err(failed)?;
         }
-        let index = Arc::new(Index::open(fs.clone(), index_path, &place)?);
-        if has_format {
+        let index = Arc::new(Index::open(fs.clone(), index_path, false, &place)?);
+        if has_format && !index.is_reading() {
             // Only now is it sure that this is a store of ours.
             remove_leftovers(&fs, dir).map_err(failed)?;
         }

@@ -41,6 +41,11 @@ pub(crate) trait Fs: fmt::Debug + Send + Sync {
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
     /// Takes the exclusive lock on a file, making it if need be; `None` when somebody has it.
     fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>>;
+    /// Takes a share of the lock on a file, which is only opened for reading; `None` when somebody
+    /// has it for himself.
+    fn try_share(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>>;
+    /// Makes a file of `len` bytes that does not matter, so that its space can be given up later.
+    fn set_aside(&self, path: &Path, len: usize) -> io::Result<()>;
 }
 
 /// The file system of the machine.
@@ -105,11 +110,35 @@ impl Fs for RealFs {
         options.write(true).create(true).truncate(false);
         private(&mut options);
         let file = options.open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(file))),
-            Err(fs::TryLockError::WouldBlock) => Ok(None),
-            Err(fs::TryLockError::Error(error)) => Err(error),
+        let tried = file.try_lock();
+        locked(file, tried)
+    }
+
+    fn try_share(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        let file = File::open(path)?;
+        let tried = file.try_lock_shared();
+        locked(file, tried)
+    }
+
+    fn set_aside(&self, path: &Path, len: usize) -> io::Result<()> {
+        let file = self.create_new(path)?;
+        // Written, because a hole takes no space.
+        let filled = file.write_at(0, &vec![0xa5; len]);
+        if filled.is_err() {
+            self.remove(path)?;
         }
+        filled
+    }
+}
+
+fn locked(
+    file: File,
+    tried: Result<(), fs::TryLockError>,
+) -> io::Result<Option<Box<dyn Send + Sync>>> {
+    match tried {
+        Ok(()) => Ok(Some(Box::new(file))),
+        Err(fs::TryLockError::WouldBlock) => Ok(None),
+        Err(fs::TryLockError::Error(error)) => Err(error),
     }
 }
 

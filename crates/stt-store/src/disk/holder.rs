@@ -14,7 +14,8 @@ const NOTE_MAX: u64 = 4096;
 
 /// Held as long as the store is open.
 pub(crate) struct Lock {
-    _lock: Box<dyn Send + Sync>,
+    /// `None` where a reader found no file to lock: nobody can write there.
+    _lock: Option<Box<dyn Send + Sync>>,
 }
 
 impl std::fmt::Debug for Lock {
@@ -35,7 +36,19 @@ impl Lock {
         };
         // The note only serves messages: the lock counts without it.
         let _ = write_note(fs, dir);
-        Ok(Self { _lock: lock })
+        Ok(Self { _lock: Some(lock) })
+    }
+
+    /// Takes a share of the lock, which other readers can have too. Changes nothing.
+    pub(crate) fn share(fs: &Arc<dyn Fs>, dir: &Path) -> Result<Self, StoreError> {
+        let place = dir.display().to_string();
+        match fs.try_share(&dir.join("lock")) {
+            Ok(Some(lock)) => Ok(Self { _lock: Some(lock) }),
+            Ok(None) => Err(StoreError::InUse { place, holder: read_note(fs, dir) }),
+            // A copy without it, on a medium that cannot be written to.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self { _lock: None }),
+            Err(error) => Err(StoreError::io(format!("the lock of {place}"), &error)),
+        }
     }
 }
 

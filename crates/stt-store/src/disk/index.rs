@@ -33,6 +33,8 @@ const META: TableDefinition<'_, &str, u32> = TableDefinition::new("meta");
 const FORMAT: u32 = 1;
 /// Memory for pages of the index, in bytes.
 const CACHE: usize = 64 << 20;
+/// Bytes of the reserve: many times the pages that one removal changes.
+const RESERVE: usize = 1 << 20;
 /// What messages call it.
 const ITEM: &str = "the index";
 
@@ -65,6 +67,10 @@ enum State {
 pub(super) struct Index {
     fs: Arc<dyn Fs>,
     path: PathBuf,
+    /// Given up when the disk is full, so that something can be removed.
+    reserve: PathBuf,
+    /// Nothing may be changed, whatever the system would let us do.
+    reading: bool,
     failures: Arc<Failures>,
     state: RwLock<State>,
 }
@@ -98,9 +104,25 @@ impl Index {
         Ok(())
     }
 
-    pub(super) fn open(fs: Arc<dyn Fs>, path: PathBuf, place: &str) -> Result<Self, StoreError> {
-        let index = Self { fs, path, failures: Arc::default(), state: RwLock::new(State::Closed) };
-        let db = index.open_writable()?;
+    /// Opens the index, for `reading` only or for all. Where the system refuses to open it for
+    /// writing it can be read.
+    pub(super) fn open(
+        fs: Arc<dyn Fs>,
+        path: PathBuf,
+        reading: bool,
+        place: &str,
+    ) -> Result<Self, StoreError> {
+        let reserve = path.with_file_name("reserve");
+        let (failures, state) = (Arc::default(), RwLock::new(State::Closed));
+        let mut index = Self { fs, path, reserve, reading, failures, state };
+        let opened = if reading { index.open_overlay() } else { index.open_writable() };
+        let db = match opened {
+            Err(StoreError::ReadOnly { .. } | StoreError::Permission { .. }) if !reading => {
+                index.reading = true;
+                index.open_overlay()?
+            }
+            opened => opened?,
+        };
         let found = guarded(|| {
             let txn = db.begin_read()?;
             Ok(txn.open_table(META)?.get("format")?.map(|row| row.value()))
@@ -113,8 +135,25 @@ impl Index {
             }
             None => return Err(StoreError::damaged(ITEM, "it does not say its version")),
         }
-        index.set(State::Writable(db));
+        if index.reading {
+            index.set(State::ReadOnly(db));
+        } else {
+            index.set(State::Writable(db));
+            index.set_aside();
+        }
         Ok(index)
+    }
+
+    /// Keeps some space for the removal of something from a full disk. Without, it is as it is.
+    fn set_aside(&self) {
+        if let Ok(false) = self.fs.exists(&self.reserve) {
+            let _ = self.fs.set_aside(&self.reserve, RESERVE);
+        }
+    }
+
+    /// Whether the store was opened for reading only.
+    pub(super) const fn is_reading(&self) -> bool {
+        self.reading
     }
 
     pub(super) fn get(&self, name: &BlobName) -> Result<Option<Location>, StoreError> {
@@ -198,7 +237,21 @@ impl Index {
     }
 
     /// Makes `changes` durable in one transaction, and returns the files that are now unused.
+    /// Removing takes a few new pages; a full disk gets the reserve for them.
     pub(super) fn commit(&self, changes: &[Change]) -> Result<Vec<Unused>, StoreError> {
+        let done = self.try_commit(changes);
+        let removes = || changes.iter().all(|change| matches!(change, Change::Delete { .. }));
+        match done {
+            Err(StoreError::DiskFull { .. })
+                if removes() && self.fs.remove(&self.reserve).is_ok() =>
+            {
+                self.try_commit(changes)
+            }
+            done => done,
+        }
+    }
+
+    fn try_commit(&self, changes: &[Change]) -> Result<Vec<Unused>, StoreError> {
         self.make_writable()?;
         let done = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
@@ -249,8 +302,11 @@ impl Index {
         Err(self.refusal())
     }
 
-    /// Refuses what must not be done after a failed sync.
+    /// Refuses what must not be done to a store that is only read, or after a failed sync.
     pub(super) fn check_synced(&self) -> Result<(), StoreError> {
+        if self.reading {
+            return Err(StoreError::ReadOnly { item: ITEM.to_owned() });
+        }
         if self.failures.sync_failed() {
             return Err(StoreError::SyncFailed { item: ITEM.to_owned() });
         }
@@ -287,7 +343,8 @@ impl Index {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         // The old one has to be gone before the file is opened again.
         *state = State::Closed;
-        let writable = if self.failures.sync_failed() { None } else { self.open_writable().ok() };
+        let never = self.reading || self.failures.sync_failed();
+        let writable = if never { None } else { self.open_writable().ok() };
         *state = match writable {
             Some(db) => State::Writable(db),
             None => self.open_overlay().map_or(State::Closed, State::ReadOnly),

@@ -24,6 +24,7 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub struct DiskOptions {
     small_max: usize,
+    reading: bool,
 }
 
 impl DiskOptions {
@@ -48,9 +49,19 @@ impl DiskOptions {
     }
 }
 
+impl DiskOptions {
+    /// Opens a store that is there for reading only, or for all. Default: for all. Readers share a
+    /// store with other readers, and change nothing; every change is [`StoreError::ReadOnly`].
+    #[must_use]
+    pub const fn with_reading_only(mut self, reading: bool) -> Self {
+        self.reading = reading;
+        self
+    }
+}
+
 impl Default for DiskOptions {
     fn default() -> Self {
-        Self { small_max: Self::DEFAULT_SMALL_MAX }
+        Self { small_max: Self::DEFAULT_SMALL_MAX, reading: false }
     }
 }
 
@@ -59,7 +70,8 @@ impl Default for DiskOptions {
 /// `apply` is one transaction. A change is durable when the call returns: the file is synced, then
 /// its directory, then the index. Calls that run at the same time share a sync.
 ///
-/// One process has a store open at a time. Clones share it; it is closed with the last clone.
+/// One process has a store open at a time, or any number for reading only. Clones share it; it is
+/// closed with the last clone. Where the system lets nobody write, it is opened for reading only.
 #[derive(Clone, Debug)]
 pub struct DiskProvider {
     shared: Arc<Shared>,
@@ -80,6 +92,7 @@ impl DiskProvider {
     /// [`StoreError::NotAStore`] when the directory has other files in it, which stay as they are;
     /// [`StoreError::InUse`] names who has it open; [`StoreError::Version`] when it was written by
     /// a later program; [`StoreError::Damaged`] when its index is missing or cannot be read;
+    /// [`StoreError::NotFound`] when there is none and it is opened for reading only;
     /// [`StoreError::Permission`], [`StoreError::ReadOnly`], [`StoreError::DiskFull`],
     /// [`StoreError::Io`].
     pub async fn open(dir: impl AsRef<Path>, options: DiskOptions) -> Result<Self, StoreError> {
@@ -100,7 +113,7 @@ impl DiskProvider {
         dir: &Path,
         options: DiskOptions,
     ) -> Result<Self, StoreError> {
-        let core = Arc::new(Core::open(fs, dir)?);
+        let core = Arc::new(Core::open(fs, dir, options.reading)?);
         let remover = Arc::downgrade(&core);
         let remove = move |unused| {
             if let Some(core) = remover.upgrade() {

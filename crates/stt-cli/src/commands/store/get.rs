@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 use stc::OutputFile;
-use stt_store::{ChamberOptions, ContentReader, StoreError};
+use stt_store::{ContentReader, StoreError};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::{EXIT_DAMAGED, Place, resolve};
+use super::{Place, failed, resolve};
 use crate::{
     error::CliError,
     output::Output,
@@ -45,12 +45,8 @@ impl GetCommand {
         if !to_pipe {
             writable(&self.output, self.force)?;
         }
-        let failed = |error: StoreError| {
-            let damaged = matches!(error, StoreError::Damaged { .. });
-            let told = CliError::doing(format!("{} was not written out", self.id), &error);
-            if damaged { told.with_exit(EXIT_DAMAGED) } else { told }
-        };
-        let chamber = self.place.open(false, ChamberOptions::default(), output).await?;
+        let failed = |error: StoreError| failed(format!("{} was not written out", self.id), &error);
+        let chamber = self.place.open_for_reading(output).await?;
         let id = resolve(&chamber, &self.id).await.map_err(failed)?;
         let mut reader = chamber.reader(&id).await.map_err(failed)?;
         let len = reader.len();

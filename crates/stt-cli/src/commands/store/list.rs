@@ -2,10 +2,9 @@
 
 use clap::Args;
 use serde_json::json;
-use stc::Coded;
 use stt_store::{ChamberOptions, StoreError};
 
-use super::{Place, as_id};
+use super::{Place, as_id, failed};
 use crate::{
     error::CliError,
     figures::{bytes, counted},
@@ -20,7 +19,7 @@ pub(crate) struct ListCommand {
 
 impl ListCommand {
     pub(super) async fn run(self, output: &Output) -> Result<(), CliError> {
-        let chamber = self.place.open(false, ChamberOptions::default(), output).await?;
+        let chamber = self.place.open_for_reading(output).await?;
         let (mut listed, mut unreadable) = (0u64, 0u64);
         let walked = chamber.contents(|info| {
             match info {
@@ -41,23 +40,22 @@ impl ListCommand {
                     let text = format!("{}  {:>12}  {kept}", info.id, info.len);
                     output.result(&text, &value);
                 }
-                Err(error) => {
+                Err(problem) => {
                     unreadable += 1;
-                    output.note(&error.to_string());
-                    output
-                        .json_line(&json!({ "damaged": error.to_string(), "code": error.code() }));
+                    output.note(&problem.to_string());
+                    output.json_line(&super::told(&problem));
                 }
             }
             true
         });
-        walked.await.map_err(|error| CliError::doing("the store was not listed", &error))?;
+        walked.await.map_err(|error| failed("the store was not listed", &error))?;
         if unreadable > 0 {
             return Err(CliError::new(
                 "store.damaged",
                 format!("{} in {} cannot be read", counted(unreadable, "file"), chamber.place()),
             )
             .with_exit(super::EXIT_DAMAGED)
-            .with_hint("`stt store verify` tells more"));
+            .with_hint("put them again, which mends them, or remove them"));
         }
         if listed == 0 {
             output.note(&format!("The store in {} is empty.", chamber.place()));
@@ -70,7 +68,7 @@ impl ListCommand {
 pub(crate) struct RemoveCommand {
     #[command(flatten)]
     place: Place,
-    /// Ids, or names. Removing a name leaves the file to `stt store gc`, unless something else keeps
+    /// Ids, names, or the blobs that `verify` tells. Removing a name leaves the file to `stt store gc`, unless something else keeps
     /// it.
     #[arg(value_name = "ID", required = true)]
     ids: Vec<String>,
@@ -80,24 +78,31 @@ impl RemoveCommand {
     pub(super) async fn run(self, output: &Output) -> Result<(), CliError> {
         let chamber = self.place.open(false, ChamberOptions::default(), output).await?;
         for text in &self.ids {
-            let failed =
-                |error: StoreError| CliError::doing(format!("{text} was not removed"), &error);
+            let failed = |error: StoreError| failed(format!("{text} was not removed"), &error);
             let before = chamber.stored_bytes().await.map_err(failed)?;
+            let mut by_name = true;
             let is_id = as_id(&chamber, text).await.map_err(failed)?;
             if let Some(id) = &is_id {
+                by_name = false;
                 chamber.remove(id).await.map_err(failed)?;
             } else if !chamber.remove_name(text).await.map_err(failed)? {
-                let item = format!("the entry {text:?}");
-                return Err(failed(StoreError::NotFound { item }));
+                match chamber.remove_unreadable(text).await {
+                    Err(StoreError::NotFound { .. }) => {
+                        let item = format!("the entry {text:?}");
+                        return Err(failed(StoreError::NotFound { item }));
+                    }
+                    removed => removed.map_err(failed)?,
+                }
+                by_name = false;
             }
             let after = chamber.stored_bytes().await.map_err(failed)?;
             let freed = before.saturating_sub(after);
-            output.note(&if is_id.is_some() {
-                format!("Removed {text} ({} freed).", bytes(freed))
-            } else {
+            output.note(&if by_name {
                 format!(
                     "Removed the name {text:?}. `stt store gc` removes what nothing else keeps."
                 )
+            } else {
+                format!("Removed {text} ({} freed).", bytes(freed))
             });
             output.json_line(&json!({ "removed": text, "freed_bytes": freed }));
         }

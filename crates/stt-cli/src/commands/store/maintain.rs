@@ -2,10 +2,9 @@
 
 use clap::Args;
 use serde_json::json;
-use stc::Coded;
 use stt_store::{ChamberOptions, Collected, StoreError};
 
-use super::{EXIT_DAMAGED, Place};
+use super::{EXIT_DAMAGED, Place, failed, told};
 use crate::{
     error::CliError,
     figures::{bytes, count, counted},
@@ -21,20 +20,15 @@ pub(crate) struct VerifyCommand {
 
 impl VerifyCommand {
     pub(super) async fn run(self, output: &Output) -> Result<(), CliError> {
-        let chamber = self.place.open(false, ChamberOptions::default(), output).await?;
-        let failed = |error: StoreError| CliError::doing("the store was not verified", &error);
+        let chamber = self.place.open_for_reading(output).await?;
+        let failed = |error: StoreError| failed("the store was not verified", &error);
         let total = chamber.stats().await.map_err(failed)?.content_bytes;
         let bar = bar(output, Some(total));
         let report = chamber.verify(|_, bytes| bar.set_position(bytes)).await;
         bar.finish_and_clear();
         let report = report.map_err(failed)?;
         for problem in &report.problems {
-            let value = json!({
-                "damaged": problem.error.to_string(),
-                "code": problem.error.code(),
-                "id": problem.id.map(|id| id.to_string()),
-            });
-            output.result(&problem.error.to_string(), &value);
+            output.result(&problem.to_string(), &told(problem));
         }
         let value = json!({
             "files": report.contents,
@@ -56,7 +50,7 @@ impl VerifyCommand {
                 ),
             )
             .with_exit(EXIT_DAMAGED)
-            .with_hint("remove what is damaged and put it again"));
+            .with_hint("put what is damaged again, which mends it, or remove it"));
         }
         output.note(&format!(
             "All is sound: {} ({}), {}.",
@@ -79,9 +73,13 @@ pub(crate) struct CollectCommand {
 
 impl CollectCommand {
     pub(super) async fn run(self, output: &Output) -> Result<(), CliError> {
-        let chamber = self.place.open(false, ChamberOptions::default(), output).await?;
+        let chamber = if self.dry_run {
+            self.place.open_for_reading(output).await?
+        } else {
+            self.place.open(false, ChamberOptions::default(), output).await?
+        };
         let done = chamber.collect(self.dry_run).await;
-        let done = done.map_err(|error| CliError::doing("nothing was collected", &error))?;
+        let done = done.map_err(|error| failed("nothing was collected", &error))?;
         let value = json!({
             "dry_run": self.dry_run,
             "files": done.contents,
@@ -122,9 +120,9 @@ pub(crate) struct StatsCommand {
 
 impl StatsCommand {
     pub(super) async fn run(self, output: &Output) -> Result<(), CliError> {
-        let chamber = self.place.open(false, ChamberOptions::default(), output).await?;
+        let chamber = self.place.open_for_reading(output).await?;
         let stats = chamber.stats().await;
-        let stats = stats.map_err(|error| CliError::doing("the store was not counted", &error))?;
+        let stats = stats.map_err(|error| failed("the store was not counted", &error))?;
         let places: serde_json::Map<_, _> =
             stats.places.iter().map(|(what, bytes)| ((*what).to_owned(), json!(bytes))).collect();
         let value = json!({

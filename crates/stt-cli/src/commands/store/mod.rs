@@ -8,7 +8,8 @@ mod put;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use stt_store::{Chamber, ChamberKey, ChamberOptions, ContentId, StoreError};
+use stc::Coded;
+use stt_store::{Chamber, ChamberKey, ChamberOptions, ContentId, DiskOptions, Problem, StoreError};
 
 use crate::{error::CliError, node_seed, output::Output, path_text::shown};
 
@@ -63,7 +64,30 @@ impl StoreCommand {
     }
 }
 
+/// A problem, for machines.
+fn told(problem: &Problem) -> serde_json::Value {
+    serde_json::json!({
+        "damaged": problem.to_string(),
+        "code": problem.error.code(),
+        "id": problem.id.map(|id| id.to_string()),
+        "names": problem.names,
+        "blob": problem.blob,
+    })
+}
+
+/// A command that failed on a store: damage has an exit code of its own.
+fn failed(what: impl Into<String>, error: &StoreError) -> CliError {
+    let told = CliError::doing(what, error);
+    if matches!(error, StoreError::Damaged { .. }) { told.with_exit(EXIT_DAMAGED) } else { told }
+}
+
 impl Place {
+    /// Opens the store for commands that only read, beside others that do.
+    async fn open_for_reading(&self, output: &Output) -> Result<Chamber, CliError> {
+        let disk = DiskOptions::default().with_reading_only(true);
+        self.open(false, ChamberOptions::default().with_disk(disk), output).await
+    }
+
     /// Opens the store. Only `create` makes one: reading from a store that is not there would
     /// otherwise look as if it were empty.
     async fn open(
@@ -72,7 +96,7 @@ impl Place {
         options: ChamberOptions,
         output: &Output,
     ) -> Result<Chamber, CliError> {
-        let failed = |error: StoreError| CliError::doing("the store was not opened", &error);
+        let failed = |error: StoreError| failed("the store was not opened", &error);
         let seed = node_seed::load(self.seed_file.as_deref(), create, output)?;
         let key = ChamberKey::from_seed(&seed).map_err(failed)?;
         let dir = match &self.dir {
