@@ -250,6 +250,87 @@ async fn a_file_that_changes_on_the_way_is_not_sent() {
     }
 }
 
+/// A sender that went away without a word must not keep its own next attempt out.
+#[tokio::test]
+async fn a_newer_attempt_takes_the_place_of_one_that_is_silent() {
+    let (_server, _client, theirs, ours) = session().await;
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = from.path().join("big.bin");
+    fs::write(&path, bytes(64 << 20)).unwrap();
+    let (begun, moving) = tokio::sync::oneshot::channel();
+    let begun = Mutex::new(Some(begun));
+    let mut receiving = ReceiveOptions::default();
+    receiving.progress = Some(Arc::new(move |_| {
+        begun.lock().unwrap().take().map(|begun| begun.send(()));
+    }));
+    let sending = SendOptions::default();
+    let mut silent = Box::pin(send_file(&ours, &path, &sending));
+    let first = async {
+        let stream = theirs.accept_stream().await.unwrap();
+        let (to, receiving) = (to.path().to_owned(), receiving.clone());
+        tokio::spawn(async move { receive_file(stream, &to, &receiving).await })
+    };
+    let first = tokio::select! {
+        _ = &mut silent => panic!("it cannot be done"),
+        first = async { let first = first.await; moving.await.unwrap(); first } => first,
+    };
+    // From here on nobody polls the first one: nothing more of it comes.
+    let options = ReceiveOptions::default();
+    let (sent, received) =
+        transfer(&ours, &theirs, &path, to.path(), sending.clone(), options).await;
+    sent.unwrap();
+    assert_eq!(fs::read(received.unwrap().path).unwrap().len(), 64 << 20);
+    assert_eq!(first.await.unwrap().unwrap_err().code(), "transfer.replaced");
+    assert_eq!(names(to.path()), ["big.bin"]);
+    drop(silent);
+}
+
+#[tokio::test]
+async fn a_receiver_that_wants_one_file_gets_one() {
+    let (_server, _client, theirs, ours) = session().await;
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut receiving = ReceiveOptions::default();
+    receiving.files_left = Some(Arc::new(1.into()));
+    let mut codes = Vec::new();
+    for name in ["a", "b"] {
+        let path = from.path().join(name);
+        fs::write(&path, name).unwrap();
+        let (sending, receiving) = (SendOptions::default(), receiving.clone());
+        let (sent, received) = transfer(&ours, &theirs, &path, to.path(), sending, receiving).await;
+        assert_eq!(sent.is_ok(), received.is_ok());
+        codes.push(received.map_err(|error| error.code()).err());
+    }
+    assert_eq!(codes, [None, Some("transfer.over")]);
+    assert_eq!(names(to.path()), ["a"]);
+}
+
+/// Both sides say that the session is over, and not that the other one broke a rule.
+#[tokio::test]
+async fn an_orderly_end_of_the_session_is_told_as_one() {
+    for by_receiver in [false, true] {
+        let (server, client, theirs, ours) = session().await;
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = from.path().join("big.bin");
+        fs::write(&path, bytes(64 << 20)).unwrap();
+        let stop = Arc::new(tokio::sync::Notify::new());
+        let begun = Arc::clone(&stop);
+        let mut receiving = ReceiveOptions::default();
+        receiving.progress = Some(Arc::new(move |_| begun.notify_one()));
+        let transferring =
+            transfer(&ours, &theirs, &path, to.path(), SendOptions::default(), receiving);
+        let ending = async {
+            stop.notified().await;
+            let node = if by_receiver { &server } else { &client };
+            node.stop(std::time::Duration::from_secs(1)).await;
+        };
+        let ((sent, received), ()) = tokio::join!(transferring, ending);
+        for error in [sent.unwrap_err(), received.unwrap_err()] {
+            assert_eq!(error.code(), "stream.session_ended", "{by_receiver}: {error}");
+            assert!(error.retry_helps());
+        }
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_file_that_the_system_makes_up_is_none() {

@@ -40,6 +40,15 @@ pub enum TransferError {
         /// Its name.
         name: String,
     },
+    /// Nothing came any more, and a newer attempt to send the same took its place.
+    #[error("a newer attempt to send {name} took the place of this one")]
+    Replaced {
+        /// Its name.
+        name: String,
+    },
+    /// As many files as were wanted have arrived.
+    #[error("no more files are taken")]
+    Over,
     /// The name cannot be a file name here.
     #[error("the offered name is no file name")]
     Name,
@@ -85,6 +94,8 @@ impl TransferError {
         "transfer.disk_full",
         "transfer.exists",
         "transfer.busy",
+        "transfer.replaced",
+        "transfer.over",
         "transfer.name",
         "transfer.not_a_file",
         "transfer.changed",
@@ -112,7 +123,7 @@ impl TransferError {
     pub(super) const fn to_decline(&self) -> Decline {
         match self {
             Self::Exists { .. } => Decline::Exists,
-            Self::Busy { .. } => Decline::Busy,
+            Self::Busy { .. } | Self::Replaced { .. } => Decline::Busy,
             Self::DiskFull { .. } => Decline::DiskFull,
             Self::Name => Decline::Name,
             Self::Corrupt { .. } => Decline::Corrupt,
@@ -128,6 +139,8 @@ impl Coded for TransferError {
             Self::DiskFull { .. } => "transfer.disk_full",
             Self::Exists { .. } => "transfer.exists",
             Self::Busy { .. } => "transfer.busy",
+            Self::Replaced { .. } => "transfer.replaced",
+            Self::Over => "transfer.over",
             Self::Name => "transfer.name",
             Self::NotAFile { .. } => "transfer.not_a_file",
             Self::Changed { .. } => "transfer.changed",
@@ -160,6 +173,9 @@ impl Coded for TransferError {
                 Some("free some space and run the same again: it goes on where it stopped")
             }
             Self::Exists { .. } => Some("move the file, or allow overwriting"),
+            Self::Busy { .. } | Self::Declined { decline: Decline::Busy } => {
+                Some("wait for the other transfer; one from which nothing comes gives way")
+            }
             Self::Declined { decline: Decline::Exists } => {
                 Some("a file of that name is there; the receiver can move it or use --overwrite")
             }

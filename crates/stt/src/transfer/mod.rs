@@ -6,6 +6,8 @@
 //! | receiving one | [`receive_file`] (`receive`) |
 //! | what the two sides say | `record` |
 //! | the unfinished file on disk | `partial` |
+//! | what interrupted transfers left | [`unfinished`] |
+//! | who receives which name | `active` |
 //! | names from a peer | [`safe_name`], [`printable`] (`name`) |
 //!
 //! One raw stream carries a transfer. The sender offers a name and a size; the receiver answers with
@@ -14,6 +16,7 @@
 //! a temporary name, compares, and only then gives the file its name (docs/streams.md, FILE-1 to
 //! FILE-3).
 
+mod active;
 mod error;
 mod leave;
 mod name;
@@ -21,6 +24,7 @@ mod partial;
 mod receive;
 mod record;
 mod send;
+mod unfinished;
 
 pub use error::TransferError;
 pub use name::{printable, safe_name};
@@ -29,6 +33,7 @@ pub use receive::{ReceiveOptions, Received, receive_file};
 #[doc(hidden)]
 pub use record::fuzz;
 pub use send::{SendOptions, Sent, send_file};
+pub use unfinished::{Unfinished, unfinished};
 
 use std::sync::Arc;
 

@@ -23,6 +23,19 @@ pub(super) struct Partial {
     overwrite: bool,
     written: u64,
     hasher: blake3::Hasher,
+    /// Not kept for a next attempt.
+    useless: bool,
+    /// It has its own name, and this one is free for others.
+    named: bool,
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.named && (self.useless || self.written == 0) {
+            // The lock is still held, so this is no other transfer's.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 impl Partial {
@@ -54,9 +67,22 @@ impl Partial {
             if let Some(file) = lock(&path, name, &mut between)? {
                 let failed = |error| TransferError::file("open", &path, error);
                 let written = file.metadata().map_err(failed)?.len();
-                let name = name.to_owned();
-                let hasher = blake3::Hasher::new();
-                return Ok(Self { file, path, target, name, overwrite, written, hasher });
+                let partial = Self {
+                    file,
+                    path,
+                    target,
+                    name: name.to_owned(),
+                    overwrite,
+                    written,
+                    hasher: blake3::Hasher::new(),
+                    useless: false,
+                    named: false,
+                };
+                let missing = offer.size.saturating_sub(written);
+                if free_space(dir).is_some_and(|free| free < missing) {
+                    return Err(TransferError::DiskFull { path: partial.target.clone() });
+                }
+                return Ok(partial);
             }
         }
         // Others finish or give up the same file again and again.
@@ -106,6 +132,11 @@ impl Partial {
         Ok(())
     }
 
+    /// What is there is of no use: it goes when this is dropped.
+    pub(super) const fn give_up(&mut self) {
+        self.useless = true;
+    }
+
     /// Appends bytes.
     ///
     /// # Errors
@@ -126,21 +157,25 @@ impl Partial {
     /// system refuses.
     pub(super) fn finish(mut self, expected: [u8; 32]) -> Result<PathBuf, TransferError> {
         if self.hasher.finalize() != blake3::Hash::from_bytes(expected) {
-            self.restart()?;
-            let _ = fs::remove_file(&self.path);
-            return Err(TransferError::Corrupt { name: self.name });
+            self.give_up();
+            return Err(TransferError::Corrupt { name: self.name.clone() });
         }
         let failed = |error| TransferError::file("write", &self.path, error);
         self.file.sync_all().map_err(failed)?;
+        // A name that is taken by now stays taken.
+        self.useless = true;
         let replaced = replaceable(&self.target, self.overwrite)?;
+        self.useless = false;
         let named = if self.overwrite {
             allow_the_same(&self.file, replaced.as_ref()).map_err(failed)?;
             stc_durable::rename(&self.path, &self.target)
         } else {
             name_new(&self.path, &self.target)
         };
+        self.useless = named.as_ref().is_err_and(|error| error.kind() == ErrorKind::AlreadyExists);
         named.map_err(|error| TransferError::file("name", &self.target, error))?;
-        Ok(self.target)
+        self.named = true;
+        Ok(self.target.clone())
     }
 }
 
@@ -188,6 +223,19 @@ fn has_other_names(file: &File) -> io::Result<bool> {
     return Ok(std::os::unix::fs::MetadataExt::nlink(&file.metadata()?) > 1);
     #[cfg(not(unix))]
     return file.metadata().map(|_| false);
+}
+
+/// Bytes that this user may still write in `dir`, where the system tells.
+fn free_space(dir: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    return rustix::fs::statvfs(dir)
+        .ok()
+        .map(|found| found.f_bavail.saturating_mul(found.f_frsize));
+    #[cfg(not(unix))]
+    return {
+        let _ = dir;
+        None
+    };
 }
 
 /// Hidden, and the same for the same offer only.
@@ -341,6 +389,39 @@ mod tests {
         let error = Partial::open(dir.path(), "a.bin", &offer(), true).unwrap_err();
         assert!(matches!(error, TransferError::NotAFile { .. }));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_gone_on_with_does_not_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = || fs::read_dir(dir.path()).unwrap().count();
+        let open = || Partial::open(dir.path(), "a.bin", &offer(), false).unwrap();
+        drop(open());
+        assert_eq!(left(), 0, "nothing had arrived");
+        let mut partial = open();
+        partial.append(b"abc").unwrap();
+        drop(partial);
+        assert_eq!(left(), 1, "the next attempt goes on with it");
+        let mut partial = open();
+        partial.give_up();
+        drop(partial);
+        assert_eq!(left(), 0, "the sender's file is another one now");
+        let mut partial = open();
+        partial.append(b"abcdef").unwrap();
+        fs::write(dir.path().join("a.bin"), b"old").unwrap();
+        let error = partial.finish(*blake3::hash(b"abcdef").as_bytes()).unwrap_err();
+        assert!(matches!(error, TransferError::Exists { .. }));
+        assert_eq!(left(), 1, "the name was taken meanwhile");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_for_which_there_is_no_space_is_declined_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let huge = Offer { size: 1 << 60, ..offer() };
+        let error = Partial::open(dir.path(), "a.bin", &huge, false).unwrap_err();
+        assert!(matches!(error, TransferError::DiskFull { .. }));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,18 +14,20 @@ use tokio::sync::mpsc;
 
 use super::{
     BLOCKS_AHEAD, Phase, Progress, ProgressHandler, TransferError,
-    leave::{Leave, Parting},
+    active::Claim,
+    leave::{CHANGED, Leave, Parting},
     name::safe_name,
     partial::Partial,
     record::{self, HASH_LEN, Offer, Record},
     send::blocking,
 };
-use crate::{RawStream, Stream};
+use crate::{RawStream, Stream, StreamError};
 
 /// Bytes taken from the stream at once.
 const PIECE: usize = 1 << 20;
-/// A sender that gave up and comes again is a moment ahead of the end of its first attempt.
-const BUSY_ATTEMPTS: usize = 40;
+/// A sender that gave up and comes again is a moment ahead of the end of its first attempt, or a while
+/// if its first attempt ended without a word.
+const BUSY_ATTEMPTS: usize = 80;
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// How to receive.
@@ -33,6 +38,9 @@ pub struct ReceiveOptions {
     pub overwrite: bool,
     /// Called with every step.
     pub progress: Option<ProgressHandler>,
+    /// How many more files may arrive, shared by the transfers that it is given to; those beyond it
+    /// are declined at their ends. Default: `None`, any number.
+    pub files_left: Option<Arc<AtomicUsize>>,
 }
 
 /// A file that arrived.
@@ -75,6 +83,12 @@ pub async fn receive_file(
         Ok(_) => Ok(()),
         // There is nobody left to be told.
         Err(TransferError::Stream(_)) => return received,
+        // Nor is there anybody to be waited for.
+        Err(TransferError::Replaced { .. }) => {
+            let busy = received.as_ref().map(drop).map_err(TransferError::to_decline);
+            let _ = record::write(&mut stream, &Record::Verdict(busy)).await;
+            return received;
+        }
         Err(error) => Err(error.to_decline()),
     };
     // The outcome here is what it is, whether or not the sender hears of it.
@@ -97,11 +111,26 @@ async fn receive(
     let name = safe_name(&offer.name).ok_or(TransferError::Name)?;
     let report = Report { progress: options.progress.clone(), name: name.clone(), offer };
 
-    let (partial, have, report) = {
-        let (dir, overwrite) = (dir.to_owned(), options.overwrite);
-        let report = Arc::new(report);
-        opened(&dir, overwrite, &report).await.map(|(partial, have)| (partial, have, report))?
-    };
+    let report = Arc::new(report);
+    let (claim, partial, have) = opened(dir, options.overwrite, &report).await?;
+    tokio::select! {
+        biased;
+        received = take(stream, options, (partial, have), &claim, &report, started) => received,
+        () = claim.replaced() => Err(TransferError::Replaced { name: report.name.clone() }),
+    }
+}
+
+/// Takes the file into what is there of it.
+async fn take(
+    stream: &mut RawStream,
+    options: &ReceiveOptions,
+    (partial, have): (Partial, [u8; HASH_LEN]),
+    claim: &Claim,
+    report: &Arc<Report>,
+    started: Instant,
+) -> Result<Received, TransferError> {
+    claim.heard();
+    let name = report.name.clone();
     let answer = Record::Answer { have: partial.written(), hash: have };
     record::write(stream, &answer).await?;
     let Record::Start { offset } = record::read(stream).await? else {
@@ -113,17 +142,46 @@ async fn receive(
 
     let size = report.offer.size;
     let (blocks, queue) = mpsc::channel(BLOCKS_AHEAD);
-    let writing = tokio::task::spawn_blocking(move || write(partial, offset, queue, &report));
-    let pulled = pull(stream, size - offset, blocks).await;
+    let writing = {
+        let report = Arc::clone(report);
+        tokio::task::spawn_blocking(move || write(partial, offset, queue, &report))
+    };
+    let pulled = pull(stream, size - offset, blocks, claim).await;
+    claim.working();
     let lost = TransferError::Protocol { rule: "the file's task was ended from outside" };
     // What could not be written is the cause; that nobody took more blocks is its consequence.
-    let partial = writing.await.unwrap_or(Err(lost))?;
+    let mut partial = writing.await.unwrap_or(Err(lost))?;
+    if let Err(TransferError::Stream(StreamError::Reset { code, .. })) = &pulled
+        && *code == u64::from(CHANGED)
+    {
+        partial.give_up();
+    }
     let hash = pulled?;
-    let path = blocking(move || partial.finish(hash)).await?;
+    let left = options.files_left.clone();
+    let path = blocking(move || finish(partial, hash, left.as_deref())).await?;
     if let Some(progress) = &options.progress {
         progress(Progress { phase: Phase::Done, name: name.clone(), done: size, total: size });
     }
     Ok(Received { path, name, size, resumed_at: offset, hash, elapsed: started.elapsed() })
+}
+
+/// Gives the file its name, if one more is wanted.
+fn finish(
+    mut partial: Partial,
+    hash: [u8; HASH_LEN],
+    left: Option<&AtomicUsize>,
+) -> Result<PathBuf, TransferError> {
+    let Some(left) = left else { return partial.finish(hash) };
+    let one_less = |left: usize| left.checked_sub(1);
+    if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_err() {
+        partial.give_up();
+        return Err(TransferError::Over);
+    }
+    let named = partial.finish(hash);
+    if named.is_err() {
+        left.fetch_add(1, Ordering::SeqCst);
+    }
+    named
 }
 
 struct Report {
@@ -141,22 +199,29 @@ impl Report {
     }
 }
 
-/// Opens the unfinished file as soon as nobody else has it, and hashes what is there.
+/// Opens the unfinished file as soon as nobody else has it or its name, and hashes what is there.
 async fn opened(
     dir: &Path,
     overwrite: bool,
     report: &Arc<Report>,
-) -> Result<(Partial, [u8; HASH_LEN]), TransferError> {
-    let mut attempts = 1..BUSY_ATTEMPTS;
-    loop {
-        let (dir, report) = (dir.to_owned(), Arc::clone(report));
-        match blocking(move || open(&dir, overwrite, &report)).await {
-            Err(TransferError::Busy { .. }) if attempts.next().is_some() => {
-                tokio::time::sleep(BUSY_PAUSE).await;
+) -> Result<(Claim, Partial, [u8; HASH_LEN]), TransferError> {
+    let target = dir.join(&report.name);
+    let mut claim = None;
+    for _ in 0..BUSY_ATTEMPTS {
+        claim = claim.or_else(|| Claim::take(&target));
+        if claim.is_some() {
+            let (dir, report) = (dir.to_owned(), Arc::clone(report));
+            match (blocking(move || open(&dir, overwrite, &report)).await, claim.take()) {
+                // Another process has it.
+                (Err(TransferError::Busy { .. }), kept) => claim = kept,
+                (Ok((partial, have)), Some(claim)) => return Ok((claim, partial, have)),
+                (Ok(_), None) => {}
+                (Err(error), _) => return Err(error),
             }
-            opened => return opened,
         }
+        tokio::time::sleep(BUSY_PAUSE).await;
     }
+    Err(TransferError::Busy { name: report.name.clone() })
 }
 
 fn open(
@@ -177,13 +242,14 @@ async fn pull(
     stream: &mut RawStream,
     mut left: u64,
     blocks: mpsc::Sender<Bytes>,
+    claim: &Claim,
 ) -> Result<[u8; HASH_LEN], TransferError> {
     while left > 0 {
         let max = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
-        let piece = stream
-            .read_chunk(max)
-            .await?
-            .ok_or(TransferError::Protocol { rule: "the stream ended too early" })?;
+        let Some(piece) = stream.read_chunk(max).await? else {
+            return Err(record::ended_early(stream).await);
+        };
+        claim.heard();
         left = left.saturating_sub(u64::try_from(piece.len()).unwrap_or(u64::MAX));
         // The writing task says why it takes no more.
         let gone = TransferError::Protocol { rule: "the file's task ended early" };

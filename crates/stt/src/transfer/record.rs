@@ -2,6 +2,8 @@
 //!
 //! A record is its length (varint) and a body that starts with a type byte.
 
+use std::time::Duration;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::{RawStream, StreamError, stream::varint};
@@ -14,6 +16,9 @@ const MAX_BODY: usize = 4_096;
 pub(super) const MAX_NAME: usize = 1_024;
 /// Bytes of a hash (BLAKE3).
 pub(super) const HASH_LEN: usize = 32;
+
+/// How far the end of a session may lie behind the ends of its streams.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// The version of these records. An offer of another version is declined.
 const VERSION: u8 = 1;
@@ -194,7 +199,7 @@ pub(super) async fn read_exact(stream: &mut RawStream, len: usize) -> Result<Byt
     while out.len() < len {
         match stream.read_chunk(len - out.len()).await? {
             Some(chunk) => out.extend_from_slice(&chunk),
-            None => return Err(TransferError::Protocol { rule: "the stream ended too early" }),
+            None => return Err(ended_early(stream).await),
         }
     }
     Ok(out.freeze())
@@ -202,7 +207,25 @@ pub(super) async fn read_exact(stream: &mut RawStream, len: usize) -> Result<Byt
 
 /// Reads one record.
 pub(super) async fn read(stream: &mut RawStream) -> Result<Record, TransferError> {
-    read_next(stream).await?.ok_or(TransferError::Protocol { rule: "the stream ended too early" })
+    match read_next(stream).await? {
+        Some(record) => Ok(record),
+        None => Err(ended_early(stream).await),
+    }
+}
+
+/// Why a stream ended where something had to come: the end of a session closes its streams first.
+pub(super) async fn ended_early(stream: &RawStream) -> TransferError {
+    match session_end(stream).await {
+        Some(end) => end,
+        None => TransferError::Protocol { rule: "the stream ended too early" },
+    }
+}
+
+/// The end of the session, if that is what ended the stream.
+pub(super) async fn session_end(stream: &RawStream) -> Option<TransferError> {
+    let session = stream.stream().session();
+    let reason = tokio::time::timeout(PARTING, session.closed()).await.ok()?;
+    Some(StreamError::SessionEnded(reason).into())
 }
 
 /// Reads one record; `None` where the stream ends instead.

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{Read, Seek, SeekFrom},
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
@@ -13,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::{
     BLOCK, BLOCKS_AHEAD, Phase, Progress, ProgressHandler, TransferError,
-    leave::{Leave, Parting},
+    leave::Leave,
     record::{self, Decline, HASH_LEN, MAX_NAME, Offer, Record},
 };
 use crate::{RawStream, Session};
@@ -65,7 +66,7 @@ pub async fn send_file(
     let started = Instant::now();
     let mut stream = session.open_stream()?.into_raw();
     // The receiver must not wait for somebody who is gone, on whatever way this ends.
-    let mut leave = Leave::new(&stream, Parting::Reset);
+    let mut leave = Leave::sender(&stream);
     record::write(&mut stream, &Record::Offer(offer.clone())).await?;
     let (have, theirs) = match word(&mut stream).await? {
         Record::Answer { have, hash } => (have, hash),
@@ -73,9 +74,10 @@ pub async fn send_file(
         _ => return Err(TransferError::Protocol { rule: "an answer was expected" }),
     };
 
-    let report = Report { progress: options.progress.clone(), offer: offer.clone() };
+    let report = Arc::new(Report { progress: options.progress.clone(), offer: offer.clone() });
     let (blocks, queue) = mpsc::channel(BLOCKS_AHEAD);
     let reading = {
+        let report = Arc::clone(&report);
         let source = Source { file, stamp, path: path.to_owned(), size: offer.size, report };
         tokio::task::spawn_blocking(move || source.run(have, theirs, &blocks))
     };
@@ -85,9 +87,15 @@ pub async fn send_file(
     let (pushed, early) = tokio::select! {
         biased;
         verdict = &mut answer => (Ok(()), Some(verdict)),
-        pushed = push(&mut stream, queue) => (pushed, None),
+        pushed = push(&mut stream, queue, &report) => (pushed, None),
     };
     let read = join(reading).await;
+    match &read {
+        // Only a whole file is ended in good order.
+        Ok(_) => stream.stream().start_close(),
+        Err(TransferError::Changed { .. }) => leave.changed(),
+        Err(_) => {}
+    }
     let outcome = match (read, pushed, early) {
         (Err(error), ..) => Err(error),
         (Ok(_), _, Some(Err(error))) => Err(error),
@@ -146,22 +154,33 @@ fn open(path: &Path, name: Option<String>) -> Result<(File, FileStamp, Offer), T
     Ok((file, stamp, offer))
 }
 
-/// Sends what the reading task produces.
+/// A piece of what is sent, and how much of the file is done with it.
+type Block = (Bytes, Option<u64>);
+
+/// Sends what the reading task produces. What waits in the stream counts as done, at most a queue and
+/// a window; what was only read does not.
 async fn push(
     stream: &mut RawStream,
-    mut queue: mpsc::Receiver<Bytes>,
+    mut queue: mpsc::Receiver<Block>,
+    report: &Report,
 ) -> Result<(), TransferError> {
-    while let Some(block) = queue.recv().await {
+    while let Some((block, done)) = queue.recv().await {
         stream.write_chunk(block).await?;
+        if let Some(done) = done {
+            report.step(Phase::Moving, done);
+        }
     }
-    stream.stream().start_close();
     Ok(())
 }
 
 /// What the receiver says. One that ends without a word could not go on.
 async fn word(stream: &mut RawStream) -> Result<Record, TransferError> {
-    let gave_up = Record::Verdict(Err(Decline::Other));
-    Ok(record::read_next(stream).await?.unwrap_or(gave_up))
+    match record::read_next(stream).await? {
+        Some(record) => Ok(record),
+        None => {
+            record::session_end(stream).await.map_or(Ok(Record::Verdict(Err(Decline::Other))), Err)
+        }
+    }
 }
 
 async fn verdict(stream: &mut RawStream) -> Result<(), TransferError> {
@@ -197,7 +216,7 @@ struct Source {
     stamp: FileStamp,
     path: PathBuf,
     size: u64,
-    report: Report,
+    report: Arc<Report>,
 }
 
 impl Source {
@@ -207,7 +226,7 @@ impl Source {
         mut self,
         have: u64,
         theirs: [u8; HASH_LEN],
-        blocks: &mpsc::Sender<Bytes>,
+        blocks: &mpsc::Sender<Block>,
     ) -> Result<Finished, TransferError> {
         let mut hasher = blake3::Hasher::new();
         let mut offset = 0;
@@ -227,18 +246,17 @@ impl Source {
             }
         }
         let resumed_at = offset;
-        let mut gone = blocks.blocking_send(Record::Start { offset }.encode()).is_err();
+        let mut gone = blocks.blocking_send((Record::Start { offset }.encode(), None)).is_err();
         while offset < self.size && !gone {
             let block = self.read(self.size - offset)?;
             hasher.update(&block);
             offset += len(&block);
-            gone = blocks.blocking_send(block).is_err();
-            self.report.step(Phase::Moving, offset);
+            gone = blocks.blocking_send((block, Some(offset))).is_err();
         }
         let hash = *hasher.finalize().as_bytes();
         if !gone {
             self.must_end()?;
-            let _ = blocks.blocking_send(Bytes::copy_from_slice(&hash));
+            let _ = blocks.blocking_send((Bytes::copy_from_slice(&hash), None));
         }
         Ok(Finished { hash, resumed_at })
     }
