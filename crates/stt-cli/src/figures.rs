@@ -29,6 +29,15 @@ pub(crate) fn megabytes_per_second(bytes: u64, elapsed: Duration) -> f64 {
     bytes / f64::from(micros)
 }
 
+/// A speed as people read it.
+pub(crate) fn speed(megabytes_per_second: f64) -> String {
+    if megabytes_per_second < 1.0 {
+        format!("{:.0} kB/s", megabytes_per_second * 1e3)
+    } else {
+        format!("{megabytes_per_second:.0} MB/s")
+    }
+}
+
 /// A duration with three digits that count.
 pub(crate) fn duration(duration: Duration) -> String {
     let micros = duration.as_micros();
@@ -79,6 +88,7 @@ mod tests {
     fn figures_have_their_units() {
         assert_eq!(bytes(1_500_000), "1.50 MB");
         assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!((speed(0.4504), speed(12.3)), ("450 kB/s".into(), "12 MB/s".into()));
         assert_eq!(counted(0, "file"), "0 files");
         assert_eq!(counted(1, "name"), "1 name");
         assert_eq!(counted(2_000, "name"), "2,000 names");

@@ -19,6 +19,7 @@ mod private_file;
 mod progress;
 mod sealed_file;
 mod signals;
+mod terminal;
 
 use std::{env, process::ExitCode};
 

@@ -1,18 +1,30 @@
 //! What the commands that use a network share: the seed, the runtime, the end by Ctrl-C.
 
-use std::{env, fmt::Display, future::Future, path::PathBuf, time::Duration};
+use std::{
+    env,
+    fmt::Display,
+    future::Future,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use clap::Args;
 use stt::{Mode, Node, NodeBuilder, NodeId, SharedSeed};
 use tokio::runtime::{Builder, Runtime};
 use zeroize::Zeroizing;
 
-use crate::{error::CliError, output::Output, password, signals};
+use crate::{error::CliError, output::Output, password, signals, terminal};
 
 /// Environment variable that holds the seed.
 const VARIABLE: &str = "STT_SEED";
 /// How long a node that ends waits for what was sent to arrive.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same for a command that a signal ended, or that failed.
+const LEAVE: Duration = Duration::from_secs(1);
+
+/// Nodes that run. However a command ends, their peers are told.
+static RUNNING: Mutex<Vec<Node>> = Mutex::new(Vec::new());
 
 /// Which swarm, and who this node is in it.
 #[derive(Args)]
@@ -50,7 +62,7 @@ impl SeedArgs {
         }
         let seed = self.seed()?;
         if let (Some(warning), false) = (seed.is_guessable(), self.strict_seed) {
-            output.note(&format!("warning: {warning}"));
+            output.warning(&warning.to_string());
         }
         let mut builder = Node::builder(seed).strict_seed(self.strict_seed);
         if let Some(path) = &self.node_seed_file {
@@ -67,19 +79,19 @@ impl SeedArgs {
                 None => ask()?,
             },
         };
-        SharedSeed::from_bytes(&bytes)
+        SharedSeed::from_bytes(&password::composed(bytes))
             .map_err(|error| CliError::doing("the shared seed cannot be used", &error))
     }
 }
 
 fn ask() -> Result<Zeroizing<Vec<u8>>, CliError> {
-    let typed = rpassword::prompt_password("Seed: ").map_err(|_| {
+    let typed = terminal::ask("Seed: ").map_err(|_| {
         CliError::new("seed.missing", "no seed was given, and there is no terminal to ask for it")
             .with_hint(format!(
                 "make one with `stt seed new --out FILE`, then use --seed-file FILE or {VARIABLE}"
             ))
     })?;
-    Ok(Zeroizing::new(typed.into_bytes()))
+    Ok(Zeroizing::new(typed.as_bytes().to_vec()))
 }
 
 /// Where to connect to.
@@ -94,6 +106,11 @@ pub(crate) struct PeerArgs {
 }
 
 impl PeerArgs {
+    /// How long to wait for an answer.
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_secs_f64(self.timeout)
+    }
+
     /// A node that only connects, and its session with `address`.
     pub(crate) async fn connect(
         &self,
@@ -102,9 +119,8 @@ impl PeerArgs {
     ) -> Result<(Node, stt::Session), CliError> {
         let host = if address.trim_start().starts_with('[') { "::" } else { "0.0.0.0" };
         let node = start(builder.host(host), Mode::Client).await?;
-        let timeout = Duration::from_secs_f64(self.timeout);
         let session = node
-            .connect_to(address, self.peer, timeout)
+            .connect_to(address, self.peer, self.timeout())
             .await
             .map_err(|error| CliError::doing(format!("no session with {address}"), &error))?;
         Ok((node, session))
@@ -121,11 +137,26 @@ pub(crate) fn seconds(text: &str) -> Result<f64, String> {
 
 /// Starts a node.
 pub(crate) async fn start(builder: NodeBuilder, mode: Mode) -> Result<Node, CliError> {
-    builder.start(mode).await.map_err(|error| CliError::doing("the node did not start", &error))
+    let started = builder.start(mode).await;
+    let node = started.map_err(|error| CliError::doing("the node did not start", &error))?;
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner).push(node.clone());
+    Ok(node)
+}
+
+/// Ends the sessions of all nodes that still run, so that no peer waits for one that is gone.
+async fn take_leave() {
+    let nodes = std::mem::take(&mut *RUNNING.lock().unwrap_or_else(PoisonError::into_inner));
+    for node in nodes {
+        node.stop(LEAVE).await;
+    }
 }
 
 /// Stops a node after what it sent has arrived.
 pub(crate) async fn stop(node: &Node) {
+    RUNNING
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .retain(|other| other.node_id() != node.node_id());
     node.stop(PATIENCE).await;
 }
 
@@ -147,7 +178,11 @@ pub(crate) fn run_to_its_end<T>(
 ) -> Result<T, CliError> {
     let _hold = signals::hold();
     let runtime = runtime()?;
-    let done = runtime.block_on(command);
+    let done = runtime.block_on(async {
+        let done = command.await;
+        take_leave().await;
+        done
+    });
     // A prompt or a slow disk must not keep a finished command.
     runtime.shutdown_timeout(Duration::from_secs(1));
     done

@@ -28,7 +28,8 @@ pub(crate) fn load(file: Option<&Path>, create: bool, output: &Output) -> Result
     if let Ok(text) = std::env::var(VARIABLE)
         && !text.is_empty()
     {
-        return Ok(Seed::from(&text));
+        let bytes = Zeroizing::new(text.into_bytes());
+        return Ok(Seed::from(password::composed(bytes).as_slice()));
     }
     let path = default_path()?;
     if path.exists() {

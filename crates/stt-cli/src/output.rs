@@ -70,6 +70,12 @@ impl Output {
         }
     }
 
+    /// Something that everybody should hear: a line for people, `{"warning": …}` for machines.
+    pub(crate) fn warning(&self, text: &str) {
+        self.note(&format!("warning: {text}"));
+        self.json_line(&serde_json::json!({ "warning": text }));
+    }
+
     /// A sentence for a person; machines do not see it.
     pub(crate) fn note(&self, text: &str) {
         if !self.json {

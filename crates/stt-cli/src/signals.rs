@@ -82,18 +82,18 @@ mod system {
     use std::thread;
 
     use signal_hook::{
-        consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM},
+        consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP},
         iterator::Signals,
         low_level::emulate_default_handler,
     };
     use stc::OutputFile;
 
     use super::{Ordering, SEEN, tell};
-    use crate::{error::CliError, output::Output};
+    use crate::{error::CliError, output::Output, terminal};
 
     /// Begins to watch.
     pub(crate) fn watch(output: &Output) {
-        let mut watched = vec![SIGINT, SIGTERM, SIGQUIT];
+        let mut watched = vec![SIGINT, SIGTERM, SIGQUIT, SIGTSTP];
         if !ignored(SIGHUP) {
             // Under nohup it stays ignored.
             watched.push(SIGHUP);
@@ -103,6 +103,12 @@ mod system {
         let output = output.clone();
         thread::spawn(move || {
             for signal in signals.forever() {
+                if signal == SIGTSTP {
+                    terminal::restore();
+                    let _ = emulate_default_handler(signal);
+                    terminal::hide();
+                    continue;
+                }
                 if !tell(signal) {
                     output.last(&CliError::interrupted("the command"));
                     end(signal);
@@ -121,6 +127,7 @@ mod system {
 
     /// Ends the process as the signal does.
     pub(super) fn end(signal: i32) -> ! {
+        terminal::restore();
         OutputFile::remove_unfinished();
         let _ = emulate_default_handler(signal);
         std::process::exit(128 + signal)

@@ -1,10 +1,13 @@
 //! `stt decrypt`: what `stt encrypt` made, back again.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use serde_json::json;
-use stc::{FileOptions, OpenOptions};
+use stc::{FileOptions, OpenError, OpenOptions};
 
 use crate::{
     error::CliError,
@@ -46,19 +49,31 @@ impl DecryptCommand {
             given => given,
         };
         let context = context(self.seed_file.as_deref())?;
-        let mut options = OpenOptions::new();
-        if let Some(password) = &password {
-            options = options.password(password.as_slice());
-        }
         let bar = bar(output, len);
         let progress = |done, _| bar.set_position(done);
         let files = FileOptions::new().overwrite(self.force).progress(&progress);
-        let opened = if is_pipe(&target) {
-            let writer = pipe_out(output, self.output.is_some())?;
-            context.decrypt_stream(reader, len, writer, &options, &files)
-        } else {
-            context.decrypt_into(reader, len, &target, &options, &files)
+        let asked = self.output.is_some();
+        let open = |reader: Box<dyn Read + Send>, password: Option<&[u8]>| {
+            let mut options = OpenOptions::new();
+            if let Some(password) = password {
+                options = options.password(password);
+            }
+            Ok(if is_pipe(&target) {
+                let writer = pipe_out(output, asked)?;
+                context.decrypt_stream(reader, len, writer, &options, &files)
+            } else {
+                context.decrypt_into(reader, len, &target, &options, &files)
+            })
         };
+        let mut forms = password.iter().flat_map(password::forms);
+        let mut opened = open(reader, forms.next().as_ref().map(|form| form.as_slice()))?;
+        // What is no file can be read once only.
+        for form in forms.take_while(|_| !is_pipe(&self.input)) {
+            if !matches!(opened, Err(OpenError::NothingOpens)) {
+                break;
+            }
+            opened = open(input(&self.input)?.0, Some(form.as_slice()))?;
+        }
         bar.finish_and_clear();
         let opened = opened.map_err(|error| not_decrypted(&self.input, &target, &error))?;
         if is_pipe(&target) {

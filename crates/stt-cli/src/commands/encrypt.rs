@@ -58,7 +58,7 @@ impl EncryptCommand {
             writable(&target, self.force)?;
         }
         let (reader, len) = input(&self.input)?;
-        let password = self.password()?;
+        let password = self.password()?.map(password::composed);
         let decoy_passwords = self.decoy_passwords()?;
         let context = context(self.seed_file.as_deref())?;
 
@@ -146,8 +146,9 @@ impl EncryptCommand {
         }
         let mut files = self.decoy_password_file.iter();
         let password = |decoy: &PathBuf| match files.next() {
-            Some(file) => password::from_file(file),
-            None => password::ask(&format!("Password for {}", shown(decoy)), true),
+            Some(file) => password::from_file(file).map(password::composed),
+            None => password::ask(&format!("Password for {}", shown(decoy)), true)
+                .map(password::composed),
         };
         self.decoy.iter().map(password).collect()
     }

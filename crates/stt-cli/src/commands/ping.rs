@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
+use stt::Session;
+use tokio::time::{sleep, timeout};
 
 use crate::{
     error::CliError,
     figures,
     network::{self, PeerArgs, SeedArgs},
     output::Output,
+    signals,
 };
 
 #[derive(Args)]
@@ -29,36 +32,75 @@ pub(crate) struct PingCommand {
     seed: SeedArgs,
 }
 
+/// What came back.
+struct Answers {
+    asked: u32,
+    times: Vec<Duration>,
+}
+
 impl PingCommand {
+    /// Asks as often as was wanted. An answer that does not come in time is told, and the next
+    /// question asked.
+    async fn ask_all(
+        &self,
+        session: &Session,
+        answers: &mut Answers,
+        output: &Output,
+    ) -> Result<(), CliError> {
+        for number in 1..=self.count {
+            answers.asked = number;
+            match timeout(self.peer.timeout(), session.ping()).await {
+                Ok(Ok(time)) => {
+                    output.result(
+                        &format!("{number}: {}", figures::duration(time)),
+                        &json!({ "ping": number, "ms": figures::milliseconds(time) }),
+                    );
+                    answers.times.push(time);
+                }
+                Ok(Err(error)) => {
+                    return Err(CliError::doing(format!("no answer {number}"), &error));
+                }
+                Err(_) => output.result(
+                    &format!("{number}: no answer"),
+                    &json!({ "ping": number, "ms": null }),
+                ),
+            }
+            if number < self.count {
+                sleep(Duration::from_millis(self.interval)).await;
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn run(self, output: &Output) -> Result<(), CliError> {
         let builder = self.seed.builder(output)?;
-        let times = network::run(async {
-            let (node, session) = self.peer.connect(builder, &self.address).await?;
+        let answers = network::run_to_its_end(async {
+            let (node, session) = tokio::select! {
+                connected = self.peer.connect(builder, &self.address) => connected?,
+                () = signals::wait() => return Err(CliError::interrupted("connecting")),
+            };
             let handshake = session.stats().handshake_time;
             let peer = session.peer_node_id().to_string();
             output.result(
                 &format!("{} is {peer}, handshake {}", self.address, figures::duration(handshake)),
                 &json!({ "connected": figures::session(&session) }),
             );
-            let mut times = Vec::new();
-            for number in 1..=self.count {
-                let time = session
-                    .ping()
-                    .await
-                    .map_err(|error| CliError::doing(format!("no answer {number}"), &error))?;
-                output.result(
-                    &format!("{number}: {}", figures::duration(time)),
-                    &json!({ "ping": number, "ms": figures::milliseconds(time) }),
-                );
-                times.push(time);
-                if number < self.count {
-                    tokio::time::sleep(Duration::from_millis(self.interval)).await;
-                }
-            }
+            let mut answers = Answers { asked: 0, times: Vec::new() };
+            let asked = tokio::select! {
+                asked = self.ask_all(&session, &mut answers, output) => asked,
+                () = signals::wait() => Ok(()),
+            };
             network::stop(&node).await;
-            Ok(times)
+            asked.map(|()| answers)
         })?;
-        let Some(mut times) = times else { return Ok(()) };
+        let Answers { asked, mut times } = answers;
+        if times.is_empty() {
+            return Err(CliError::new(
+                "ping.no_answer",
+                format!("{} did not answer", self.address),
+            )
+            .with_hint("it answered before: is it still there, and the network between?"));
+        }
         times.sort_unstable();
         if let (Some(least), Some(most), Some(median)) =
             (times.first(), times.last(), times.get(times.len() / 2))
@@ -66,7 +108,7 @@ impl PingCommand {
             let [least, median, most] = [*least, *median, *most];
             output.result(
                 &format!(
-                    "{} answers: least {}, median {}, most {}",
+                    "{} answers to {asked}: least {}, median {}, most {}",
                     times.len(),
                     figures::duration(least),
                     figures::duration(median),
@@ -74,6 +116,7 @@ impl PingCommand {
                 ),
                 &json!({
                     "answers": times.len(),
+                    "asked": asked,
                     "least_ms": figures::milliseconds(least),
                     "median_ms": figures::milliseconds(median),
                     "most_ms": figures::milliseconds(most),

@@ -1,12 +1,19 @@
 //! `stt receive`: files from other nodes.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use clap::Args;
 use serde_json::json;
 use stt::{
     Mode, Node, Session, Stream,
-    transfer::{ReceiveOptions, Received, TransferError, receive_file},
+    transfer::{ReceiveOptions, Received, TransferError, Unfinished, receive_file, unfinished},
 };
 use tokio::{sync::mpsc, task::JoinSet};
 
@@ -21,6 +28,9 @@ use crate::{
     path_text::{shown, with_path},
     progress,
 };
+
+/// Unfinished files that nobody went on with for so long are removed.
+const FORGOTTEN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 #[derive(Args)]
 pub(crate) struct ReceiveCommand {
@@ -46,11 +56,18 @@ impl ReceiveCommand {
     pub(crate) fn run(self, output: &Output) -> Result<(), CliError> {
         std::fs::create_dir_all(&self.dir)
             .map_err(|error| CliError::file("could not make", &self.dir, &error))?;
+        // Found out now, and not by the first sender.
+        tempfile::tempfile_in(&self.dir)
+            .map_err(|error| CliError::file("could not write into", &self.dir, &error))?;
+        let unfinished = unfinished(&self.dir, FORGOTTEN)
+            .map_err(|error| CliError::file("could not read", &self.dir, &error))?;
         let builder = self.listen.apply(self.seed.builder(output)?)?;
         let mut options = ReceiveOptions::default();
         options.overwrite = self.overwrite;
         options.progress = Some(progress::handler(output));
-        network::run(async {
+        options.files_left = self.once.then(|| Arc::new(1.into()));
+        let moving = Arc::new(AtomicUsize::new(0));
+        let ended = network::run(async {
             let node = network::start(builder, Mode::Server).await?;
             let websocket = node.websocket_addr();
             output.note(&format!(
@@ -65,35 +82,77 @@ impl ReceiveCommand {
                     "address": node.local_addr().to_string(),
                     "websocket": websocket.map(|at| format!("ws://{at}")),
                     "node_id": node.node_id().to_string(),
+                    "unfinished_files": unfinished.files,
+                    "unfinished_bytes": unfinished.bytes,
+                    "removed_files": unfinished.removed_files,
+                    "removed_bytes": unfinished.removed_bytes,
                 }
             }));
+            tell_unfinished(output, &unfinished);
             let result = tokio::select! {
-                result = serve(&node, &self.dir, &options, self.once, output) => result,
+                result = serve(&node, &self.dir, &options, &moving, output) => result,
                 () = drops::watch(&node, output) => Ok(()),
             };
             network::stop(&node).await;
             result
         })?;
+        let cut_off = u64::try_from(moving.load(Ordering::SeqCst)).unwrap_or(u64::MAX);
+        if ended.is_none() && cut_off > 0 {
+            let transfers = figures::counted(cut_off, "transfer");
+            output.note(&format!("Cut off {transfers}. What arrived stays for the next attempt."));
+            output.json_line(&json!({ "cut_off": cut_off }));
+        }
         Ok(())
     }
 }
 
-/// Takes files until `once` is fulfilled.
+/// Says what interrupted transfers left.
+fn tell_unfinished(output: &Output, found: &Unfinished) {
+    let sized = |files, bytes| {
+        format!("{} ({})", figures::counted(files, "unfinished file"), figures::bytes(bytes))
+    };
+    if found.files > 0 {
+        let left = sized(found.files, found.bytes);
+        output.note(&format!("There: {left} that senders can go on with."));
+    }
+    if found.removed_files > 0 {
+        let gone = sized(found.removed_files, found.removed_bytes);
+        output.note(&format!("Removed: {gone} that nobody went on with for a week."));
+    }
+}
+
+/// A transfer that is under way.
+struct Moving(Arc<AtomicUsize>);
+
+impl Moving {
+    /// It came to its end. One that is dropped instead was cut off.
+    fn over(self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn begin(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(count))
+    }
+}
+
+/// Takes files until there are as many as are wanted.
 async fn serve(
     node: &Node,
     dir: &Path,
     options: &ReceiveOptions,
-    once: bool,
+    moving: &Arc<AtomicUsize>,
     output: &Output,
 ) -> Result<(), CliError> {
     // One transfer more than this waits for one to end.
     let (outcomes, mut arrived) = mpsc::channel(16);
     let mut sessions = JoinSet::new();
+    let once = options.files_left.is_some();
     loop {
         tokio::select! {
             Some(session) = node.accept() => {
                 let (dir, options) = (dir.to_owned(), options.clone());
-                sessions.spawn(take_all(session, dir, options, outcomes.clone()));
+                sessions.spawn(take_all(session, dir, options, Arc::clone(moving), outcomes.clone()));
             }
             Some(_) = sessions.join_next() => {}
             Some((session, outcome)) = arrived.recv() => match outcome {
@@ -103,6 +162,8 @@ async fn serve(
                         return Ok(());
                     }
                 }
+                // Another one is about to arrive.
+                Err(TransferError::Over) => {}
                 Err(error) => {
                     let failed = CliError::doing("a file did not arrive", &error);
                     if once {
@@ -120,6 +181,7 @@ async fn take_all(
     session: Session,
     dir: PathBuf,
     options: ReceiveOptions,
+    moving: Arc<AtomicUsize>,
     outcomes: mpsc::Sender<Outcome>,
 ) {
     let mut transfers = JoinSet::new();
@@ -129,6 +191,7 @@ async fn take_all(
             stream,
             dir.clone(),
             options.clone(),
+            Moving::begin(&moving),
             outcomes.clone(),
         ));
         while transfers.try_join_next().is_some() {}
@@ -141,9 +204,11 @@ async fn take(
     stream: Stream,
     dir: PathBuf,
     options: ReceiveOptions,
+    moving: Moving,
     outcomes: mpsc::Sender<Outcome>,
 ) {
     let outcome = receive_file(stream, &dir, &options).await;
+    moving.over();
     // A command that is ending asks no more.
     let _ = outcomes.send((session, outcome)).await;
 }
@@ -152,11 +217,12 @@ fn report(output: &Output, received: &Received, session: &Session) {
     let moved = received.size.saturating_sub(received.resumed_at);
     let speed = figures::megabytes_per_second(moved, received.elapsed);
     output.note(&format!(
-        "Received {} ({}) from {:.16}… in {}, {speed:.0} MB/s.",
+        "Received {} ({}) from {:.16}… in {}, {}.",
         shown(&received.path),
         figures::bytes(received.size),
         session.peer_node_id().to_string(),
         figures::duration(received.elapsed),
+        figures::speed(speed),
     ));
     let told = json!({
         "name": received.name,

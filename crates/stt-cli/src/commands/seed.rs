@@ -1,6 +1,6 @@
 //! `stt seed`: the secret that machines share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
@@ -10,6 +10,7 @@ use stc::Key;
 use crate::{
     error::CliError,
     output::Output,
+    password,
     path_text::{shown, with_path},
     private_file,
 };
@@ -25,35 +26,69 @@ pub(crate) enum SeedCommand {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Show a seed that is there, to carry it over to another machine.
+    Show {
+        /// The file that it is in.
+        #[arg(long, value_name = "FILE")]
+        seed_file: PathBuf,
+        /// Show it as a QR code, to be scanned from this screen.
+        #[arg(long)]
+        qr: bool,
+    },
 }
 
 impl SeedCommand {
     pub(crate) fn run(self, output: &Output) -> Result<(), CliError> {
-        let Self::New { qr, out } = self;
-        let seed = Key::generate()
-            .map_err(|error| CliError::doing("no seed was made", &error))?
-            .to_printable();
-        if qr {
-            output.note(&qr_code(&seed)?);
+        match self {
+            Self::New { qr, out } => make(qr, out, output),
+            Self::Show { seed_file, qr } => show(&seed_file, qr, output),
         }
-        match out {
-            Some(path) => {
-                private_file::create(&path, format!("{}\n", seed.as_str()).as_bytes())?;
-                output.note(&format!(
-                    "A new seed is in {}. Give it to the other machine over a channel you trust.",
-                    shown(&path)
-                ));
-                output.json_line(&with_path(json!({}), "file", &path));
-            }
-            None => output.result(&seed, &json!({ "seed": seed.as_str() })),
-        }
-        Ok(())
     }
 }
 
-/// The seed in upper case takes the denser alphanumeric mode, and [`Key::parse`] reads it.
+/// Shows the seed in a file as it is.
+fn show(path: &Path, qr: bool, output: &Output) -> Result<(), CliError> {
+    let bytes = password::from_file(path)?;
+    let seed = std::str::from_utf8(&bytes).map_err(|_| {
+        CliError::new("seed.text", format!("the seed in {} is no text", shown(path)))
+            .with_hint("copy the file itself")
+    })?;
+    if qr {
+        // Printed seeds are the same in capitals, which take a smaller code; phrases are not.
+        let printed = Key::parse(seed).is_ok();
+        let code = qr_code(&if printed { seed.to_uppercase() } else { seed.to_owned() })?;
+        output.result(&code, &json!({ "seed": seed, "qr": code }));
+    } else {
+        output.result(seed, &json!({ "seed": seed }));
+    }
+    Ok(())
+}
+
+/// Makes a new one.
+fn make(qr: bool, out: Option<PathBuf>, output: &Output) -> Result<(), CliError> {
+    let seed = Key::generate()
+        .map_err(|error| CliError::doing("no seed was made", &error))?
+        .to_printable();
+    if qr {
+        output.note(&qr_code(&seed.to_uppercase())?);
+    }
+    match out {
+        Some(path) => {
+            private_file::create(&path, format!("{}\n", seed.as_str()).as_bytes())?;
+            output.note(&format!(
+                "A new seed is in {}. Give it to the other machine over a channel you trust.",
+                shown(&path)
+            ));
+            output.json_line(&with_path(json!({}), "file", &path));
+        }
+        None => output.result(&seed, &json!({ "seed": seed.as_str() })),
+    }
+    Ok(())
+}
+
+/// Text in upper case takes the denser alphanumeric mode, and [`Key::parse`] reads it.
 fn qr_code(seed: &str) -> Result<String, CliError> {
-    QrCode::with_error_correction_level(seed.to_uppercase(), EcLevel::M)
+    QrCode::with_error_correction_level(seed, EcLevel::M)
         .map(|code| code.render::<Dense1x2>().quiet_zone(true).build())
         .map_err(|_| CliError::new("seed.qr", "the seed does not fit into a QR code"))
 }

@@ -1,13 +1,14 @@
 //! `stt send`: a file to another node.
 
-use std::path::PathBuf;
+use std::{convert::Infallible, path::PathBuf, time::Duration};
 
 use clap::Args;
 use serde_json::json;
 use stt::{
     Session,
-    transfer::{SendOptions, Sent, send_file},
+    transfer::{SendOptions, Sent, printable, send_file},
 };
+use tokio::time::{Instant, sleep};
 
 use crate::{
     error::CliError,
@@ -17,6 +18,11 @@ use crate::{
     path_text::shown,
     progress,
 };
+
+/// How often the session is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long nothing has to come before that is told.
+const SILENCE: Duration = Duration::from_secs(5);
 
 #[derive(Args)]
 pub(crate) struct SendCommand {
@@ -60,7 +66,12 @@ impl SendCommand {
             let mut options = SendOptions::default();
             options.name = self.name.clone();
             options.progress = Some(progress::handler(output));
-            let sent = send_file(&session, &self.file, &options).await.map_err(|error| {
+            let sending = send_file(&session, &self.file, &options);
+            let sent = tokio::select! {
+                sent = sending => sent,
+                never = watch(&session, output) => match never {},
+            };
+            let sent = sent.map_err(|error| {
                 CliError::doing(format!("{} was not sent", shown(&self.file)), &error)
             });
             if let Ok(sent) = &sent {
@@ -73,6 +84,27 @@ impl SendCommand {
     }
 }
 
+/// Says so when nothing comes from the receiver: it may be gone, which the session itself gives a
+/// minute and a half.
+async fn watch(session: &Session, output: &Output) -> Infallible {
+    let (mut seen, mut heard, mut told) = (0, Instant::now(), false);
+    loop {
+        sleep(LOOK).await;
+        let received = session.stats().datagrams_received;
+        if received != seen {
+            (seen, heard) = (received, Instant::now());
+            if std::mem::take(&mut told) {
+                output.note("The receiver answers again.");
+            }
+        } else if heard.elapsed() >= SILENCE && !told {
+            told = true;
+            let seconds = heard.elapsed().as_secs();
+            output.note(&format!("Nothing has come from the receiver for {seconds} s. Waiting."));
+            output.json_line(&json!({ "silent": { "seconds": seconds } }));
+        }
+    }
+}
+
 fn report(output: &Output, sent: &Sent, session: &Session) {
     let moved = sent.size.saturating_sub(sent.resumed_at);
     let speed = figures::megabytes_per_second(moved, sent.elapsed);
@@ -81,10 +113,11 @@ fn report(output: &Output, sent: &Sent, session: &Session) {
         at => format!(", {} of it earlier", figures::bytes(at)),
     };
     output.note(&format!(
-        "Sent {} ({}{resumed}) in {}, {speed:.0} MB/s. The receiver has verified it.",
-        sent.name,
+        "Sent {} ({}{resumed}) in {}, {}. The receiver has verified it.",
+        printable(&sent.name),
         figures::bytes(sent.size),
         figures::duration(sent.elapsed),
+        figures::speed(speed),
     ));
     output.json_line(&json!({
         "sent": {
