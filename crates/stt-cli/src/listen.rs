@@ -55,7 +55,8 @@ fn split(listen: &str) -> Result<(String, u16), CliError> {
     let (host, port) = listen.rsplit_once(':').ok_or_else(malformed)?;
     let port = port.parse().map_err(|_| malformed())?;
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    if bare.is_empty() {
+    // Without brackets nobody knows where an address of IPv6 ends.
+    if bare.is_empty() || (bare == host && bare.contains(':')) {
         return Err(malformed());
     }
     Ok((bare.to_owned(), port))

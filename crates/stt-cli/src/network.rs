@@ -4,6 +4,7 @@ use std::{
     env,
     fmt::Display,
     future::Future,
+    net::{Ipv6Addr, UdpSocket},
     path::PathBuf,
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -117,7 +118,10 @@ impl PeerArgs {
         builder: NodeBuilder,
         address: &str,
     ) -> Result<(Node, stt::Session), CliError> {
-        let host = if address.trim_start().starts_with('[') { "::" } else { "0.0.0.0" };
+        // A name may have addresses of both families, and its peer listen at any of them. A socket of
+        // IPv6 reaches both; some machines have IPv4 only.
+        let both = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
+        let host = if both { "::" } else { "0.0.0.0" };
         let node = start(builder.host(host), Mode::Client).await?;
         let session = node
             .connect_to(address, self.peer, self.timeout())

@@ -20,13 +20,19 @@ struct Receiver {
     address: String,
     websocket: Option<String>,
     node_id: String,
+    /// All that it told first.
+    told: Value,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
 }
 
 impl Receiver {
     fn start(home: &Path, more: &[&str]) -> Self {
+        Self::at(home, "127.0.0.1:0", more)
+    }
+
+    fn at(home: &Path, listen: &str, more: &[&str]) -> Self {
         let mut process = stt()
-            .args(["receive", "--listen", "127.0.0.1:0", "--json", "--seed-file"])
+            .args(["receive", "--listen", listen, "--json", "--seed-file"])
             .arg(home.join("seed"))
             .arg("--dir")
             .arg(home.join("in"))
@@ -39,7 +45,8 @@ impl Receiver {
         let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
         let field = |name: &str| line["listening"][name].as_str().map(str::to_owned);
         let (address, node_id) = (field("address").unwrap(), field("node_id").unwrap());
-        Self { address, websocket: field("websocket"), node_id, process, lines }
+        let (websocket, told) = (field("websocket"), line["listening"].clone());
+        Self { address, websocket, node_id, told, process, lines }
     }
 
     /// What it says under `key` next.
@@ -205,6 +212,155 @@ fn a_transfer_goes_on_after_the_receiver_was_killed() {
     assert!(received["resumed_at"].as_u64().unwrap() >= 1 << 20, "{received}");
     assert!(receiver.process.wait().unwrap().success());
     assert!(fs::read(home.path().join("in/big.bin")).unwrap() == data);
+}
+
+/// Sends a signal to a process.
+#[cfg(unix)]
+fn signal(process: &Child, signal: rustix::process::Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(process), signal).unwrap();
+}
+
+/// A file that takes a while.
+#[cfg(unix)]
+fn long_file(home: &Path) -> std::path::PathBuf {
+    let file = home.join("long.bin");
+    fs::File::create(&file).unwrap().set_len(600 << 20).unwrap();
+    file
+}
+
+#[cfg(unix)]
+#[test]
+fn a_receiver_that_is_told_to_end_tells_its_senders() {
+    let home = home();
+    let file = long_file(home.path());
+    let mut receiver = Receiver::start(home.path(), &[]);
+    let address = receiver.address.clone();
+    let sending = {
+        let home = home.path().to_owned();
+        std::thread::spawn(move || send(&home, &file, &address, &["--json"]))
+    };
+    receiver.wait_for("progress");
+    signal(&receiver.process, rustix::process::Signal::TERM);
+    assert_eq!(receiver.wait_for("cut_off"), 1);
+    let sent = sending.join().unwrap();
+    assert_eq!(error(&sent)["code"], "stream.session_ended", "{sent:?}");
+    assert!(receiver.process.wait().unwrap().success());
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_sender_does_not_keep_itself_out() {
+    use std::os::unix::process::ExitStatusExt;
+    let home = home();
+    let file = long_file(home.path());
+    let receiver = Receiver::start(home.path(), &["--overwrite"]);
+    for ending in [rustix::process::Signal::INT, rustix::process::Signal::KILL] {
+        let mut sender = stt()
+            .args(["send", "--json", "--to", &receiver.address, "--seed-file"])
+            .arg(home.path().join("seed"))
+            .arg(&file)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(sender.stdout.take().unwrap()).lines();
+        while !lines.next().unwrap().unwrap().contains("progress") {}
+        signal(&sender, ending);
+        assert_eq!(sender.wait().unwrap().signal(), Some(ending.as_raw()));
+        let again = send(home.path(), &file, &receiver.address, &["--json"]);
+        assert!(again.status.success(), "{ending:?}: {again:?}");
+    }
+}
+
+#[test]
+fn ping_counts_what_does_not_come_back() {
+    let home = home();
+    let mut receiver = Receiver::start(home.path(), &[]);
+    let mut ping = stt()
+        .args(["ping", &receiver.address, "-c", "3", "-i", "300", "--timeout", "5", "--json"])
+        .arg("--seed-file")
+        .arg(home.path().join("seed"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(ping.stdout.take().unwrap()).lines();
+    while !lines.next().unwrap().unwrap().contains("\"ping\":1") {}
+    receiver.process.kill().unwrap();
+    let rest: Vec<Value> =
+        lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+    assert!(ping.wait().unwrap().success(), "{rest:?}");
+    assert!(rest.iter().any(|line| line["ping"] == 3 && line["ms"].is_null()), "{rest:?}");
+    let figures = rest.last().unwrap();
+    assert_eq!(figures["asked"], 3);
+    assert!(figures["answers"].as_u64().unwrap() < 3, "{figures}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_receiver_whose_directory_takes_no_files_says_so_at_once() {
+    let home = home();
+    let refused = stt()
+        .args(["receive", "--json", "--listen", "127.0.0.1:0", "--dir", "/proc", "--seed-file"])
+        .arg(home.path().join("seed"))
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(error(&refused)["code"].as_str().unwrap().starts_with("file."), "{refused:?}");
+}
+
+#[test]
+fn a_receiver_tells_what_earlier_transfers_left() {
+    let home = home();
+    let dir = home.path().join("in");
+    fs::create_dir(&dir).unwrap();
+    for (digit, age) in [("a", 30), ("b", 1)] {
+        let path = dir.join(format!(".stt-{}.part", digit.repeat(32)));
+        fs::write(&path, "four").unwrap();
+        let at = std::time::SystemTime::now() - std::time::Duration::from_secs(age * 86_400);
+        fs::File::options().write(true).open(path).unwrap().set_modified(at).unwrap();
+    }
+    let receiver = Receiver::start(home.path(), &[]);
+    let told = &receiver.told;
+    assert_eq!((&told["unfinished_files"], &told["removed_files"]), (&1.into(), &1.into()));
+    assert_eq!((&told["unfinished_bytes"], &told["removed_bytes"]), (&4.into(), &4.into()));
+    assert_eq!(fs::read_dir(dir).unwrap().count(), 1);
+}
+
+#[test]
+fn a_name_is_reached_at_whichever_of_its_addresses_somebody_listens() {
+    use std::net::{SocketAddr, ToSocketAddrs};
+    let home = home();
+    for listen in ["127.0.0.1:0", "[::1]:0"] {
+        let ip = listen.parse::<SocketAddr>().unwrap().ip();
+        let known = ("localhost", 1).to_socket_addrs().unwrap().any(|at| at.ip() == ip);
+        if !known || std::net::UdpSocket::bind((ip, 0)).is_err() {
+            continue;
+        }
+        let receiver = Receiver::at(home.path(), listen, &[]);
+        let port = receiver.address.rsplit(':').next().unwrap();
+        let ping = stt()
+            .args(["ping", &format!("localhost:{port}"), "-c", "1", "--json", "--seed-file"])
+            .arg(home.path().join("seed"))
+            .output()
+            .unwrap();
+        assert!(ping.status.success(), "{listen}: {ping:?}");
+    }
+}
+
+#[test]
+fn a_seed_that_is_there_can_be_shown_again() {
+    let home = home();
+    let seed = fs::read_to_string(home.path().join("seed")).unwrap();
+    let show = |more: &[&str]| {
+        let mut command = stt();
+        command.args(["seed", "show", "--seed-file"]).arg(home.path().join("seed")).args(more);
+        let shown = command.output().unwrap();
+        assert!(shown.status.success(), "{shown:?}");
+        String::from_utf8(shown.stdout).unwrap()
+    };
+    assert_eq!(show(&[]), seed);
+    assert!(show(&["--qr"]).contains('█'));
+    let told: Value = serde_json::from_str(&show(&["--json"])).unwrap();
+    assert_eq!(told["seed"], seed.trim_end());
 }
 
 #[test]

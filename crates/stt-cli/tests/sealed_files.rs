@@ -198,3 +198,61 @@ fn a_new_password_is_asked_for_twice_and_an_old_one_once() {
     assert_ne!(code, Some(0), "{screen}");
     assert!(!dir.join("third").exists());
 }
+
+/// Some keyboards write é as one sign, others as two.
+#[test]
+fn a_password_opens_in_every_unicode_form() {
+    let dir = place();
+    let dir = dir.path();
+    let (composed, decomposed) = ("caf\u{e9}", "cafe\u{301}");
+    fs::write(dir.join("c"), composed).unwrap();
+    fs::write(dir.join("d"), format!("{decomposed}\n")).unwrap();
+    for sealed_by in ["c", "d"] {
+        let sealed = run(dir, &["encrypt", "--force", "--password-file", sealed_by, "note"]);
+        assert!(sealed.status.success(), "{}", stderr(&sealed));
+        for opened_by in ["c", "d"] {
+            let args = ["decrypt", "--password-file", opened_by, "note.stc", "-o", "-"];
+            let opened = run(dir, &args);
+            assert_eq!(opened.stdout, b"the real thing", "{}", stderr(&opened));
+        }
+    }
+    // Sealed by an earlier version, which took the bytes as they are.
+    let context = stc::Context::seedless().build().unwrap();
+    let options = stc::SealOptions::new().password(decomposed);
+    let (from, to) = (dir.join("note"), dir.join("old.stc"));
+    context.encrypt_file(&from, &to, &options, &stc::FileOptions::new()).unwrap();
+    for opened_by in ["c", "d"] {
+        let args = ["decrypt", "--password-file", opened_by, "old.stc", "-o", "-"];
+        let opened = run(dir, &args);
+        assert_eq!(opened.stdout, b"the real thing", "{}", stderr(&opened));
+    }
+    fs::write(dir.join("e"), "cafe").unwrap();
+    let wrong = run(dir, &["decrypt", "--password-file", "e", "old.stc", "-o", "-"]);
+    assert_eq!(wrong.status.code(), Some(3));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_question_that_is_interrupted_leaves_the_terminal_as_it_was() {
+    use std::io::Read;
+    let dir = place();
+    let line = "sh -c 'trap : INT; \"$STT\" encrypt note; stty -a'";
+    let mut child = Command::new("script")
+        .args(["-q", "-c", line, "/dev/null"])
+        .env("STT", env!("CARGO_BIN_EXE_stt"))
+        .current_dir(dir.path())
+        .env_remove("STT_PASSWORD")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut screen, mut byte) = (Vec::new(), [0]);
+    while !screen.ends_with(b"Password: ") {
+        child.stdout.as_mut().unwrap().read_exact(&mut byte).unwrap();
+        screen.push(byte[0]);
+    }
+    child.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let modes = String::from_utf8(output.stdout).unwrap();
+    assert!(modes.contains(" echo ") && !modes.contains("-echo "), "{modes}");
+}
