@@ -75,12 +75,15 @@ impl CliError {
             ErrorKind::NotFound => ("file.not_found", None),
             ErrorKind::PermissionDenied => ("file.permission", None),
             ErrorKind::AlreadyExists => ("file.exists", Some("choose another name, or move it")),
-            ErrorKind::StorageFull => ("file.disk_full", Some("free some space and run it again")),
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                ("file.disk_full", Some("free some space and run it again"))
+            }
             _ => ("file.io", None),
         };
         let mut failed = Self::new(code, format!("{what} {}", shown(path)));
         failed.causes.push(printable(&error.to_string()));
         failed.hint = hint.map(str::to_owned);
+        failed.retry_helps = code == "file.disk_full";
         failed
     }
 

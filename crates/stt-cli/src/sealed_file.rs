@@ -1,7 +1,7 @@
 //! What `encrypt`, `decrypt` and `inspect` share: inputs, outputs, contexts, exit codes.
 
 use std::{
-    io::{self, IsTerminal, Read, Write},
+    io::{self, ErrorKind, IsTerminal, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -71,7 +71,8 @@ pub(crate) fn context(seed: Option<&Path>) -> Result<Context, CliError> {
 
 /// A file operation inside of `error`, told with the file's name.
 fn file_error(what: &str, output: &Path, source: &io::Error) -> Option<CliError> {
-    (what.contains("output") && !is_pipe(output)).then(|| unwritable(output, source))
+    let full = matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    ((what.contains("output") || full) && !is_pipe(output)).then(|| unwritable(output, source))
 }
 
 /// `input` was not encrypted.

@@ -108,3 +108,30 @@ fn the_page_of_errors_is_complete_and_true() {
     let stale: Vec<_> = unique.difference(&given).collect();
     assert!(stale.is_empty(), "no longer given by any source: {stale:#?}");
 }
+
+/// What the program's own errors say of a retry: no, but for those two.
+#[test]
+fn every_row_is_part_of_a_table_and_says_what_a_command_says_of_a_retry() {
+    let page = fs::read_to_string(root().join("docs/errors.md")).unwrap();
+    let mut commands = Vec::new();
+    sources(&root().join("crates/stt-cli/src"), &mut commands);
+    let read = |path: &PathBuf| fs::read_to_string(path).unwrap();
+    let own: BTreeSet<String> =
+        commands.iter().flat_map(|path| codes_of_commands(&read(path))).collect();
+    let mut before = "";
+    for line in page.lines() {
+        if line.starts_with("| `") {
+            assert!(before.starts_with('|'), "in no table: {line}");
+            let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+            let [code, _, retry, _] = cells[..] else { panic!("not four columns: {line}") };
+            assert!(!code.contains(','), "two codes: {line}");
+            assert!(["yes", "no"].contains(&retry) || retry.starts_with(['a', 'i']), "{line}");
+            let code = code.trim_matches('`');
+            if own.contains(code) {
+                let helps = ["file.disk_full", "interrupted"].contains(&code);
+                assert_eq!(retry == "yes", helps, "{line}");
+            }
+        }
+        before = line;
+    }
+}

@@ -52,17 +52,17 @@ impl GetCommand {
         let len = reader.len();
         let bar = bar(output, Some(len));
         let progress = |done| bar.set_position(done);
+        let unwritable = |error: std::io::Error| unwritable(&self.output, &error);
         if to_pipe {
             let copied = copy(&mut reader, &mut tokio::io::stdout(), progress).await;
             bar.finish_and_clear();
-            return copied.map_err(failed);
+            return copied.map_err(failed)?.map_err(unwritable);
         }
-        let unwritable = |error: std::io::Error| unwritable(&self.output, &error);
         let file = OutputFile::create(&self.output, self.force).map_err(unwritable)?;
         let mut writer = tokio::fs::File::from_std(file.file().try_clone().map_err(unwritable)?);
         let copied = copy(&mut reader, &mut writer, progress).await;
         bar.finish_and_clear();
-        copied.map_err(failed)?;
+        copied.map_err(failed)?.map_err(unwritable)?;
         drop(writer);
         file.finish(true).map_err(unwritable)?;
         output.note(&format!("{} has {len} bytes, verified.", shown(&self.output)));
@@ -72,20 +72,19 @@ impl GetCommand {
     }
 }
 
+/// Writes the value to `out`, whose failure is the inner one.
 async fn copy(
     reader: &mut ContentReader,
     out: &mut (impl AsyncWrite + Unpin),
     progress: impl Fn(u64),
-) -> Result<(), StoreError> {
+) -> Result<std::io::Result<()>, StoreError> {
     let mut done = 0;
-    let failed = |error: std::io::Error| StoreError::Io {
-        item: "the output".to_owned(),
-        what: error.to_string(),
-    };
     while let Some(piece) = reader.next().await? {
-        out.write_all(&piece).await.map_err(failed)?;
+        if let Err(error) = out.write_all(&piece).await {
+            return Ok(Err(error));
+        }
         done += piece.len() as u64;
         progress(done);
     }
-    out.flush().await.map_err(failed)
+    Ok(out.flush().await)
 }

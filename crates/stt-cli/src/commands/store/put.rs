@@ -63,8 +63,24 @@ impl PutCommand {
                 (None, true) => Keep::Cached,
                 (None, false) => Keep::Pinned,
             };
+            let before = match &self.name {
+                Some(name) => chamber.resolve(name).await.ok(),
+                None => None,
+            };
             let (id, len) = put(&chamber, file, keep, output).await?;
-            let value = json!({ "id": id.to_string(), "bytes": len, "name": self.name });
+            let moved = before.filter(|before| *before != id).map(|before| before.to_string());
+            if let Some(before) = &moved {
+                output.note(&format!(
+                    "The name pointed to {before} before. `stt store gc` removes what nothing else \
+                     keeps."
+                ));
+            }
+            let value = json!({
+                "id": id.to_string(),
+                "bytes": len,
+                "name": self.name,
+                "name_pointed_to": moved,
+            });
             let text = if self.files.len() == 1 {
                 id.to_string()
             } else {
