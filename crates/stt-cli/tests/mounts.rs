@@ -37,7 +37,8 @@ fn things_can_be_removed_from_a_store_on_a_full_disk() {
             head -c 2000000 /dev/urandom > b; store put b --name n$i; store put b > id$i
         done
         dd if=/dev/zero of=m/fill bs=1000 2> /dev/null || true
-        store put seed 2> full && exit 1; grep -q store.disk_full full
+        head -c 300000 /dev/urandom > big; store put big 2> full && exit 1
+        grep -q store.disk_full full
         store rm n1; store rm "$(cat id1)"; store rm n2
         store verify 2>&1
         rm m/fill; store put seed > id; store get "$(cat id)" -o back; cmp seed back
