@@ -272,3 +272,78 @@ fn damage_and_wrong_seeds_have_exit_codes_and_names() {
     assert!(!dir.join("out").exists());
     assert_eq!(fs::read_dir(dir).unwrap().count(), 4, "no partial file stays behind");
 }
+
+/// Removes the files of all large values.
+fn lose_large_values(store: &Path) {
+    for shard in fs::read_dir(store.join("files")).unwrap() {
+        for file in fs::read_dir(shard.unwrap().path()).unwrap() {
+            fs::remove_file(file.unwrap().path()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_is_lost_is_told_by_its_id_and_its_names_and_can_be_mended_or_removed() {
+    let dir = dir_with(&[("film", &"7".repeat(300_000)), ("cat", &"8".repeat(300_000))]);
+    let dir = dir.path();
+    let store = |args: &[&str]| json(dir, &[&["store"], args, &["--dir", "s"]].concat());
+    let film = store(&["put", "film", "--name", "doc.pdf"])[0]["id"].clone();
+    store(&["put", "cat"]);
+    lose_large_values(&dir.join("s"));
+    for listing in ["verify", "ls"] {
+        let told = store(&[listing]);
+        let named = told.iter().find(|line| line["id"] == film).unwrap();
+        assert_eq!(named["names"], json!(["doc.pdf"]), "{listing}");
+        assert!(named["damaged"].as_str().unwrap().contains("doc.pdf"), "{named}");
+        assert_eq!(run(dir, &["store", listing, "--dir", "s"]).status.code(), Some(4));
+    }
+    let verified = store(&["verify"]);
+    let unnamed = verified.iter().find(|line| line["id"].is_null() && !line["blob"].is_null());
+    let blob = unnamed.unwrap()["blob"].as_str().unwrap();
+    ok(dir, &["store", "put", "film", "--dir", "s"]);
+    ok(dir, &["store", "rm", blob, "--dir", "s"]);
+    ok(dir, &["store", "verify", "--dir", "s"]);
+    ok(dir, &["store", "get", "doc.pdf", "-o", "back", "--dir", "s"]);
+    assert_eq!(fs::read(dir.join("back")).unwrap(), fs::read(dir.join("film")).unwrap());
+
+    let moved = store(&["put", "cat", "--name", "doc.pdf"]);
+    assert_eq!(moved[0]["name_pointed_to"], film);
+}
+
+#[test]
+fn a_damaged_index_has_the_exit_code_of_damage_and_a_hint_of_its_own() {
+    let dir = dir_with(&[("film", "7")]);
+    let dir = dir.path();
+    ok(dir, &["store", "put", "film", "--dir", "s"]);
+    let index = dir.join("s/index.redb");
+    let len = fs::metadata(&index).unwrap().len();
+    fs::write(&index, vec![0x5a; usize::try_from(len).unwrap()]).unwrap();
+    let failed = run(dir, &["store", "verify", "--dir", "s"]);
+    assert_eq!(failed.status.code(), Some(4), "{failed:?}");
+    let told = text(&failed.stderr);
+    assert!(told.contains("store.damaged") && !told.contains("stt store verify"), "{told}");
+}
+
+#[test]
+fn readers_do_not_keep_each_other_out() {
+    let dir = dir_with(&[("film", &"7".repeat(300_000))]);
+    let dir = dir.path();
+    ok(dir, &["store", "put", "film", "--name", "n", "--dir", "s"]);
+    // It waits for somebody who reads what it writes, with the store open.
+    let mut getting = Command::new(env!("CARGO_BIN_EXE_stt"))
+        .args(["store", "get", "n", "-o", "-", "--dir", "s"])
+        .current_dir(dir)
+        .env("HOME", dir)
+        .env_remove("STT_NODE_SEED")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = getting.stdout.take().unwrap();
+    std::io::Read::read_exact(&mut out, &mut [0; 1]).unwrap();
+    assert_eq!(json(dir, &["store", "ls", "--dir", "s"]).len(), 1);
+    let refused = json(dir, &["store", "rm", "n", "--dir", "s"]);
+    assert_eq!(refused[0]["error"]["code"], "store.in_use");
+    drop(out);
+    getting.wait().unwrap();
+    ok(dir, &["store", "rm", "n", "--dir", "s"]);
+}
