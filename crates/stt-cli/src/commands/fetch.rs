@@ -15,6 +15,7 @@ use crate::{
     figures,
     network::{self, SeedArgs},
     output::Output,
+    path_text::with_path,
     progress,
 };
 
@@ -108,18 +109,16 @@ fn report(output: &Output, fetched: &Fetched) {
         let why = printable(provider.dropped.as_deref().unwrap_or_default());
         output.note(&format!("warning: {} {why}", provider.node_id));
     }
-    output.json_line(&json!({
-        "fetched": {
-            "path": fetched.path,
-            "name": fetched.name,
-            "bytes": fetched.size,
-            "resumed": fetched.resumed,
-            "duplicates": fetched.duplicates,
-            "seconds": fetched.elapsed.as_secs_f64(),
-            "megabytes_per_second": speed,
-            "providers": providers(&fetched.providers),
-        }
-    }));
+    let told = json!({
+        "name": fetched.name,
+        "bytes": fetched.size,
+        "resumed": fetched.resumed,
+        "duplicates": fetched.duplicates,
+        "seconds": fetched.elapsed.as_secs_f64(),
+        "megabytes_per_second": speed,
+        "providers": providers(&fetched.providers),
+    });
+    output.json_line(&json!({ "fetched": with_path(told, "path", &fetched.path) }));
 }
 
 /// What machines are told of providers.
