@@ -107,7 +107,7 @@ fn own_names_reach_the_terminal_tamed() {
     assert!(named.status.success(), "{named:?}");
     assert_quiet(&run(dir, "store ls --dir s --seed-file seed", &[]), 2);
     let to_nobody = "send --seed-file seed --timeout 0.01 --to 127.0.0.1:1";
-    let unsent = run(dir, to_nobody, &[loud]);
+    let unsent = run(dir, to_nobody, &[b"gone\x1b[31mRED"]);
     assert_quiet(&unsent, String::from_utf8_lossy(&unsent.stderr).lines().count());
     assert!(String::from_utf8(unsent.stderr).unwrap().contains("RED"));
 }
