@@ -74,7 +74,9 @@ mod tests {
             let path = dir.path().join(name);
             fs::write(&path, vec![1; len]).unwrap();
             let file = File::options().write(true).open(path).unwrap();
-            at.map(|at| file.set_modified(at).unwrap());
+            if let Some(at) = at {
+                file.set_modified(at).unwrap();
+            }
             file
         };
         let part = |digit: &str| format!(".stt-{}.part", digit.repeat(32));
