@@ -11,7 +11,8 @@ use std::{
 /// Runs `script` where it may mount. `None` where this machine lets nobody.
 fn with_mounts(dir: &Path, script: &str) -> Option<Output> {
     let unshare = ["--map-root-user", "--mount"];
-    let probe = Command::new("unshare").args(unshare).args(["mount", "-t", "tmpfs", "t", "/mnt"]);
+    let mut probe = Command::new("unshare");
+    probe.args(unshare).args(["mount", "-t", "tmpfs", "t", "/mnt"]);
     if !probe.output().is_ok_and(|done| done.status.success()) {
         eprintln!("not tested: nothing can be mounted here");
         return None;
