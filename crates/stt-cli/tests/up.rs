@@ -136,7 +136,8 @@ async fn open_stream(a: &Daemon, b: &Daemon) -> Streaming<ExchangeResponse> {
     let mut peers = PeerServiceClient::new(a.channel().await);
     let added = peers.add_peer(a.shown(peer)).await.unwrap().into_inner();
     let part = |part| ExchangeRequest { part: Some(part) };
-    let open = part(exchange_request::Part::Open(OpenStream { peer: added.id }));
+    let open =
+        part(exchange_request::Part::Open(OpenStream { peer: added.id, ..Default::default() }));
     let hello = part(exchange_request::Part::Data(b"hello"[..].into()));
     let requests = stream::iter([open, hello]).chain(stream::pending());
     let mut streams = StreamServiceClient::new(a.channel().await);

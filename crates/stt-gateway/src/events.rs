@@ -48,6 +48,16 @@ impl Events {
     }
 }
 
+impl Events {
+    /// Open calls, of all kinds.
+    pub(crate) fn subscribers(&self) -> usize {
+        self.files.last.receiver_count()
+            + self.peers.last.receiver_count()
+            + self.system.last.receiver_count()
+            + self.health.last.receiver_count()
+    }
+}
+
 /// An event that says where it stands.
 pub(crate) trait Headed: Clone + Send + Sync + 'static {
     fn header(&mut self) -> &mut Option<EventHeader>;

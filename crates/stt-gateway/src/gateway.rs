@@ -6,21 +6,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Router, middleware, routing::get};
-use http::{HeaderName, HeaderValue, Method};
-use stt::{Event, EventEmitter, Node, events::HandlerId};
+use axum::{Router, middleware, response::IntoResponse, routing::get};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use stt::{Event, EventEmitter, Node, ProtocolHandler, events::HandlerId};
 use stt_store::Chamber;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tonic::service::Routes;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::{
-    GatewayError, GatewaySettings, deadline,
+    GatewayError, GatewaySettings,
+    arrivals::Arrivals,
+    deadline,
     events::{Events, EventsOver},
     files::FilesOver,
     guard,
     health::{HealthBoard, HealthService},
-    listener, message_size,
+    listener,
+    managed::{self, Managed},
+    message_size,
+    metrics::{self, Metrics},
     peers::{PeerTable, PeersOver},
     proto::{
         DESCRIPTORS,
@@ -33,7 +38,7 @@ use crate::{
         },
     },
     state::{Phase, Shared, State, now_ms},
-    streams::{self, Arrivals, StreamsOver},
+    streams::{self, StreamsOver},
     system::{self, SystemOver},
 };
 
@@ -57,6 +62,8 @@ pub struct Gateway {
     serving: JoinHandle<()>,
     beside: Vec<JoinHandle<()>>,
     handler: Option<HandlerId>,
+    /// Dropped, no managed streams of peers are taken in.
+    _protocol: ProtocolHandler,
 }
 
 /// How a gateway ended.
@@ -96,19 +103,23 @@ impl Gateway {
             events: Events::new(now_ms()),
             peers: PeerTable::default(),
             arrivals: Arrivals::default(),
+            managed: Managed::new(settings.stream_config())?,
+            metrics: Metrics::new(),
             max_message: settings.max_message,
         });
         let app = app(&state, &settings)?;
+        let protocol = managed::take_in(&state)?;
         let handler = listen_to_node(&state);
         let beside = vec![
             tokio::spawn(streams::take_in_all(Arc::clone(&state))),
             tokio::spawn(watch_health(Arc::clone(&state))),
+            tokio::spawn(metrics::follow_streams(Arc::clone(&state))),
         ];
         let max = settings.max_connections;
         let serving = tokio::spawn(listener::serve(listening, tls, app, Arc::clone(&state), max));
         state.health.set_all(true);
         emit_system(&state, SystemEventKind::Startup, "", "the gateway takes calls");
-        Ok(Self { state, address, serving, beside, handler })
+        Ok(Self { state, address, serving, beside, handler, _protocol: protocol })
     }
 
     /// Where it listens.
@@ -124,12 +135,14 @@ impl Gateway {
         emit_system(&self.state, SystemEventKind::Shutdown, "", "the gateway is stopping");
         self.state.phase.send_replace(Phase::Draining);
         let gently = patience.saturating_sub(LAST_WORDS);
-        if tokio::time::timeout(gently, &mut self.serving).await.is_ok() {
-            return Drained::Whole;
+        let whole = tokio::time::timeout(gently, &mut self.serving).await.is_ok();
+        if !whole {
+            self.state.phase.send_replace(Phase::Ending);
+            let _ = tokio::time::timeout(patience.min(LAST_WORDS), &mut self.serving).await;
         }
-        self.state.phase.send_replace(Phase::Ending);
-        let _ = tokio::time::timeout(patience.min(LAST_WORDS), &mut self.serving).await;
-        Drained::Cut
+        // What is left are streams that no program has.
+        self.state.managed.service.shutdown(patience.min(LAST_WORDS)).await;
+        if whole { Drained::Whole } else { Drained::Cut }
     }
 }
 
@@ -170,22 +183,34 @@ fn app(state: &Shared, settings: &GatewaySettings) -> Result<Router, GatewayErro
         routes = routes.add_service(v1).add_service(v1alpha);
     }
     let token = settings.token.clone();
+    let (measured, shown) = (Arc::clone(state), settings.token.clone());
+    // On this machine, who collects them needs no token.
+    let open = settings.listen.ip().is_loopback();
+    let metrics = move |request: axum::extract::Request| async move {
+        if open || guard::is_shown(shown.as_ref(), &request) {
+            metrics::page(&measured).await
+        } else {
+            StatusCode::UNAUTHORIZED.into_response()
+        }
+    };
     let calls = routes
         .into_axum_router()
         .layer(middleware::from_fn_with_state(Arc::clone(state), message_size::limit))
         .layer(middleware::from_fn_with_state(Arc::clone(state), deadline::keep))
         .layer(middleware::from_fn_with_state(token, guard::check))
+        .layer(middleware::from_fn_with_state(Arc::clone(state), metrics::count))
         // It answers every other request of HTTP/1 with 400, so it stands before the calls alone.
         .layer(tonic_web::GrpcWebLayer::new())
         .layer(cors(&settings.origins)?);
     let healthy = Arc::clone(state);
     let healthz = move || async move {
         match *healthy.phase.borrow() {
-            Phase::Serving => (http::StatusCode::OK, "serving\n"),
-            _ => (http::StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+            Phase::Serving => (StatusCode::OK, "serving\n"),
+            _ => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
         }
     };
-    Ok(Router::new().route("/healthz", get(healthz)).fallback_service(calls))
+    let beside = Router::new().route("/healthz", get(healthz)).route("/metrics", get(metrics));
+    Ok(beside.fallback_service(calls))
 }
 
 /// What pages of other origins may do: call, and read how the call ended.

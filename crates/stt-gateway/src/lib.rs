@@ -6,6 +6,7 @@
 //! Everything but health wants the bearer token of [`Token`]; beyond loopback the gateway listens only
 //! with a token and TLS ([`GatewayError::Unprotected`]).
 
+mod arrivals;
 mod deadline;
 mod error;
 mod events;
@@ -14,7 +15,9 @@ mod gateway;
 mod guard;
 mod health;
 mod listener;
+mod managed;
 mod message_size;
+mod metrics;
 mod peers;
 pub mod proto;
 mod request_error;
@@ -29,4 +32,5 @@ pub use error::GatewayError;
 pub use gateway::{Drained, Gateway};
 pub use request_error::RequestError;
 pub use settings::GatewaySettings;
+pub use stt_streams::StreamConfig;
 pub use token::Token;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use stt::{Node, NodeId, Session};
+use stt_streams::{ErrorClass, TransportError};
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -87,6 +88,25 @@ pub(crate) fn session(state: &Shared, id: NodeId) -> Result<Session, RequestErro
         }
         None => Err(RequestError::UnknownPeer { id: id.to_string() }),
     }
+}
+
+/// A session with a peer: the newest, or a new one to where it was added.
+pub(crate) async fn reach(state: &Shared, id: NodeId) -> Result<Session, TransportError> {
+    if let Ok(session) = session(state, id) {
+        return Ok(session);
+    }
+    let nowhere =
+        || TransportError::new(ErrorClass::Transient, "it has no session, nor an address");
+    let added = state.peers.get(id).ok_or_else(nowhere)?;
+    let address = address(&added.address, added.port);
+    let session = state.node.connect_to(&address, Some(id), Node::DEFAULT_CONNECT_TIMEOUT).await?;
+    streams::take_in(state, session.clone());
+    Ok(session)
+}
+
+/// What is dialled.
+fn address(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// The service.
@@ -180,12 +200,7 @@ impl PeerService for PeersOver {
         let session = match there {
             Some(session) => session,
             None => {
-                let host = &wanted.address;
-                let address = if host.contains(':') {
-                    format!("[{host}]:{port}")
-                } else {
-                    format!("{host}:{port}")
-                };
+                let address = address(&wanted.address, port);
                 let dial =
                     self.0.node.connect_to(&address, expect, Node::DEFAULT_CONNECT_TIMEOUT).await;
                 let new = dial.map_err(|error| error.to_status())?;

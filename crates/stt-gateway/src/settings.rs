@@ -5,7 +5,9 @@ use std::{
     path::PathBuf,
 };
 
-use crate::{GatewayError, Token};
+use stt_streams::StreamConfig;
+
+use crate::{GatewayError, Token, streams::FRAMING};
 
 /// What can be set about a gateway.
 #[derive(Clone, Debug)]
@@ -24,6 +26,9 @@ pub struct GatewaySettings {
     pub max_connections: usize,
     /// Whether reflection tells callers which services there are. Default: true.
     pub reflection: bool,
+    /// Settings of managed streams. Default: [`StreamConfig::default`]; their messages are no longer
+    /// than `max_message` allows in any case.
+    pub streams: StreamConfig,
     /// Origins of web pages that may call by gRPC-Web, such as `https://example.com`. Default: none.
     pub origins: Vec<String>,
 }
@@ -37,6 +42,7 @@ impl Default for GatewaySettings {
             max_message: Self::DEFAULT_MAX_MESSAGE,
             max_connections: 128,
             reflection: true,
+            streams: StreamConfig::default(),
             origins: Vec::new(),
         }
     }
@@ -45,6 +51,14 @@ impl Default for GatewaySettings {
 impl GatewaySettings {
     /// Longest message unless another limit is set: 4 MiB.
     pub const DEFAULT_MAX_MESSAGE: usize = 4 << 20;
+
+    /// Those of managed streams, with messages that a call can carry.
+    pub(crate) fn stream_config(&self) -> StreamConfig {
+        let mut config = self.streams.clone();
+        let most = self.max_message.saturating_sub(FRAMING);
+        config.max_message_size = config.max_message_size.min(most);
+        config
+    }
 
     /// Whether they can be used together.
     ///

@@ -9,7 +9,10 @@ use stt::Node;
 use stt_store::Chamber;
 use tokio::sync::watch;
 
-use crate::{events::Events, health::HealthBoard, peers::PeerTable, streams::Arrivals};
+use crate::{
+    arrivals::Arrivals, events::Events, health::HealthBoard, managed::Managed, metrics::Metrics,
+    peers::PeerTable,
+};
 
 /// How far the end of the gateway is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +34,9 @@ pub(crate) struct State {
     pub(crate) health: HealthBoard,
     pub(crate) events: Events,
     pub(crate) peers: PeerTable,
-    pub(crate) arrivals: Arrivals,
+    pub(crate) arrivals: Arrivals<stt::Stream>,
+    pub(crate) managed: Managed,
+    pub(crate) metrics: Metrics,
     /// Bytes of a message.
     pub(crate) max_message: usize,
 }

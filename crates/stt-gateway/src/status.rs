@@ -139,6 +139,13 @@ impl ToStatus for ConnectError {
     }
 }
 
+impl ToStatus for stt_streams::StreamsError {
+    fn grpc_code(&self) -> Code {
+        // The numbers are those of gRPC.
+        Code::from_i32(self.status() as i32)
+    }
+}
+
 impl ToStatus for StreamError {
     fn grpc_code(&self) -> Code {
         match self {

@@ -1,80 +1,32 @@
 //! `StreamService`: a stream of a session for a program beside the node.
 
-use std::{
-    collections::VecDeque,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{Stream as FutureStream, stream};
 use stt::{NodeId, Session, Stream, StreamOptions};
-use tokio::{sync::Notify, task::JoinHandle};
+use stt_streams::{BidirectionalStream, Coded};
+use tokio::task::JoinHandle;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    RequestError, peers,
+    RequestError,
+    arrivals::{Arrival, Arrivals, NOBODY},
+    managed, peers,
     proto::v1::{
-        Ended, ExchangeRequest, ExchangeResponse, Opened, exchange_request, exchange_response,
-        stream_service_server::StreamService,
+        BroadcastMessageRequest, BroadcastMessageResponse, BroadcastResult, CloseAllStreamsRequest,
+        CloseAllStreamsResponse, CloseStreamRequest, CloseStreamResponse, Ended, ExchangeRequest,
+        ExchangeResponse, GetStreamRequest, GetStreamStatsRequest, GetStreamStatsResponse,
+        ListStreamsRequest, ListStreamsResponse, Opened, StreamHealth, StreamHealthRequest,
+        StreamStats, exchange_request, exchange_response, stream_service_server::StreamService,
     },
     state::{Phase, Shared},
     status::ToStatus,
+    system,
 };
 
-/// Streams of peers that wait for a program to accept them, of all peers and of one.
-const WAITING_MAX: (usize, usize) = (256, 32);
-/// Tells a peer that nobody takes its stream.
-const NOBODY: u32 = 1;
 /// Room for what surrounds the data of a message.
-const FRAMING: usize = 64;
-
-/// Streams that peers began and no program has accepted yet, in the order of their arrival.
-#[derive(Default)]
-pub(crate) struct Arrivals {
-    waiting: Mutex<VecDeque<(NodeId, Stream)>>,
-    news: Notify,
-}
-
-impl Arrivals {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(NodeId, Stream)>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn offer(&self, peer: NodeId, stream: Stream) {
-        let mut waiting = self.lock();
-        waiting.retain(|(_, stream)| stream.session().close_reason().is_none());
-        let of_peer = waiting.iter().filter(|(from, _)| *from == peer).count();
-        if waiting.len() >= WAITING_MAX.0 || of_peer >= WAITING_MAX.1 {
-            drop(waiting);
-            stream.reset(NOBODY);
-            return;
-        }
-        waiting.push_back((peer, stream));
-        drop(waiting);
-        self.news.notify_waiters();
-    }
-
-    fn try_take(&self, wanted: Option<NodeId>) -> Option<(NodeId, Stream)> {
-        let mut waiting = self.lock();
-        let at = waiting.iter().position(|(peer, stream)| {
-            wanted.is_none_or(|wanted| wanted == *peer) && stream.session().close_reason().is_none()
-        })?;
-        waiting.remove(at)
-    }
-
-    async fn take(&self, wanted: Option<NodeId>) -> (NodeId, Stream) {
-        loop {
-            let mut news = std::pin::pin!(self.news.notified());
-            // From here on no arrival is missed.
-            news.as_mut().enable();
-            if let Some(arrived) = self.try_take(wanted) {
-                return arrived;
-            }
-            news.await;
-        }
-    }
-}
+pub(crate) const FRAMING: usize = 64;
 
 /// Takes in the streams that the peer of `session` begins, until it ends.
 pub(crate) fn take_in(state: &Shared, session: Session) {
@@ -109,56 +61,69 @@ pub(crate) async fn take_in_all(state: Shared) {
 /// The service.
 pub(crate) struct StreamsOver(pub(crate) Shared);
 
+/// What a call carries.
+enum Begun {
+    Plain(Stream),
+    Managed(BidirectionalStream),
+}
+
 impl StreamsOver {
     /// The stream that the first request asks for.
-    async fn begin(&self, first: Option<ExchangeRequest>) -> Result<(NodeId, Stream), Status> {
+    async fn begin(&self, first: Option<ExchangeRequest>) -> Result<(NodeId, Begun), Status> {
         let state = &self.0;
         match first.and_then(|first| first.part) {
             Some(exchange_request::Part::Open(open)) => {
                 let peer = peers::parse(&open.peer)?;
-                let session = peers::session(state, peer).map_err(|error| error.to_status())?;
+                let session = peers::session(state, peer);
+                if !open.id.is_empty() {
+                    match session {
+                        // It is dialled again.
+                        Ok(_) | Err(RequestError::NotConnected { .. }) => {}
+                        Err(error) => return Err(error.to_status()),
+                    }
+                    let stream = managed::open(state, peer, &open.id);
+                    return Ok((peer, Begun::Managed(stream.map_err(|error| error.to_status())?)));
+                }
                 let limit = state.max_message.saturating_sub(FRAMING) as u64;
                 let options = StreamOptions::new().max_frame_size(limit);
+                let session = session.map_err(|error| error.to_status())?;
                 let stream = session.open_stream_with(&options);
-                Ok((peer, stream.map_err(|error| error.to_status())?))
+                Ok((peer, Begun::Plain(stream.map_err(|error| error.to_status())?)))
             }
             Some(exchange_request::Part::Accept(accept)) => {
                 let wanted = match accept.peer.as_str() {
                     "" => None,
                     peer => Some(peers::parse(peer)?),
                 };
-                tokio::select! {
-                    arrived = state.arrivals.take(wanted) => Ok(arrived),
-                    () = state.reached(Phase::Draining) => {
-                        Err(RequestError::Stopping.to_status())
-                    }
+                if accept.managed {
+                    let (peer, stream) = self.wait(&state.managed.arrivals, wanted).await?;
+                    return Ok((peer, Begun::Managed(stream)));
                 }
+                let (peer, stream) = self.wait(&state.arrivals, wanted).await?;
+                Ok((peer, Begun::Plain(stream)))
             }
             _ => Err(wrong_part("the first message is `open` or `accept`")),
         }
     }
-}
 
-fn wrong_part(what: &str) -> Status {
-    RequestError::Invalid { field: "part", what: what.to_owned() }.to_status()
-}
-
-#[tonic::async_trait]
-impl StreamService for StreamsOver {
-    type ExchangeStream =
-        Pin<Box<dyn FutureStream<Item = Result<ExchangeResponse, Status>> + Send>>;
-
-    async fn exchange(
+    async fn wait<S: Arrival>(
         &self,
-        request: Request<Streaming<ExchangeRequest>>,
-    ) -> Result<Response<Self::ExchangeStream>, Status> {
-        let mut requests = request.into_inner();
-        let (peer, stream) = self.begin(requests.message().await?).await?;
+        arrivals: &Arrivals<S>,
+        wanted: Option<NodeId>,
+    ) -> Result<(NodeId, S), Status> {
+        tokio::select! {
+            arrived = arrivals.take(wanted) => Ok(arrived),
+            () = self.0.reached(Phase::Draining) => Err(RequestError::Stopping.to_status()),
+        }
+    }
+
+    fn plain(&self, peer: NodeId, stream: Stream, requests: Streaming<ExchangeRequest>) -> Answers {
         let opened = ExchangeResponse {
             part: Some(exchange_response::Part::Opened(Opened {
                 peer: peer.to_string(),
                 session: stream.session().id().to_string(),
                 stream: stream.id(),
+                id: String::new(),
             })),
         };
         let sending = tokio::spawn(send_all(requests, stream.clone()));
@@ -166,8 +131,115 @@ impl StreamService for StreamsOver {
         let exchange =
             Exchange { stream, sending: Some(sending), receiving: true, over: false, max };
         let answers = stream::unfold(exchange, Exchange::next);
-        let answers = futures_util::StreamExt::chain(stream::iter([Ok(opened)]), answers);
-        Ok(Response::new(Box::pin(answers)))
+        Box::pin(futures_util::StreamExt::chain(stream::iter([Ok(opened)]), answers))
+    }
+}
+
+pub(crate) fn wrong_part(what: &str) -> Status {
+    RequestError::Invalid { field: "part", what: what.to_owned() }.to_status()
+}
+
+type Answers = Pin<Box<dyn FutureStream<Item = Result<ExchangeResponse, Status>> + Send>>;
+
+fn wide(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+#[tonic::async_trait]
+impl StreamService for StreamsOver {
+    type ExchangeStream = Answers;
+
+    async fn exchange(
+        &self,
+        request: Request<Streaming<ExchangeRequest>>,
+    ) -> Result<Response<Answers>, Status> {
+        let mut requests = request.into_inner();
+        let (peer, begun) = self.begin(requests.message().await?).await?;
+        Ok(Response::new(match begun {
+            Begun::Plain(stream) => self.plain(peer, stream, requests),
+            Begun::Managed(stream) => managed::exchange(&self.0, peer, stream, requests)?,
+        }))
+    }
+
+    async fn list_streams(
+        &self,
+        _request: Request<ListStreamsRequest>,
+    ) -> Result<Response<ListStreamsResponse>, Status> {
+        let streams = self.0.managed.manager().list_streams();
+        let streams = streams.iter().map(managed::describe).collect();
+        Ok(Response::new(ListStreamsResponse { streams }))
+    }
+
+    async fn get_stream(
+        &self,
+        request: Request<GetStreamRequest>,
+    ) -> Result<Response<StreamStats>, Status> {
+        let found = self.0.managed.manager().get_stream(&request.get_ref().id);
+        Ok(Response::new(managed::describe(&found.map_err(|error| error.to_status())?)))
+    }
+
+    async fn close_stream(
+        &self,
+        request: Request<CloseStreamRequest>,
+    ) -> Result<Response<CloseStreamResponse>, Status> {
+        let closed = self.0.managed.manager().close_stream(&request.get_ref().id).await;
+        closed.map_err(|error| error.to_status())?;
+        Ok(Response::new(CloseStreamResponse {}))
+    }
+
+    async fn close_all_streams(
+        &self,
+        _request: Request<CloseAllStreamsRequest>,
+    ) -> Result<Response<CloseAllStreamsResponse>, Status> {
+        let unconfirmed = wide(self.0.managed.manager().close_all_streams().await);
+        Ok(Response::new(CloseAllStreamsResponse { unconfirmed }))
+    }
+
+    async fn broadcast_message(
+        &self,
+        request: Request<BroadcastMessageRequest>,
+    ) -> Result<Response<BroadcastMessageResponse>, Status> {
+        let results = self.0.managed.attached.broadcast_message(request.into_inner().data);
+        let results = results.into_iter().map(|(id, result)| {
+            let result = match result {
+                Ok(()) => BroadcastResult::default(),
+                Err(error) => {
+                    BroadcastResult { code: error.code().to_owned(), message: error.to_string() }
+                }
+            };
+            (id, result)
+        });
+        Ok(Response::new(BroadcastMessageResponse { results: results.collect() }))
+    }
+
+    async fn get_stream_stats(
+        &self,
+        _request: Request<GetStreamStatsRequest>,
+    ) -> Result<Response<GetStreamStatsResponse>, Status> {
+        let streams = self.0.managed.manager().list_streams();
+        let active = streams.iter().filter(|stream| stream.ended().is_none()).count();
+        Ok(Response::new(GetStreamStatsResponse {
+            active_streams: wide(active),
+            subscribers: wide(self.0.events.subscribers()),
+            streams: streams
+                .iter()
+                .map(|stream| (stream.id().to_owned(), managed::describe(stream)))
+                .collect(),
+        }))
+    }
+
+    async fn health_check(
+        &self,
+        _request: Request<StreamHealthRequest>,
+    ) -> Result<Response<StreamHealth>, Status> {
+        let report = self.0.managed.service.health_check();
+        Ok(Response::new(StreamHealth {
+            status: system::verdict(report.status).into(),
+            total_streams: wide(report.total_streams),
+            healthy_streams: wide(report.healthy_streams),
+            subscribers: wide(self.0.events.subscribers()),
+            timestamp: report.timestamp,
+        }))
     }
 }
 

@@ -1,5 +1,6 @@
 //! `SystemService`: the node itself.
 
+use stt_streams::HealthStatus as StreamsHealth;
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -40,7 +41,19 @@ pub(crate) async fn components(state: &Shared) -> Vec<ComponentHealth> {
     } else {
         make("gateway", HealthStatus::Unhealthy, "it is stopping".into())
     };
-    vec![node, store, gateway]
+    let report = state.managed.service.health_check();
+    let message = format!("{} of {} are healthy", report.healthy_streams, report.total_streams);
+    let streams = make("streams", verdict(report.status), message);
+    vec![node, store, streams, gateway]
+}
+
+/// What health is called here.
+pub(crate) const fn verdict(status: StreamsHealth) -> HealthStatus {
+    match status {
+        StreamsHealth::Healthy => HealthStatus::Healthy,
+        StreamsHealth::Degraded => HealthStatus::Degraded,
+        StreamsHealth::Unhealthy | StreamsHealth::Unknown => HealthStatus::Unhealthy,
+    }
 }
 
 async fn overall(state: &Shared) -> DetailedHealth {

@@ -208,7 +208,7 @@ async fn a_stream_reaches_a_peer_and_comes_back() {
         }
     });
     let part = |part| ExchangeRequest { part: Some(part) };
-    let open = exchange_request::Part::Open(OpenStream { peer: added.id });
+    let open = exchange_request::Part::Open(OpenStream { peer: added.id, ..Default::default() });
     let mut all = vec![part(open)];
     all.extend((0..100_u8).map(|i| part(exchange_request::Part::Data(vec![i; 1000].into()))));
     let mut streams = StreamServiceClient::new(channel);
@@ -240,7 +240,12 @@ async fn a_program_hears_that_the_peer_ended_and_may_still_send() {
     let added = peers.add_peer(wanted).await.unwrap().into_inner();
     let part = |part| ExchangeRequest { part: Some(part) };
     let (ask, asked) = tokio::sync::mpsc::channel(1);
-    ask.send(part(exchange_request::Part::Open(OpenStream { peer: added.id }))).await.unwrap();
+    ask.send(part(exchange_request::Part::Open(OpenStream {
+        peer: added.id,
+        ..Default::default()
+    })))
+    .await
+    .unwrap();
     let asked = futures_util::stream::unfold(asked, |mut asked| async move {
         asked.recv().await.map(|part| (part, asked))
     });
@@ -291,7 +296,7 @@ async fn neither_an_open_call_nor_a_silent_connection_holds_up_the_end() {
     let peer = self::node().await;
     let session = node.connect_to(&peer.local_addr().to_string(), None, LONG).await.unwrap();
     let id = session.peer_node_id().to_string();
-    let open = exchange_request::Part::Open(OpenStream { peer: id });
+    let open = exchange_request::Part::Open(OpenStream { peer: id, ..Default::default() });
     let first = requests(vec![ExchangeRequest { part: Some(open) }]);
     let for_ever =
         futures_util::StreamExt::chain(first, futures_util::stream::pending::<ExchangeRequest>());

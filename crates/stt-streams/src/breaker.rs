@@ -1,6 +1,9 @@
 //! The circuit breaker: who fails again and again is left alone for a while.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 /// What a breaker lets through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -12,6 +15,16 @@ pub enum BreakerState {
     Open,
     /// One probe, whose outcome decides.
     HalfOpen,
+}
+
+impl fmt::Display for BreakerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half-open",
+        })
+    }
 }
 
 /// When a breaker opens, and for how long.

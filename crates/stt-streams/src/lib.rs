@@ -6,7 +6,7 @@
 //! | sending and receiving | [`Stream`], [`BidirectionalStream`] |
 //! | many streams at once | [`StreamMultiplexer`] |
 //! | events to many | [`EventBroadcaster`], [`StreamingService`] |
-//! | what a stream runs over | [`Transport`], [`Connector`], [`channel`], [`SttTransport`] |
+//! | what a stream runs over | [`Transport`], [`Connector`], [`channel`], [`SttTransport`], [`ProtocolTransport`] |
 //! | how much may be under way, and who is told to wait | [`FlowController`], [`Trigger`] |
 //! | failures | [`StreamsError`], [`ErrorClass`], [`Recovery`], [`CircuitBreaker`], [`RetryBudget`] |
 //! | numbers | [`StreamStats`], [`StreamMetrics`], [`ServiceStats`], [`HealthReport`] |
@@ -51,7 +51,7 @@ pub use event::{StreamEvent, StreamEventKind};
 pub use health::{HealthReport, HealthStatus};
 pub use manager::{ManagerLimits, StreamManager};
 pub use multiplexer::StreamMultiplexer;
-pub use over_stt::{SttConnector, SttTransport};
+pub use over_stt::{PROTOCOL_LABEL, ProtocolTransport, SttConnector, SttTransport};
 pub use recovery::Recovery;
 pub use service::{
     FileOperation, FileOperationEvent, HealthEvent, PeerChange, PeerEvent, ServiceEvent,

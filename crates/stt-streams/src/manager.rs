@@ -188,7 +188,20 @@ impl StreamManager {
         &self,
         transport: Arc<dyn Transport>,
     ) -> Result<Option<BidirectionalStream>, StreamsError> {
-        let taken = self.take_in(&transport).await;
+        self.accept_under("", transport).await
+    }
+
+    /// As [`accept`](Self::accept), for peers that must not take each other's ids: only streams whose
+    /// id begins with `prefix`, which the caller makes from what it knows of the peer.
+    ///
+    /// # Errors
+    /// [`StreamsError::Protocol`] for another id; else as [`accept`](Self::accept).
+    pub async fn accept_under(
+        &self,
+        prefix: &str,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Option<BidirectionalStream>, StreamsError> {
+        let taken = self.take_in(prefix, &transport).await;
         if taken.is_err() {
             let _ = timeout(Duration::from_secs(1), transport.close()).await;
         }
@@ -197,10 +210,14 @@ impl StreamManager {
 
     async fn take_in(
         &self,
+        prefix: &str,
         transport: &Arc<dyn Transport>,
     ) -> Result<Option<BidirectionalStream>, StreamsError> {
         let hello = driver::read_hello(&**transport).await?;
         let id = hello.id.clone();
+        if !id.starts_with(prefix) {
+            return Err(StreamsError::Protocol { rule: "a peer's ids begin as was agreed" });
+        }
         let known = {
             let streams = lock(&self.0.streams);
             streams.by_id.get(&*id).and_then(|entry| {
@@ -342,6 +359,12 @@ impl StreamManager {
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<StreamEvent> {
         self.0.events.subscribe()
+    }
+
+    /// The settings of its streams.
+    #[must_use]
+    pub fn config(&self) -> &StreamConfig {
+        &self.0.config
     }
 
     /// Bytes that all streams hold now.

@@ -5,9 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    ErrorClass,
-    transport::{Connector, Pending, Transport, TransportError},
+    ErrorClass, StreamConfig,
+    transport::{Connector, Pending, Transport, TransportError, max_frame_size},
 };
+
+/// The label under which managed streams travel beside others of a session
+/// ([`stt::Session::open_protocol`]).
+pub const PROTOCOL_LABEL: &str = "stt.streams/1";
 
 /// Frames as the messages of an STT stream. The session seals them, so nothing here does.
 #[derive(Clone, Debug)]
@@ -44,6 +48,48 @@ impl From<stt::ConnectError> for TransportError {
 }
 
 impl Transport for SttTransport {
+    fn send(&self, frame: Bytes) -> Pending<'_, Result<(), TransportError>> {
+        Box::pin(async move { Ok(self.0.send_bytes(frame).await?) })
+    }
+
+    fn receive(&self) -> Pending<'_, Result<Option<Bytes>, TransportError>> {
+        Box::pin(async move { Ok(self.0.receive().await?) })
+    }
+
+    fn close(&self) -> Pending<'_, ()> {
+        Box::pin(async move {
+            // The peer may be gone; then nothing is left to close.
+            let _ = self.0.close().await;
+        })
+    }
+}
+
+/// Frames as the messages of a protocol's stream, best of [`PROTOCOL_LABEL`].
+#[derive(Debug)]
+pub struct ProtocolTransport(stt::ProtocolStream);
+
+impl ProtocolTransport {
+    /// Uses a stream of a protocol, for managed streams with this configuration.
+    #[must_use]
+    pub fn new(stream: stt::ProtocolStream, config: &StreamConfig) -> Arc<Self> {
+        stream.set_max_frame_size(u64::try_from(max_frame_size(config)).unwrap_or(u64::MAX));
+        Arc::new(Self(stream))
+    }
+}
+
+impl From<stt::ProtocolError> for TransportError {
+    fn from(error: stt::ProtocolError) -> Self {
+        match error {
+            stt::ProtocolError::Stream(error) => error.into(),
+            stt::ProtocolError::TooMany { .. } => {
+                Self::new(ErrorClass::ResourceExhausted, error.to_string())
+            }
+            _ => Self::new(ErrorClass::Permanent, error.to_string()),
+        }
+    }
+}
+
+impl Transport for ProtocolTransport {
     fn send(&self, frame: Bytes) -> Pending<'_, Result<(), TransportError>> {
         Box::pin(async move { Ok(self.0.send_bytes(frame).await?) })
     }
