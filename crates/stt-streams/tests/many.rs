@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use stt_streams::{
-    BidirectionalStream, EventBroadcaster, FileOperation, FileOperationEvent, HealthEvent,
+    BidirectionalStream, Coded, EventBroadcaster, FileOperation, FileOperationEvent, HealthEvent,
     HealthStatus, PeerChange, PeerEvent, StreamConfig, StreamManager, StreamMultiplexer,
     StreamingService, StreamsError, SystemChange, SystemEvent, Trigger, channel,
 };
@@ -193,6 +193,8 @@ async fn a_service_answers_with_exactly_the_fields_of_the_format() {
     service.emit_system(SystemEvent::new(SystemChange::Warning, "", "x"));
     assert_eq!(system.next().await.unwrap().kind, SystemChange::Warning);
 
+    // What failed does not end in order; it is forgotten when it is closed.
+    assert_eq!(manager.close_stream("broken").await.unwrap_err().code(), "streams.transport");
     assert!(service.shutdown(Duration::from_secs(5)).await);
     assert_eq!(system.next().await.unwrap().kind, SystemChange::Shutdown);
     assert_eq!(system.next().await, None);
