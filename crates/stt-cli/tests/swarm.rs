@@ -149,6 +149,43 @@ fn a_fetch_that_was_killed_goes_on_with_another_provider() {
 }
 
 #[test]
+fn tickets_of_several_members_are_used_together() {
+    let home = home();
+    let (file, data) = file(home.path(), 6_000_000);
+    let slowly = ["--limit", "3"];
+    let one = Sharing::start(home.path(), &file, &slowly);
+    let two = Sharing::start(home.path(), &file, &slowly);
+    let fetched = fetch(home.path(), &one.text).arg(&two.text).output().unwrap();
+    assert!(fetched.status.success(), "{fetched:?}");
+    assert_eq!(told(&fetched, "fetched")["providers"].as_array().unwrap().len(), 2);
+    assert!(fs::read(home.path().join("out/film.mkv")).unwrap() == data);
+    let (other, _) = self::file(home.path(), 10);
+    let other = Sharing::start(home.path(), &other, &[]);
+    let failed = fetch(home.path(), &one.text).arg(&other.text).output().unwrap();
+    assert_eq!(told(&failed, "error")["code"], "ticket.different");
+}
+
+#[test]
+fn a_folder_comes_with_all_that_is_in_it() {
+    let home = home();
+    let dir = home.path().join("films");
+    for (path, text) in [("a/b/c.txt", "see"), ("a/d.txt", ""), ("e.txt", "and")] {
+        let path = dir.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let sharing = Sharing::start(home.path(), &dir, &[]);
+    let fetched = fetch(home.path(), &sharing.text).output().unwrap();
+    assert!(fetched.status.success(), "{fetched:?}");
+    let fetched = told(&fetched, "fetched");
+    assert_eq!((&fetched["files"], &fetched["bytes"]), (&3.into(), &6.into()));
+    for (path, text) in [("a/b/c.txt", "see"), ("a/d.txt", ""), ("e.txt", "and")] {
+        let path = home.path().join("out/films").join(path);
+        assert_eq!(fs::read_to_string(path).unwrap(), text);
+    }
+}
+
+#[test]
 fn what_cannot_be_fetched_is_said() {
     let home = home();
     let (file, _) = file(home.path(), 100_000);

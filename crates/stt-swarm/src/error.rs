@@ -4,6 +4,8 @@ use std::{io, path::PathBuf};
 
 use stc::Coded;
 
+use crate::content::ManifestError;
+
 /// Why a text is no ticket, or something does not fit into one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -17,6 +19,9 @@ pub enum TicketError {
         /// What it is for.
         kind: String,
     },
+    /// Two tickets that were to be one are for different contents.
+    #[error("the tickets are for different contents")]
+    Different,
     /// More than a ticket holds.
     #[error("a ticket holds {max} {what} at most")]
     TooMuch {
@@ -32,6 +37,7 @@ impl Coded for TicketError {
         match self {
             Self::Malformed => "ticket.malformed",
             Self::Kind { .. } => "ticket.kind",
+            Self::Different => "ticket.different",
             Self::TooMuch { .. } => "ticket.too_much",
         }
     }
@@ -43,6 +49,7 @@ impl Coded for TicketError {
     fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Malformed => Some("copy the whole line that `stt share` printed"),
+            Self::Different => Some("fetch them one by one"),
             Self::Kind { .. } | Self::TooMuch { .. } => None,
         }
     }
@@ -52,14 +59,14 @@ impl Coded for TicketError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ContentError {
-    /// Only regular files are offered.
-    #[error("{} is not a regular file", path.display())]
+    /// Only regular files and folders are offered.
+    #[error("{} is neither a regular file nor a folder", path.display())]
     NotAFile {
         /// What was named.
         path: PathBuf,
     },
     /// The file is longer than a content may be.
-    #[error("the file has {size} bytes, and a content has {max} at most")]
+    #[error("it has {size} bytes, and {max} are the most")]
     TooLarge {
         /// Its length.
         size: u64,
@@ -100,6 +107,18 @@ pub enum ContentError {
     /// The node has a handler for content already.
     #[error(transparent)]
     Protocol(#[from] stt::ProtocolError),
+    /// The list of a folder's files breaks a rule.
+    #[error("the folder's list of files cannot be used: {why}")]
+    Manifest {
+        /// Which one.
+        why: String,
+    },
+    /// Nobody who was asked has it.
+    #[error("none of the {members} members that were asked has it")]
+    NotFound {
+        /// How many were asked.
+        members: usize,
+    },
     /// The ticket names nobody.
     #[error("the ticket names no provider")]
     NoProvider,
@@ -123,6 +142,12 @@ impl ContentError {
     }
 }
 
+impl From<ManifestError> for ContentError {
+    fn from(error: ManifestError) -> Self {
+        Self::Manifest { why: error.to_string() }
+    }
+}
+
 impl Coded for ContentError {
     fn code(&self) -> &'static str {
         match self {
@@ -134,6 +159,8 @@ impl Coded for ContentError {
             Self::Busy { .. } => "content.busy",
             Self::Name => "content.name",
             Self::Protocol(error) => error.code(),
+            Self::Manifest { .. } => "content.manifest",
+            Self::NotFound { .. } => "content.not_found",
             Self::NoProvider => "content.no_provider",
             Self::Unavailable { .. } => "content.unavailable",
             Self::Ended => "content.ended",
@@ -141,14 +168,18 @@ impl Coded for ContentError {
     }
 
     fn retry_helps(&self) -> bool {
-        matches!(self, Self::Busy { .. } | Self::Unavailable { .. } | Self::Ended)
+        matches!(
+            self,
+            Self::Busy { .. } | Self::NotFound { .. } | Self::Unavailable { .. } | Self::Ended
+        )
     }
 
     fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NotAFile { .. } => Some("pack a directory into one file first"),
+            Self::NotAFile { .. } => Some("share a file or a folder"),
             Self::TooMany { .. } => Some("offer some of them no longer"),
             Self::Exists { .. } => Some("choose another directory, or move the file"),
+            Self::NotFound { .. } => Some("connect to a member that has it"),
             Self::Unavailable { .. } => {
                 Some("what arrived is kept: run the same again when a provider is there")
             }

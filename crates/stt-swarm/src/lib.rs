@@ -5,8 +5,9 @@
 //! | taking part in a swarm | [`Swarm`] (`swarm`, `engine`) |
 //! | values, providers and nodes by their ids | [`KademliaDht`] (`dht`) |
 //! | messages to all who subscribe | [`PubSub`] (`pubsub`) |
-//! | offering files to members | [`ContentLibrary`] |
+//! | offering files and folders to members | [`ContentLibrary`] |
 //! | fetching them from many providers, verified | [`fetch`] |
+//! | content by its id alone | [`ContentDistribution`] |
 //! | the text that says what to fetch and where | [`ContentTicket`] |
 //!
 //! All of it travels in streams with labels of the sessions that a [`stt::Node`] has; nothing here
@@ -22,8 +23,8 @@ mod swarm_error;
 mod ticket;
 
 pub use content::{
-    ContentLibrary, FetchOptions, FetchProgress, Fetched, LibraryStats, ProviderReport, Shared,
-    fetch,
+    ContentDistribution, ContentLibrary, DistributionStats, FetchOptions, FetchProgress, Fetched,
+    Folder, LibraryStats, ProviderReport, RetrieveOptions, Shared, fetch,
 };
 pub use dht::{Bootstrapped, KademliaDht, Member, ProviderFound, Providers, Stored, Value};
 pub use error::{ContentError, TicketError};

@@ -35,6 +35,7 @@ pub struct Provider {
 /// one case, with a checksum. Reading it needs no secret; fetching needs the shared seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContentTicket {
+    is_folder: bool,
     root: Hash,
     size: u64,
     name: String,
@@ -51,10 +52,10 @@ impl ContentTicket {
     /// Most addresses of one provider.
     pub const MAX_ADDRESSES: usize = 8;
 
-    /// A ticket for the `size` bytes whose BLAKE3 hash is `root`, called `name`.
+    /// A ticket for the file of `size` bytes whose BLAKE3 hash is `root`, called `name`.
     ///
     /// # Errors
-    /// [`TicketError::TooMuch`].
+    /// [`TicketError::TooMuch`]; [`TicketError::Malformed`] if it is empty and its hash says otherwise.
     pub fn new(root: Hash, size: u64, name: &str) -> Result<Self, TicketError> {
         if size > Self::MAX_SIZE {
             return Err(TicketError::TooMuch { what: "bytes of content", max: Self::MAX_SIZE });
@@ -62,7 +63,25 @@ impl ContentTicket {
         if name.len() > Self::MAX_NAME {
             return Err(too_much("bytes of name", Self::MAX_NAME));
         }
-        Ok(Self { root, size, name: name.to_owned(), providers: Vec::new() })
+        // There is one empty content only, and no group that could show a lie.
+        if size == 0 && root != blake3::hash(b"") {
+            return Err(TicketError::Malformed);
+        }
+        Ok(Self { is_folder: false, root, size, name: name.to_owned(), providers: Vec::new() })
+    }
+
+    /// A ticket for a folder, whose manifest (docs/content.md) has `size` bytes and the hash `root`.
+    ///
+    /// # Errors
+    /// [`TicketError::TooMuch`].
+    pub fn folder(root: Hash, size: u64, name: &str) -> Result<Self, TicketError> {
+        Ok(Self { is_folder: true, ..Self::new(root, size, name)? })
+    }
+
+    /// Whether it is for a folder and not for a file.
+    #[must_use]
+    pub const fn is_folder(&self) -> bool {
+        self.is_folder
     }
 
     /// Adds a provider, or addresses to one that it names already.
@@ -91,6 +110,18 @@ impl ContentTicket {
         Ok(())
     }
 
+    /// Adds the providers of another ticket for the same content. The name stays.
+    ///
+    /// # Errors
+    /// [`TicketError::Different`], [`TicketError::TooMuch`].
+    pub fn merge(&mut self, other: Self) -> Result<(), TicketError> {
+        let content = |ticket: &Self| (ticket.is_folder, ticket.root, ticket.size);
+        if content(self) != content(&other) {
+            return Err(TicketError::Different);
+        }
+        other.providers.into_iter().try_for_each(|provider| self.add_provider(provider))
+    }
+
     /// Whether a text is meant to be a ticket, of any kind and whole or not.
     #[must_use]
     pub fn is_like(text: &str) -> bool {
@@ -104,7 +135,7 @@ impl ContentTicket {
         self.root
     }
 
-    /// Its length in bytes, as whoever made the ticket says.
+    /// Its length in bytes (of a folder: that of its manifest), as whoever made the ticket says.
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.size
@@ -126,7 +157,8 @@ impl ContentTicket {
     fn to_bytes(&self) -> Vec<u8> {
         // The limits of every list are below 256.
         let count = |len: usize| u8::try_from(len).unwrap_or(u8::MAX);
-        let mut out = self.root.as_bytes().to_vec();
+        let mut out = vec![u8::from(self.is_folder)];
+        out.extend_from_slice(self.root.as_bytes());
         out.extend_from_slice(&self.size.to_le_bytes());
         out.push(count(self.name.len()));
         out.extend_from_slice(self.name.as_bytes());
@@ -153,11 +185,16 @@ impl ContentTicket {
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, TicketError> {
         let mut left = Left(bytes);
+        let is_folder = match left.byte()? {
+            0 => false,
+            1 => true,
+            _ => return Err(TicketError::Malformed),
+        };
         let (root, size) = (Hash::from_bytes(left.take()?), u64::from_le_bytes(left.take()?));
         let name_len = usize::from(left.byte()?);
         let name =
             std::str::from_utf8(left.bytes(name_len)?).map_err(|_| TicketError::Malformed)?;
-        let mut ticket = Self::new(root, size, name)?;
+        let mut ticket = Self { is_folder, ..Self::new(root, size, name)? };
         for _ in 0..left.byte()? {
             let node_id = NodeId::from_bytes(left.take()?);
             let mut addresses = Vec::new();
@@ -263,6 +300,9 @@ mod tests {
         assert!(text.starts_with("stt-ticket:content:"), "{text}");
         assert_eq!(text.parse(), Ok(ticket.clone()));
         assert_eq!(format!(" {}\n", text.to_ascii_uppercase()).parse(), Ok(ticket));
+        let folder = ContentTicket::folder(blake3::hash(b"x"), 1, "films").unwrap();
+        assert!(folder.is_folder());
+        assert_eq!(folder.to_string().parse(), Ok(folder));
     }
 
     #[test]
@@ -308,6 +348,20 @@ mod tests {
     }
 
     #[test]
+    fn tickets_for_one_content_become_one() {
+        let (mut one, mut other) =
+            (ticket(), ContentTicket::new(blake3::hash(b"x"), 1, "b").unwrap());
+        let provider = Provider { node_id: NodeId::from_bytes([8; 32]), addresses: Vec::new() };
+        other.add_provider(provider.clone()).unwrap();
+        one.merge(other.clone()).unwrap();
+        one.merge(other).unwrap();
+        assert_eq!(one.providers().last(), Some(&provider));
+        assert_eq!((one.providers().len(), one.name()), (2, "a file.bin"));
+        let folder = ContentTicket::folder(blake3::hash(b"x"), 1, "b").unwrap();
+        assert_eq!(one.merge(folder), Err(TicketError::Different));
+    }
+
+    #[test]
     fn lists_are_bounded() {
         let mut ticket = ticket();
         for byte in 8..23 {
@@ -319,5 +373,6 @@ mod tests {
         assert!(ticket.add_provider(one_more).is_err());
         assert_eq!(ticket.to_string().parse(), Ok(ticket));
         assert!(ContentTicket::new(blake3::hash(b""), u64::MAX, "a").is_err());
+        assert_eq!(ContentTicket::new(blake3::hash(b"x"), 0, "a"), Err(TicketError::Malformed));
     }
 }

@@ -12,6 +12,7 @@ fn all() -> Vec<Box<dyn Coded>> {
     vec![
         Box::new(TicketError::Malformed),
         Box::new(TicketError::Kind { kind: "x".into() }),
+        Box::new(TicketError::Different),
         Box::new(TicketError::TooMuch { what: "x", max: 1 }),
         Box::new(ContentError::NotAFile { path: path() }),
         Box::new(ContentError::TooLarge { size: 2, max: 1 }),
@@ -20,6 +21,8 @@ fn all() -> Vec<Box<dyn Coded>> {
         Box::new(ContentError::Exists { path: path() }),
         Box::new(ContentError::Busy { name: "a".into() }),
         Box::new(ContentError::Name),
+        Box::new(ContentError::Manifest { why: "x".into() }),
+        Box::new(ContentError::NotFound { members: 1 }),
         Box::new(ContentError::NoProvider),
         Box::new(ContentError::Unavailable { causes: vec!["x".into()] }),
         Box::new(ContentError::Ended),

@@ -1,4 +1,4 @@
-//! `stt fetch`: a content that members share, from all of them at once.
+//! `stt fetch`: a file or folder that members share, from all of them at once.
 
 use std::{
     io::Read,
@@ -24,12 +24,14 @@ const MAX_TICKET: u64 = 16 << 10;
 
 #[derive(Args)]
 pub(crate) struct FetchCommand {
-    /// The line that `stt share` printed, a file that holds it, or `-` for standard input.
-    ticket: String,
-    /// Where the file is put; made if it is not there.
+    /// The line that `stt share` printed, a file that holds it, or `-` for standard input. With
+    /// tickets of several members for the same content it comes from all of them.
+    #[arg(required = true)]
+    tickets: Vec<String>,
+    /// Where the file or folder is put; made if it is not there.
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
-    /// Give the file another name.
+    /// Give it another name.
     #[arg(long)]
     name: Option<String>,
     /// Seconds to wait for each provider's answer.
@@ -41,7 +43,11 @@ pub(crate) struct FetchCommand {
 
 impl FetchCommand {
     pub(crate) fn run(self, output: &Output) -> Result<(), CliError> {
-        let ticket = ticket(&self.ticket)?;
+        let mut tickets = self.tickets.iter().map(|argument| ticket(argument));
+        let mut ticket = tickets.next().unwrap_or_else(|| Err(unusable(TicketError::Malformed)))?;
+        for other in tickets {
+            ticket.merge(other?).map_err(unusable)?;
+        }
         std::fs::create_dir_all(&self.out)
             .map_err(|error| CliError::file("could not make", &self.out, &error))?;
         let addresses = ticket.providers().iter().flat_map(|provider| &provider.addresses);
@@ -66,9 +72,12 @@ impl FetchCommand {
     }
 }
 
+fn unusable(error: TicketError) -> CliError {
+    CliError::doing("the ticket cannot be used", &error)
+}
+
 /// Reads the ticket that `argument` is or names.
 fn ticket(argument: &str) -> Result<ContentTicket, CliError> {
-    let unusable = |error| CliError::doing("the ticket cannot be used", &error);
     if ContentTicket::is_like(argument) {
         return argument.parse().map_err(unusable);
     }
@@ -96,10 +105,14 @@ fn report(output: &Output, fetched: &Fetched) {
         0 => String::new(),
         at => format!(", {} of it earlier", figures::bytes(at)),
     };
+    let files = match fetched.files {
+        1 => String::new(),
+        files => format!("{}, ", figures::counted(files, "file")),
+    };
     let used = fetched.providers.iter().filter(|provider| provider.bytes > 0).count();
     let used = u64::try_from(used).unwrap_or(u64::MAX);
     output.note(&format!(
-        "Fetched {} ({}{resumed}) from {} in {}, {speed:.0} MB/s. All of it is verified.",
+        "Fetched {} ({files}{}{resumed}) from {} in {}, {speed:.0} MB/s. All of it is verified.",
         printable(&fetched.path.display().to_string()),
         figures::bytes(fetched.size),
         figures::counted(used, "provider"),
@@ -112,6 +125,7 @@ fn report(output: &Output, fetched: &Fetched) {
     let told = json!({
         "name": fetched.name,
         "bytes": fetched.size,
+        "files": fetched.files,
         "resumed": fetched.resumed,
         "duplicates": fetched.duplicates,
         "seconds": fetched.elapsed.as_secs_f64(),

@@ -34,7 +34,7 @@ pub(crate) enum Command {
     Up(up::UpCommand),
     /// Show what runs in the directory of `stt up`.
     Status(status::StatusCommand),
-    /// Let members fetch a file from this machine; prints the ticket that they need.
+    /// Let members fetch a file or folder from this machine; prints the ticket that they need.
     Share(share::ShareCommand),
     /// Fetch what members share, from all of them at once.
     Fetch(fetch::FetchCommand),

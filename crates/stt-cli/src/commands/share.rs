@@ -1,4 +1,4 @@
-//! `stt share`: a file that members may fetch.
+//! `stt share`: a file or folder that members may fetch.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
@@ -23,8 +23,8 @@ use crate::{
 
 #[derive(Args)]
 pub(crate) struct ShareCommand {
-    /// The file.
-    file: PathBuf,
+    /// The file or folder. Links in a folder are not followed.
+    path: PathBuf,
     #[command(flatten)]
     listen: ListenArgs,
     /// An address at which others reach this machine, for the ticket; may be repeated. Unless it is
@@ -44,8 +44,8 @@ pub(crate) struct ShareCommand {
 impl ShareCommand {
     pub(crate) fn run(self, output: &Output) -> Result<(), CliError> {
         // Asked before the seed: nobody likes to type one for nothing.
-        std::fs::metadata(&self.file)
-            .map_err(|error| CliError::file("could not open", &self.file, &error))?;
+        std::fs::metadata(&self.path)
+            .map_err(|error| CliError::file("could not open", &self.path, &error))?;
         let builder = self.listen.apply(self.seed.builder(output)?)?;
         let builder = builder.node_bandwidth(self.limit);
         network::run(async {
@@ -59,9 +59,9 @@ impl ShareCommand {
 
     async fn serve(&self, node: &Node, output: &Output) -> Result<(), CliError> {
         let refused =
-            |error| CliError::doing(format!("{} is not shared", self.file.display()), &error);
+            |error| CliError::doing(format!("{} is not shared", self.path.display()), &error);
         let library = ContentLibrary::new(node).map_err(refused)?;
-        let shared = library.share(&self.file).await.map_err(refused)?;
+        let shared = library.share(&self.path).await.map_err(refused)?;
         let addresses = match self.address.as_slice() {
             [] => own_addresses(node.local_addr()),
             given => given.to_vec(),
@@ -73,10 +73,19 @@ impl ShareCommand {
         if self.qr {
             output.note(&qr_code(&ticket)?);
         }
+        let files = match shared.folder {
+            None => String::new(),
+            Some(folder) => format!("{}, ", figures::counted(folder.files, "file")),
+        };
+        let skipped = shared.folder.map_or(0, |folder| folder.skipped);
+        if skipped > 0 {
+            let what = figures::counted(skipped, "link or special file");
+            output.note(&format!("warning: {what} in it cannot be shared"));
+        }
         output.note(&format!(
-            "Sharing {} ({}) on {}, until Ctrl-C. Who has the seed gets it with: stt fetch TICKET",
+            "Sharing {} ({files}{}) on {}, until Ctrl-C. Who has the seed gets it with: stt fetch TICKET",
             shared.name,
-            figures::bytes(shared.size),
+            figures::bytes(shared.bytes()),
             node.local_addr(),
         ));
         output.result(
@@ -85,7 +94,10 @@ impl ShareCommand {
                 "shared": {
                     "ticket": ticket,
                     "blake3": shared.root.to_hex().as_str(),
-                    "bytes": shared.size,
+                    "bytes": shared.bytes(),
+                    "files": shared.folder.map_or(1, |folder| folder.files),
+                    "folder": shared.folder.is_some(),
+                    "skipped": skipped,
                     "name": shared.name,
                     "addresses": addresses,
                     "node_id": node.node_id().to_string(),

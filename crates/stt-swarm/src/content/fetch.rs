@@ -11,7 +11,7 @@ use std::{
 
 use blake3::Hash;
 use stt::{
-    Node, NodeId, Session,
+    Node, NodeId,
     transfer::{Phase, safe_name},
 };
 use tokio::{
@@ -20,13 +20,15 @@ use tokio::{
 };
 
 use super::{
+    folder::fetch_folder,
     partial::{Partial, Place},
     plan::{Groups, Plan, count},
+    sessions::Sessions,
     source,
     verify::Group,
     wire::group_bytes,
 };
-use crate::{ContentError, ContentTicket};
+use crate::{ContentError, ContentTicket, Provider};
 
 /// Groups between the streams and the disk.
 const QUEUE: usize = 64;
@@ -38,7 +40,7 @@ const STEP: u64 = 256 << 10;
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct FetchOptions {
-    /// The file's name, instead of the one in the ticket. Default: none.
+    /// The name of the file or folder, instead of the one in the ticket. Default: none.
     pub name: Option<String>,
     /// Pieces of 1 MiB that each provider is asked for at once. At least 1; default 4.
     pub streams_per_provider: usize,
@@ -74,11 +76,11 @@ impl std::fmt::Debug for FetchOptions {
 pub struct FetchProgress {
     /// What is being done.
     pub phase: Phase,
-    /// The file's name on this side.
+    /// The name of the file or folder on this side.
     pub name: String,
     /// Bytes that are verified, those of earlier attempts included.
     pub done: u64,
-    /// Bytes of the content.
+    /// Bytes of the file, or of all files of the folder.
     pub total: u64,
     /// Each provider's part.
     pub providers: Vec<ProviderReport>,
@@ -108,8 +110,10 @@ pub struct Fetched {
     pub path: PathBuf,
     /// Its name here, made safe.
     pub name: String,
-    /// Its length in bytes.
+    /// Its length in bytes; of a folder, that of all files.
     pub size: u64,
+    /// How many files it is.
+    pub files: u64,
     /// Bytes that were there from earlier attempts.
     pub resumed: u64,
     /// Bytes that came more than once.
@@ -122,12 +126,10 @@ pub struct Fetched {
 
 /// What all tasks of one fetch share.
 pub(super) struct Shared {
-    pub(super) node: Node,
+    pub(super) sessions: Arc<Sessions>,
     pub(super) root: Hash,
     pub(super) size: u64,
     pub(super) options: FetchOptions,
-    /// Sessions that this fetch began.
-    pub(super) opened: Mutex<Vec<Session>>,
     name: String,
     plan: Mutex<Plan>,
     /// Counts what happened to the plan.
@@ -243,6 +245,9 @@ impl Shared {
 /// few times; what a slow one was asked for is fetched from a faster one in the end. What arrived
 /// before a failure, or before this machine lost its power, is not fetched again.
 ///
+/// A folder comes file by file, eight at once, and gets its name when all of it is there. Names in
+/// it that are not safe on this machine are changed as [`safe_name`] does.
+///
 /// Sessions that there are with a provider are used and left; those that this call begins end with
 /// it.
 ///
@@ -257,11 +262,35 @@ pub async fn fetch(
     dir: impl AsRef<Path>,
     options: &FetchOptions,
 ) -> Result<Fetched, ContentError> {
-    let started = Instant::now();
     let asked = options.name.as_deref().unwrap_or_else(|| ticket.name());
     let name = safe_name(asked).ok_or(ContentError::Name)?;
-    let place = Place { dir: dir.as_ref().to_owned(), name: name.clone() };
-    let (root, size) = (ticket.root(), ticket.size());
+    let sessions = Arc::new(Sessions::new(node, options.connect_timeout));
+    if ticket.is_folder() {
+        return fetch_folder(&sessions, ticket, dir.as_ref(), name, options).await;
+    }
+    let place = Place { dir: dir.as_ref().to_owned(), name };
+    let wanted = Wanted { root: ticket.root(), size: ticket.size(), place };
+    fetch_one(&sessions, wanted, ticket.providers(), options).await
+}
+
+/// A content, and where it is put.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) root: Hash,
+    pub(super) size: u64,
+    pub(super) place: Place,
+}
+
+/// Fetches one content into a file.
+pub(super) async fn fetch_one(
+    sessions: &Arc<Sessions>,
+    wanted: Wanted,
+    providers: &[Provider],
+    options: &FetchOptions,
+) -> Result<Fetched, ContentError> {
+    let started = Instant::now();
+    let Wanted { root, size, place } = wanted;
+    let name = place.name.clone();
     if let Some(progress) = &options.progress {
         let (name, providers) = (name.clone(), Vec::new());
         let phase = Phase::Checking;
@@ -277,23 +306,21 @@ pub async fn fetch(
     if missing.is_empty() {
         return finish(partial, options, &name, started, resumed).await;
     }
-    if ticket.providers().is_empty() {
+    if providers.is_empty() {
         return Err(ContentError::NoProvider);
     }
     let (writer, queue) = mpsc::channel(QUEUE);
     let shared = Arc::new(Shared {
-        node: node.clone(),
+        sessions: Arc::clone(sessions),
         root,
         size,
         options: options.clone(),
-        opened: Mutex::default(),
         name,
         plan: Mutex::new(Plan::new(missing)),
         version: watch::Sender::new(0),
         writer,
         done: AtomicU64::new(resumed),
-        sources: ticket
-            .providers()
+        sources: providers
             .iter()
             .map(|provider| Source {
                 node_id: provider.node_id,
@@ -303,13 +330,11 @@ pub async fn fetch(
             .collect(),
         started,
     });
-    let opened = Opened(Arc::clone(&shared));
     let writing = tokio::task::spawn_blocking(move || write(partial, queue));
-    gather(&shared, ticket).await;
+    gather(&shared, providers).await;
     let (providers, duplicates) = (shared.providers(), shared.plan().duplicates());
     let is_done = shared.plan().is_done();
     let name = shared.name.clone();
-    drop(opened);
     // With the last of those who share it, the writer's queue ends.
     drop(shared);
     let partial = writing.await.map_err(|_| ContentError::Ended)??;
@@ -326,22 +351,10 @@ pub async fn fetch(
     Ok(fetched)
 }
 
-/// Sessions that the fetch began end with it.
-struct Opened(Arc<Shared>);
-
-impl Drop for Opened {
-    fn drop(&mut self) {
-        let mut opened = self.0.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        for session in opened.drain(..) {
-            tokio::spawn(async move { session.close("").await });
-        }
-    }
-}
-
 /// Runs all providers until all is there or none is left.
-async fn gather(shared: &Arc<Shared>, ticket: &ContentTicket) {
+async fn gather(shared: &Arc<Shared>, providers: &[Provider]) {
     let mut sources = JoinSet::new();
-    for (index, provider) in ticket.providers().iter().enumerate() {
+    for (index, provider) in providers.iter().enumerate() {
         let (shared, provider) = (Arc::clone(shared), provider.clone());
         sources.spawn(async move { (index, source::run(shared, provider, index).await) });
     }
@@ -356,6 +369,9 @@ async fn gather(shared: &Arc<Shared>, ticket: &ContentTicket) {
             Some(Ok((index, Err(error)))) => {
                 if let Some(source) = shared.sources.get(index) {
                     let why = (error.to_string(), error.is_lie());
+                    if error.is_for_all() {
+                        shared.sessions.avoid(source.node_id, why.0.clone(), why.1);
+                    }
                     *source.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
                     shared.report(Phase::Moving);
                 }
@@ -392,6 +408,7 @@ async fn finish(
         path,
         name: name.to_owned(),
         size,
+        files: 1,
         resumed,
         duplicates: 0,
         providers: Vec::new(),
@@ -410,7 +427,7 @@ fn bytes_of(groups: &Groups, size: u64) -> u64 {
     whole
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ContentError> + Send + 'static,
 ) -> Result<T, ContentError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| ContentError::Ended)?

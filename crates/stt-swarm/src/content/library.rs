@@ -2,8 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
-    io::{self, BufReader},
+    io,
     net::SocketAddr,
     path::Path,
     sync::{
@@ -13,13 +12,6 @@ use std::{
     time::Duration,
 };
 
-use bao_tree::{
-    BaoTree,
-    io::{
-        outboard::PreOrderOutboard,
-        sync::{CreateOutboard, encode_ranges_validated},
-    },
-};
 use blake3::Hash;
 use bytes::Bytes;
 use stt::{Node, NodeId, ProtocolHandler, ProtocolStream, Session};
@@ -29,14 +21,17 @@ use tokio::{
 };
 
 use super::{
-    GROUP, LABEL, PIECE,
-    wire::{Answer, Request, chunks},
+    LABEL,
+    offer::{Content, Offer, Shared},
+    wire::{Answer, Request},
 };
 use crate::{ContentError, ContentTicket, Provider};
 
-/// Contents of one library, at most. Each holds two open files.
-const MAX_CONTENTS: usize = 256;
-/// Answers that are in memory at once, of a little more than [`PIECE`] each, and of one peer.
+/// Files and folders of one library, at most: each has a temporary file open. And contents: a folder
+/// is as many as it has files, and one more.
+const MAX_SHARED: usize = 256;
+const MAX_CONTENTS: usize = 131_072;
+/// Answers that are in memory at once, of a little more than 1 MiB each, and of one peer.
 const ANSWERS: usize = 64;
 const ANSWERS_OF_A_PEER: usize = 8;
 /// How long a peer may keep a stream without asking.
@@ -63,23 +58,11 @@ pub struct ContentLibrary {
     _handler: ProtocolHandler,
 }
 
-/// A content that is offered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Shared {
-    /// Its BLAKE3 hash, which is its id.
-    pub root: Hash,
-    /// Its length in bytes.
-    pub size: u64,
-    /// The name of the file that it is.
-    pub name: String,
-}
-
 /// What a library did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LibraryStats {
-    /// Contents that are offered now.
+    /// Files and folders that are offered now.
     pub contents: usize,
     /// Answers that were given, refusals included.
     pub answers: u64,
@@ -91,7 +74,7 @@ pub struct LibraryStats {
 
 #[derive(Debug)]
 struct Shelf {
-    contents: Mutex<HashMap<Hash, Arc<Content>>>,
+    books: Mutex<Books>,
     turns: Arc<Semaphore>,
     peers: Mutex<HashMap<NodeId, Arc<Semaphore>>>,
     answers: AtomicU64,
@@ -99,62 +82,52 @@ struct Shelf {
     damaged: AtomicU64,
 }
 
-#[derive(Debug)]
-struct Content {
-    file: File,
-    outboard: PreOrderOutboard<File>,
-    name: String,
+/// What is offered, by root.
+#[derive(Debug, Default)]
+struct Books {
+    shared: HashMap<Hash, (Shared, Vec<Hash>)>,
+    /// With how many of those above have it.
+    contents: HashMap<Hash, (Arc<Content>, usize)>,
 }
 
-impl Content {
-    fn size(&self) -> u64 {
-        self.outboard.tree.size()
+impl Books {
+    fn add(&mut self, offer: Offer) -> Result<(), ContentError> {
+        // One that is offered already is read from where it is now.
+        self.remove(offer.shared.root);
+        if self.shared.len() >= MAX_SHARED {
+            return Err(ContentError::TooMany { max: MAX_SHARED });
+        }
+        if self.contents.len().saturating_add(offer.contents.len()) > MAX_CONTENTS {
+            return Err(ContentError::TooMany { max: MAX_CONTENTS });
+        }
+        let mut roots = Vec::with_capacity(offer.contents.len());
+        for content in offer.contents {
+            let root = content.root();
+            roots.push(root);
+            let uses = self.contents.get(&root).map_or(0, |(_, uses)| *uses);
+            self.contents.insert(root, (Arc::new(content), uses + 1));
+        }
+        self.shared.insert(offer.shared.root, (offer.shared, roots));
+        Ok(())
     }
 
-    /// Opens and hashes a file.
-    fn open(path: &Path) -> Result<Self, ContentError> {
-        let failed = |error| ContentError::file("read", path, error);
-        let file = File::open(path).map_err(failed)?;
-        let about = file.metadata().map_err(failed)?;
-        if !about.is_file() {
-            return Err(ContentError::NotAFile { path: path.to_owned() });
+    fn remove(&mut self, root: Hash) -> bool {
+        let Some((_, roots)) = self.shared.remove(&root) else { return false };
+        for root in roots {
+            if let Some((_, uses)) = self.contents.get_mut(&root) {
+                *uses -= 1;
+                if *uses == 0 {
+                    self.contents.remove(&root);
+                }
+            }
         }
-        let size = about.len();
-        if size > ContentTicket::MAX_SIZE {
-            return Err(ContentError::TooLarge { size, max: ContentTicket::MAX_SIZE });
-        }
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let aside = |error| ContentError::file("write", &std::env::temp_dir(), error);
-        let mut outboard = PreOrderOutboard {
-            root: Hash::from_bytes([0; 32]),
-            tree: BaoTree::new(size, GROUP),
-            data: tempfile::tempfile().map_err(aside)?,
-        };
-        outboard.init_from(BufReader::with_capacity(1 << 20, &file)).map_err(failed)?;
-        Ok(Self { file, outboard, name: name.unwrap_or_default() })
-    }
-
-    /// A whole answer.
-    fn answer(&self, request: &Request) -> Result<Vec<u8>, Answer> {
-        let size = self.size();
-        if request.bytes.start >= size.max(1) {
-            return Err(Answer::BadRequest);
-        }
-        let room = usize::try_from(PIECE + PIECE / 64).unwrap_or_default();
-        let mut out = Vec::with_capacity(room);
-        out.push(Answer::Here.to_byte());
-        out.extend_from_slice(&size.to_le_bytes());
-        let wanted = chunks(&request.bytes, size);
-        // Compared with the hashes, so that a bad disk makes no corrupt provider.
-        encode_ranges_validated(&self.file, &self.outboard, &wanted, &mut out)
-            .map_err(|_| Answer::Damaged)?;
-        Ok(out)
+        true
     }
 }
 
 impl Shelf {
-    fn contents(&self) -> MutexGuard<'_, HashMap<Hash, Arc<Content>>> {
-        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A turn of this peer, and one of all.
@@ -173,7 +146,8 @@ impl Shelf {
     }
 
     async fn answer(self: &Arc<Self>, request: Request) -> Vec<u8> {
-        let content = self.contents().get(&request.root).cloned();
+        let content =
+            self.books().contents.get(&request.root).map(|(content, _)| Arc::clone(content));
         let answer = match content {
             None => Err(Answer::NotHere),
             Some(content) => {
@@ -238,7 +212,7 @@ impl ContentLibrary {
     /// [`ContentError::Protocol`] when the node has one already.
     pub fn new(node: &Node) -> Result<Self, ContentError> {
         let shelf = Arc::new(Shelf {
-            contents: Mutex::default(),
+            books: Mutex::default(),
             turns: Arc::new(Semaphore::new(ANSWERS)),
             peers: Mutex::default(),
             answers: AtomicU64::new(0),
@@ -252,41 +226,54 @@ impl ContentLibrary {
         Ok(Self { shelf, node_id: node.node_id(), _handler: handler })
     }
 
-    /// Hashes a file and offers it from now on. One that is offered already is hashed anew.
+    /// Hashes a file, or all files of a folder, and offers them from now on. What is offered already
+    /// is hashed anew. Links in a folder are not followed.
     ///
     /// # Errors
     /// [`ContentError`].
     pub async fn share(&self, path: impl AsRef<Path>) -> Result<Shared, ContentError> {
         let path = path.as_ref().to_owned();
-        let opened = tokio::task::spawn_blocking(move || Content::open(&path));
-        let content = opened.await.map_err(|_| ContentError::Ended)??;
-        let shared = Shared {
-            root: content.outboard.root,
-            size: content.size(),
-            name: content.name.clone(),
-        };
-        let mut contents = self.shelf.contents();
-        if contents.len() >= MAX_CONTENTS && !contents.contains_key(&shared.root) {
-            return Err(ContentError::TooMany { max: MAX_CONTENTS });
-        }
-        contents.insert(shared.root, Arc::new(content));
+        self.add(move || Offer::of(&path)).await
+    }
+
+    /// Offers bytes under a name.
+    ///
+    /// # Errors
+    /// [`ContentError`].
+    pub async fn share_bytes(
+        &self,
+        bytes: impl Into<Bytes>,
+        name: &str,
+    ) -> Result<Shared, ContentError> {
+        let (bytes, name) = (bytes.into(), name.to_owned());
+        self.add(move || Offer::of_bytes(bytes, name)).await
+    }
+
+    async fn add(
+        &self,
+        make: impl FnOnce() -> Result<Offer, ContentError> + Send + 'static,
+    ) -> Result<Shared, ContentError> {
+        let made = tokio::task::spawn_blocking(make).await;
+        let offer = made.map_err(|_| ContentError::Ended)??;
+        let shared = offer.shared.clone();
+        self.shelf.books().add(offer)?;
         Ok(shared)
     }
 
-    /// Offers a content no longer. False if it was not offered.
+    /// The bytes of a content that is held in memory.
+    pub(super) fn bytes_of(&self, root: Hash) -> Option<Bytes> {
+        self.shelf.books().contents.get(&root).and_then(|(content, _)| content.bytes())
+    }
+
+    /// Offers a file or folder no longer. False if it was not offered.
     pub fn unshare(&self, root: Hash) -> bool {
-        self.shelf.contents().remove(&root).is_some()
+        self.shelf.books().remove(root)
     }
 
     /// All that is offered, in no particular order.
     #[must_use]
     pub fn contents(&self) -> Vec<Shared> {
-        let shared = |(root, content): (&Hash, &Arc<Content>)| Shared {
-            root: *root,
-            size: content.size(),
-            name: content.name.clone(),
-        };
-        self.shelf.contents().iter().map(shared).collect()
+        self.shelf.books().shared.values().map(|(shared, _)| shared.clone()).collect()
     }
 
     /// A ticket for a content of this node, which others reach at `addresses`.
@@ -298,7 +285,8 @@ impl ContentLibrary {
         shared: &Shared,
         addresses: &[SocketAddr],
     ) -> Result<ContentTicket, crate::TicketError> {
-        let mut ticket = ContentTicket::new(shared.root, shared.size, &shared.name)?;
+        let make = if shared.folder.is_some() { ContentTicket::folder } else { ContentTicket::new };
+        let mut ticket = make(shared.root, shared.size, &shared.name)?;
         let provider = Provider { node_id: self.node_id, addresses: addresses.to_vec() };
         ticket.add_provider(provider)?;
         Ok(ticket)
@@ -308,7 +296,7 @@ impl ContentLibrary {
     #[must_use]
     pub fn stats(&self) -> LibraryStats {
         LibraryStats {
-            contents: self.shelf.contents().len(),
+            contents: self.shelf.books().shared.len(),
             answers: self.shelf.answers.load(Ordering::Relaxed),
             bytes: self.shelf.bytes.load(Ordering::Relaxed),
             damaged: self.shelf.damaged.load(Ordering::Relaxed),

@@ -10,14 +10,14 @@ use bao_tree::{
     BaoTree, ChunkRanges,
     io::{
         outboard::PreOrderOutboard,
-        sync::{OutboardMut, ReadAt, WriteAt, valid_ranges},
+        sync::{OutboardMut, WriteAt, valid_ranges},
     },
 };
 use blake3::Hash;
 use same_file::Handle;
 use tempfile::TempPath;
 
-use super::{GROUP, plan::Groups, verify::Group, wire::group_bytes};
+use super::{GROUP, plan::Groups, region::Region, verify::Group, wire::group_bytes};
 use crate::ContentError;
 
 /// Times that another fetch may finish the file just before it is locked.
@@ -71,8 +71,8 @@ impl Partial {
         BaoTree::new(self.size, GROUP)
     }
 
-    fn outboard(&self) -> PreOrderOutboard<Behind<'_>> {
-        let data = Behind { file: &self.file, at: self.size };
+    fn outboard(&self) -> PreOrderOutboard<Region<&File>> {
+        let data = Region { file: &self.file, at: self.size };
         PreOrderOutboard { root: self.root, tree: self.tree(), data }
     }
 
@@ -82,7 +82,7 @@ impl Partial {
         let all = Groups::from(0..self.size.div_ceil(group_bytes()));
         let length = self.file.metadata().map_err(failed)?.len();
         // It was complete, and lacked only its name.
-        if length == self.size && self.is_whole().map_err(failed)? {
+        if length == self.size && hash_of(&self.file).map_err(failed)? == self.root {
             return Ok(Groups::empty());
         }
         let wanted = self.size.saturating_add(self.tree().outboard_size());
@@ -99,20 +99,6 @@ impl Partial {
         Ok(all - there)
     }
 
-    fn is_whole(&self) -> io::Result<bool> {
-        let mut file = &self.file;
-        file.rewind()?;
-        let mut hasher = blake3::Hasher::new();
-        let mut block = vec![0; BLOCK];
-        loop {
-            let read = file.read(&mut block)?;
-            if read == 0 {
-                return Ok(hasher.finalize() == self.root);
-            }
-            hasher.update(block.get(..read).unwrap_or_default());
-        }
-    }
-
     /// Writes a verified group and what proves it.
     pub(super) fn write(&self, group: &Group) -> Result<(), ContentError> {
         let write = || {
@@ -120,7 +106,7 @@ impl Partial {
             for (node, pair) in &group.parents {
                 outboard.save(*node, pair)?;
             }
-            let mut content = Behind { file: &self.file, at: 0 };
+            let mut content = Region { file: &self.file, at: 0 };
             content.write_all_at(group.start, &group.data)
         };
         write().map_err(|error| self.failed_writing(error))
@@ -152,8 +138,22 @@ impl Partial {
     }
 }
 
+/// The hash of a whole file.
+pub(super) fn hash_of(mut file: &File) -> io::Result<Hash> {
+    file.rewind()?;
+    let mut hasher = blake3::Hasher::new();
+    let mut block = vec![0; BLOCK];
+    loop {
+        let read = file.read(&mut block)?;
+        if read == 0 {
+            return Ok(hasher.finalize());
+        }
+        hasher.update(block.get(..read).unwrap_or_default());
+    }
+}
+
 /// Opens and locks the unfinished file. `None` if it is another fetch's result by now.
-fn lock(path: &Path, name: &str) -> Result<Option<File>, ContentError> {
+pub(super) fn lock(path: &Path, name: &str) -> Result<Option<File>, ContentError> {
     let failed = |error| ContentError::file("open", path, error);
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -184,32 +184,6 @@ fn lock(path: &Path, name: &str) -> Result<Option<File>, ContentError> {
         return Ok(None);
     }
     Ok(same.then_some(file))
-}
-
-/// A file from some place on.
-struct Behind<'a> {
-    file: &'a File,
-    at: u64,
-}
-
-impl ReadAt for Behind<'_> {
-    fn read_at(&self, pos: u64, buf: &mut [u8]) -> io::Result<usize> {
-        ReadAt::read_at(self.file, self.at.saturating_add(pos), buf)
-    }
-}
-
-impl WriteAt for Behind<'_> {
-    fn write_at(&mut self, pos: u64, buf: &[u8]) -> io::Result<usize> {
-        let at = self.at.saturating_add(pos);
-        #[cfg(unix)]
-        return std::os::unix::fs::FileExt::write_at(self.file, buf, at);
-        #[cfg(windows)]
-        return std::os::windows::fs::FileExt::seek_write(self.file, buf, at);
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use std::{
     io,
-    sync::{Arc, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use stt::{Node, NodeId, ProtocolError, ProtocolReceiver, ProtocolSender, Session};
+use stt::{ProtocolError, ProtocolReceiver, ProtocolSender, Session};
 use tokio::task::JoinSet;
 
 use super::{
@@ -19,8 +19,6 @@ use super::{
 };
 use crate::Provider;
 
-/// Between the dials to two addresses of one provider.
-const STAGGER: Duration = Duration::from_millis(250);
 /// Failures of a provider in a row, without a group between them, after which it is left alone.
 const FAILURES: u32 = 4;
 /// After the first failure; each one more doubles it.
@@ -31,6 +29,9 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub(super) enum SourceError {
     #[error("could not be reached: {0}")]
     Unreachable(String),
+    /// What an earlier file of the folder showed.
+    #[error("{why}")]
+    Avoided { why: String, lied: bool },
     #[error(transparent)]
     Read(#[from] ReadError),
 }
@@ -41,12 +42,19 @@ impl SourceError {
         matches!(
             self,
             Self::Read(ReadError::Corrupt | ReadError::Size { .. } | ReadError::Protocol)
+                | Self::Avoided { lied: true, .. }
         )
+    }
+
+    /// Whether other contents should not be asked of it either.
+    pub(super) const fn is_for_all(&self) -> bool {
+        matches!(self, Self::Unreachable(_)) || self.is_lie()
     }
 
     const fn is_temporary(&self) -> bool {
         match self {
             Self::Unreachable(_) => true,
+            Self::Avoided { .. } => false,
             Self::Read(error) => error.is_temporary(),
         }
     }
@@ -58,6 +66,9 @@ pub(super) async fn run(
     provider: Provider,
     index: usize,
 ) -> Result<(), SourceError> {
+    if let Some(avoided) = shared.sessions.avoided(provider.node_id) {
+        return Err(SourceError::Avoided { why: avoided.why, lied: avoided.lied });
+    }
     let mut failures = 0;
     loop {
         let before = shared.received(index);
@@ -84,7 +95,7 @@ async fn attempt(
     provider: &Provider,
     index: usize,
 ) -> Result<(), SourceError> {
-    let session = reach(shared, provider).await?;
+    let session = shared.sessions.reach(provider).await.map_err(SourceError::Unreachable)?;
     let mut streams = JoinSet::new();
     for _ in 0..shared.options.streams_per_provider.max(1) {
         let (shared, session) = (Arc::clone(shared), session.clone());
@@ -95,53 +106,6 @@ async fn attempt(
         ended.map_err(|_| ReadError::Lost(io::Error::other("a task was ended")))??;
     }
     Ok(())
-}
-
-/// A session with the provider: one that is there, or a new one.
-async fn reach(shared: &Arc<Shared>, provider: &Provider) -> Result<Session, SourceError> {
-    let known = shared.node.sessions_with(provider.node_id);
-    if let Some(session) = known.into_iter().find(|session| session.close_reason().is_none()) {
-        return Ok(session);
-    }
-    let mut dials = JoinSet::new();
-    for (at, address) in (0u32..).zip(&provider.addresses) {
-        let (node, peer, address) = (shared.node.clone(), provider.node_id, address.to_string());
-        let patience = shared.options.connect_timeout;
-        dials.spawn(async move {
-            tokio::time::sleep(STAGGER * at).await;
-            dial(&node, peer, &address, patience).await
-        });
-    }
-    let (mut causes, mut reached) = (Vec::new(), None);
-    while let Some(dialled) = dials.join_next().await {
-        match dialled {
-            Ok(Ok(session)) => {
-                shared.opened.lock().unwrap_or_else(PoisonError::into_inner).push(session.clone());
-                // One that was there at the same time ends with the others.
-                dials.abort_all();
-                reached.get_or_insert(session);
-            }
-            Ok(Err(cause)) => causes.push(cause),
-            Err(_) => {}
-        }
-    }
-    if let Some(session) = reached {
-        return Ok(session);
-    }
-    if causes.is_empty() {
-        causes.push("the ticket has no address of it".into());
-    }
-    Err(SourceError::Unreachable(causes.join(", ")))
-}
-
-async fn dial(
-    node: &Node,
-    peer: NodeId,
-    address: &str,
-    patience: Duration,
-) -> Result<Session, String> {
-    let dialled = node.connect_to(address, Some(peer), patience).await;
-    dialled.map_err(|error| format!("{address}: {error}"))
 }
 
 /// A stream on which one piece after the other is asked for.

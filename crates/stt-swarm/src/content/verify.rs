@@ -78,23 +78,23 @@ impl<'a, R: AsyncRead + Unpin> AnswerReader<'a, R> {
         bytes: Range<u64>,
         patience: Duration,
     ) -> Result<Self, ReadError> {
-        let mut kind = [0; 1];
-        exact(from, &mut kind, patience).await?;
-        let [kind] = kind;
-        match Answer::from_byte(kind) {
-            Some(Answer::Here) => {}
-            Some(Answer::NotHere) => return Err(ReadError::NotHere),
-            Some(Answer::Damaged) => return Err(ReadError::Damaged),
-            Some(Answer::BadRequest) | None => return Err(ReadError::Protocol),
-        }
-        let mut said = [0; 8];
-        exact(from, &mut said, patience).await?;
-        let said = u64::from_le_bytes(said);
+        let said = head(from, patience).await?;
         if said != size {
             return Err(ReadError::Size { size: said });
         }
-        let items = ResponseIter::new(BaoTree::new(size, GROUP), chunks(&bytes, size));
-        Ok(Self { from, items, expected: vec![root], patience })
+        Ok(Self::after_head(from, root, size, &bytes, patience))
+    }
+
+    /// Reads what follows the [`head`] of an answer.
+    pub(super) fn after_head(
+        from: &'a mut R,
+        root: Hash,
+        size: u64,
+        bytes: &Range<u64>,
+        patience: Duration,
+    ) -> Self {
+        let items = ResponseIter::new(BaoTree::new(size, GROUP), chunks(bytes, size));
+        Self { from, items, expected: vec![root], patience }
     }
 
     /// The next group; `None` after the last one.
@@ -156,6 +156,25 @@ impl<'a, R: AsyncRead + Unpin> AnswerReader<'a, R> {
         }
         Ok(data)
     }
+}
+
+/// Reads what an answer begins with: the length that the provider says the content has.
+pub(super) async fn head<R: AsyncRead + Unpin>(
+    from: &mut R,
+    patience: Duration,
+) -> Result<u64, ReadError> {
+    let mut kind = [0; 1];
+    exact(from, &mut kind, patience).await?;
+    let [kind] = kind;
+    match Answer::from_byte(kind) {
+        Some(Answer::Here) => {}
+        Some(Answer::NotHere) => return Err(ReadError::NotHere),
+        Some(Answer::Damaged) => return Err(ReadError::Damaged),
+        Some(Answer::BadRequest) | None => return Err(ReadError::Protocol),
+    }
+    let mut said = [0; 8];
+    exact(from, &mut said, patience).await?;
+    Ok(u64::from_le_bytes(said))
 }
 
 async fn exact<R: AsyncRead + Unpin>(
@@ -232,6 +251,21 @@ pub(super) mod tests {
                     bad[at] ^= 1;
                     let error = read_all(&bad, &data, bytes.clone()).await.unwrap_err();
                     assert!(matches!(error, ReadError::Corrupt), "{error}");
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_part_of_a_group_brings_all_of_it() {
+        for len in [1, 1024, 16_384, 16_385, 32_768, 100_000] {
+            let data: Vec<u8> = (0..len).map(|at: u32| at.to_le_bytes()[1]).collect();
+            let (size, group) = (u64::from(len), 16_384);
+            for start in (0..size).step_by(16_384) {
+                for end in [start + 1, start + 1_025, start + group].map(|end| end.min(size)) {
+                    let got = read_all(&answer(&data, &(start..end)), &data, start..end).await;
+                    let start = usize::try_from(start).unwrap();
+                    assert_eq!(got.unwrap(), data[start..data.len().min(start + 16_384)]);
                 }
             }
         }

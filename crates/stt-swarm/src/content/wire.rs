@@ -53,11 +53,11 @@ pub(super) fn group_bytes() -> u64 {
 /// 1 KiB.
 pub(super) fn chunks(bytes: &Range<u64>, size: u64) -> ChunkRanges {
     let start = ChunkNum(bytes.start / 1024);
-    if bytes.end >= size {
+    let end = bytes.end.div_ceil(group_bytes()).saturating_mul(group_bytes());
+    if end >= size {
         // Bao wants no end behind the last chunk: with one, the last group falls apart.
         return ChunkRanges::from(start..);
     }
-    let end = bytes.end.div_ceil(group_bytes()).saturating_mul(group_bytes());
     ChunkRanges::from(start..ChunkNum(end / 1024))
 }
 
