@@ -1,0 +1,282 @@
+"""What Python costs, beside the documents' figures, Rust and plain asyncio.
+
+    benches/python/run [frames|bulk|calls|memory]...
+
+Both sides of a comparison run in turns in the same run; the tables show medians and quartiles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import os
+import statistics
+import subprocess
+import time
+from collections.abc import Awaitable, Callable, Iterable
+
+import psutil
+from interfaces.api.streaming_context import StreamingContext
+from seigr_toolset_transmissions import STTNode, STTSession, STTStream, new_seed
+
+PIECE = 1 << 20
+
+
+def shown(samples: Iterable[float], digits: int = 0) -> str:
+    """Median and quartiles."""
+    values = sorted(samples)
+    low, middle, high = (
+        statistics.quantiles(values, n=4) if len(values) > 1 else [values[0]] * 3
+    )
+    return f"{middle:,.{digits}f} [{low:,.{digits}f} to {high:,.{digits}f}]"
+
+
+async def pair() -> tuple[STTNode, STTSession, STTNode, STTSession]:
+    """A server with its session, and a client with its own."""
+    seed = new_seed()
+    server = STTNode(shared_seed=seed, host="127.0.0.1", max_sessions=1000)
+    client = STTNode(shared_seed=seed, host="127.0.0.1", max_sessions=1000)
+    await server.start(server_mode=True)
+    await client.start()
+    ours = await client.connect_udp(*server.local_address)
+    return server, await server.accept(), client, ours
+
+
+# --- frames ---
+
+
+def frames(rounds: int) -> None:
+    """Frames of 5 KB a second, sealed, and opened."""
+    frame = os.urandom(5000)
+    sealing, opening = [], []
+    seed = new_seed()
+    for _round in range(rounds):
+        sender = StreamingContext(seed)
+        receiver = StreamingContext(seed, metadata=sender.get_stream_metadata())
+        count = 20_000
+        begun = time.perf_counter()
+        sealed = [sender.encrypt_chunk(frame) for _number in range(count)]
+        sealing.append(count / (time.perf_counter() - begun))
+        begun = time.perf_counter()
+        for header, data in sealed:
+            receiver.decrypt_chunk(header, data)
+        opening.append(count / (time.perf_counter() - begun))
+    print("frames of 5 KB (the document: 132.9 a second; target 100,000)")
+    print(f"  sealed, 1/s:  {shown(sealing)}")
+    print(f"  opened, 1/s:  {shown(opening)}")
+
+
+# --- bulk ---
+
+
+async def transfer(mebibytes: int) -> float:
+    """MiB/s of raw bytes between two nodes of this process."""
+    server, theirs, client, ours = await pair()
+    sender, receiver = ours.get_stream(1), theirs.get_stream(1)
+    piece = bytes(PIECE)
+
+    async def send() -> None:
+        for _number in range(mebibytes):
+            await sender.write(piece)
+        await sender.close()
+
+    begun = time.perf_counter()
+    sending = asyncio.create_task(send())
+    left = mebibytes * PIECE
+    while data := await receiver.read(PIECE):
+        left -= len(data)
+    await sending
+    took = time.perf_counter() - begun
+    assert left == 0
+    await client.stop()
+    await server.stop()
+    return mebibytes / took
+
+
+def bulk(rounds: int, mebibytes: int, rust: str) -> None:
+    """Raw bytes between two nodes, here and in Rust."""
+    here, there, ratio = [], [], []
+    for _round in range(rounds):
+        there.append(float(subprocess.check_output([rust, str(mebibytes)])))
+        here.append(asyncio.run(transfer(mebibytes)))
+        ratio.append(here[-1] / there[-1])
+    print(f"bulk between two nodes of one process, {mebibytes} MiB, pieces of 1 MiB (target 0.7)")
+    print(f"  Python, MiB/s:  {shown(here)}")
+    print(f"  Rust, MiB/s:    {shown(there)}")
+    print(f"  ratio:          {shown(ratio, 2)}")
+
+
+# --- calls ---
+
+
+async def echo_stt(count: int) -> tuple[float, float]:
+    """Seconds for one echo of 64 bytes, and for one message of many in a row."""
+    server, theirs, client, ours = await pair()
+    here, there = ours.get_stream(1), theirs.get_stream(1)
+
+    async def answer() -> None:
+        for _number in range(count):
+            await there.send(await there.receive())
+
+    async def ask() -> None:
+        for _number in range(count):
+            await here.send(bytes(64))
+            await here.receive()
+
+    echo = await timed(count, ask(), answer())
+
+    async def take() -> None:
+        for _number in range(count):
+            await there.receive()
+
+    async def give() -> None:
+        for _number in range(count):
+            await here.send(bytes(100))
+
+    message = await timed(count, give(), take())
+    await client.stop()
+    await server.stop()
+    return echo, message
+
+
+async def echo_asyncio(count: int) -> tuple[float, float]:
+    """The same over TCP with asyncio's streams, neither sealed nor framed but by length."""
+    opened: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
+    opened = asyncio.get_running_loop().create_future()
+    server = await asyncio.start_server(lambda *ends: opened.set_result(ends), "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    far_reader, far_writer = await opened
+
+    async def answer() -> None:
+        for _number in range(count):
+            far_writer.write(await far_reader.readexactly(64))
+            await far_writer.drain()
+
+    async def ask() -> None:
+        for _number in range(count):
+            writer.write(bytes(64))
+            await writer.drain()
+            await reader.readexactly(64)
+
+    echo = await timed(count, ask(), answer())
+
+    async def take() -> None:
+        for _number in range(count):
+            await far_reader.readexactly(100)
+
+    async def give() -> None:
+        for _number in range(count):
+            writer.write(bytes(100))
+            await writer.drain()
+
+    message = await timed(count, give(), take())
+    for end in (writer, far_writer):
+        end.close()
+    server.close()
+    return echo, message
+
+
+async def timed(count: int, *work: Awaitable[None]) -> float:
+    """Seconds for each of `count`."""
+    begun = time.perf_counter()
+    await asyncio.gather(*work)
+    return (time.perf_counter() - begun) / count
+
+
+async def ready_call(count: int) -> float:
+    """Seconds of an awaited call whose answer is there."""
+    server, _theirs, client, ours = await pair()
+    stream: STTStream = ours.get_stream(1)
+    begun = time.perf_counter()
+    for _number in range(count):
+        await stream.read(0)
+    empty = (time.perf_counter() - begun) / count
+    begun = time.perf_counter()
+    for _number in range(count):
+        await stream.drain()
+    took = (time.perf_counter() - begun) / count
+    await client.stop()
+    await server.stop()
+    return took - empty if took > empty else took
+
+
+def calls(rounds: int, count: int) -> None:
+    """What one call costs, beside asyncio's own streams."""
+    results: dict[str, list[tuple[float, float]]] = {"STT": [], "asyncio": []}
+    ready = []
+    for number in range(rounds):
+        sides: list[tuple[str, Callable[[int], Awaitable[tuple[float, float]]]]] = [
+            ("STT", echo_stt),
+            ("asyncio", echo_asyncio),
+        ]
+        for name, side in sides if number % 2 else reversed(sides):
+            results[name].append(asyncio.run(side(count)))  # type: ignore[arg-type]
+        ready.append(asyncio.run(ready_call(count)))
+    print("calls, both ends in one loop; asyncio: TCP, not sealed")
+    for name, pairs in results.items():
+        print(f"  {name}, echo of 64 bytes, us:    {shown([1e6 * one for one, _ in pairs], 1)}")
+        print(f"  {name}, message of 100 bytes, us: {shown([1e6 * one for _, one in pairs], 2)}")
+    print(f"  a call whose answer is there (drain), us: {shown([1e6 * one for one in ready], 2)}")
+
+
+# --- memory ---
+
+
+async def sessions(count: int) -> None:
+    """Resident memory of 100 sessions with 3 streams each, both ends in this process."""
+    own = psutil.Process()
+    begun = own.memory_info().rss
+    server, _theirs, client, _ours = await pair()
+    await asyncio.sleep(0.5)
+    gc.collect()
+    started = own.memory_info().rss
+    kept = []
+    for _number in range(count - 1):
+        ours = await client.connect_udp(*server.local_address)
+        theirs = await server.accept()
+        for stream_id in (1, 3, 5):
+            here, there = ours.get_stream(stream_id), theirs.get_stream(stream_id)
+            await here.send(bytes(1000))
+            await there.receive()
+            kept.append((here, there))
+    gc.collect()
+    full = own.memory_info().rss
+    mebi = 1 << 20
+    print(f"memory of {count} sessions with 3 streams (the document: 35 MB for one end)")
+    print(f"  the process before any node:            {begun / mebi:.1f} MiB")
+    print(f"  two nodes and a session more:           {(started - begun) / mebi:.1f} MiB")
+    print(f"  {count - 1} sessions more, both ends:           {(full - started) / mebi:.1f} MiB")
+    print(f"  the same for one end:                   {(full - started) / mebi / 2:.1f} MiB")
+    await client.stop()
+    await server.stop()
+
+
+def main() -> None:
+    """Runs what the arguments name, or all."""
+    parts = ("frames", "bulk", "calls", "memory")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", help=f"some of {parts}")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--mebibytes", type=int, default=512)
+    parser.add_argument("--calls", type=int, default=5000)
+    parser.add_argument("--rust", help="the program with the same loop")
+    chosen = parser.parse_args()
+    wanted = chosen.parts or parts
+    if unknown := set(wanted) - set(parts):
+        parser.error(f"there is no {unknown.pop()}")
+    if "memory" in wanted:
+        # First: before anything else fills the process.
+        asyncio.run(sessions(100))
+    if "frames" in wanted:
+        frames(chosen.rounds)
+    if "bulk" in wanted:
+        if chosen.rust is None:
+            parser.error("bulk needs --rust")
+        bulk(chosen.rounds, chosen.mebibytes, chosen.rust)
+    if "calls" in wanted:
+        calls(chosen.rounds, chosen.calls)
+
+
+if __name__ == "__main__":
+    main()
