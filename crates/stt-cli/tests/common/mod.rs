@@ -1,4 +1,5 @@
 //! What tests of several commands share.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::process::{Command, Stdio};
 
