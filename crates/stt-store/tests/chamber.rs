@@ -12,7 +12,7 @@ use std::sync::Arc;
 use stc::{Coded, Key};
 use stt_store::{
     BinaryStorage, Chamber, ChamberKey, ChamberOptions, ContentId, ContentInfo, DiskOptions,
-    FileSource, Keep, MemoryProvider, StoreError,
+    FileSource, Keep, MemoryProvider, Problem, StoreError,
 };
 
 fn key() -> ChamberKey {

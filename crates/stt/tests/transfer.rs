@@ -265,15 +265,19 @@ async fn a_newer_attempt_takes_the_place_of_one_that_is_silent() {
     }));
     let sending = SendOptions::default();
     let mut silent = Box::pin(send_file(&ours, &path, &sending));
-    let first = async {
+    let mut first = None;
+    let under_way = async {
         let stream = theirs.accept_stream().await.unwrap();
         let (to, receiving) = (to.path().to_owned(), receiving.clone());
-        tokio::spawn(async move { receive_file(stream, &to, &receiving).await })
+        let receive = async move { receive_file(stream, &to, &receiving).await };
+        first = Some(tokio::spawn(receive));
+        moving.await.unwrap();
     };
-    let first = tokio::select! {
+    tokio::select! {
         _ = &mut silent => panic!("it cannot be done"),
-        first = async { let first = first.await; moving.await.unwrap(); first } => first,
-    };
+        () = under_way => {}
+    }
+    let first = first.unwrap();
     // From here on nobody polls the first one: nothing more of it comes.
     let options = ReceiveOptions::default();
     let (sent, received) =
