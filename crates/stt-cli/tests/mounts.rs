@@ -64,7 +64,7 @@ fn a_store_on_a_read_only_disk_can_be_read_and_says_why_it_cannot_be_changed() {
         for change in "put b --name other" "rm big" "gc"; do
             store $change > out 2>&1 && exit 1
             grep -q store.read_only out
-            if grep -q "not stored" out; then exit 1; fi
+            if grep -q "is not stored" out; then exit 1; fi
         done
         "#,
     );

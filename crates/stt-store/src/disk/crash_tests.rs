@@ -307,7 +307,14 @@ async fn fail_once(at: u64, kind: io::ErrorKind, code: &'static str) {
             let said = error.to_string();
             assert!(said.contains("the index") || said.contains("/store"), "{}: {said}", context());
             let sync_failed = failed.is_sync_of_index() && error.code() == "store.sync_failed";
-            assert!(error.code() == code || sync_failed, "{}: {said}", context());
+            // What may not be written is opened for reading, and a new store cannot be.
+            let for_reading = code == "store.permission" && error.code() == "store.read_only";
+            assert!(error.code() == code || sync_failed || for_reading, "{}: {said}", context());
+            open(&sim).await.unwrap_or_else(|error| panic!("{}, again: {error}", context()))
+        }
+        (Ok(reader), Some(_)) if matches!(code, "store.permission" | "store.read_only") => {
+            assert_eq!(reader.put(b"x").await.unwrap_err().code(), "store.read_only");
+            drop(reader);
             open(&sim).await.unwrap_or_else(|error| panic!("{}, again: {error}", context()))
         }
         (opened, _) => panic!("{}: {:?}", context(), opened.map(drop)),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::{
     limits::{Charge, Held},
     stream::{
+        credit::INITIAL_WINDOW,
         header::{Header, Malformed},
         reassembly::Reassembly,
         unpinned,
@@ -17,8 +18,8 @@ use crate::{
 pub(super) type Piece = (u64, Bytes);
 
 /// What may come before a header of at most 82 bytes, with what its pieces cost: a whole first
-/// window behind one lost packet.
-const MAX_COST: u64 = 64 << 10;
+/// window behind one lost packet. All of it counts in the session's account.
+const MAX_COST: u64 = 2 * INITIAL_WINDOW;
 
 /// Pieces of a stream, in the session's account until somebody takes them.
 #[derive(Debug)]
@@ -98,14 +99,15 @@ mod tests {
             most = most.max(node.total());
             taken.is_err()
         });
-        assert!(refused.is_some_and(|at| (32..64).contains(&at)), "{refused:?}");
-        assert!((32 << 10..72 << 10).contains(&most), "{most}");
+        let least = INITIAL_WINDOW / 1_400;
+        assert!(refused.is_some_and(|at| (least..2 * least).contains(&at)), "{refused:?}");
+        assert!((INITIAL_WINDOW..MAX_COST + (4 << 10)).contains(&most), "{most}");
         drop(early);
         assert_eq!(node.total(), 0);
         // Single bytes take more than themselves.
         let (mut early, _) = self::early();
         let byte = || Bytes::from_static(&[7]);
-        assert!((1..1_000).any(|at| early.push(at * 2, byte()).is_err()));
+        assert!((1..20_000).any(|at| early.push(at * 2, byte()).is_err()));
     }
 
     #[test]
