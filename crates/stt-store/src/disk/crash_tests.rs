@@ -313,7 +313,7 @@ async fn fail_once(at: u64, kind: io::ErrorKind, code: &'static str) {
             open(&sim).await.unwrap_or_else(|error| panic!("{}, again: {error}", context()))
         }
         (Ok(reader), Some(_)) if matches!(code, "store.permission" | "store.read_only") => {
-            assert_eq!(reader.put(b"x").await.unwrap_err().code(), "store.read_only");
+            assert_eq!(reader.put("x").await.unwrap_err().code(), "store.read_only");
             drop(reader);
             open(&sim).await.unwrap_or_else(|error| panic!("{}, again: {error}", context()))
         }
