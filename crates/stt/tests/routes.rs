@@ -243,8 +243,12 @@ async fn ipv4_to_ipv6_and_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_nat_that_forgets_is_noticed_under_load() {
     let (_server, _client, relay, theirs, ours) = through_relay().await;
-    let before = theirs.remote_address();
+    let (before, quiet) = (theirs.remote_address(), ours.stats().bytes_received);
     let rebinding = async {
+        // A client that has heard nothing of the load does not miss it.
+        while ours.stats().bytes_received < quiet + 100_000 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         relay.forget();
         let wait = async {
             while theirs.remote_address() == before {
