@@ -186,8 +186,8 @@ impl Store {
                     found.push((entry.name, entry.id));
                     true
                 }
-                Err(error) => {
-                    failed = Some(error);
+                Err(problem) => {
+                    failed = Some(problem.error);
                     false
                 }
             };
@@ -208,13 +208,13 @@ impl Store {
         let chamber = self.chamber.get()?.clone();
         let listing = async move {
             let (mut found, mut failed) = (Vec::new(), None);
-            let visit = |info: Result<stt_store::ContentInfo, StoreError>| match info {
+            let visit = |info: Result<stt_store::ContentInfo, stt_store::Problem>| match info {
                 Ok(info) => {
                     found.push(info.id);
                     true
                 }
-                Err(error) => {
-                    failed = Some(error);
+                Err(problem) => {
+                    failed = Some(problem.error);
                     false
                 }
             };
