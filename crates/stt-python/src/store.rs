@@ -186,8 +186,8 @@ impl Store {
                     found.push((entry.name, entry.id));
                     true
                 }
-                Err(problem) => {
-                    failed = Some(problem.error);
+                Err(error) => {
+                    failed = Some(error);
                     false
                 }
             };
