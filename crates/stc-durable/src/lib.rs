@@ -18,8 +18,8 @@ pub fn folders(path: &Path) -> impl Iterator<Item = &Path> {
     path.ancestors().skip(1).map(named)
 }
 
-/// Gives a file another name, in place of what has that name, and waits until it is on the disk. What
-/// is in the file has to be synced before.
+/// Gives a file another name, in place of what has that name, and waits until it is on the disk.
+/// What is in the file has to be synced before.
 ///
 /// # Errors
 /// What the system says. If only the wait failed, the file has its new name already.
@@ -46,8 +46,8 @@ fn sync_names(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Waits until all names in the directory `path` are on the disk. Does nothing where directories cannot
-/// be synced: Windows makes names durable with their files.
+/// Waits until all names in the directory `path` are on the disk. Does nothing where directories
+/// cannot be synced: Windows makes names durable with their files.
 ///
 /// # Errors
 /// What the system says.

@@ -39,8 +39,8 @@ impl FileStamp {
     }
 }
 
-/// A file was written to, cut or renamed while it was read: what was read is neither the old file nor
-/// the new one.
+/// A file was written to, cut or renamed while it was read: what was read is neither the old file
+/// nor the new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the file changed while it was read")]
 pub struct FileChanged;
@@ -59,8 +59,8 @@ impl From<FileChanged> for io::Error {
     }
 }
 
-/// A reader whose end is an error when the file changed since it was opened. Pipes and devices, which
-/// always change, are read as they are.
+/// A reader whose end is an error when the file changed since it was opened. Pipes and devices,
+/// which always change, are read as they are.
 #[derive(Debug)]
 pub struct SteadyFile {
     file: File,

@@ -118,8 +118,8 @@ impl PeerArgs {
         builder: NodeBuilder,
         address: &str,
     ) -> Result<(Node, stt::Session), CliError> {
-        // A name may have addresses of both families, and its peer listen at any of them. A socket of
-        // IPv6 reaches both; some machines have IPv4 only.
+        // A name may have addresses of both families, and its peer listen at any of them. A socket
+        // of IPv6 reaches both; some machines have IPv4 only.
         let both = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
         let host = if both { "::" } else { "0.0.0.0" };
         let node = start(builder.host(host), Mode::Client).await?;

@@ -1,5 +1,5 @@
-//! Questions whose answers nobody else may read. While one waits, the terminal shows nothing that is
-//! typed; however the process ends, it shows it again.
+//! Questions whose answers nobody else may read. While one waits, the terminal shows nothing that
+//! is typed; however the process ends, it shows it again.
 
 use std::io;
 

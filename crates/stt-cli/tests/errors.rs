@@ -64,8 +64,8 @@ fn codes_in(source: &str) -> BTreeSet<String> {
     codes
 }
 
-/// All codes in the sources of a command: however they reach an error, they are written there. Those
-/// that a running node answers with are in the sources of the crates that it consists of.
+/// All codes in the sources of a command: however they reach an error, they are written there.
+/// Those that a running node answers with are in the sources of the crates that it consists of.
 fn codes_of_commands(source: &str) -> BTreeSet<String> {
     let literals = literals(without_tests(source));
     literals.filter(|code| !FILES.contains(code)).map(str::to_owned).collect()

@@ -26,8 +26,8 @@ pub struct GatewaySettings {
     pub max_connections: usize,
     /// Whether reflection tells callers which services there are. Default: true.
     pub reflection: bool,
-    /// Settings of managed streams. Default: [`StreamConfig::default`]; their messages are no longer
-    /// than `max_message` allows in any case.
+    /// Settings of managed streams. Default: [`StreamConfig::default`]; their messages are no
+    /// longer than `max_message` allows in any case.
     pub streams: StreamConfig,
     /// Origins of web pages that may call by gRPC-Web, such as `https://example.com`. Default: none.
     pub origins: Vec<String>,

@@ -1,10 +1,10 @@
 //! Between the engine's futures and asyncio.
 //!
-//! A future is polled in the thread of the event loop that awaits it. Its waker puts a number into the
-//! loop's [`Reactor`] and makes one end of a socket pair readable, which the loop watches. So no thread
-//! of the engine ever touches Python: nothing waits for the interpreter's lock, nothing happens while
-//! the interpreter ends, and what was received is taken by the coroutine that asked for it or not at
-//! all.
+//! A future is polled in the thread of the event loop that awaits it. Its waker puts a number into
+//! the loop's [`Reactor`] and makes one end of a socket pair readable, which the loop watches. So
+//! no thread of the engine ever touches Python: nothing waits for the interpreter's lock, nothing
+//! happens while the interpreter ends, and what was received is taken by the coroutine that asked
+//! for it or not at all.
 
 use std::{
     io::{ErrorKind, Read, Write},

@@ -191,8 +191,8 @@ impl StreamManager {
         self.accept_under("", transport).await
     }
 
-    /// As [`accept`](Self::accept), for peers that must not take each other's ids: only streams whose
-    /// id begins with `prefix`, which the caller makes from what it knows of the peer.
+    /// As [`accept`](Self::accept), for peers that must not take each other's ids: only streams
+    /// whose id begins with `prefix`, which the caller makes from what it knows of the peer.
     ///
     /// # Errors
     /// [`StreamsError::Protocol`] for another id; else as [`accept`](Self::accept).

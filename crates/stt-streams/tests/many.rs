@@ -1,4 +1,5 @@
-//! Many streams, events to many, a service's answers, and the window of a stream in both directions.
+//! Many streams, events to many, a service's answers, and the window of a stream in both
+//! directions.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
 
 use std::{sync::Arc, time::Duration};

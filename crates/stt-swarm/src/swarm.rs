@@ -29,8 +29,8 @@ impl SwarmOptions {
     /// Peers that a node is linked with at once, by default.
     pub const MAX_LINKS: usize = 256;
 
-    /// The swarm's name, up to 256 bytes; default: none. Values, providers and topics of swarms with
-    /// other names do not meet. It is no secret: the seed says who is a member.
+    /// The swarm's name, up to 256 bytes; default: none. Values, providers and topics of swarms
+    /// with other names do not meet. It is no secret: the seed says who is a member.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
@@ -53,16 +53,16 @@ impl SwarmOptions {
     }
 }
 
-/// A node's part in a swarm. Clones are the same one; with the last of them, and of the handles that
-/// it gave out, it ends. The node's sessions go on.
+/// A node's part in a swarm. Clones are the same one; with the last of them, and of the handles
+/// that it gave out, it ends. The node's sessions go on.
 #[derive(Clone, Debug)]
 pub struct Swarm {
     handle: Handle,
 }
 
 impl Swarm {
-    /// Begins to take part over `node`, in tasks of the runtime that this is called in. A node takes
-    /// part in one swarm at a time.
+    /// Begins to take part over `node`, in tasks of the runtime that this is called in. A node
+    /// takes part in one swarm at a time.
     ///
     /// # Errors
     /// [`SwarmError::Protocol`] if it takes part already, [`SwarmError::TooLarge`] for the name,

@@ -55,7 +55,8 @@ impl ContentTicket {
     /// A ticket for the file of `size` bytes whose BLAKE3 hash is `root`, called `name`.
     ///
     /// # Errors
-    /// [`TicketError::TooMuch`]; [`TicketError::Malformed`] if it is empty and its hash says otherwise.
+    /// [`TicketError::TooMuch`]; [`TicketError::Malformed`] if it is empty and its hash says
+    /// otherwise.
     pub fn new(root: Hash, size: u64, name: &str) -> Result<Self, TicketError> {
         if size > Self::MAX_SIZE {
             return Err(TicketError::TooMuch { what: "bytes of content", max: Self::MAX_SIZE });
@@ -70,7 +71,8 @@ impl ContentTicket {
         Ok(Self { is_folder: false, root, size, name: name.to_owned(), providers: Vec::new() })
     }
 
-    /// A ticket for a folder, whose manifest (docs/content.md) has `size` bytes and the hash `root`.
+    /// A ticket for a folder, whose manifest (docs/content.md) has `size` bytes and the hash
+    /// `root`.
     ///
     /// # Errors
     /// [`TicketError::TooMuch`].

@@ -1,5 +1,5 @@
-//! Every error of the swarm has a code of its own, one line of text, and a row in docs/errors.md that
-//! says the same about retries.
+//! Every error of the swarm has a code of its own, one line of text, and a row in docs/errors.md
+//! that says the same about retries.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking")]
 
 use std::{collections::HashSet, time::Duration};

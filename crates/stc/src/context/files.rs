@@ -81,8 +81,8 @@ impl Context {
     /// 250 bytes longer than the input, plus 16 for each further chunk.
     ///
     /// # Errors
-    /// [`SealError`]; an input that changes meanwhile is [`SealError::Changed`]; an output that exists
-    /// is [`SealError::Io`] with [`io::ErrorKind::AlreadyExists`].
+    /// [`SealError`]; an input that changes meanwhile is [`SealError::Changed`]; an output that
+    /// exists is [`SealError::Io`] with [`io::ErrorKind::AlreadyExists`].
     pub fn encrypt_file<'a>(
         &self,
         input: &'a Path,

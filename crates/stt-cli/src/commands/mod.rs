@@ -30,7 +30,8 @@ pub(crate) enum Command {
     Send(send::SendCommand),
     /// Receive files from nodes that share the seed.
     Receive(receive::ReceiveCommand),
-    /// Run a node with its store, for other programs and the other commands, until it is told to end.
+    /// Run a node with its store, for other programs and the other commands, until it is told to
+    /// end.
     Up(up::UpCommand),
     /// Show what runs in the directory of `stt up`.
     Status(status::StatusCommand),

@@ -31,8 +31,8 @@ pub(crate) struct UpCommand {
     dir: PathBuf,
     #[command(flatten)]
     listen: ListenArgs,
-    /// Where the gateway listens for programs on this machine: a loopback address; port 0 is a random
-    /// free one.
+    /// Where the gateway listens for programs on this machine: a loopback address; port 0 is a
+    /// random free one.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     gateway: SocketAddr,
     /// Let pages of this origin call by gRPC-Web, such as https://example.com. May be repeated.

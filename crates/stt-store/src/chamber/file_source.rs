@@ -11,8 +11,8 @@ use std::{
 use stc::{FileStamp, SteadyFile};
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// A file to be stored with [`super::Chamber::put_reader`]. Its end is an error when the file changed
-/// since it was opened: what was read is neither the old file nor the new one.
+/// A file to be stored with [`super::Chamber::put_reader`]. Its end is an error when the file
+/// changed since it was opened: what was read is neither the old file nor the new one.
 #[derive(Debug)]
 pub struct FileSource {
     file: tokio::fs::File,

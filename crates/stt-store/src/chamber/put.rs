@@ -54,7 +54,8 @@ impl Keep {
 
 impl Chamber {
     /// Stores `data`, keeps it until it is removed, and returns its id. When the call returns, the
-    /// value is durable. A value that is here already is verified, and stored anew if it is damaged.
+    /// value is durable. A value that is here already is verified, and stored anew if it is
+    /// damaged.
     ///
     /// # Errors
     /// [`StoreError::Quota`], [`StoreError::DiskFull`], [`StoreError::ReadOnly`],

@@ -124,8 +124,8 @@ impl Chamber {
         Ok(reader.len())
     }
 
-    /// What is wrong with the content in the blob `content`, told by its id and its names: they know
-    /// it also when the content itself cannot be read any more.
+    /// What is wrong with the content in the blob `content`, told by its id and its names: they
+    /// know it also when the content itself cannot be read any more.
     pub(super) async fn problem(&self, content: BlobName, error: StoreError) -> Problem {
         let item = format!("the content in blob {content}");
         let opened = self.open_content(content, &item).await;

@@ -163,8 +163,8 @@ impl ContentDistribution {
         retrieved
     }
 
-    /// Retrieves a content into the file `name` in `dir`, whatever its length. What arrived before a
-    /// failure is not fetched again.
+    /// Retrieves a content into the file `name` in `dir`, whatever its length. What arrived before
+    /// a failure is not fetched again.
     ///
     /// # Errors
     /// As [`retrieve_content`](Self::retrieve_content).

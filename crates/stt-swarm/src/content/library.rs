@@ -27,8 +27,8 @@ use super::{
 };
 use crate::{ContentError, ContentTicket, Provider};
 
-/// Files and folders of one library, at most: each has a temporary file open. And contents: a folder
-/// is as many as it has files, and one more.
+/// Files and folders of one library, at most: each has a temporary file open. And contents: a
+/// folder is as many as it has files, and one more.
 const MAX_SHARED: usize = 256;
 const MAX_CONTENTS: usize = 131_072;
 /// Answers that are in memory at once, of a little more than 1 MiB each, and of one peer.
@@ -48,8 +48,8 @@ const TOO_SLOW: u32 = 0x101;
 /// Files that this node's members may fetch, until it is dropped.
 ///
 /// Whoever holds the shared seed and knows a content's hash may fetch it. Files are read when they
-/// are asked for; of one that changed since it was added, peers get what did not change and are told
-/// that the rest is damaged.
+/// are asked for; of one that changed since it was added, peers get what did not change and are
+/// told that the rest is damaged.
 #[derive(Debug)]
 pub struct ContentLibrary {
     shelf: Arc<Shelf>,
@@ -226,8 +226,8 @@ impl ContentLibrary {
         Ok(Self { shelf, node_id: node.node_id(), _handler: handler })
     }
 
-    /// Hashes a file, or all files of a folder, and offers them from now on. What is offered already
-    /// is hashed anew. Links in a folder are not followed.
+    /// Hashes a file, or all files of a folder, and offers them from now on. What is offered
+    /// already is hashed anew. Links in a folder are not followed.
     ///
     /// # Errors
     /// [`ContentError`].

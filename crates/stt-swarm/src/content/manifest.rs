@@ -1,7 +1,7 @@
 //! What a folder is made of: a list of files, which is a content itself.
 //!
-//! After [`HEAD`], for each file: its root (32 bytes), its length (8), the bytes of its path (2), all
-//! little-endian, and the path in UTF-8, names divided by `/`. Paths ascend, byte by byte.
+//! After [`HEAD`], for each file: its root (32 bytes), its length (8), the bytes of its path (2),
+//! all little-endian, and the path in UTF-8, names divided by `/`. Paths ascend, byte by byte.
 
 use std::{collections::BTreeSet, path::PathBuf};
 

@@ -62,7 +62,8 @@ pub struct Value {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stored {
-    /// Other nodes that confirmed that they keep it: 20 at most, 0 alone. This node keeps it anyway.
+    /// Other nodes that confirmed that they keep it: 20 at most, 0 alone. This node keeps it
+    /// anyway.
     pub copies: usize,
 }
 
@@ -137,9 +138,9 @@ impl KademliaDht {
         Err(SwarmError::NoBootstrap { causes })
     }
 
-    /// Stores `value` under `key` at the nodes closest to it, signed, for 24 hours; while this swarm
-    /// runs it is stored again every 8. A key has one value: the first publisher's, until it expires
-    /// or is replaced by that publisher.
+    /// Stores `value` under `key` at the nodes closest to it, signed, for 24 hours; while this
+    /// swarm runs it is stored again every 8. A key has one value: the first publisher's, until it
+    /// expires or is replaced by that publisher.
     ///
     /// # Errors
     /// [`SwarmError::Taken`], [`SwarmError::TooLarge`], [`SwarmError::TooMany`] beyond 1,024 own
@@ -153,8 +154,8 @@ impl KademliaDht {
 
     /// The value of `key`, by whichever member stored it; `None` if there is none.
     ///
-    /// Any member can have stored it, and a node close to the key can answer with a value of its own:
-    /// who must not be deceived asks for the value [of a publisher](Self::find_value_of).
+    /// Any member can have stored it, and a node close to the key can answer with a value of its
+    /// own: who must not be deceived asks for the value [of a publisher](Self::find_value_of).
     ///
     /// # Errors
     /// [`SwarmError::Timeout`], [`SwarmError::TooLarge`], [`SwarmError::Busy`],
@@ -185,11 +186,12 @@ impl KademliaDht {
         self.handle.ask(|reply| Command::Find { key, publisher, reply }).await
     }
 
-    /// Says at the nodes closest to `key` that this node provides what the key stands for, and again
-    /// every 10 minutes; it holds for 30. They do not confirm it.
+    /// Says at the nodes closest to `key` that this node provides what the key stands for, and
+    /// again every 10 minutes; it holds for 30. They do not confirm it.
     ///
     /// # Errors
-    /// [`SwarmError::TooLarge`], [`SwarmError::TooMany`] beyond 1,024 keys, [`SwarmError::Timeout`],
+    /// [`SwarmError::TooLarge`], [`SwarmError::TooMany`] beyond 1,024 keys,
+    /// [`SwarmError::Timeout`],
     /// [`SwarmError::Busy`], [`SwarmError::Stopped`].
     pub async fn provide(&self, key: &[u8]) -> Result<(), SwarmError> {
         check_key(key)?;

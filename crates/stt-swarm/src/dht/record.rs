@@ -1,7 +1,7 @@
 //! Values in the DHT: signed by who published them, for one key and a time.
 //!
-//! `1 ‖ publisher (32) ‖ sequence (8) ‖ expires (8) ‖ signature (64) ‖ value`; sequence and expiry are
-//! milliseconds since 1970, big-endian.
+//! `1 ‖ publisher (32) ‖ sequence (8) ‖ expires (8) ‖ signature (64) ‖ value`; sequence and expiry
+//! are milliseconds since 1970, big-endian.
 
 use std::time::Duration;
 

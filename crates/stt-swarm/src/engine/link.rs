@@ -24,7 +24,8 @@ pub(crate) const NONSENSE: u32 = 0x100;
 
 /// Streams that wait for the engine, at most; those beyond are refused.
 const WAITING: usize = 64;
-/// How long a session that only the swarm used may have streams of others before it is left to them.
+/// How long a session that only the swarm used may have streams of others before it is left to
+/// them.
 const UNUSED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What the table keeps of a link.
@@ -97,7 +98,8 @@ impl Drop for SessionHold {
 }
 
 impl Handle {
-    /// Where the peer is, if others can reach it there: it takes sessions, and this one is over UDP.
+    /// Where the peer is, if others can reach it there: it takes sessions, and this one is over
+    /// UDP.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         let serves = self.serves.load(Ordering::Relaxed);
         serves.then(|| udp_address(&self.session)).flatten()

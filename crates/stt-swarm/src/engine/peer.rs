@@ -10,7 +10,8 @@ use stt::NodeId;
 /// ed25519 with 32 bytes.
 const PREFIX: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
 
-/// The peer id of a node, if its id is a point of the curve. Ids of nodes that proved themselves are.
+/// The peer id of a node, if its id is a point of the curve. Ids of nodes that proved themselves
+/// are.
 pub(crate) fn peer_id(node: NodeId) -> Option<PeerId> {
     let key = ed25519::PublicKey::try_from_bytes(node.as_bytes()).ok()?;
     Some(PublicKey::from(key).to_peer_id())

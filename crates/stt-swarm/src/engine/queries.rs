@@ -123,7 +123,8 @@ impl Query {
         wanted.then_some(value)
     }
 
-    /// Answers at the end. `known` are the nodes in the routing table, `linked` tells who is linked.
+    /// Answers at the end. `known` are the nodes in the routing table, `linked` tells who is
+    /// linked.
     pub(crate) fn end(self, result: QueryResult, known: usize, linked: impl Fn(&PeerId) -> bool) {
         match (self, result) {
             (Self::Bootstrap(replies), _) => {

@@ -75,8 +75,9 @@ impl Substream {
 }
 
 /// The engine drops a stream after its last write when it expects no answer, and with lazy
-/// negotiation the peer has not agreed to the protocol by then. A receiving direction that is stopped
-/// would make its agreement fail, and the request be lost: what still comes is read and forgotten.
+/// negotiation the peer has not agreed to the protocol by then. A receiving direction that is
+/// stopped would make its agreement fail, and the request be lost: what still comes is read and
+/// forgotten.
 impl Drop for Substream {
     fn drop(&mut self) {
         let (Some(stream), Some(place)) = (self.stream.take(), self.place.take()) else { return };

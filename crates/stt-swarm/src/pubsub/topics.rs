@@ -70,7 +70,8 @@ impl Window {
 }
 
 impl Topics {
-    /// Adds a subscriber. True if it is the topic's first; `None` if there are too many, and of what.
+    /// Adds a subscriber. True if it is the topic's first; `None` if there are too many, and of
+    /// what.
     pub(crate) fn subscribe(
         &mut self,
         hash: &str,

@@ -14,7 +14,8 @@ const UNCOUNTED: u64 = 128 << 10;
 const HANDSHAKE: u64 = 64 << 10;
 /// A WebSocket: what is read and not whole, and what waits for a peer that takes nothing.
 const WEBSOCKET: u64 = 640 << 10;
-/// What all have in common: buffers of the socket and of received datagrams, used knocks, addresses.
+/// What all have in common: buffers of the socket and of received datagrams, used knocks,
+/// addresses.
 const NODE: u64 = 24 << 20;
 
 impl Limits {
@@ -25,9 +26,9 @@ impl Limits {
         most.min(1 << 10)
     }
 
-    /// Bytes that peers can make a node hold by what they send, at most: those of the number of nodes
-    /// and addresses that they have, and of what they leave out. Without `websockets` none are
-    /// listened for.
+    /// Bytes that peers can make a node hold by what they send, at most: those of the number of
+    /// nodes and addresses that they have, and of what they leave out. Without `websockets` none
+    /// are listened for.
     pub(crate) fn memory_bound(&self, websockets: bool) -> u64 {
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         let (sessions, half_open) = (count(self.max_sessions), count(self.door.max_half_open));

@@ -28,8 +28,8 @@ impl Effort {
         self.until = Some(from + took * WEIGHT);
     }
 
-    /// Gives others their turn after work that took so long: reading waits only where there is nothing
-    /// to read.
+    /// Gives others their turn after work that took so long: reading waits only where there is
+    /// nothing to read.
     pub(crate) async fn give_way(took: Duration) {
         if took > TURN {
             tokio::task::yield_now().await;

@@ -95,8 +95,8 @@ impl Held {
         }
     }
 
-    /// Whether one more short piece may hold the whole buffer that it came in. It is to be given back
-    /// with [`Self::unpin`].
+    /// Whether one more short piece may hold the whole buffer that it came in. It is to be given
+    /// back with [`Self::unpin`].
     pub(crate) fn pin(&self) -> bool {
         let more = |pinned| (pinned < self.node.max_pinned).then(|| pinned + 1);
         self.node.pinned.fetch_update(Relaxed, Relaxed, more).is_ok()

@@ -21,9 +21,9 @@ pub struct LimitStats {
     pub unread_bytes: u64,
     /// Handshakes that are not finished, at this moment.
     pub half_open: usize,
-    /// Bytes that peers can make this node hold by what they send, at most, whatever their number and
-    /// whatever they leave out: it follows from the settings (docs/sessions.md, "Limits"). What the
-    /// application itself keeps and sends comes on top.
+    /// Bytes that peers can make this node hold by what they send, at most, whatever their number
+    /// and whatever they leave out: it follows from the settings (docs/sessions.md, "Limits"). What
+    /// the application itself keeps and sends comes on top.
     pub memory_bound: u64,
 }
 

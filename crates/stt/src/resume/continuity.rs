@@ -15,8 +15,8 @@ pub(super) const LABEL: &str = "stt/resume";
 /// Sessions that wait for [`Continuity::accept`].
 const WAITING: usize = 64;
 
-/// Resumable sessions over a node: what is sent arrives once and in order, over any number of sealed
-/// sessions that were cut.
+/// Resumable sessions over a node: what is sent arrives once and in order, over any number of
+/// sealed sessions that were cut.
 ///
 /// Both sides have one. Clones share it; while one of them or a session lives, peers can resume.
 /// What survives is the loss of a connection, not yet the end of a process.

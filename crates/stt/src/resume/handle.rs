@@ -89,8 +89,9 @@ impl ResumableSession {
         self.send_on(0, data).await
     }
 
-    /// Keeps a message for the peer, whether it is connected or not, and returns its position. Waits
-    /// while too much is not committed. A message is kept until the peer's application committed it.
+    /// Keeps a message for the peer, whether it is connected or not, and returns its position.
+    /// Waits while too much is not committed. A message is kept until the peer's application
+    /// committed it.
     ///
     /// # Cancel safety
     /// A dropped future has sent all of it or nothing.
@@ -151,8 +152,8 @@ impl ResumableSession {
         .await
     }
 
-    /// The next message, in order and once; `None` once the peer closed its end. What arrived before
-    /// the session was over is given out first.
+    /// The next message, in order and once; `None` once the peer closed its end. What arrived
+    /// before the session was over is given out first.
     ///
     /// # Cancel safety
     /// A dropped future has taken nothing.
@@ -213,8 +214,8 @@ impl ResumableSession {
         self.until(|| self.shared().ended()).await
     }
 
-    /// What the peer has not committed, with positions and streams, once the session is over; `None`
-    /// before. It is handed out once.
+    /// What the peer has not committed, with positions and streams, once the session is over;
+    /// `None` before. It is handed out once.
     #[must_use]
     pub fn take_unacknowledged(&self) -> Option<Vec<ResumedMessage>> {
         self.shared().ended()?;

@@ -62,9 +62,9 @@ impl ResumeOptions {
         Ok(self)
     }
 
-    /// Bytes of messages that arrived and that the application has not taken, each charged 128 more;
-    /// beyond it nothing more is read, and one message may be held beyond it. Default 1 MiB; 1 KiB
-    /// to 1 GiB.
+    /// Bytes of messages that arrived and that the application has not taken, each charged 128
+    /// more; beyond it nothing more is read, and one message may be held beyond it. Default 1 MiB;
+    /// 1 KiB to 1 GiB.
     ///
     /// # Errors
     /// [`ResumeError::OutOfRange`].
@@ -73,7 +73,8 @@ impl ResumeOptions {
         Ok(self)
     }
 
-    /// The longest message, in bytes; both ends should mean the same. Default 1 MiB; 1 KiB to 1 GiB.
+    /// The longest message, in bytes; both ends should mean the same. Default 1 MiB; 1 KiB to 1
+    /// GiB.
     ///
     /// # Errors
     /// [`ResumeError::OutOfRange`].
@@ -82,7 +83,8 @@ impl ResumeOptions {
         Ok(self)
     }
 
-    /// Sessions that peers may have here, of all of them and of one. Default 256 and 16; 1 to 65,536.
+    /// Sessions that peers may have here, of all of them and of one. Default 256 and 16; 1 to
+    /// 65,536.
     ///
     /// # Errors
     /// [`ResumeError::OutOfRange`].

@@ -18,8 +18,8 @@ use crate::{Mode, SharedSeed, keyring::Keyring, wire::KnockKey};
 /// How long a handshake may take, and a moment.
 const TIME: Duration = Duration::from_secs(11);
 
-/// Opens a WebSocket with a good knock from 10.0.0.`host`, begins no session, and says that it is there
-/// every second. How long it was open; `None` if none was opened.
+/// Opens a WebSocket with a good knock from 10.0.0.`host`, begins no session, and says that it is
+/// there every second. How long it was open; `None` if none was opened.
 async fn idle_websocket(world: World, host: u8, nonce: u64) -> Option<Duration> {
     let keyring = Keyring::from(SharedSeed::from_key(Key::from_bytes([1; 32])));
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();

@@ -4,9 +4,9 @@
 //! path makes in passing. Reading unordered into this keeps any number of them; what bounds it is
 //! the credit the sender was given (see [`super::credit`]), and what it costs.
 //!
-//! A piece holds the whole buffer that it arrived in, up to 64 KiB: a peer that sends one byte of each
-//! would take far more than is counted. So short ones are copied, but for a few in the whole node:
-//! those that a reader is about to take.
+//! A piece holds the whole buffer that it arrived in, up to 64 KiB: a peer that sends one byte of
+//! each would take far more than is counted. So short ones are copied, but for a few in the whole
+//! node: those that a reader is about to take.
 
 use std::{
     collections::{BTreeMap, VecDeque},

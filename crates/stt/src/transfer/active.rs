@@ -1,5 +1,5 @@
-//! What is being received in this process: one transfer at a time for each name, and a newer one can
-//! take the place of one from which nothing comes any more.
+//! What is being received in this process: one transfer at a time for each name, and a newer one
+//! can take the place of one from which nothing comes any more.
 
 use std::{
     collections::BTreeMap,

@@ -25,8 +25,8 @@ use crate::{RawStream, Stream, StreamError};
 
 /// Bytes taken from the stream at once.
 const PIECE: usize = 1 << 20;
-/// A sender that gave up and comes again is a moment ahead of the end of its first attempt, or a while
-/// if its first attempt ended without a word.
+/// A sender that gave up and comes again is a moment ahead of the end of its first attempt, or a
+/// while if its first attempt ended without a word.
 const BUSY_ATTEMPTS: usize = 80;
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 

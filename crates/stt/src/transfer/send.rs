@@ -157,8 +157,8 @@ fn open(path: &Path, name: Option<String>) -> Result<(File, FileStamp, Offer), T
 /// A piece of what is sent, and how much of the file is done with it.
 type Block = (Bytes, Option<u64>);
 
-/// Sends what the reading task produces. What waits in the stream counts as done, at most a queue and
-/// a window; what was only read does not.
+/// Sends what the reading task produces. What waits in the stream counts as done, at most a queue
+/// and a window; what was only read does not.
 async fn push(
     stream: &mut RawStream,
     mut queue: mpsc::Receiver<Block>,
@@ -290,8 +290,8 @@ impl Source {
         }
     }
 
-    /// It is shorter or longer than it said: it changed, or it is one that the system makes up while
-    /// it is read, whose length nobody knows before.
+    /// It is shorter or longer than it said: it changed, or it is one that the system makes up
+    /// while it is read, whose length nobody knows before.
     fn of_other_length(&self) -> TransferError {
         let path = self.path.clone();
         match self.stamp.verify(&self.file) {

@@ -21,8 +21,8 @@ pub struct Unfinished {
     pub removed_bytes: u64,
 }
 
-/// Counts the unfinished files in `dir`, after removing those that nobody wrote to for `age`. What is
-/// being received right now is left alone.
+/// Counts the unfinished files in `dir`, after removing those that nobody wrote to for `age`. What
+/// is being received right now is left alone.
 ///
 /// # Errors
 /// The directory cannot be read. A file that cannot be removed is counted and stays.

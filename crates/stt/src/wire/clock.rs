@@ -29,8 +29,8 @@ pub(crate) struct Learned {
     unanswered: u32,
 }
 
-/// Attempts without an answer after which a learned time is no longer trusted: one alone says little,
-/// and a knock without a time takes one of few places at the responder.
+/// Attempts without an answer after which a learned time is no longer trusted: one alone says
+/// little, and a knock without a time takes one of few places at the responder.
 const DOUBTFUL: u32 = 3;
 
 /// A point of a time that goes on while the machine sleeps, where the system has such.
@@ -88,7 +88,8 @@ impl Clock {
         }
     }
 
-    /// A peer that proved itself says that it is `time`. It is believed while nothing else is known.
+    /// A peer that proved itself says that it is `time`. It is believed while nothing else is
+    /// known.
     pub(crate) fn learn(&self, time: u32) {
         if let Self::Learned(learned) = self {
             let mut learned = learned.lock().unwrap_or_else(PoisonError::into_inner);

@@ -64,7 +64,8 @@ pub enum WireError {
         /// Its code.
         code: u64,
     },
-    /// The peer gave the handshake up before it was complete: it is stopping, or has too much to do.
+    /// The peer gave the handshake up before it was complete: it is stopping, or has too much to
+    /// do.
     #[error("the peer gave the handshake up: it is stopping, or has too much to do")]
     PeerGaveUp,
     /// A side broke a rule of QUIC.

@@ -31,8 +31,8 @@ pub(crate) struct GateConfig {
     pub(crate) timeless: usize,
 }
 
-/// Records of the log whose seeds are not known that are kept, 20 MiB: nobody can tell which of them
-/// carry no time, and those must not be forgotten. One seed's life leaves some 50,000 at most.
+/// Records of the log whose seeds are not known that are kept, 20 MiB: nobody can tell which of
+/// them carry no time, and those must not be forgotten. One seed's life leaves some 50,000 at most.
 const MAX_UNPLACED: usize = 1 << 20;
 
 /// The check of every first packet.

@@ -136,8 +136,8 @@ pub(crate) struct Local {
 #[cfg(test)]
 pub(crate) type Offer = (Vec<u8>, Vec<u8>);
 
-/// Bytes and keys, in the order in which the engine has to take them. Keys lie in boxes: what is moved
-/// out of a queue leaves a copy behind, and what is moved out of a box, too.
+/// Bytes and keys, in the order in which the engine has to take them. Keys lie in boxes: what is
+/// moved out of a queue leaves a copy behind, and what is moved out of a box, too.
 pub(crate) enum Output {
     /// A record for the peer, in the current level.
     Record(Vec<u8>),

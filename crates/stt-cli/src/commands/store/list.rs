@@ -68,8 +68,8 @@ impl ListCommand {
 pub(crate) struct RemoveCommand {
     #[command(flatten)]
     place: Place,
-    /// Ids, names, or the blobs that `verify` tells. Removing a name leaves the file to `stt store gc`, unless something else keeps
-    /// it.
+    /// Ids, names, or the blobs that `verify` tells. Removing a name leaves the file to `stt store
+    /// gc`, unless something else keeps it.
     #[arg(value_name = "ID", required = true)]
     ids: Vec<String>,
 }

@@ -9,7 +9,8 @@ use crate::log::{LogError, Position, Record};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConsumerStats {
-    /// All records before this offset are settled: acknowledged, dead letters, or gone by retention.
+    /// All records before this offset are settled: acknowledged, dead letters, or gone by
+    /// retention.
     pub settled_to: u64,
     /// The position behind the last record that was delivered.
     pub next: Position,

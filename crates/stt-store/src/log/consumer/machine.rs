@@ -1,4 +1,5 @@
-//! The rules of a consumer: who has which record, until when, and what comes next. No clock, no I/O.
+//! The rules of a consumer: who has which record, until when, and what comes next. No clock, no
+//! I/O.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -24,8 +24,8 @@ pub enum ConsumerStart {
     At(Position),
 }
 
-/// Settings of a [`Consumer`](super::Consumer). All handles that have one consumer open use the same
-/// ones; later it can be opened with others.
+/// Settings of a [`Consumer`](super::Consumer). All handles that have one consumer open use the
+/// same ones; later it can be opened with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConsumerOptions {
     pub(super) start: ConsumerStart,
@@ -81,8 +81,8 @@ impl ConsumerOptions {
         self
     }
 
-    /// How often a record is delivered before it becomes a dead letter; `None`: for ever. Default 5;
-    /// at least 1.
+    /// How often a record is delivered before it becomes a dead letter; `None`: for ever. Default
+    /// 5; at least 1.
     ///
     /// # Errors
     /// [`StoreError::Setting`] for 0.

@@ -205,8 +205,8 @@ impl Shared {
         !lock(&self.waiting).is_empty()
     }
 
-    /// Does something of this connection for somebody else, who must not meet its faults: a panic ends
-    /// this connection alone.
+    /// Does something of this connection for somebody else, who must not meet its faults: a panic
+    /// ends this connection alone.
     fn guarded<T>(&self, act: impl FnOnce() -> T) -> Option<T> {
         let done = catch_unwind(AssertUnwindSafe(act)).ok();
         if done.is_none() {
