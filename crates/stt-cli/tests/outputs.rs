@@ -14,7 +14,7 @@ use std::{
     path::Path,
     process::{Child, Output, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use common::stt;
@@ -173,7 +173,7 @@ fn a_result_that_could_not_be_written_is_a_failure() {
         let told = String::from_utf8(failed.stderr).unwrap();
         assert!(told.contains("could not write to standard output (file."), "{told}");
     }
-    // Whoever reads no more wants no more.
+    // A closed pipe is no failure: its reader has what it wanted.
     let mut process =
         stt().args(["seed", "new"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(process.stdout.take());
@@ -241,7 +241,9 @@ fn an_interrupted_demonstration_takes_its_directory_along() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        let begun = Instant::now();
         while names(dir.path()).is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it makes no directory");
             thread::sleep(Duration::from_millis(5));
         }
         signal(&process, ending);

@@ -200,7 +200,7 @@ fn what_cannot_be_fetched_is_said() {
         let failed = fetch(home.path(), wrong).output().unwrap();
         assert_eq!(told(&failed, "error")["code"], "ticket.malformed");
     }
-    // Whoever has another seed gets no session.
+    // A node with another seed gets no session.
     let sharing = Sharing::start(home.path(), &file, &[]);
     let stranger = common::home();
     let failed = fetch(stranger.path(), &sharing.text).args(["--timeout", "1"]).output().unwrap();

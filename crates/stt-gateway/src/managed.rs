@@ -29,7 +29,7 @@ use crate::{
     },
     state::{Shared, State},
     status::ToStatus,
-    streams::wrong_part,
+    streams::{join, wrong_part},
 };
 
 /// How long a program that left has its peer told so.
@@ -266,15 +266,6 @@ impl Exchange {
             StreamEventKind::BackpressureOff => Some(Pressure::default()),
             _ => None,
         }
-    }
-}
-
-async fn join(sending: &mut Option<JoinHandle<Result<(), Status>>>) -> Result<(), Status> {
-    match sending {
-        Some(task) => {
-            task.await.unwrap_or_else(|_| Err(Status::internal("the sending side failed")))
-        }
-        None => Ok(()),
     }
 }
 

@@ -303,7 +303,9 @@ impl Exchange {
 }
 
 /// Waits for the task, if there is one.
-async fn join(sending: &mut Option<JoinHandle<Result<(), Status>>>) -> Result<(), Status> {
+pub(crate) async fn join(
+    sending: &mut Option<JoinHandle<Result<(), Status>>>,
+) -> Result<(), Status> {
     match sending {
         Some(task) => {
             task.await.unwrap_or_else(|_| Err(Status::internal("the sending side failed")))

@@ -1,4 +1,4 @@
-//! Endpoints: who there is, and what came from whom.
+//! Endpoints: the peers that a node knows, and the messages of each.
 
 use bytes::Bytes;
 use pyo3::{prelude::*, types::PyBytes};

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | the rules of one end: what is kept, sent again, refused | `machine`, and `tokens` for who may resume |
 //! | the bytes | `frame` |
-//! | whoever tries them out | `model_tests` |
+//! | the model check of the rules | `model_tests` |
 //! | what applications hold | [`Continuity`] (`continuity`), [`ResumableSession`] (`handle`) |
 //! | one link: a stream of one session that carries them | `link` |
 //! | answering, dialling again | `accept`, `connect` |

@@ -57,7 +57,7 @@ impl Shared {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Applies a rule, and wakes who waits for what it makes possible.
+    /// Changes the state machine and wakes the tasks that wait for its events.
     pub(super) fn with<T>(&self, change: impl FnOnce(&mut Machine) -> T) -> T {
         let result = change(&mut self.machine());
         self.changed.notify_waiters();

@@ -87,7 +87,7 @@ impl Group {
         self.changed.notify_waiters();
     }
 
-    /// Applies a rule, and wakes who waits for what it makes possible.
+    /// Changes the state machine and wakes the tasks that wait for its events.
     pub(super) fn with<T>(&self, change: impl FnOnce(&mut Machine, Instant) -> T) -> T {
         let result = change(&mut self.machine(), now());
         self.changed.notify_waiters();

@@ -181,7 +181,7 @@ impl Drop for Consumer {
     }
 }
 
-/// One delivery of a record: whoever has it handles it.
+/// One delivery of a record. Its holder handles the record and acknowledges it.
 ///
 /// As long as it exists its lease is extended; if it is dropped without a word the record is
 /// delivered again at once.

@@ -385,7 +385,7 @@ impl Machine {
         }
     }
 
-    /// One of those that have the consumer open is gone, and with it whoever handled its records.
+    /// A handle of the consumer was dropped: the records that it leased are due again.
     pub(super) fn leave(&mut self, member: u64) {
         let is_its = |entry: &Entry| matches!(entry.state, State::Leased(h) if h.member == member);
         let its = self.entries.iter().filter(|(_, entry)| is_its(entry));
