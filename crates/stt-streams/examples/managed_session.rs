@@ -16,8 +16,11 @@ async fn node(mode: Mode) -> Result<Node, Box<dyn Error>> {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let (server, client) = (node(Mode::Server).await?, node(Mode::Client).await?);
-    let ours = StreamManager::new(StreamConfig::default())?;
-    let theirs = StreamManager::new(StreamConfig::default())?;
+    // A small window: when the session ends, messages are on their way and more have yet to go.
+    let mut config = StreamConfig::default();
+    config.buffer_size = 100;
+    let ours = StreamManager::new(config)?;
+    let theirs = StreamManager::new(ours.config().clone())?;
     let to_server = SttConnector::new(client.clone(), server.local_addr().to_string());
     let sender = ours.connect_stream("orders", to_server)?;
     let sending = tokio::spawn(async move {
