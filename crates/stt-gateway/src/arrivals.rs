@@ -3,27 +3,30 @@
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use stt::{NodeId, Stream};
-use stt_streams::BidirectionalStream;
+use stt_streams::{BidirectionalStream, StreamsError};
 use tokio::sync::Notify;
 
 /// Streams that wait, of all peers and of one.
 const WAITING_MAX: (usize, usize) = (256, 32);
+/// How long one that its peer has closed waits for a program, as long as one that is silent.
+const CLOSED_WAITS: Duration = Duration::from_secs(300);
 /// Tells a peer that nobody takes its stream.
 pub(crate) const NOBODY: u32 = 1;
 
 /// What waits here.
 pub(crate) trait Arrival {
-    /// Whether nobody can use it any more.
-    fn is_gone(&self) -> bool;
+    /// Whether nobody can use it any more, after it has waited so long.
+    fn is_gone(&self, waited: Duration) -> bool;
     /// There is no room for it.
     fn refuse(self);
 }
 
 impl Arrival for Stream {
-    fn is_gone(&self) -> bool {
+    fn is_gone(&self, _waited: Duration) -> bool {
         self.session().close_reason().is_some()
     }
 
@@ -33,8 +36,15 @@ impl Arrival for Stream {
 }
 
 impl Arrival for BidirectionalStream {
-    fn is_gone(&self) -> bool {
-        self.stream().ended().is_some()
+    fn is_gone(&self, waited: Duration) -> bool {
+        match self.stream().ended() {
+            None => false,
+            // The peer has closed it, and what it sent before is acknowledged.
+            Some(StreamsError::Closed) => {
+                waited > CLOSED_WAITS || self.stream().metrics().inbound_bytes == 0
+            }
+            Some(_) => true,
+        }
     }
 
     fn refuse(self) {
@@ -42,9 +52,21 @@ impl Arrival for BidirectionalStream {
     }
 }
 
+struct Waiting<S> {
+    peer: NodeId,
+    stream: S,
+    since: Instant,
+}
+
+impl<S: Arrival> Waiting<S> {
+    fn is_gone(&self) -> bool {
+        self.stream.is_gone(self.since.elapsed())
+    }
+}
+
 /// They wait in the order of their arrival.
 pub(crate) struct Arrivals<S> {
-    waiting: Mutex<VecDeque<(NodeId, S)>>,
+    waiting: Mutex<VecDeque<Waiting<S>>>,
     news: Notify,
 }
 
@@ -55,30 +77,30 @@ impl<S> Default for Arrivals<S> {
 }
 
 impl<S: Arrival> Arrivals<S> {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(NodeId, S)>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Waiting<S>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn offer(&self, peer: NodeId, stream: S) {
         let mut waiting = self.lock();
-        waiting.retain(|(_, stream)| !stream.is_gone());
-        let of_peer = waiting.iter().filter(|(from, _)| *from == peer).count();
+        waiting.retain(|one| !one.is_gone());
+        let of_peer = waiting.iter().filter(|one| one.peer == peer).count();
         if waiting.len() >= WAITING_MAX.0 || of_peer >= WAITING_MAX.1 {
             drop(waiting);
             stream.refuse();
             return;
         }
-        waiting.push_back((peer, stream));
+        waiting.push_back(Waiting { peer, stream, since: Instant::now() });
         drop(waiting);
         self.news.notify_waiters();
     }
 
     fn try_take(&self, wanted: Option<NodeId>) -> Option<(NodeId, S)> {
         let mut waiting = self.lock();
-        let at = waiting.iter().position(|(peer, stream)| {
-            wanted.is_none_or(|wanted| wanted == *peer) && !stream.is_gone()
-        })?;
-        waiting.remove(at)
+        let at = waiting
+            .iter()
+            .position(|one| wanted.is_none_or(|wanted| wanted == one.peer) && !one.is_gone())?;
+        waiting.remove(at).map(|one| (one.peer, one.stream))
     }
 
     /// The one that has waited longest, of `wanted` if that is said.

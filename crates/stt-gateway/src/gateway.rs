@@ -52,7 +52,7 @@ const SERVICES: [&str; 5] = [
 ];
 /// How often the components' health is looked at.
 const LOOK: Duration = Duration::from_secs(5);
-/// Of the time to drain, what is left for calls that have to be ended.
+/// Of the time to drain, what is left for calls that have to be ended, and again for streams.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// A gateway that runs. Dropped, it ends at once.
@@ -134,7 +134,7 @@ impl Gateway {
         self.state.health.set_all(false);
         emit_system(&self.state, SystemEventKind::Shutdown, "", "the gateway is stopping");
         self.state.phase.send_replace(Phase::Draining);
-        let gently = patience.saturating_sub(LAST_WORDS);
+        let gently = patience.saturating_sub(LAST_WORDS * 2);
         let whole = tokio::time::timeout(gently, &mut self.serving).await.is_ok();
         if !whole {
             self.state.phase.send_replace(Phase::Ending);

@@ -87,8 +87,12 @@ async fn arrived(state: &Shared, peer: NodeId, stream: ProtocolStream) {
         // One that goes on.
         Ok(None) => {}
         Ok(Some(stream)) => {
-            let all = manager.list_streams();
-            if all.iter().filter(|one| one.id().starts_with(&prefix)).count() > OF_PEER_MAX {
+            let mut of_peer = 0;
+            for one in manager.list_streams().iter().filter(|one| one.id().starts_with(&prefix)) {
+                manager.forget(one);
+                of_peer += usize::from(one.ended().is_none());
+            }
+            if of_peer > OF_PEER_MAX {
                 stream.stream().abort();
             } else {
                 state.managed.arrivals.offer(peer, stream);
@@ -145,16 +149,20 @@ pub(crate) fn exchange(
     requests: Streaming<ExchangeRequest>,
 ) -> Result<Answers, Status> {
     let id = stream.stream().id().to_owned();
-    let attached = state.managed.attached.add_stream(&id, stream.stream().clone());
-    attached.map_err(|error| error.to_status())?;
+    if let Err(error) = state.managed.attached.add_stream(&id, stream.stream().clone()) {
+        // A call of an earlier stream of that id is not over yet. Nobody has this one.
+        stream.stream().abort();
+        return Err(error.to_status());
+    }
     let opened = exchange_response::Part::Opened(Opened {
         peer: peer.to_string(),
         id: id.clone(),
         ..Default::default()
     });
-    let closing = Arc::new(AtomicBool::new(false));
+    let (closing, unsent) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
     let events = state.managed.manager().events();
-    let sending = tokio::spawn(send_all(requests, stream.clone(), Arc::clone(&closing)));
+    let flags = (Arc::clone(&closing), Arc::clone(&unsent));
+    let sending = tokio::spawn(send_all(requests, stream.clone(), flags));
     let state = Arc::clone(state);
     let exchange = Exchange {
         state,
@@ -163,6 +171,7 @@ pub(crate) fn exchange(
         events,
         sending: Some(sending),
         closing,
+        unsent,
         orderly: false,
         over: false,
     };
@@ -171,11 +180,12 @@ pub(crate) fn exchange(
     Ok(Box::pin(futures_util::StreamExt::chain(opened, answers)))
 }
 
-/// Hands the program's messages to the stream, and closes it.
+/// Hands the program's messages to the stream, and closes it. The flags: the program ended its
+/// requests; the peer had closed before one of them was sent.
 async fn send_all(
     mut requests: Streaming<ExchangeRequest>,
     stream: BidirectionalStream,
-    closing: Arc<AtomicBool>,
+    (closing, unsent): (Arc<AtomicBool>, Arc<AtomicBool>),
 ) -> Result<(), Status> {
     while let Some(request) = requests.message().await? {
         let sent = match request.part {
@@ -183,6 +193,11 @@ async fn send_all(
             Some(exchange_request::Part::Error(text)) => stream.stream().send_error(&text).await,
             _ => return Err(wrong_part("messages after the first are `data` or `error`")),
         };
+        if sent == Err(StreamsError::Closed) {
+            // What arrived before the peer closed comes first; after it the call ends.
+            unsent.store(true, Relaxed);
+            return std::future::pending().await;
+        }
         sent.map_err(|error| error.to_status())?;
     }
     closing.store(true, Relaxed);
@@ -199,6 +214,8 @@ struct Exchange {
     sending: Option<JoinHandle<Result<(), Status>>>,
     /// Whether the program ended its requests.
     closing: Arc<AtomicBool>,
+    /// Whether a message of the program came after the peer's close.
+    unsent: Arc<AtomicBool>,
     /// Whether the stream ends by itself.
     orderly: bool,
     over: bool,
@@ -231,6 +248,9 @@ impl Exchange {
                 }
                 // Closing waits for the peer, and its outcome ends the call.
                 Next::Received(Err(StreamsError::Closed)) if self.closing.load(Relaxed) => continue,
+                Next::Received(Err(error @ StreamsError::Closed)) if self.unsent.load(Relaxed) => {
+                    Err(error.to_status())
+                }
                 Next::Received(Err(StreamsError::Closed)) => {
                     // The peer is still to hear that its close arrived.
                     self.orderly = true;
@@ -245,8 +265,13 @@ impl Exchange {
                     Some(pressure) => Ok(exchange_response::Part::Pressure(pressure)),
                     None => continue,
                 },
-                // It missed some; which, nobody knows. The manager outlives the gateway's calls.
-                Next::Event(Err(_)) => continue,
+                // It missed some; which, nobody knows. What holds now is told.
+                Next::Event(Err(broadcast::error::RecvError::Lagged(_))) => {
+                    let on = self.stream.stream().get_stats().backpressure;
+                    Ok(exchange_response::Part::Pressure(Pressure { on, trigger: String::new() }))
+                }
+                // The manager outlives the gateway's calls.
+                Next::Event(Err(broadcast::error::RecvError::Closed)) => continue,
             };
             self.over = answer.is_err();
             return Some((answer.map(|part| ExchangeResponse { part: Some(part) }), self));
@@ -276,6 +301,8 @@ impl Drop for Exchange {
         }
         // It fails for one that was removed already.
         let _ = self.state.managed.attached.remove_stream(&self.id);
+        // One that failed is told by this call, and nobody else closes it.
+        self.state.managed.manager().forget(self.stream.stream());
         if self.orderly || self.stream.stream().ended().is_some() {
             return;
         }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -36,6 +36,8 @@ struct Added {
     address: String,
     port: u16,
     metadata: Metadata,
+    /// Held while it is dialled: all streams that lost their session ask at once.
+    dialling: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Peers that were added.
@@ -98,6 +100,11 @@ pub(crate) async fn reach(state: &Shared, id: NodeId) -> Result<Session, Transpo
     let nowhere =
         || TransportError::new(ErrorClass::Transient, "it has no session, nor an address");
     let added = state.peers.get(id).ok_or_else(nowhere)?;
+    let _turn = added.dialling.lock().await;
+    // Whoever had the turn before may have reached it.
+    if let Ok(session) = session(state, id) {
+        return Ok(session);
+    }
     let address = address(&added.address, added.port);
     let session = state.node.connect_to(&address, Some(id), Node::DEFAULT_CONNECT_TIMEOUT).await?;
     streams::take_in(state, session.clone());
@@ -218,8 +225,11 @@ impl PeerService for PeersOver {
             }
         };
         let id = session.peer_node_id();
-        let added = Added { address: wanted.address, port, metadata: wanted.metadata };
-        self.0.peers.lock().insert(id, added);
+        let mut peers = self.0.peers.lock();
+        let dialling = peers.get(&id).map(|known| Arc::clone(&known.dialling)).unwrap_or_default();
+        let (address, metadata) = (wanted.address, wanted.metadata);
+        peers.insert(id, Added { address, port, metadata, dialling });
+        drop(peers);
         let gone = || RequestError::NotConnected { id: id.to_string() }.to_status();
         Ok(Response::new(self.describe(id).ok_or_else(gone)?))
     }

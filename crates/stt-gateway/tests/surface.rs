@@ -464,6 +464,24 @@ async fn a_managed_stream_goes_on_over_the_next_session_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_peer_sent_before_it_closed_waits_for_a_program() {
+    let two = two().await;
+    let open = OpenStream { peer: two.nodes[1].node_id().to_string(), id: "late".into() };
+    let (mut ours, id) = Side::begin(&two.channels[0], exchange_request::Part::Open(open)).await;
+    ours.data("first").await;
+    ours.data("second").await;
+    drop(ours.requests);
+    assert!(ours.answers.message().await.unwrap().is_none(), "the peer has all of it");
+    let accept = AcceptStream { peer: two.nodes[0].node_id().to_string(), managed: true };
+    let begun = Side::begin(&two.channels[1], exchange_request::Part::Accept(accept));
+    let (mut theirs, same) = tokio::time::timeout(LONG, begun).await.unwrap();
+    assert_eq!(same, id);
+    assert_eq!(theirs.next().await, data("first"));
+    assert_eq!(theirs.next().await, data("second"));
+    assert_eq!(theirs.next().await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_program_that_leaves_is_missed_and_any_stream_can_be_closed() {
     let two = two().await;
     let (channel, cut) = connect_to_be_cut(&two.gateways[0]).await;

@@ -323,12 +323,23 @@ impl StreamManager {
     pub async fn close_stream(&self, id: &str) -> Result<(), StreamsError> {
         let stream = self.get_stream(id)?;
         let closed = stream.close().await;
+        self.remove(&stream);
+        closed
+    }
+
+    /// Forgets a stream that has ended, as one that failed stays otherwise.
+    pub fn forget(&self, stream: &Stream) {
+        if stream.ended().is_some() {
+            self.remove(stream);
+        }
+    }
+
+    fn remove(&self, stream: &Stream) {
         let mut streams = lock(&self.0.streams);
         let same = |entry: &Entry| Arc::ptr_eq(&entry.stream.shared, &stream.shared);
-        if streams.by_id.get(id).is_some_and(same) {
-            streams.by_id.remove(id);
+        if streams.by_id.get(stream.id()).is_some_and(same) {
+            streams.by_id.remove(stream.id());
         }
-        closed
     }
 
     /// Closes all streams at once, in order, and gives the number of those that did not confirm.
