@@ -115,12 +115,13 @@ impl CursorFile {
         // The process that wrote it may have died before it made file and name durable.
         file.sync().map_err(failed)?;
         fs.sync_dir(dir).map_err(failed)?;
-        let (sequence, place, saved) = newest(&*file, &key, &item)?;
+        let Found { sequence, saved, synced } = newest(&*file, &key, &item)?;
         if saved.name != name {
             return Err(StoreError::damaged(item, "it belongs to another consumer"));
         }
-        // All is durable now; the next write must spare the newest.
-        let current = if place == NOTE { 0 } else { place };
+        // The next synced write must spare what the last one wrote, also if the note is newer: the
+        // note is written over without a sync.
+        let current = synced.unwrap_or(0);
         let opened = Self { file, key, item, sequence, current, broken: false };
         Ok(Some((opened, saved)))
     }
@@ -129,7 +130,7 @@ impl CursorFile {
     pub(super) fn peek(fs: &Arc<dyn Fs>, keys: &LogKeys, path: &Path) -> Result<Saved, StoreError> {
         let item = item(path);
         let file = fs.open(path, false).map_err(|error| StoreError::io(item.clone(), &error))?;
-        Ok(newest(&*file, &key_of(keys, path)?, &item)?.2)
+        Ok(newest(&*file, &key_of(keys, path)?, &item)?.saved)
     }
 
     /// Writes `saved`; durable when this returns, or else as soon as the system likes: that
@@ -171,24 +172,37 @@ fn key_of(keys: &LogKeys, path: &Path) -> Result<Key, StoreError> {
     Ok(keys.cursor(stem))
 }
 
-/// Sequence number, place and content of the newest place.
-fn newest(file: &dyn RawFile, key: &Key, item: &str) -> Result<(u64, usize, Saved), StoreError> {
+/// What the places of a file hold.
+struct Found {
+    /// Number and content of the newest.
+    sequence: u64,
+    saved: Saved,
+    /// The newest of those that are synced.
+    synced: Option<usize>,
+}
+
+fn newest(file: &dyn RawFile, key: &Key, item: &str) -> Result<Found, StoreError> {
     let failed = |error: std::io::Error| StoreError::io(item, &error);
     let len = file.len().map_err(failed)?;
-    let mut found: Option<(u64, usize, Saved)> = None;
+    let mut found: Option<(u64, Saved)> = None;
+    let mut synced: Option<(u64, usize)> = None;
     for place in 0..=SYNCED {
         if len < (PLACE * (place + 1)) as u64 {
             continue;
         }
         let mut bytes = vec![0; PLACE];
         file.read_at((place * PLACE) as u64, &mut bytes).map_err(failed)?;
-        if let Some((sequence, saved)) = decode(key, &bytes)
-            && found.as_ref().is_none_or(|(newest, ..)| sequence > *newest)
-        {
-            found = Some((sequence, place, saved));
+        let Some((sequence, saved)) = decode(key, &bytes) else { continue };
+        if place != NOTE && synced.is_none_or(|(newest, _)| sequence > newest) {
+            synced = Some((sequence, place));
+        }
+        if found.as_ref().is_none_or(|(newest, _)| sequence > *newest) {
+            found = Some((sequence, saved));
         }
     }
-    found.ok_or_else(|| StoreError::damaged(item, "none of its places is whole"))
+    let damaged = || StoreError::damaged(item, "none of its places is whole");
+    let (sequence, saved) = found.ok_or_else(damaged)?;
+    Ok(Found { sequence, saved, synced: synced.map(|(_, place)| place) })
 }
 
 fn encode(key: &Key, sequence: u64, saved: &Saved) -> Result<Vec<u8>, StoreError> {
@@ -251,6 +265,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{ChamberKey, disk::RealFs};
 
     fn key() -> Key {
         Key::from_bytes([4; 32])
@@ -278,6 +293,37 @@ mod tests {
         fn nothing_makes_it_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             bytes.splice(0..0, *b"SLCU\x01\0\0\0");
             prop_assert_eq!(decode(&key(), &bytes), None);
+        }
+    }
+
+    /// A power cut may tear the note and the place that is written; the other one is to be there.
+    #[test]
+    fn what_was_synced_last_survives_the_next_write_after_a_restart() {
+        for synced in 1..4 {
+            let dir = tempfile::tempdir().unwrap();
+            let fs: Arc<dyn Fs> = Arc::new(RealFs);
+            let (keys, _) = LogKeys::create(&ChamberKey::from_key(&key())).unwrap();
+            let at = |offset| Saved {
+                name: "x".to_owned(),
+                next: Position { epoch: 1, offset },
+                unsettled: vec![],
+            };
+            let mut file = CursorFile::create(&fs, &keys, dir.path(), &at(0)).unwrap();
+            for offset in 1..=synced {
+                file.write(&at(offset), true).unwrap();
+            }
+            file.write(&at(100), false).unwrap();
+            drop(file);
+            let (mut file, saved) = CursorFile::open(&fs, &keys, dir.path(), "x").unwrap().unwrap();
+            assert_eq!(saved, at(100));
+            file.write(&at(101), false).unwrap();
+            file.write(&at(102), true).unwrap();
+            for torn in [NOTE, file.current] {
+                file.file.write_at((torn * PLACE) as u64, &[0; BLOCK]).unwrap();
+            }
+            drop(file);
+            let (_, saved) = CursorFile::open(&fs, &keys, dir.path(), "x").unwrap().unwrap();
+            assert_eq!(saved, at(synced));
         }
     }
 

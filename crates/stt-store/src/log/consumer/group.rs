@@ -112,8 +112,19 @@ impl Group {
     }
 
     /// Writes what the rules say now. Blocks.
-    pub(super) fn write(&self, durable: bool) -> Result<(), StoreError> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+    fn write(&self, durable: bool) -> Result<(), StoreError> {
+        self.write_into(&mut self.file.lock().unwrap_or_else(PoisonError::into_inner), durable)
+    }
+
+    /// Writes a note, which waits for no disk: while somebody else writes, nothing.
+    pub(super) fn note_now(&self) -> Result<(), StoreError> {
+        match self.file.try_lock() {
+            Ok(mut file) => self.write_into(&mut file, false),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn write_into(&self, file: &mut CursorFile, durable: bool) -> Result<(), StoreError> {
         let (version, cursor) = self.machine().cursor();
         file.write(&self.saved(cursor), durable)?;
         if durable {

@@ -175,7 +175,7 @@ impl Drop for Consumer {
     fn drop(&mut self) {
         self.group.leave(self.member);
         // Not waiting for the disk; without it some records would be delivered once more.
-        if let Err(error) = self.group.write(false) {
+        if let Err(error) = self.group.note_now() {
             tracing::warn!(%error, consumer = self.group.name, "the cursor was not written");
         }
     }
