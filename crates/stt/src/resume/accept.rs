@@ -19,6 +19,9 @@ use crate::{
     EventEmitter, NodeId, ProtocolReceiver, ProtocolSender, ProtocolStream, Session, SessionId,
 };
 
+/// By peer and session.
+type Entries = HashMap<(NodeId, SessionId), Arc<Entry>>;
+
 /// How long a stream may be silent before it says what it wants.
 const FIRST_FRAME: Duration = Duration::from_secs(10);
 
@@ -40,7 +43,7 @@ impl Entry {
 pub(super) struct Sessions {
     options: ResumeOptions,
     events: EventEmitter,
-    entries: Mutex<HashMap<(NodeId, SessionId), Arc<Entry>>>,
+    entries: Mutex<Entries>,
 }
 
 type Ends = (ProtocolSender, ProtocolReceiver);
@@ -53,7 +56,7 @@ impl Sessions {
         Self { options, events, entries: Mutex::default() }
     }
 
-    fn entries(&self) -> MutexGuard<'_, HashMap<(NodeId, SessionId), Arc<Entry>>> {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -104,10 +107,18 @@ impl Sessions {
         let key = (session.peer_node_id(), session.id());
         let entry = {
             let mut entries = self.entries();
-            let of_peer = entries.keys().filter(|(peer, _)| *peer == key.0).count();
-            if of_peer >= self.options.max_sessions_per_peer
-                || entries.len() >= self.options.max_sessions
-            {
+            let is_full = |entries: &Entries| {
+                let of_peer = entries.keys().filter(|(peer, _)| *peer == key.0).count();
+                of_peer >= self.options.max_sessions_per_peer
+                    || entries.len() >= self.options.max_sessions
+            };
+            if is_full(&entries) {
+                // Those that finished only answer a peer that has not heard so yet.
+                let finished =
+                    |entry: &Entry| matches!(entry.shared.ended(), Some(ResumeError::Finished));
+                entries.retain(|_, entry| !finished(entry));
+            }
+            if is_full(&entries) {
                 return Err(Refused::Full);
             }
             if entries.contains_key(&key) {
@@ -162,7 +173,13 @@ impl Sessions {
     }
 
     async fn carry(self: Arc<Self>, entry: &Arc<Entry>, link: u64, ends: Ends) {
-        let seen = || entry.holder().used();
+        let seen = || {
+            let mut holder = entry.holder();
+            // A frame of a link before says nothing of the newest ticket.
+            if entry.shared.machine().has_link(link) {
+                holder.used();
+            }
+        };
         match link::run(&entry.shared, link, ends, seen).await {
             // The peer may not know yet, and ask again: the entry stays until it expires.
             LinkEnd::Finished => {

@@ -132,6 +132,10 @@ impl Dialler {
         let (since, mut pause) = (Instant::now(), FIRST_PAUSE);
         let lifetime = self.options.lifetime;
         loop {
+            // First: a peer that accepts and cuts at once must not be dialled without a pause.
+            // Between a half and the whole, so that peers of one node do not come all at once.
+            tokio::time::sleep(pause.mul_f64(spread())).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
             let left = lifetime.saturating_sub(since.elapsed());
             let attempt = tokio::time::timeout(left, self.attempt(shared, ticket)).await;
             match attempt {
@@ -140,9 +144,6 @@ impl Dialler {
                 Ok(Err(error)) => return Err(error),
                 Err(_) => return Err(ResumeError::Expired { lifetime }),
             }
-            // Between a half and the whole, so that peers of one node do not come all at once.
-            tokio::time::sleep(pause.mul_f64(spread())).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 }

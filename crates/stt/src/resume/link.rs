@@ -8,7 +8,7 @@ use super::{
     machine::{Broken, Machine},
     shared::Shared,
 };
-use crate::{ProtocolError, ProtocolReceiver, ProtocolSender};
+use crate::{ProtocolError, ProtocolReceiver, ProtocolSender, stream::unpinned};
 
 /// How long the end of a finished session may take to arrive.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
@@ -123,6 +123,8 @@ async fn read(
 ) -> LinkEnd {
     let mut seen = Some(seen);
     loop {
+        // Frames that change nothing must not keep the processor.
+        tokio::task::consume_budget().await;
         room(shared, link).await;
         let bytes = match receiver.receive().await {
             Ok(Some(bytes)) => bytes,
@@ -141,6 +143,11 @@ async fn read(
             }
             Some(Frame::Message { data, .. }) if data.len() > shared.options.max_message => {
                 Err(ResumeError::Broken { what: "a message is too long" })
+            }
+            Some(Frame::Message { position, stream, data }) => {
+                // What waits for the application must not hold the buffer that it came in.
+                let frame = Frame::Message { position, stream, data: unpinned(data) };
+                shared.with(|machine| machine.frame(link, frame)).map_err(broken)
             }
             Some(frame) => shared.with(|machine| machine.frame(link, frame)).map_err(broken),
             None => Err(ResumeError::Broken { what: "a frame makes no sense" }),
