@@ -28,7 +28,14 @@ impl Wakes {
     }
 
     pub(crate) fn wake(self) {
-        self.first.into_iter().chain(self.others).for_each(Waker::wake);
+        drop(self);
+    }
+}
+
+/// Also when a panic comes in between: who was taken out of a list would sleep for ever.
+impl Drop for Wakes {
+    fn drop(&mut self) {
+        self.first.take().into_iter().chain(self.others.drain(..)).for_each(Waker::wake);
     }
 }
 

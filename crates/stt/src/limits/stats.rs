@@ -23,7 +23,8 @@ pub struct LimitStats {
     pub half_open: usize,
     /// Bytes that peers can make this node hold by what they send, at most, whatever their number
     /// and whatever they leave out: it follows from the settings (docs/sessions.md, "Limits"). What
-    /// the application itself keeps and sends comes on top.
+    /// the application itself keeps and sends comes on top, and so do resumable sessions
+    /// (docs/resume.md, "Bounds").
     pub memory_bound: u64,
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use super::{SessionShared, datagrams, driver::code, feed::Feed};
 use crate::{
     StreamError,
-    limits::{Held, count},
+    limits::{Charge, count},
     stream::{StreamShared, header::Header, reassembly::Reassembly},
     wire::{RecvStream, WriteError},
 };
@@ -18,9 +18,6 @@ use crate::{
 const MAX_LEN: usize = 1 << 20;
 /// Such messages on their way, and being gathered, at most.
 const MAX_ACTIVE: usize = 64;
-
-/// What a piece of a message takes while it is gathered, beside its bytes.
-const PIECE: u64 = 64;
 
 /// Places for such messages.
 #[derive(Debug)]
@@ -91,26 +88,6 @@ pub(super) async fn send(
     Ok(())
 }
 
-/// Pieces of a message in the account of what waits unread, until dropped.
-struct Gathered<'a> {
-    held: &'a Held,
-    bytes: u64,
-}
-
-impl Gathered<'_> {
-    fn add(&mut self, piece: &Bytes) {
-        let bytes = u64::try_from(piece.len()).unwrap_or(u64::MAX).saturating_add(PIECE);
-        self.bytes += bytes;
-        self.held.add(bytes);
-    }
-}
-
-impl Drop for Gathered<'_> {
-    fn drop(&mut self) {
-        self.held.remove(self.bytes);
-    }
-}
-
 /// Waits while the node is full; false when the message will not become whole any more.
 async fn room(session: &SessionShared, quic: &mut RecvStream) -> bool {
     if !session.held.must_wait() {
@@ -132,8 +109,7 @@ pub(super) async fn receive(
     header_len: u64,
     early: Vec<(u64, Bytes)>,
 ) {
-    let mut gathered = Gathered { held: &session.held, bytes: 0 };
-    early.iter().for_each(|(_, bytes)| gathered.add(bytes));
+    let mut gathered = Charge::new(Arc::clone(&session.held));
     let mut place = None;
     let most = u64::try_from(MAX_LEN).unwrap_or(u64::MAX);
     let mut message = Reassembly::default();
@@ -152,10 +128,7 @@ pub(super) async fn receive(
             },
             None if !room(session, &mut quic).await => return,
             None => match quic.read_chunk(session.held.piece()).await {
-                Ok(Some(chunk)) => {
-                    gathered.add(&chunk.bytes);
-                    (chunk.offset, chunk.bytes)
-                }
+                Ok(Some(chunk)) => (chunk.offset, chunk.bytes),
                 Ok(None) => break,
                 // Given up by the sender, or the session ended: both leave no message.
                 Err(_) => return,
@@ -171,6 +144,7 @@ pub(super) async fn receive(
         }
         length = end.max(length);
         message.insert(offset, bytes);
+        gathered.set(message.cost());
     }
     // It is counted again where it waits for the application.
     drop(gathered);

@@ -23,6 +23,7 @@ use crate::{
         Stream, StreamShared,
         header::Header,
         inbound::{End, Taken},
+        unpinned,
     },
     wakes::Wakes,
     wire::{RecvStream, Sink},
@@ -245,7 +246,9 @@ async fn forward_all(session: &Arc<SessionShared>, stream: &Arc<StreamShared>) {
                 }
             }
         };
-        let packet = Packet { session_id: session.id, stream_id: stream.id, data: message };
+        // What waits for `receive` must not hold the buffer that it came in.
+        let data = unpinned(message);
+        let packet = Packet { session_id: session.id, stream_id: stream.id, data };
         hub.packet_arrived(packet, permit);
     }
 }

@@ -10,6 +10,8 @@ use std::{
 
 use tokio::sync::Notify;
 
+use super::record::Offer;
+
 /// How long nothing has to come before a newer transfer takes the place of one.
 const QUIET: Duration = Duration::from_millis(1_500);
 
@@ -20,6 +22,8 @@ fn all() -> MutexGuard<'static, BTreeMap<PathBuf, Arc<Active>>> {
 }
 
 struct Active {
+    /// What it receives: only an attempt at the same takes its place.
+    offer: Offer,
     /// When the peer last sent something; `None` while this side is at work.
     heard: Mutex<Option<Instant>>,
     replaced: Notify,
@@ -38,17 +42,22 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// Takes it. `None` when another transfer has it; if nothing comes from that one, it is told to
-    /// end, and the next try may succeed.
-    pub(super) fn take(target: &Path) -> Option<Self> {
+    /// Takes it. `None` when another transfer has it; if that one receives the same and nothing comes
+    /// of it, it is told to end, and the next try may succeed.
+    pub(super) fn take(target: &Path, offer: &Offer) -> Option<Self> {
         let mut all = all();
         if let Some(other) = all.get(target) {
-            if other.heard().is_some_and(|at| at.elapsed() >= QUIET) {
+            let is_quiet = other.heard().is_some_and(|at| at.elapsed() >= QUIET);
+            if is_quiet && other.offer == *offer {
                 other.replaced.notify_one();
             }
             return None;
         }
-        let active = Arc::new(Active { heard: Mutex::new(None), replaced: Notify::new() });
+        let active = Arc::new(Active {
+            offer: offer.clone(),
+            heard: Mutex::new(None),
+            replaced: Notify::new(),
+        });
         all.insert(target.to_owned(), Arc::clone(&active));
         Some(Self { target: target.to_owned(), active })
     }

@@ -208,7 +208,7 @@ async fn opened(
     let target = dir.join(&report.name);
     let mut claim = None;
     for _ in 0..BUSY_ATTEMPTS {
-        claim = claim.or_else(|| Claim::take(&target));
+        claim = claim.or_else(|| Claim::take(&target, &report.offer));
         if claim.is_some() {
             let (dir, report) = (dir.to_owned(), Arc::clone(report));
             match (blocking(move || open(&dir, overwrite, &report)).await, claim.take()) {
@@ -249,11 +249,12 @@ async fn pull(
         let Some(piece) = stream.read_chunk(max).await? else {
             return Err(record::ended_early(stream).await);
         };
-        claim.heard();
         left = left.saturating_sub(u64::try_from(piece.len()).unwrap_or(u64::MAX));
         // The writing task says why it takes no more.
         let gone = TransferError::Protocol { rule: "the file's task ended early" };
+        claim.working();
         blocks.send(piece).await.map_err(|_| gone)?;
+        claim.heard();
     }
     drop(blocks);
     let hash = record::read_exact(stream, HASH_LEN).await?;
