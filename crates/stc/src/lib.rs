@@ -14,6 +14,47 @@
 //! | outputs that are complete or absent | [`OutputFile`] |
 //! | inputs that must not change meanwhile | [`SteadyFile`] |
 //! | stable codes of errors | [`Coded`] |
+//!
+//! # A message with a decoy
+//!
+//! Under the second password another message opens, and nothing shows that there is more than one.
+//!
+//! ```
+//! use stc::{Context, OpenOptions, SealOptions};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let context = Context::from_key(stc::Key::generate()?)?;
+//! let options = SealOptions::new().password("the real one").decoy("under pressure", "a recipe");
+//! let blob = context.seal("meet at nine", &options)?;
+//!
+//! let open = |password| context.open(&blob, &OpenOptions::new().password(password));
+//! assert_eq!(open("the real one")?.as_text(), Some("meet at nine"));
+//! assert_eq!(open("under pressure")?.as_text(), Some("a recipe"));
+//! assert!(open("a guess").is_err());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # A file
+//!
+//! The output appears under its name when it is complete, and not at all when something fails.
+//!
+//! ```
+//! use stc::{Context, FileOptions, OpenOptions, SealOptions};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! # let (letter, sealed, back) =
+//! #     (dir.path().join("letter"), dir.path().join("letter.stc"), dir.path().join("back"));
+//! # std::fs::write(&letter, "Dear reader")?;
+//! let context = Context::from_key(stc::Key::generate()?)?;
+//! let files = FileOptions::new();
+//! context.encrypt_file(&letter, &sealed, &SealOptions::new(), &files)?;
+//! context.decrypt_file(&sealed, &back, &OpenOptions::new(), &files)?;
+//! assert_eq!(std::fs::read(&back)?, b"Dear reader");
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod aead;
 mod coded;

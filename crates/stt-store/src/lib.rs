@@ -9,6 +9,45 @@
 //! | an ordered log whose acknowledgement means synced | [`log::Log`] |
 //! | why something failed | [`StoreError`] |
 //!
+//! # Put and get
+//!
+//! The same bytes have one address, and are stored once.
+//!
+//! ```
+//! use stt_store::{Chamber, ChamberKey, ChamberOptions};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! let key = ChamberKey::from_key(&stc::Key::generate()?);
+//! let chamber = Chamber::open(&key, dir.path(), ChamberOptions::default()).await?;
+//! let id = chamber.put("21.5 degrees").await?;
+//! assert_eq!(chamber.get(&id).await?, b"21.5 degrees");
+//! assert_eq!(chamber.get_range(&id, 0..4).await?, b"21.5");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Names, and what nobody keeps any more
+//!
+//! ```
+//! use stt_store::{Chamber, ChamberKey};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let key = ChamberKey::from_key(&stc::Key::generate()?);
+//! let chamber = Chamber::in_memory(&key).await?;
+//! let first = chamber.put_named("settings", "volume: 3").await?;
+//! chamber.put_named("settings", "volume: 5").await?;
+//! assert_eq!(chamber.get_named("settings").await?, b"volume: 5");
+//!
+//! // No name points to the first value now, so that it is collected.
+//! chamber.collect(false).await?;
+//! assert!(!chamber.contains(&first).await?);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The bytes on disk, and what they reveal, are specified in `docs/storage.md`.
 //!
 //! Every asynchronous call wants a Tokio runtime, because files are read and written on its

@@ -11,6 +11,49 @@
 //! | failures | [`StreamsError`], [`ErrorClass`], [`Recovery`], [`CircuitBreaker`], [`RetryBudget`] |
 //! | numbers | [`StreamStats`], [`StreamMetrics`], [`ServiceStats`], [`HealthReport`] |
 //!
+//! # Two ends
+//!
+//! ```
+//! use stt_streams::{StreamConfig, StreamManager, channel};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (here, there) = channel::pair();
+//! let ours = StreamManager::new(StreamConfig::default())?;
+//! let theirs = StreamManager::new(StreamConfig::default())?;
+//! let client = ours.new_bidirectional_stream("orders", here)?;
+//! let server = theirs.new_bidirectional_stream("orders", there)?;
+//!
+//! client.send("order 1").await?;
+//! assert_eq!(server.receive().await?, "order 1");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Over sessions, one after the other
+//!
+//! [`StreamManager::connect_stream`] with an [`SttConnector`] dials again whenever the session ends;
+//! the example `managed_session` cuts it while messages are under way. When nobody receives, the sender
+//! is told to wait:
+//!
+//! ```
+//! use stt_streams::{StreamConfig, StreamManager, StreamsError};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let manager = StreamManager::new(StreamConfig::default())?;
+//! let stream = manager.create_stream("work")?;
+//! let refused = loop {
+//!     if let Err(refused) = stream.try_send_message("a piece of work") {
+//!         break refused;
+//!     }
+//! };
+//! assert!(matches!(refused, StreamsError::Backpressure { .. }));
+//! assert_eq!(stream.get_stats().buffer_size, 100);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Each item says what it promises; `docs/errors.md` says what to do when something goes wrong.
 
 mod backpressure;

@@ -16,6 +16,61 @@
 //! | who most likely holds a content | [`affinity`], [`SessionPool`] |
 //! | why something ended or failed | [`CloseReason`], [`ConnectError`], [`StartError`], [`StreamError`] |
 //!
+//! # Connect, send, receive
+//!
+//! Whoever has the seed gets in; a node answers nothing to anybody else.
+//!
+//! ```
+//! use stt::{Mode, Node, SharedSeed};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let seed = SharedSeed::from_bytes(&[7; 32])?; // From a file: `stt seed new --out seed`.
+//! let server = Node::builder(seed.clone()).host("127.0.0.1").start(Mode::Server).await?;
+//! let client = Node::builder(seed).host("127.0.0.1").start(Mode::Client).await?;
+//!
+//! let session = client.connect(&server.local_addr().to_string()).await?;
+//! let stream = session.open_stream()?;
+//! stream.send(b"how are you?").await?;
+//!
+//! let accepted = server.accept().await.ok_or("the server stopped")?;
+//! let other_end = accepted.accept_stream().await?;
+//! assert_eq!(other_end.receive().await?.as_deref(), Some(&b"how are you?"[..]));
+//! other_end.send(b"well").await?;
+//! assert_eq!(stream.receive().await?.as_deref(), Some(&b"well"[..]));
+//! session.close("thank you").await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # A protocol of one's own
+//!
+//! Streams with a label have numbers of their own, so that protocols over one session do not meet.
+//!
+//! ```
+//! use stt::{Mode, Node, SharedSeed};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let seed = SharedSeed::from_bytes(&[7; 32])?;
+//! # let server = Node::builder(seed.clone()).host("127.0.0.1").start(Mode::Server).await?;
+//! # let client = Node::builder(seed).host("127.0.0.1").start(Mode::Client).await?;
+//! let _handler = server.handle_protocol("example.echo/1", |_session, stream| async move {
+//!     while let Ok(Some(message)) = stream.receive().await {
+//!         if stream.send_bytes(message).await.is_err() {
+//!             break;
+//!         }
+//!     }
+//! })?;
+//!
+//! let session = client.connect(&server.local_addr().to_string()).await?;
+//! let stream = session.open_protocol("example.echo/1")?;
+//! stream.send(b"hello").await?;
+//! assert_eq!(stream.receive().await?.as_deref(), Some(&b"hello"[..]));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The bytes on the wire are specified in `docs/protocol.md`; `docs/ARCHITECTURE.md` shows how a
 //! message travels through these modules.
 
