@@ -5,6 +5,61 @@
 //!
 //! Everything but health wants the bearer token of [`Token`]; beyond loopback the gateway listens only
 //! with a token and TLS ([`GatewayError::Unprotected`]).
+//!
+//! | look for | in |
+//! |---|---|
+//! | starting and draining it | [`Gateway`], [`Drained`] |
+//! | where it listens, limits, token, TLS, origins | [`GatewaySettings`], [`StreamConfig`], [`Token`] |
+//! | messages, clients and servers of its services | [`proto`] |
+//! | why it does not start, why a call failed | [`GatewayError`], [`RequestError`] |
+//!
+//! # A node for the programs of this machine
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use stt::{Mode, Node, SharedSeed};
+//! use stt_gateway::{Drained, Gateway, GatewaySettings};
+//! use stt_store::{Chamber, ChamberKey};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let seed = SharedSeed::from_bytes(&[7; 32])?;
+//! let node = Node::builder(seed).host("127.0.0.1").start(Mode::Server).await?;
+//! let chamber = Chamber::in_memory(&ChamberKey::from_key(&stc::Key::generate()?)).await?;
+//! let gateway = Gateway::start(node, chamber, GatewaySettings::default()).await?;
+//! println!("http://{}", gateway.local_addr());
+//!
+//! // Callers are told that it ends, and may finish.
+//! assert_eq!(gateway.stop(Duration::from_secs(5)).await, Drained::Whole);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Calling it
+//!
+//! Any gRPC client can, from the files in `proto/` or by reflection; here tonic's.
+//!
+//! ```
+//! use stt_gateway::proto::health::{HealthCheckRequest, health_client::HealthClient};
+//! # use stt::{Mode, Node, SharedSeed};
+//! # use stt_gateway::{Gateway, GatewaySettings};
+//! # use stt_store::{Chamber, ChamberKey};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let seed = SharedSeed::from_bytes(&[7; 32])?;
+//! # let node = Node::builder(seed).host("127.0.0.1").start(Mode::Server).await?;
+//! # let chamber = Chamber::in_memory(&ChamberKey::from_key(&stc::Key::generate()?)).await?;
+//! # let gateway = Gateway::start(node, chamber, GatewaySettings::default()).await?;
+//! let address = format!("http://{}", gateway.local_addr());
+//! let channel = tonic::transport::Channel::from_shared(address)?.connect().await?;
+//! let asked = HealthCheckRequest::default(); // The whole of it; or the name of a service.
+//! let answer = HealthClient::new(channel).check(asked).await?.into_inner();
+//! assert_eq!(answer.status().as_str_name(), "SERVING");
+//! # Ok(())
+//! # }
+//! ```
 
 mod arrivals;
 mod deadline;
