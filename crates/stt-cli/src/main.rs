@@ -18,12 +18,13 @@ mod path_text;
 mod private_file;
 mod progress;
 mod sealed_file;
+mod settings_file;
 mod signals;
 mod terminal;
 
 use std::{env, process::ExitCode};
 
-use clap::{Parser, error::ErrorKind};
+use clap::{FromArgMatches, Parser, error::ErrorKind};
 
 use crate::{commands::Command, error::CliError, output::Output};
 
@@ -33,7 +34,7 @@ const EXIT_USAGE: u8 = 2;
 /// Private byte streams between machines that share a seed.
 #[derive(Parser)]
 #[command(name = "stt", version, propagate_version = true)]
-struct Cli {
+pub(crate) struct Cli {
     /// Print results and errors as JSON, one object a line.
     #[arg(long, global = true)]
     json: bool,
@@ -43,11 +44,21 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match parse() {
         Ok(cli) => cli,
         Err(said) => return not_understood(&said),
     };
     let output = Output::new(cli.json);
+    let cli = match cli.command.settings_file().map(|file| settings_file::parse_with(&file)) {
+        None => cli,
+        Some(Ok(Ok(cli))) => cli,
+        Some(Ok(Err(said))) => return not_understood(&said),
+        Some(Err(error)) => {
+            output.error(&error);
+            let _ = output.finish();
+            return ExitCode::from(error.exit());
+        }
+    };
     signals::watch(&output);
     let done = cli.command.run(&output);
     if let Err(error) = &done {
@@ -67,6 +78,11 @@ fn main() -> ExitCode {
         },
         |()| ExitCode::SUCCESS,
     )
+}
+
+fn parse() -> Result<Cli, clap::Error> {
+    let mut found = settings_file::parser::<Cli>().try_get_matches()?;
+    Cli::from_arg_matches_mut(&mut found)
 }
 
 /// The command line asked for help, or was wrong.

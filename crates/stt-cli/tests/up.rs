@@ -192,3 +192,97 @@ async fn a_second_signal_ends_it_at_once() {
     a.terminate();
     assert_eq!(a.wait().code(), None, "the signal ends it, as it would any program");
 }
+
+/// `stt up` in the directory `a` of `home`, which is to fail.
+fn refused(home: &Path, more: &[&str]) -> Value {
+    let args = ["up", "--listen", "127.0.0.1:0", "--json", "--seed-file"];
+    let mut command = stt();
+    command.args(args).arg(home.join("seed")).arg("--dir").arg(home.join("a")).args(more);
+    json(&command.output().unwrap())["error"].take()
+}
+
+#[test]
+fn a_flag_goes_before_a_variable_and_that_before_the_file() {
+    let home = home();
+    let told = |file: &str, variable: Option<&str>, flag: Option<&str>| {
+        fs::create_dir_all(home.path().join("a")).unwrap();
+        fs::write(home.path().join("a/stt.toml"), file).unwrap();
+        let mut command = stt();
+        command.args(["up", "--listen", "127.0.0.1:0", "--json", "--seed-file"]);
+        command.arg(home.path().join("seed")).arg("--dir").arg(home.path().join("a"));
+        if let Some(variable) = variable {
+            command.env("STT_UP_GATEWAY", variable);
+        }
+        if let Some(flag) = flag {
+            command.args(["--gateway", flag]);
+        }
+        // Nobody can listen there, and the refusal names the address.
+        let error = json(&command.output().unwrap())["error"].take();
+        assert_eq!(error["code"], "gateway.unprotected", "{error}");
+        error.to_string()
+    };
+    let file = "gateway = \"192.0.2.1:1\"\n";
+    assert!(told(file, None, None).contains("192.0.2.1"));
+    assert!(told(file, Some("192.0.2.2:1"), None).contains("192.0.2.2"));
+    assert!(told(file, Some("192.0.2.2:1"), Some("192.0.2.3:1")).contains("192.0.2.3"));
+}
+
+#[test]
+fn what_stt_config_prints_is_a_file_that_works() {
+    let home = home();
+    let printed = stt().arg("config").output().unwrap();
+    assert!(printed.status.success());
+    let text = String::from_utf8(printed.stdout).unwrap();
+    // All that has a default, said in the file.
+    let said: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# "))
+        .filter(|line| {
+            line.split_once(" = ").is_some_and(|(key, value)| {
+                !key.contains(' ') && (!value.starts_with('"') || value.contains(':'))
+            })
+        })
+        .filter(|line| !line.starts_with("listen") && !line.starts_with("websocket"))
+        .collect();
+    assert!(said.iter().any(|line| line.starts_with("gateway = \"127.0.0.1:0\"")), "{text}");
+    assert!(said.iter().any(|line| line.starts_with("drain = 10")), "{text}");
+    assert!(said.iter().any(|line| line.starts_with("no_reflection = false")), "{text}");
+    let file = home.path().join("all.toml");
+    fs::write(&file, said.join("\n")).unwrap();
+    let mut node = Daemon::start(home.path(), "a", &["--config", file.to_str().unwrap()]);
+    node.terminate();
+    assert_eq!(node.wait().code(), Some(0));
+
+    let machine = json(&stt().args(["config", "--json"]).output().unwrap());
+    let settings = machine["settings"].as_array().unwrap();
+    let gateway = settings.iter().find(|one| one["key"] == "gateway").unwrap();
+    assert_eq!(gateway["variable"], "STT_UP_GATEWAY");
+    assert_eq!(gateway["default"], "127.0.0.1:0");
+}
+
+#[test]
+fn a_file_that_makes_no_sense_is_refused_with_what_to_do() {
+    let home = home();
+    fs::create_dir_all(home.path().join("a")).unwrap();
+    for (file, code, words) in [
+        ("gatway = \"127.0.0.1:0\"", "config.unknown_key", "`gateway` is the nearest"),
+        ("sunshine = 1", "config.unknown_key", "prints all settings"),
+        ("dir = \"elsewhere\"", "config.unknown_key", "`dir`"),
+        ("drain = \"soon\"", "config.value", "soon"),
+        ("drain = [1, 2]", "config.value", "a list"),
+        ("drain = true", "config.value", "true or false"),
+        ("no_reflection = \"yes\"", "config.value", "true or false"),
+        ("gateway = 7", "config.value", "7"),
+        ("[gateway]\nport = 7", "config.value", "no such value"),
+        ("\ngateway = ", "config.syntax", "line 2"),
+    ] {
+        fs::write(home.path().join("a/stt.toml"), file).unwrap();
+        let error = refused(home.path(), &[]);
+        assert_eq!(error["code"], code, "{file}: {error}");
+        assert!(error.to_string().contains(words), "{file}: {error}");
+    }
+    let missing = refused(home.path(), &["--config", "nowhere.toml"]);
+    assert_eq!(missing["code"], "file.not_found");
+    fs::write(home.path().join("a/stt.toml"), vec![b'#'; (1 << 20) + 1]).unwrap();
+    assert_eq!(refused(home.path(), &[])["code"], "config.too_long");
+}

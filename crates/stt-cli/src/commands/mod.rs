@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod config;
 mod decrypt;
 mod demo;
 mod encrypt;
@@ -13,6 +14,8 @@ mod share;
 mod status;
 mod store;
 mod up;
+
+use std::path::PathBuf;
 
 use clap::Subcommand;
 
@@ -33,6 +36,8 @@ pub(crate) enum Command {
     /// Run a node with its store, for other programs and the other commands, until it is told to
     /// end.
     Up(up::UpCommand),
+    /// Print all settings of `stt up`, as a file to begin with.
+    Config(config::ConfigCommand),
     /// Show what runs in the directory of `stt up`.
     Status(status::StatusCommand),
     /// Let members fetch a file or folder from this machine; prints the ticket that they need.
@@ -53,6 +58,14 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// The file with the settings of the command, if it has such and there is one.
+    pub(crate) fn settings_file(&self) -> Option<PathBuf> {
+        match self {
+            Self::Up(command) => command.settings_file(),
+            _ => None,
+        }
+    }
+
     pub(crate) fn run(self, output: &Output) -> Result<(), CliError> {
         match self {
             Self::Demo(command) => command.run(output),
@@ -60,6 +73,7 @@ impl Command {
             Self::Send(command) => command.run(output),
             Self::Receive(command) => command.run(output),
             Self::Up(command) => command.run(output),
+            Self::Config(command) => command.run(output),
             Self::Status(command) => command.run(output),
             Self::Share(command) => command.run(output),
             Self::Fetch(command) => command.run(output),

@@ -20,15 +20,18 @@ use crate::{
     node_seed,
     output::Output,
     path_text::shown,
-    signals,
+    settings_file, signals,
 };
 
 #[derive(Args)]
 pub(crate) struct UpCommand {
     /// Directory of the node: what it is, its store, and what other commands need to reach it. Made
     /// if it is not there.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "STT_UP_DIR", hide_env = true)]
     dir: PathBuf,
+    /// Read settings from this file, or from DIR/stt.toml if there is one. `stt config` prints all.
+    #[arg(long, value_name = "FILE", env = "STT_UP_CONFIG", hide_env = true)]
+    config: Option<PathBuf>,
     #[command(flatten)]
     listen: ListenArgs,
     /// Where the gateway listens for programs on this machine: a loopback address; port 0 is a
@@ -36,7 +39,7 @@ pub(crate) struct UpCommand {
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     gateway: SocketAddr,
     /// Let pages of this origin call by gRPC-Web, such as https://example.com. May be repeated.
-    #[arg(long, value_name = "ORIGIN")]
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     origin: Vec<String>,
     /// Do not tell callers which services there are.
     #[arg(long)]
@@ -49,6 +52,11 @@ pub(crate) struct UpCommand {
 }
 
 impl UpCommand {
+    /// The file with its settings, if there is one.
+    pub(crate) fn settings_file(&self) -> Option<PathBuf> {
+        settings_file::file_of(&self.dir, self.config.as_ref())
+    }
+
     pub(crate) fn run(self, output: &Output) -> Result<(), CliError> {
         let mut settings = GatewaySettings::default();
         settings.listen = self.gateway;
