@@ -1,4 +1,5 @@
-//! Streams whose pieces come in any order: bytes, messages, control records.
+//! Streams whose pieces come in any order: bytes, messages, control records; and
+//! headers of protocols' streams as they come.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -7,4 +8,5 @@ fuzz_target!(|data: &[u8]| {
     stt::fuzz::reassembly(data);
     stt::fuzz::inbound(data);
     stt::fuzz::control(data);
+    stt::fuzz::labels(data);
 });

@@ -1,6 +1,7 @@
-"""A second implementation: sends a file to `stt receive`, from docs/protocol.md and docs/streams.md alone.
+"""A second implementation: sends a file to `stt receive`, and speaks protocols with a node that answers and asks,
+from docs/protocol.md and docs/streams.md alone.
 
-`client.py STT`, with the program to be tried. What is here of QUIC is as little as one transfer over the
+`client.py STT PROTOCOLS`, with the programs to be tried. What is here of QUIC is as little as one transfer over the
 loopback interface needs: nothing is sent twice, and windows are wider than what is sent.
 """
 
@@ -26,27 +27,24 @@ from vectors import (
     Node,
     Seed,
     derive,
+    hostile_labels,
     initial_level,
     knock,
+    label_header,
     level,
     mask_long,
     mask_short,
     noise,
     packet_keys,
     record,
+    refusals,
     seal_packet,
     transcript_root,
+    varint,
 )
 
 VERSION = b"STT\x01"
 INITIAL, HANDSHAKE, SESSION = 0, 2, 4
-
-
-def varint(value):
-    for size, bits in ((1, 6), (2, 14), (4, 30), (8, 62)):
-        if value < 1 << bits:
-            return (value | (size.bit_length() - 1) << size * 8 - 2).to_bytes(size, "big")
-    raise ValueError(value)
 
 
 def take_varint(data, at):
@@ -130,6 +128,8 @@ class Client:
         self.seen = {INITIAL: set(), HANDSHAKE: set(), SESSION: set()}
         self.crypto = {INITIAL: Pieces(), HANDSHAKE: Pieces(), SESSION: Pieces()}
         self.sent, self.streams, self.waiting = {}, {}, []
+        # Streams of the peer that ended, and how; streams of ours that it stopped, and with what code.
+        self.ends, self.stops = {}, {}
         self.confirmed = False
         self.connect(suites)
 
@@ -225,11 +225,24 @@ class Client:
                 length, at = take_varint(data, at)
                 self.crypto[space].add(offset, data[at : at + length])
                 at += length
+            elif kind == 0x04:
+                stream, at = take_varint(data, at)
+                code, at = take_varint(data, at)
+                _, at = take_varint(data, at)
+                self.ends[stream] = f"reset {code:#x}"
+            elif kind == 0x05:
+                stream, at = take_varint(data, at)
+                self.stops[stream], at = take_varint(data, at)
+                # RFC 9000, section 3.5.
+                final = varint(self.sent.get(stream, 0))
+                self.send(b"\x04" + varint(stream) + varint(self.stops[stream]) + final)
             elif kind & 0xF8 == 0x08:
                 stream, at = take_varint(data, at)
                 offset, at = take_varint(data, at) if kind & 4 else (0, at)
                 length, at = take_varint(data, at) if kind & 2 else (len(data) - at, at)
                 self.streams.setdefault(stream, Pieces()).add(offset, data[at : at + length])
+                if kind & 1:
+                    self.ends.setdefault(stream, "finished")
                 at += length
             elif kind == 0x18:
                 _, at = take_varint(data, at)
@@ -368,6 +381,25 @@ class Client:
                     return stream
             self.receive()
 
+    def end(self, stream):
+        """How a stream of the peer ended."""
+        while stream not in self.ends:
+            self.receive()
+        return self.ends[stream]
+
+    def stopped(self, stream):
+        """The code with which the peer stopped a stream of ours."""
+        while stream not in self.stops:
+            self.receive()
+        return self.stops[stream]
+
+    def reset(self, stream, code):
+        final = varint(self.sent.get(stream, 0))
+        self.send(b"\x04" + varint(stream) + varint(code) + final)
+
+    def stop(self, stream, code):
+        self.send(b"\x05" + varint(stream) + varint(code))
+
     def close(self, reason):
         """CLOSE-1."""
         self.send(b"\x1d" + varint(0) + varint(len(reason)) + reason)
@@ -409,6 +441,105 @@ def transfer(client, name, content):
     client.close(b"thank you")
 
 
+def message(text):
+    """STREAM-2: a message of a stream."""
+    return varint(len(text)) + text
+
+
+def protocols(client, said):
+    """STREAM-9 to STREAM-12, CTL-3. `said` gives the next line of the node."""
+    ids = iter(range(6, 400, 4))
+
+    def opened(header, end=False):
+        stream = next(ids)
+        client.write(stream, header, end)
+        return stream
+
+    def echo(number):
+        header = label_header(b"example.echo/1", number)
+        stream = opened(header + message(b"hello") + message(b""))
+        back = client.find(header)
+        answer = header + message(b"hello") + message(b"")
+        assert client.read(back, len(answer)) == answer
+        client.write(stream, message(b"again"), end=True)
+        answer += message(b"again")
+        assert client.read(back, len(answer)) == answer and client.end(back) == "finished"
+
+    # Hostile ones first: each is stopped, and the session goes on.
+    hostile = hostile_labels()
+    for name, header in hostile.items():
+        if name.startswith("header-"):
+            assert client.stopped(opened(header)) == hostile["code"][0], name
+        elif name.startswith("cut-"):
+            # QUIC stops no stream that has ended.
+            opened(header, end=True)
+    assert client.stopped(opened(label_header(b"nobody", 1))) == 0x05
+    assert client.stopped(opened(label_header(b"example.echo/2", 1))) == 0x05
+    assert client.stopped(opened(label_header(b"example.echo/1", 2))) == 0x06
+    echo(1)
+    # A second header for a number that is in use: its first one has been answered.
+    header = label_header(b"example.echo/1", 5)
+    held = opened(header + message(b"1"))
+    back = client.find(header)
+    assert client.read(back, len(header) + 2) == header + message(b"1")
+    assert client.stopped(opened(header)) == 0x01
+    client.write(held, message(b"2"), end=True)
+    assert client.read(back, len(header) + 4) == header + message(b"1") + message(b"2")
+
+    # The same number of another label is another stream.
+    header = label_header(b"example.count/1", 5)
+    opened(header + message(b"1") + message(b"2"), end=True)
+    back = client.find(header)
+    assert client.read(back, len(header) + 5) == header + message(bytes([0, 0, 0, 2]))
+
+    # The node asks: it is answered, then by a peer of the first version, then by one that does not know
+    # the label, and then it is given up before the header is there.
+    asked = [label_header(b"example.question/1", number) for number in (2, 4, 6, 8)]
+    question = message(b"who are you?")
+    for header in asked:
+        stream = client.find(header)
+        assert client.read(stream, len(header + question)) == header + question
+        if header == asked[0]:
+            opened(header + message(b"another"), end=True)
+            assert said() == "answer another"
+        elif header == asked[1]:
+            client.stop(stream, refusals()["first-version-code"][0])
+            line = said()
+            assert line.startswith("protocol.unsupported: ") and "update the other side" in line, line
+        elif header == asked[2]:
+            client.stop(stream, refusals()["unknown-code"][0])
+            assert said().startswith("protocol.unknown: ")
+        else:
+            client.reset(next(ids), 0x123)
+            body = header[1:] + varint(0x123)
+            client.write(2, b"\0" + varint(6) + varint(len(body)) + body)
+            assert said().startswith("stream.reset: ")
+
+    # A handler that gives up says so in a record, too.
+    header = label_header(b"example.no/1", 1)
+    assert client.stopped(opened(header)) == 0x123
+    body = header[1:] + varint(0x123)
+    wanted, records = varint(6) + varint(len(body)) + body, client.find(b"\0")
+    while wanted not in client.streams[records].data:
+        client.receive()
+    echo(3)
+    client.close(b"thank you")
+
+
+def speak(program, home):
+    server = subprocess.Popen([program, home / "seed"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        _, address, _ = server.stdout.readline().split()
+        host, port = address.rsplit(":", 1)
+        seed = seed_of((home / "seed").read_text())
+        client = Client((host, int(port)), seed, bytes([AES]), None)
+        protocols(client, lambda: server.stdout.readline().strip())
+        print(f"protocols were spoken, answered and refused in session {client.session_id}")
+    finally:
+        server.kill()
+        server.wait()
+
+
 def main():
     program = pathlib.Path(sys.argv[1]).resolve()
     content = bytes(range(256)) * 400
@@ -442,6 +573,7 @@ def main():
         finally:
             receiver.kill()
             receiver.wait()
+        speak(pathlib.Path(sys.argv[2]).resolve(), home)
 
 
 if __name__ == "__main__":

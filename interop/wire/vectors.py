@@ -1,4 +1,4 @@
-"""The wire's vectors, from docs/protocol.md alone.
+"""The wire's vectors, from docs/protocol.md and docs/streams.md alone.
 
 `vectors.py write DIR` computes the files, `vectors.py check DIR` compares them with what is there.
 The Rust tests read the same files.
@@ -17,6 +17,14 @@ from noise.connection import Keypair, NoiseConnection
 
 NOISE = b"Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s"
 AES, CHACHA = 1, 2
+
+
+def varint(value):
+    """RFC 9000, section 16, in as few bytes as can be."""
+    for size, bits in ((1, 6), (2, 14), (4, 30), (8, 62)):
+        if value < 1 << bits:
+            return (value | (size.bit_length() - 1) << size * 8 - 2).to_bytes(size, "big")
+    raise ValueError(value)
 
 
 def derive(root, label, *parts, length=32):
@@ -299,7 +307,89 @@ def routes():
     return out
 
 
+def label_header(label, number):
+    """STREAM-2, STREAM-9: how each direction of a protocol's stream begins."""
+    return varint(4) + bytes([len(label)]) + label + varint(number)
+
+
+def hostile_labels():
+    """Beginnings of streams that are stopped with the code, the cut ones when the stream ends there; and
+    bodies of GIVEN_UP that are none."""
+    wide = (1 << 32 | 3 << 62).to_bytes(8, "big")
+    whole = label_header(b"chat/1", 77)
+    out = {
+        "code": bytes([0x01]),
+        "header-empty-label": b"\x04\x00\x01",
+        "header-label-of-65": b"\x04\x41" + b"a" * 65 + b"\x01",
+        "header-label-of-255": b"\x04\xff" + b"a" * 255 + b"\x01",
+        "header-number-of-33-bits": b"\x04\x01a" + wide,
+        "header-number-of-62-bits": b"\x04\x01a" + b"\xff" * 8,
+        "header-kind-5": b"\x05\x01a\x01",
+        "header-kind-of-62-bits": b"\xff" * 8 + b"\x01a\x01",
+        "given-up-empty-label": b"\x00\x01\x10",
+        "given-up-label-of-65": b"\x41" + b"a" * 65 + b"\x01\x10",
+        "given-up-label-beyond-the-body": b"\x04abc",
+        "given-up-number-of-33-bits": b"\x01a" + wide + b"\x10",
+        "given-up-without-code": b"\x01a\x01",
+        "given-up-code-cut": b"\x01a\x01\x50",
+        "given-up-nothing": b"",
+    }
+    for length in (1, 2, 5, 8, 9):
+        out[f"cut-{length}"] = whole[:length]
+    return out
+
+
+def labels():
+    """Headers of kind 4 with what is in them, and GIVEN_UP as a whole record."""
+    out = {}
+    for name, label, number in (
+        ("first", b"a", 1),
+        ("text", b"chat/1", 77),
+        ("longest", bytes(range(64)), 2**32 - 1),
+        ("any-bytes", b"\0\xff\n/", 2),
+        ("number-of-two-bytes", b"a", 64),
+        ("number-of-four-bytes", b"a", 1 << 14),
+    ):
+        out[f"{name}-label"] = label
+        out[f"{name}-number"] = number.to_bytes(4, "big")
+        out[f"{name}-header"] = label_header(label, number)
+        body = bytes([len(label)]) + label + varint(number) + varint(0x123)
+        out[f"{name}-given-up"] = varint(6) + varint(len(body)) + body
+    # Varints may be longer than they need to be; the length of a label is no varint.
+    out["wide-label"], out["wide-number"] = b"a", bytes([0, 0, 0, 1])
+    out["wide-header"] = bytes.fromhex("c000000000000004") + b"\x01a" + bytes.fromhex("80000001")
+    out["wide-given-up"] = bytes.fromhex("4006400c") + b"\x01a" + bytes.fromhex("c000000000000001") + b"\x41\x23"
+    return out
+
+
+def refusals():
+    """STREAM-11, STREAM-12: with which code a header is stopped. The side that stops it did not connect,
+    handles `chat/1` and nothing else, and has a stream 1 of it that is not over."""
+    out = {}
+    for name, label, number, code in (
+        ("unknown-label", b"nobody", 1, 0x05),
+        ("unknown-longer-label", b"chat/10", 3, 0x05),
+        ("unknown-shorter-label", b"chat/", 3, 0x05),
+        ("unknown-case", b"Chat/1", 3, 0x05),
+        ("second-header", b"chat/1", 1, 0x01),
+        ("no-stream", b"chat/1", 2, 0x06),
+        ("no-stream-of-unknown-label", b"nobody", 2, 0x06),
+    ):
+        out[f"{name}-label"] = label
+        out[f"{name}-number"] = number.to_bytes(4, "big")
+        out[f"{name}-header"] = label_header(label, number)
+        out[f"{name}-code"] = bytes([code])
+    # Of a peer that knows no kind 4, of one that knows it and not the label, and of one that is full.
+    out["first-version-code"] = bytes([0x01])
+    out["unknown-code"] = bytes([0x05])
+    out["too-many-code"] = bytes([0x02])
+    return out
+
+
 FILES = {
+    "labels-hostile": hostile_labels,
+    "labels-refused": refusals,
+    "labels": labels,
     "seeds": seeds,
     "knocks": knocks,
     "masks": masks,

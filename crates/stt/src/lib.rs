@@ -142,7 +142,7 @@ struct Readme;
 pub mod fuzz {
     pub use crate::{
         route::fuzz::{address, frames, request, route_datagram, routes},
-        session::fuzz::{close_reason, control},
+        session::fuzz::{close_reason, control, labels},
         stream::fuzz::{header, inbound, reassembly},
         transfer::fuzz as record,
         wire::fuzz::{datagram, handshake, knock, messages, places, renewal},

@@ -51,7 +51,7 @@ pub enum ProtocolError {
 
 impl ProtocolError {
     /// What `error` means on a stream of `label`.
-    pub(super) fn explain(label: Label, error: StreamError) -> Self {
+    pub(crate) fn explain(label: Label, error: StreamError) -> Self {
         let StreamError::Reset { code, .. } = &error else { return Self::Stream(error) };
         let is = |known: quinn_proto::VarInt| *code == known.into_inner();
         let label = || label.to_string();

@@ -1,12 +1,17 @@
-//! What the fuzzer calls (`fuzz/`): control records, and words at the end.
+//! What the fuzzer calls (`fuzz/`): control records, headers of protocols' streams as they come, and
+//! words at the end.
 
 use bytes::Bytes;
 
 use super::{
     control::{Control, Parser},
-    labelled::GivenUp,
+    labelled::{GivenUp, LabelledTable},
 };
-use crate::{CloseReason, stream::reassembly::Reassembly};
+use crate::{
+    CloseReason,
+    limits::Held,
+    stream::{header::Header, reassembly::Reassembly},
+};
 
 /// The records of a control stream don't depend on how it was cut, and each can be applied.
 ///
@@ -27,6 +32,40 @@ pub fn control(bytes: &[u8]) {
     }
     control.take_records();
     assert!(control.take_records().is_empty());
+}
+
+/// Headers of protocols' streams, one after the other: there are never more streams than there may
+/// be, of one label never more than its share, and none that the peer made up for this side.
+///
+/// The first byte says what each header meets: whether its label is handled, and whether the oldest
+/// stream is over by then.
+///
+/// # Panics
+/// When they are.
+pub fn labels(bytes: &[u8]) {
+    const MAX: usize = 8;
+    let Some((choices, mut left)) = bytes.split_first() else { return };
+    let mut table = LabelledTable::new(false, MAX, 100, Held::boundless());
+    for turn in 0..64u32 {
+        let Ok(Some((header, len))) = Header::parse(left) else { return };
+        left = left.get(len..).unwrap_or_default();
+        let Header::Labelled { label, id } = header else { continue };
+        let choice = choices.rotate_left(turn % 8);
+        if let Some(oldest) = table.all().first().filter(|_| choice & 2 == 2) {
+            oldest.inbound.discard();
+            oldest.outbound.acknowledged();
+        }
+        let handled = choice & 1 == 1;
+        if let Ok((stream, is_new)) = table.meet((label, id), u64::from(turn), handled) {
+            assert!(stream.id == id && is_new && handled && id % 2 == 1);
+            stream.inbound.start_mixed();
+        }
+        let all = table.all();
+        let of_label = |stream: &&std::sync::Arc<crate::stream::StreamShared>| {
+            stream.labelled.as_ref().is_some_and(|part| part.label == label)
+        };
+        assert!(all.len() <= MAX && all.iter().filter(of_label).count() <= MAX / 2);
+    }
 }
 
 /// What a peer says at the end is bounded, whatever it says.

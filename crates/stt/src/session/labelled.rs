@@ -114,7 +114,7 @@ impl LabelledTable {
     }
 
     /// A stream with the next number of this side.
-    fn make(&mut self, label: Label) -> Result<Arc<StreamShared>, StreamError> {
+    pub(super) fn make(&mut self, label: Label) -> Result<Arc<StreamShared>, StreamError> {
         let (max, max_frame_size) = (self.max, self.max_frame_size);
         let account = Arc::clone(&self.account);
         let shelf = self.room(label)?;
@@ -126,7 +126,7 @@ impl LabelledTable {
     }
 
     /// Which stream a direction of the peer belongs to; `true` when it is a new one.
-    fn meet(
+    pub(super) fn meet(
         &mut self,
         (label, id): (Label, u32),
         index: u64,

@@ -34,6 +34,8 @@ mod precedence;
 mod shared;
 mod stats;
 mod table;
+#[cfg(test)]
+mod vectors;
 
 pub(crate) use driver::code;
 pub use frames::FrameError;
