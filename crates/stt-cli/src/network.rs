@@ -118,17 +118,19 @@ impl PeerArgs {
         builder: NodeBuilder,
         address: &str,
     ) -> Result<(Node, stt::Session), CliError> {
-        // A name may have addresses of both families, and its peer listen at any of them. A socket
-        // of IPv6 reaches both; some machines have IPv4 only.
-        let both = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
-        let host = if both { "::" } else { "0.0.0.0" };
-        let node = start(builder.host(host), Mode::Client).await?;
+        let node = start(builder.host(any_host()), Mode::Client).await?;
         let session = node
             .connect_to(address, self.peer, self.timeout())
             .await
             .map_err(|error| CliError::doing(format!("no session with {address}"), &error))?;
         Ok((node, session))
     }
+}
+
+/// Where a node that only connects is bound. A name may have addresses of both families, and its
+/// peer listen at any of them: a socket of IPv6 reaches both, but some machines have IPv4 only.
+pub(crate) fn any_host() -> &'static str {
+    if UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok() { "::" } else { "0.0.0.0" }
 }
 
 /// Reads a number of seconds.

@@ -28,7 +28,7 @@ pub use content::{
 };
 pub use dht::{Bootstrapped, KademliaDht, Member, ProviderFound, Providers, Stored, Value};
 pub use error::{ContentError, TicketError};
-pub use pubsub::{Message, PubSub, Published, Sequence, Subscription, TopicEvent};
+pub use pubsub::{Message, PubSub, Published, Receipts, Sequence, Subscription, TopicEvent};
 pub use swarm::{Swarm, SwarmOptions};
 pub use swarm_error::SwarmError;
 pub use ticket::{ContentTicket, Provider};

@@ -21,9 +21,11 @@ pub enum SwarmError {
     /// The swarm or its node has stopped.
     #[error("the swarm has stopped")]
     Stopped,
-    /// As many questions as there may be are under way.
-    #[error("there are {max} questions under way, which is the most")]
+    /// As many questions, or messages, as there may be are under way.
+    #[error("{max} {what} are under way, which is the most")]
     Busy {
+        /// Of what.
+        what: &'static str,
         /// The limit.
         max: usize,
     },

@@ -141,6 +141,28 @@ async fn more_streams_than_the_engine_takes_and_garbage_on_them_harm_nobody() {
     still_served(&a, &b).await;
 }
 
+/// What nobody signed ends the link of who passed it on, and reaches nobody.
+#[tokio::test]
+async fn who_passes_on_what_nobody_signed_is_unlinked() {
+    let (a, b, _hostile, session) = within(three()).await;
+    let mut news = within(a.pubsub().subscribe("news")).await.unwrap();
+    let control = link(&session).await;
+    let mut stream = negotiated(&session, "/stt/gossip/1.1.0").await;
+    let mut topic = blake3::Hasher::new_derive_key("stt-swarm/1 topic");
+    topic.update(&0_u64.to_be_bytes()).update(b"news");
+    let topic: String = topic.finalize().to_hex().chars().take(32).collect();
+    let message = [field(2, b"nobody signed this"), field(4, topic.as_bytes())].concat();
+    stream.write_all(&framed(&field(2, &message))).await.unwrap();
+    stream.flush().await.unwrap();
+    let ended = within(control.receive()).await;
+    assert!(!matches!(ended, Ok(Some(_))), "{ended:?}");
+    still_served(&a, &b).await;
+    match within(news.next()).await {
+        Some(TopicEvent::Message(message)) => assert_eq!(&message.data[..], b"still here"),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// SW-17.
 #[tokio::test]
 async fn control_messages_out_of_all_bounds_change_nothing() {

@@ -10,7 +10,7 @@ use std::{future::Future, time::Duration};
 
 use stt::{Node, NodeId, SharedSeed};
 use stt_swarm::{
-    ContentLibrary, ContentTicket, FetchOptions, PubSub, Subscription, Swarm, SwarmError,
+    ContentLibrary, ContentTicket, FetchOptions, PubSub, Sequence, Subscription, Swarm, SwarmError,
     SwarmOptions, TopicEvent,
 };
 
@@ -144,6 +144,46 @@ async fn what_is_published_right_after_joining_arrives() {
     let published = within(b.pubsub().publish("news", "early")).await.unwrap();
     assert_eq!(published.neighbours, 1);
     assert_eq!(next(&mut news).await, (b"early".to_vec(), id(&b)));
+}
+
+/// A message is only queued when `publish` returns.
+#[tokio::test]
+async fn subscribers_say_that_they_have_had_a_message() {
+    let seeds = Seeds::new();
+    let (a, b) = (seeds.swarm().await, seeds.swarm().await);
+    let mut news = within(a.pubsub().subscribe("news")).await.unwrap();
+    join(&b, &a).await;
+    let pubsub = b.pubsub();
+    let published = within(pubsub.publish("news", "early")).await.unwrap();
+    let long = Duration::from_secs(60);
+    let receipts = within(pubsub.receipts("news", published.sequence, long)).await.unwrap();
+    assert_eq!((receipts.asked, receipts.confirmed), (1, 1));
+    assert_eq!(next(&mut news).await, (b"early".to_vec(), id(&b)));
+    // One that never was.
+    let never = Sequence { count: 7, ..published.sequence };
+    let receipts = within(pubsub.receipts("news", never, Duration::from_millis(50))).await.unwrap();
+    assert_eq!((receipts.asked, receipts.confirmed), (1, 0));
+    let receipts = within(pubsub.receipts("nobody's", never, long)).await.unwrap();
+    assert_eq!(receipts.asked, 0);
+}
+
+/// One that only asks is asked nothing, so the others have to have what it says.
+#[tokio::test]
+async fn what_was_said_alone_is_known_after_joining() {
+    let seeds = Seeds::new();
+    let (a, c) = (seeds.swarm().await, seeds.swarm().await);
+    let b = Swarm::start(&seeds.node().await, &SwarmOptions::default().serve(false)).unwrap();
+    assert_eq!(within(b.dht().store(b"key", b"value")).await.unwrap().copies, 0);
+    join(&b, &a).await;
+    join(&c, &a).await;
+    let found = within(async {
+        loop {
+            if let Some(found) = c.dht().find_value(b"key").await.unwrap() {
+                break found;
+            }
+        }
+    });
+    assert_eq!(found.await.publisher, id(&b));
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ fn every_error_has_its_row() {
     let all = [
         SwarmError::Engine { cause: "x".into() },
         SwarmError::Stopped,
-        SwarmError::Busy { max: 1 },
+        SwarmError::Busy { what: "questions", max: 1 },
         SwarmError::TooLarge { what: "x", len: 2, max: 1 },
         SwarmError::TooMany { what: "x", max: 1 },
         SwarmError::Taken,

@@ -50,10 +50,7 @@ impl FetchCommand {
         }
         std::fs::create_dir_all(&self.out)
             .map_err(|error| CliError::file("could not make", &self.out, &error))?;
-        let addresses = ticket.providers().iter().flat_map(|provider| &provider.addresses);
-        let host =
-            if addresses.clone().any(|address| address.is_ipv6()) { "::" } else { "0.0.0.0" };
-        let builder = self.seed.builder(output)?.host(host);
+        let builder = self.seed.builder(output)?.host(network::any_host());
         let mut options = FetchOptions::default();
         options.name = self.name.clone();
         options.connect_timeout = std::time::Duration::from_secs_f64(self.timeout);

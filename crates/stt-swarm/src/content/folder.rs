@@ -49,10 +49,12 @@ pub(super) async fn fetch_folder(
         place: Place { dir: work.dir.clone(), name: "manifest".into() },
     };
     let manifest = file(sessions, wanted, &providers, &quiet).await?.path;
-    let manifest = blocking(move || {
+    let (manifest, places) = blocking(move || {
         let bytes =
             fs::read(&manifest).map_err(|error| ContentError::file("read", &manifest, error))?;
-        Ok(Manifest::decode(&bytes)?)
+        let manifest = Manifest::decode(&bytes)?;
+        let places = manifest.places()?;
+        Ok((manifest, places))
     })
     .await?;
     let total = manifest.bytes().unwrap_or(u64::MAX);
@@ -63,7 +65,7 @@ pub(super) async fn fetch_folder(
         started,
         state: Mutex::default(),
     });
-    fetch_files(sessions, &work, &manifest, &providers, &tally).await?;
+    fetch_files(sessions, &work, &manifest, places, &providers, &tally).await?;
     let path = blocking(move || work.finish()).await?;
     let state = tally.state();
     let providers = paced(&state.providers, started);
@@ -86,13 +88,14 @@ async fn fetch_files(
     sessions: &Arc<Sessions>,
     work: &Work,
     manifest: &Manifest,
+    places: Vec<PathBuf>,
     providers: &Arc<[Provider]>,
     tally: &Arc<Tally>,
 ) -> Result<(), ContentError> {
     // Files that are alike are fetched once.
     let mut alike: HashMap<Hash, usize> = HashMap::new();
     let mut jobs: Vec<(Hash, u64, Vec<PathBuf>)> = Vec::new();
-    for (entry, place) in manifest.entries().iter().zip(manifest.places()?) {
+    for (entry, place) in manifest.entries().iter().zip(places) {
         let path = work.content.join(place);
         match alike.get(&entry.root).and_then(|at| jobs.get_mut(*at)) {
             Some((_, _, paths)) => paths.push(path),

@@ -34,6 +34,8 @@ const MAX_CONTENTS: usize = 131_072;
 /// Answers that are in memory at once, of a little more than 1 MiB each, and of one peer.
 const ANSWERS: usize = 64;
 const ANSWERS_OF_A_PEER: usize = 8;
+/// Streams of one peer that wait for an answer or take it.
+const STREAMS_OF_A_PEER: usize = 256;
 /// How long a peer may keep a stream without asking.
 const IDLE: Duration = Duration::from_secs(60);
 /// How long it may take over [`PART`] bytes of an answer, and over all of it: others may be waiting
@@ -44,6 +46,8 @@ const PATIENCE_FOR_ALL: Duration = Duration::from_secs(600);
 const PART: usize = 32 << 10;
 /// What is said to one that took longer.
 const TOO_SLOW: u32 = 0x101;
+/// What is said to one that asks in too many streams at once.
+const TOO_MANY: u32 = 0x102;
 
 /// Files that this node's members may fetch, until it is dropped.
 ///
@@ -92,14 +96,28 @@ struct Books {
 
 impl Books {
     fn add(&mut self, offer: Offer) -> Result<(), ContentError> {
-        // One that is offered already is read from where it is now.
+        self.add_within(offer, MAX_SHARED, MAX_CONTENTS)
+    }
+
+    fn add_within(
+        &mut self,
+        offer: Offer,
+        max_shared: usize,
+        max_contents: usize,
+    ) -> Result<(), ContentError> {
+        // One that is offered already is read from where it is now; it goes only if the new one
+        // fits.
+        let former = self.shared.get(&offer.shared.root);
+        if former.is_none() && self.shared.len() >= max_shared {
+            return Err(ContentError::TooMany { max: max_shared });
+        }
+        let only_its = |root: &&Hash| self.contents.get(*root).is_some_and(|(_, uses)| *uses == 1);
+        let freed = former.map_or(0, |(_, roots)| roots.iter().filter(only_its).count());
+        let kept = self.contents.len().saturating_sub(freed);
+        if kept.saturating_add(offer.contents.len()) > max_contents {
+            return Err(ContentError::TooMany { max: max_contents });
+        }
         self.remove(offer.shared.root);
-        if self.shared.len() >= MAX_SHARED {
-            return Err(ContentError::TooMany { max: MAX_SHARED });
-        }
-        if self.contents.len().saturating_add(offer.contents.len()) > MAX_CONTENTS {
-            return Err(ContentError::TooMany { max: MAX_CONTENTS });
-        }
         let mut roots = Vec::with_capacity(offer.contents.len());
         for content in offer.contents {
             let root = content.root();
@@ -126,11 +144,22 @@ impl Books {
 }
 
 impl Shelf {
+    fn new() -> Self {
+        Self {
+            books: Mutex::default(),
+            turns: Arc::new(Semaphore::new(ANSWERS)),
+            peers: Mutex::default(),
+            answers: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            damaged: AtomicU64::new(0),
+        }
+    }
+
     fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A turn of this peer, and one of all.
+    /// A turn of this peer, and one of all. `None` if too many of the peer's streams wait.
     async fn turn(&self, peer: NodeId) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
         let of_peer = {
             let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -140,6 +169,10 @@ impl Shelf {
                 peers.entry(peer).or_insert_with(|| Arc::new(Semaphore::new(ANSWERS_OF_A_PEER))),
             )
         };
+        // One is the list's own.
+        if Arc::strong_count(&of_peer) > STREAMS_OF_A_PEER + 1 {
+            return None;
+        }
         let own = of_peer.acquire_owned().await.ok()?;
         let one = Arc::clone(&self.turns).acquire_owned().await.ok()?;
         Some((own, one))
@@ -165,7 +198,8 @@ impl Shelf {
     }
 
     /// Answers the requests of one stream, one after the other.
-    async fn serve(self: Arc<Self>, peer: NodeId, mut stream: ProtocolStream) {
+    async fn serve(self: Arc<Self>, session: Session, mut stream: ProtocolStream) {
+        let peer = session.peer_node_id();
         loop {
             let mut bytes = [0; Request::LEN];
             match tokio::time::timeout(IDLE, stream.read_exact(&mut bytes)).await {
@@ -177,7 +211,12 @@ impl Shelf {
                 let _ = stream.write_chunk(refusal).await;
                 return;
             };
-            let Some(_turn) = self.turn(peer).await else { return };
+            // Who is gone must not wait for others.
+            let turn = tokio::select! {
+                turn = self.turn(peer) => turn,
+                _ = session.closed() => return,
+            };
+            let Some(_turn) = turn else { return stream.reset(TOO_MANY) };
             let answer = self.answer(request).await;
             let len = answer.len();
             // The turn lasts as long as the answer waits here.
@@ -211,17 +250,10 @@ impl ContentLibrary {
     /// # Errors
     /// [`ContentError::Protocol`] when the node has one already.
     pub fn new(node: &Node) -> Result<Self, ContentError> {
-        let shelf = Arc::new(Shelf {
-            books: Mutex::default(),
-            turns: Arc::new(Semaphore::new(ANSWERS)),
-            peers: Mutex::default(),
-            answers: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            damaged: AtomicU64::new(0),
-        });
+        let shelf = Arc::new(Shelf::new());
         let serving = Arc::clone(&shelf);
         let handler = node.handle_protocol(LABEL, move |session: Session, stream| {
-            Arc::clone(&serving).serve(session.peer_node_id(), stream)
+            Arc::clone(&serving).serve(session, stream)
         })?;
         Ok(Self { shelf, node_id: node.node_id(), _handler: handler })
     }
@@ -301,5 +333,53 @@ impl ContentLibrary {
             bytes: self.shelf.bytes.load(Ordering::Relaxed),
             damaged: self.shelf.damaged.load(Ordering::Relaxed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::poll_immediate;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_peer_waits_with_a_bounded_number_of_streams_and_keeps_nobody_out() {
+        let shelf = Shelf::new();
+        let (greedy, other) = (NodeId::from_bytes([1; 32]), NodeId::from_bytes([2; 32]));
+        let mut waiting = Vec::new();
+        let mut turns = Vec::new();
+        for _ in 0..STREAMS_OF_A_PEER {
+            let mut turn = Box::pin(shelf.turn(greedy));
+            match poll_immediate(&mut turn).await {
+                Some(turn) => turns.push(turn.unwrap()),
+                None => waiting.push(turn),
+            }
+        }
+        assert_eq!((turns.len(), waiting.len()), (ANSWERS_OF_A_PEER, 256 - ANSWERS_OF_A_PEER));
+        assert!(poll_immediate(shelf.turn(greedy)).await.unwrap().is_none());
+        assert!(poll_immediate(shelf.turn(other)).await.unwrap().is_some());
+        // One that gave up makes room.
+        waiting.pop();
+        assert!(poll_immediate(shelf.turn(greedy)).await.is_none());
+    }
+
+    #[test]
+    fn an_offer_that_does_not_fit_leaves_the_former_one() {
+        let of = |bytes: &'static [u8]| Offer::of_bytes(bytes.into(), "name".into()).unwrap();
+        let mut books = Books::default();
+        books.add_within(of(b"one"), 2, 2).unwrap();
+        books.add_within(of(b"two"), 2, 2).unwrap();
+        assert!(books.add_within(of(b"three"), 3, 2).is_err());
+        assert!(books.add_within(of(b"three"), 2, 3).is_err());
+        // Again, also where nothing more fits.
+        books.add_within(of(b"two"), 2, 2).unwrap();
+        // Not where even it does not.
+        assert!(books.add_within(of(b"two"), 2, 1).is_err());
+        let mut shared: Vec<_> = books.shared.values().map(|(shared, _)| shared.root).collect();
+        shared.sort_by_key(|root| *root.as_bytes());
+        let mut wanted = [blake3::hash(b"one"), blake3::hash(b"two")];
+        wanted.sort_by_key(|root| *root.as_bytes());
+        assert_eq!(shared, wanted);
+        assert!(wanted.iter().all(|root| books.contents.contains_key(root)));
     }
 }

@@ -3,7 +3,7 @@
 //! After [`HEAD`], for each file: its root (32 bytes), its length (8), the bytes of its path (2),
 //! all little-endian, and the path in UTF-8, names divided by `/`. Paths ascend, byte by byte.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::path::{Path, PathBuf};
 
 use blake3::Hash;
 use stt::transfer::safe_name;
@@ -135,19 +135,28 @@ impl Manifest {
     /// Where each file is put, in the order of the entries: the same paths, made of names that are
     /// harmless to this system.
     pub(super) fn places(&self) -> Result<Vec<PathBuf>, ManifestError> {
-        let (mut files, mut dirs) = (BTreeSet::new(), BTreeSet::new());
-        let mut places = Vec::with_capacity(self.entries.len());
-        for entry in &self.entries {
-            let names = entry.path.split('/').map(safe_name);
-            let place: PathBuf = names.collect::<Option<_>>().ok_or(ManifestError::Outside)?;
-            dirs.extend(place.ancestors().skip(1).map(PathBuf::from));
-            if !files.insert(place.clone()) {
-                return Err(ManifestError::Collision);
-            }
-            places.push(place);
-        }
-        if files.is_disjoint(&dirs) { Ok(places) } else { Err(ManifestError::Collision) }
+        let place = |entry: &Entry| entry.path.split('/').map(safe_name).collect::<Option<_>>();
+        let places: Option<Vec<PathBuf>> = self.entries.iter().map(place).collect();
+        let places = places.ok_or(ManifestError::Outside)?;
+        let collide = if CASES_ARE_ONE {
+            collide(places.iter().map(|place| place.to_string_lossy().to_lowercase()))
+        } else {
+            collide(places.iter())
+        };
+        if collide { Err(ManifestError::Collision) } else { Ok(places) }
     }
+}
+
+/// Whether disks of this system usually take two names for one that differ in case only.
+const CASES_ARE_ONE: bool = cfg!(any(windows, target_os = "macos"));
+
+/// Whether one of these paths is another, or a directory of another.
+fn collide<P: AsRef<Path>>(places: impl Iterator<Item = P>) -> bool {
+    let mut places: Vec<P> = places.collect();
+    // By names, so that what is below a path follows it at once.
+    places.sort_unstable_by(|a, b| a.as_ref().cmp(b.as_ref()));
+    let mut next = places.iter().skip(1);
+    places.iter().any(|place| next.next().is_some_and(|next| next.as_ref().starts_with(place)))
 }
 
 fn entry(from: &[u8]) -> Option<(Entry, &[u8])> {
@@ -201,6 +210,28 @@ mod tests {
         let places = manifest(&[r"..\..\x", r"C:\x\y"]).unwrap().places().unwrap();
         assert_eq!(places, ["x", "y"].map(PathBuf::from));
         assert_eq!(manifest(&[r"a\.."]).unwrap().places(), Err(ManifestError::Outside));
+    }
+
+    #[test]
+    fn a_path_and_what_is_below_it_collide_whatever_is_between() {
+        let places = |paths: &[&str]| collide(paths.iter());
+        assert!(!places(&[]) && !places(&["a"]) && !places(&["a", "ab", "a b", "b/a"]));
+        assert!(places(&["a", "b", "a"]));
+        assert!(places(&["a/b/c/d", "a b", "a.b", "a-b/c", "a"]));
+        assert!(places(&["x/a/b", "x/a!", "x/a"]));
+        assert!(!places(&["x/a/b", "x/ab", "x/A"]));
+        let collides = manifest(&["A/x", "a/X"]).unwrap().places().is_err();
+        assert_eq!(collides, CASES_ARE_ONE);
+        let lower = ["A/x", "a/X"].map(str::to_lowercase);
+        assert!(collide(lower.iter()));
+    }
+
+    #[test]
+    fn many_deep_paths_have_places() {
+        let deep = "d/".repeat(MAX_DEPTH - 2);
+        let paths: Vec<String> = (0..MAX_FILES / 16).map(|at| format!("{deep}{at}/f")).collect();
+        let manifest = Manifest::new(paths.iter().map(|path| entry(path)).collect()).unwrap();
+        assert_eq!(manifest.places().unwrap().len(), MAX_FILES / 16);
     }
 
     #[test]

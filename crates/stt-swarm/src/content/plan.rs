@@ -116,27 +116,37 @@ impl Plan {
 
     /// The rest of a piece that `provider` will have long before the one who was asked for it.
     fn slow_piece(&self, provider: usize, now: Instant) -> Option<Range<u64>> {
-        let pace = self.pace.get(&provider).copied().unwrap_or(FIRST_PACE.as_secs_f64());
         let slow = self.jobs.iter().filter_map(|(id, job)| {
-            let shared = self.jobs.iter().any(|(other, twin)| {
+            let (theirs, groups) = self.late(job, provider, now)?;
+            // Others who fetch the same are no help if they are as slow, and nobody fetches
+            // anything twice.
+            let covered = self.jobs.iter().any(|(other, twin)| {
                 other != id
-                    && twin.groups.start < job.groups.end
-                    && job.groups.start < twin.groups.end
+                    && twin.groups.start < groups.end
+                    && groups.start < twin.groups.end
+                    && (twin.provider == provider || self.late(twin, provider, now).is_none())
             });
-            if job.provider == provider || shared {
-                return None;
-            }
-            let rest = self.missing.clone() & set(&job.groups);
-            let left = count(&rest) as f64;
-            let elapsed = now.saturating_duration_since(job.since).as_secs_f64();
-            let theirs = elapsed * left / job.verified.max(1) as f64;
-            let here = 2.0 * pace * left + SLACK.as_secs_f64();
-            match rest.boundaries() {
-                [start, .., end] if theirs > here => Some((theirs, *start..*end)),
-                _ => None,
-            }
+            (!covered).then_some((theirs, groups))
         });
         slow.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, groups)| groups)
+    }
+
+    /// What is left of `job` if `provider` will have it long before the one who was asked, and the
+    /// seconds that it will take that one.
+    fn late(&self, job: &Job, provider: usize, now: Instant) -> Option<(f64, Range<u64>)> {
+        if job.provider == provider {
+            return None;
+        }
+        let pace = self.pace.get(&provider).copied().unwrap_or(FIRST_PACE.as_secs_f64());
+        let rest = self.missing.clone() & set(&job.groups);
+        let left = count(&rest) as f64;
+        let elapsed = now.saturating_duration_since(job.since).as_secs_f64();
+        let theirs = elapsed * left / job.verified.max(1) as f64;
+        let here = 2.0 * pace * left + SLACK.as_secs_f64();
+        match rest.boundaries() {
+            [start, .., end] if theirs > here => Some((theirs, *start..*end)),
+            _ => None,
+        }
     }
 
     /// `job` delivered a group, which is fit to be written. False if it was there already.
@@ -261,6 +271,27 @@ mod tests {
         assert!(!plan.is_needed(slow) && plan.is_done());
         assert!(!plan.verified(slow, 1));
         assert_eq!(plan.duplicates(), 1);
+    }
+
+    #[test]
+    fn several_slow_ones_do_not_hold_up_the_rest() {
+        let (mut plan, mut now) = (plan(64), Instant::now());
+        assert_eq!(piece(plan.take(0, now)).1, 0..64);
+        now += Duration::from_secs(1);
+        // It takes over what is late, and delivers nothing either.
+        assert_eq!(piece(plan.take(1, now)).1, 0..64);
+        assert_eq!(plan.take(2, now), Take::Wait(RECHECK));
+        now += Duration::from_secs(1);
+        // Nobody gets what it has already.
+        assert_eq!(plan.take(0, now), Take::Wait(RECHECK));
+        assert_eq!(plan.take(1, now), Take::Wait(RECHECK));
+        let (job, groups) = piece(plan.take(2, now));
+        assert_eq!(groups, 0..64);
+        for group in groups {
+            now += MS;
+            assert!(plan.verified(job, group));
+        }
+        assert!(plan.is_done());
     }
 
     #[test]

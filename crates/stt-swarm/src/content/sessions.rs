@@ -114,9 +114,11 @@ impl Sessions {
 
 impl Drop for Sessions {
     fn drop(&mut self) {
+        // Without a runtime there is nobody left to tell.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         for session in opened.drain(..) {
-            tokio::spawn(async move { session.close("").await });
+            runtime.spawn(async move { session.close("").await });
         }
     }
 }

@@ -15,7 +15,7 @@ const HEAD: usize = 1 + 32 + 8 + 8 + NodeId::SIGNATURE_LEN;
 /// How long a value holds unless it is published again.
 pub(crate) const TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// How far another clock may be ahead.
-const SKEW: Duration = Duration::from_secs(60 * 60);
+pub(crate) const SKEW: Duration = Duration::from_secs(60 * 60);
 /// Longest value, so that a message of the DHT can hold it.
 pub(crate) const MAX_VALUE: usize = 12 << 10;
 /// Longest value with all that is around it.
@@ -48,7 +48,7 @@ pub(crate) fn keyed(purpose: &'static str, swarm: &str, key: &[u8]) -> [u8; 32] 
     *hasher.finalize().as_bytes()
 }
 
-fn millis(time: Duration) -> u64 {
+pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -31,7 +31,7 @@ const MAX_CONTROL: usize = 60_000;
 const MAX_IDS: usize = 3_000;
 const _: () = assert!(MAX_IDS * (ID_LEN + 3) <= MAX_CONTROL && MAX_CONTROL <= MAX_TRANSMIT);
 /// Messages that wait for one peer: 8 MiB at most.
-const QUEUE: usize = 128;
+pub(crate) const QUEUE: usize = 128;
 
 /// What runs over the links.
 #[derive(NetworkBehaviour)]

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     dht::{Member, ProviderFound, Stored, Value},
-    pubsub::{Published, queue::Queue},
+    pubsub::{Published, Sequence, queue::Queue},
     swarm_error::SwarmError,
 };
 
@@ -57,6 +57,18 @@ pub(crate) enum Command {
     Neighbours {
         topic: String,
         reply: Reply<usize>,
+    },
+    /// The hash of a topic, and the sessions with linked subscribers.
+    Subscribers {
+        topic: String,
+        reply: Reply<(String, Vec<Session>)>,
+    },
+    /// Whether a message was here, or comes soon. `topic` is the hash.
+    Had {
+        topic: String,
+        publisher: NodeId,
+        sequence: Sequence,
+        reply: Reply<bool>,
     },
     Publish {
         topic: String,

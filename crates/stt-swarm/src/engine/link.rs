@@ -33,6 +33,7 @@ const UNUSED_WITHIN: Duration = Duration::from_secs(5);
 pub(crate) struct Handle {
     pub(crate) session: Session,
     pub(crate) streams: mpsc::Sender<ProtocolStream>,
+    /// The link's own, shared with its keeper: it also tells links apart.
     pub(crate) serves: Arc<AtomicBool>,
     /// Dropped when another link takes its place.
     _replaced: oneshot::Sender<()>,
@@ -142,6 +143,11 @@ impl Keeper {
         self.serves.store(hello.serves, Ordering::Relaxed);
     }
 
+    /// What tells this link from others, also over one session.
+    pub(crate) const fn serves(&self) -> &Arc<AtomicBool> {
+        &self.serves
+    }
+
     pub(crate) const fn session(&self) -> &Session {
         &self.session.session
     }
@@ -162,7 +168,7 @@ impl Keeper {
                 },
             }
         }
-        links.ended(session.peer_node_id(), session.id());
+        links.ended(session.peer_node_id(), &self.serves);
         control.reset(NONSENSE);
     }
 }

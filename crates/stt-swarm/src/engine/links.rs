@@ -3,12 +3,12 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     task::{Context, Waker},
     time::{Duration, Instant},
 };
 
-use stt::{ConnectError, Node, NodeId, ProtocolError, ProtocolStream, Session, SessionId};
+use stt::{ConnectError, Node, NodeId, ProtocolError, ProtocolStream, Session};
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
@@ -107,9 +107,10 @@ impl Links {
         self.state().table.linked(peer).map(|handle| handle.session.clone())
     }
 
-    pub(crate) fn ended(&self, peer: NodeId, session: SessionId) {
+    /// The link that has this `serves` is over.
+    pub(crate) fn ended(&self, peer: NodeId, serves: &Arc<AtomicBool>) {
         // What it holds wakes others when it is dropped.
-        let ended = self.state().table.ended(peer, session);
+        let ended = self.state().table.ended(peer, |handle| Arc::ptr_eq(&handle.serves, serves));
         drop(ended);
     }
 
@@ -231,7 +232,8 @@ impl Links {
             Err(Unasked::Full) => return Err(LinkError::Full),
         };
         // Undone unless the peer agrees.
-        let asking = Asking { links: self, peer, session: session.id() };
+        let serves = Arc::clone(keeper.serves());
+        let asking = Asking { links: self, peer, serves: Some(Arc::clone(&serves)) };
         let control = session.open_protocol(CONTROL)?;
         control.set_max_frame_size(MAX_MESSAGE);
         control.send(&question.to_bytes()).await?;
@@ -240,10 +242,11 @@ impl Links {
         match answer.as_deref().and_then(Answer::parse) {
             Some(Answer::Linked(hello)) => {
                 keeper.note(hello);
-                if !self.state().table.agreed(peer, session.id(), hello) {
+                let is_it = |handle: &Handle| Arc::ptr_eq(&handle.serves, &serves);
+                if !self.state().table.agreed(peer, hello, is_it) {
                     return Err(LinkError::Otherwise);
                 }
-                std::mem::forget(asking);
+                asking.agreed();
                 let links = Arc::clone(self);
                 tokio::spawn(async move { keeper.run(&links, control).await });
                 Ok(link)
@@ -273,7 +276,7 @@ impl Links {
         let (answer, before) = self.state().table.asked(peer, session.id(), hello, handle);
         drop(before);
         if control.send(&answer.to_bytes()).await.is_err() {
-            self.ended(peer, session.id());
+            self.ended(peer, keeper.serves());
             return;
         }
         if let Answer::Linked(_) = answer {
@@ -318,11 +321,20 @@ impl Links {
 struct Asking<'a> {
     links: &'a Links,
     peer: NodeId,
-    session: SessionId,
+    /// Of the link that is asked for; `None` once there is the link.
+    serves: Option<Arc<AtomicBool>>,
+}
+
+impl Asking<'_> {
+    fn agreed(mut self) {
+        self.serves = None;
+    }
 }
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
-        self.links.ended(self.peer, self.session);
+        if let Some(serves) = &self.serves {
+            self.links.ended(self.peer, serves);
+        }
     }
 }

@@ -7,7 +7,7 @@
 //! | how links begin and end | `links`, `link` |
 //! | links as the engine wants them | `transport`, `muxer`, `substream` |
 //! | what runs over them, and its settings | `behaviour` |
-//! | the task that the engine runs in | `driver`, `queries` |
+//! | the task that the engine runs in | `driver` and what is below it, `queries` |
 //! | what is asked of it | `command`, [`Handle`] |
 
 mod behaviour;
@@ -75,7 +75,8 @@ pub(crate) fn start(node: &Node, options: &SwarmOptions) -> Result<Handle, Swarm
     let links = Links::new(node.clone(), started, options.serve, options.max_links);
     let links = Arc::new(links);
     let (commands, receiver) = mpsc::channel(WAITING);
-    let driver = Driver::new(Arc::clone(&links), receiver, options, started)?;
+    let asked = commands.downgrade();
+    let driver = Driver::new(Arc::clone(&links), receiver, asked, options, started)?;
     tokio::spawn(driver.run());
     Ok(Handle { commands, links })
 }

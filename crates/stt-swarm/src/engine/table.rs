@@ -72,10 +72,16 @@ impl<L> Table<L> {
         Ok(self.hello())
     }
 
-    /// The peer agreed. False if this node has let it ask instead, or gave up.
-    pub(crate) fn agreed(&mut self, peer: NodeId, session: SessionId, hello: Hello) -> bool {
+    /// The peer agreed to the link that `is_it` knows: both may have asked over one session, so it
+    /// tells nothing. False if this node has let it ask instead, or gave up.
+    pub(crate) fn agreed(
+        &mut self,
+        peer: NodeId,
+        hello: Hello,
+        is_it: impl FnOnce(&L) -> bool,
+    ) -> bool {
         match self.peers.remove(&peer) {
-            Some(Entry::Asking { session: asking, link }) if asking == session => {
+            Some(Entry::Asking { session, link }) if is_it(&link) => {
                 self.links += 1;
                 self.peers.insert(peer, Entry::Linked { session, link, peer: hello });
                 true
@@ -118,19 +124,15 @@ impl<L> Table<L> {
         (Answer::Linked(self.hello()), before)
     }
 
-    /// The link of `peer` over `session` is over, or this node asks no more.
-    pub(crate) fn ended(&mut self, peer: NodeId, session: SessionId) -> Option<L> {
-        match self.peers.remove(&peer)? {
-            Entry::Asking { session: known, link } | Entry::Linked { session: known, link, .. }
-                if known == session =>
-            {
-                Some(link)
-            }
-            other => {
-                self.peers.insert(peer, other);
-                None
-            }
+    /// The link of `peer` that `is_it` knows is over, or this node asks for it no more. Another one
+    /// that took its place stays.
+    pub(crate) fn ended(&mut self, peer: NodeId, is_it: impl FnOnce(&L) -> bool) -> Option<L> {
+        let (Entry::Asking { link, .. } | Entry::Linked { link, .. }) = self.peers.get(&peer)?;
+        if !is_it(link) {
+            return None;
         }
+        let (Entry::Asking { link, .. } | Entry::Linked { link, .. }) = self.peers.remove(&peer)?;
+        Some(link)
     }
 
     /// The link to which a stream of `peer` over `session` belongs.
@@ -182,12 +184,12 @@ mod tests {
         assert_eq!(low.linked(HIGH), None);
         let (answer, before) = high.asked(LOW, session(1), hello, 20);
         assert_eq!(before, None);
-        assert!(low.agreed(HIGH, session(1), linked(answer)));
+        assert!(low.agreed(HIGH, linked(answer), |link| *link == 10));
         assert_eq!((low.linked(HIGH), high.linked(LOW)), (Some(&10), Some(&20)));
         assert_eq!(low.ask(HIGH, session(3), 11), Err(Unasked::Taken));
         assert_eq!(low.find(HIGH, session(2)), None);
-        assert_eq!(low.ended(HIGH, session(2)), None);
-        assert_eq!(low.ended(HIGH, session(1)), Some(10));
+        assert_eq!(low.ended(HIGH, |link| *link == 11), None);
+        assert_eq!(low.ended(HIGH, |link| *link == 10), Some(10));
         assert_eq!(low.linked(HIGH), None);
     }
 
@@ -210,17 +212,37 @@ mod tests {
                 _ => {
                     // The higher one's question arrives when the lower one has its link.
                     let answer = at_high(&mut high);
-                    assert!(low.agreed(HIGH, session(1), linked(answer)));
+                    assert!(low.agreed(HIGH, linked(answer), |link| *link == 10));
                     (answer, at_low(&mut low))
                 }
             };
             assert_eq!(crossed, Answer::Crossed, "{order}");
             if order < 2 {
-                assert!(low.agreed(HIGH, session(1), linked(answer)));
+                assert!(low.agreed(HIGH, linked(answer), |link| *link == 10));
             }
-            assert!(!high.agreed(LOW, session(2), from_low));
+            assert!(!high.agreed(LOW, from_low, |link| *link == 20));
             assert_eq!((low.linked(HIGH), high.linked(LOW)), (Some(&10), Some(&21)));
         }
+    }
+
+    /// Both ask over the application's session: who lost ends its question, not the link.
+    #[test]
+    fn questions_that_cross_over_one_session_leave_one_link() {
+        let (mut low, mut high) = (table(LOW), table(HIGH));
+        let from_low = low.ask(HIGH, session(1), 10).unwrap();
+        let from_high = high.ask(LOW, session(1), 20).unwrap();
+        let (answer, before) = high.asked(LOW, session(1), from_low, 21);
+        assert_eq!(before, Some(20));
+        assert_eq!(low.asked(HIGH, session(1), from_high, 11).0, Answer::Crossed);
+        assert!(!high.agreed(LOW, from_low, |link| *link == 20));
+        assert_eq!(high.ended(LOW, |link| *link == 20), None);
+        assert!(low.agreed(HIGH, linked(answer), |link| *link == 10));
+        assert_eq!((low.linked(HIGH), high.linked(LOW)), (Some(&10), Some(&21)));
+        // So does a link whose place another took over the same session.
+        let started_again = Hello { serves: true, instance: 77, links: 0 };
+        assert_eq!(high.asked(LOW, session(1), started_again, 22).1, Some(21));
+        assert_eq!(high.ended(LOW, |link| *link == 21), None);
+        assert_eq!(high.linked(LOW), Some(&22));
     }
 
     #[test]
@@ -228,15 +250,15 @@ mod tests {
         let (mut low, mut high) = (table(LOW), table(HIGH));
         let hello = low.ask(HIGH, session(1), 10).unwrap();
         let answer = high.asked(LOW, session(1), hello, 20).0;
-        assert!(low.agreed(HIGH, session(1), linked(answer)));
+        assert!(low.agreed(HIGH, linked(answer), |link| *link == 10));
         // The higher one notices first that it is over, and the lower one not at all.
-        high.ended(LOW, session(1)).unwrap();
+        high.ended(LOW, |link| *link == 20).unwrap();
         let hello = high.ask(LOW, session(2), 21).unwrap();
         let (answer, before) = low.asked(HIGH, session(2), hello, 11);
         assert_eq!(before, Some(10));
-        assert!(high.agreed(LOW, session(2), linked(answer)));
+        assert!(high.agreed(LOW, linked(answer), |link| *link == 21));
         // The same the other way.
-        low.ended(HIGH, session(2)).unwrap();
+        low.ended(HIGH, |link| *link == 11).unwrap();
         let hello = low.ask(HIGH, session(3), 12).unwrap();
         assert_eq!(high.asked(LOW, session(3), hello, 22).1, Some(21));
         let started_again = Hello { serves: true, instance: 77, links: 0 };

@@ -6,15 +6,18 @@
 //! | messages on the wire | `envelope` |
 //! | which message goes to whom | `topics` |
 //! | what waits for a subscriber | `queue` |
+//! | whether subscribers have had a message | `receipt` |
 
 pub(crate) mod envelope;
 pub(crate) mod queue;
+pub(crate) mod receipt;
 pub(crate) mod topics;
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use stt::NodeId;
+use tokio::task::JoinSet;
 
 use crate::{
     engine::{Handle, command::Command},
@@ -67,9 +70,19 @@ pub enum TopicEvent {
 pub struct Published {
     /// Which of this node's messages on the topic it is.
     pub sequence: Sequence,
-    /// Linked nodes that subscribe to the topic, to all of which it was queued. 0 if only this node
-    /// has subscribers.
+    /// Linked nodes that subscribe to the topic. It was queued to one of them at least, and to all
+    /// whose queue had room. 0 if only this node has subscribers.
     pub neighbours: usize,
+}
+
+/// Which linked subscribers have had a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Receipts {
+    /// Linked subscribers that were asked.
+    pub asked: usize,
+    /// Those of them that said they have had it.
+    pub confirmed: usize,
 }
 
 /// Publish and subscribe in a swarm ([`Swarm::pubsub`](crate::Swarm::pubsub)).
@@ -123,6 +136,34 @@ impl PubSub {
         check("a message", data.len(), Self::MAX_MESSAGE)?;
         let topic = topic.to_owned();
         self.handle.ask(|reply| Command::Publish { topic, data, ready, reply }).await
+    }
+
+    /// Asks all linked subscribers of `topic` whether they have had the message of this node with
+    /// this `sequence`, and waits for their answers, up to `within`. They wait up to 5 seconds for
+    /// it themselves. Who ends right after publishing needs this: a message is only queued before.
+    ///
+    /// # Errors
+    /// [`SwarmError::TooLarge`], [`SwarmError::Stopped`].
+    pub async fn receipts(
+        &self,
+        topic: &str,
+        sequence: Sequence,
+        within: Duration,
+    ) -> Result<Receipts, SwarmError> {
+        check("a topic", topic.len(), MAX_TOPIC)?;
+        let topic = topic.to_owned();
+        let command = |reply| Command::Subscribers { topic, reply };
+        let (topic, sessions) = self.handle.ask(command).await?;
+        let until = tokio::time::Instant::now() + within;
+        let mut asking = JoinSet::new();
+        for session in sessions {
+            asking.spawn(receipt::ask(session, topic.clone(), sequence));
+        }
+        let (asked, mut confirmed) = (asking.len(), 0);
+        while let Ok(Some(had)) = tokio::time::timeout_at(until, asking.join_next()).await {
+            confirmed += usize::from(had.unwrap_or(false));
+        }
+        Ok(Receipts { asked, confirmed })
     }
 
     /// How many linked nodes subscribe to `topic`, as far as they have said so.

@@ -1,12 +1,13 @@
 //! Which topics this node subscribes to, for whom, and which messages it has had. No sockets, no
 //! clocks.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use stt::NodeId;
 
 use super::{Message, Sequence, envelope, queue::Queue};
+use crate::dht::record;
 
 /// Topics that a node subscribes to: peers take no more of one node.
 pub(crate) const MAX_TOPICS: usize = 100;
@@ -22,6 +23,9 @@ pub(crate) enum Judged {
     Accepted,
     /// It was here before.
     Known,
+    /// Its publisher began in the future, by the clock here. Another clock may say otherwise, so it
+    /// is nobody's fault who passed it on.
+    Ahead,
     /// Nobody signed it.
     Forged,
 }
@@ -46,6 +50,12 @@ struct Window {
 }
 
 impl Window {
+    fn had(&self, sequence: Sequence) -> bool {
+        let Some(back) = self.newest.count.checked_sub(sequence.count) else { return false };
+        let bit = u32::try_from(back).ok().and_then(|back| 1_u128.checked_shl(back));
+        sequence.started == self.newest.started && self.seen & bit.unwrap_or(0) != 0
+    }
+
     /// Notes a message. False if it was here before, or is older than what is known.
     fn note(&mut self, sequence: Sequence) -> bool {
         if sequence.started != self.newest.started {
@@ -70,6 +80,12 @@ impl Window {
 }
 
 impl Topics {
+    /// Whether a message of a peer was here, as far as that is known.
+    pub(crate) fn had(&self, hash: &str, publisher: NodeId, sequence: Sequence) -> bool {
+        let window = self.0.get(hash).and_then(|topic| topic.publishers.get(&publisher));
+        window.is_some_and(|window| window.had(sequence))
+    }
+
     /// Adds a subscriber. True if it is the topic's first; `None` if there are too many, and of
     /// what.
     pub(crate) fn subscribe(
@@ -123,8 +139,13 @@ impl Topics {
     }
 
     /// Judges a message from a peer, and gives it to subscribers if it is sound.
-    pub(crate) fn judge(&mut self, me: NodeId, hash: &str, bytes: &[u8]) -> Judged {
+    /// `now` is the time since 1970.
+    pub(crate) fn judge(&mut self, me: NodeId, hash: &str, bytes: &[u8], now: Duration) -> Judged {
         let Some(opened) = envelope::open(hash, bytes) else { return Judged::Forged };
+        // Who said it began at the end of time would never give way to others.
+        if opened.sequence.started > record::millis(now.saturating_add(record::SKEW)) {
+            return Judged::Ahead;
+        }
         let Some(topic) = self.0.get_mut(hash) else { return Judged::Known };
         if opened.publisher == me {
             return Judged::Known;
@@ -180,12 +201,38 @@ mod tests {
         assert!(!window.note(at(5, 10)));
         assert!(window.note(at(5, 12)) && window.note(at(5, 11)));
         assert!(!window.note(at(5, 11)) && !window.note(at(5, 12)));
+        assert!(window.had(at(5, 11)) && window.had(at(5, 12)) && !window.had(at(5, 9)));
+        assert!(!window.had(at(5, 13)) && !window.had(at(4, 12)) && !window.had(at(6, 12)));
         assert!(window.note(at(5, u64::MAX)));
+        assert!(window.had(at(5, u64::MAX)) && !window.had(at(5, 12)));
         // Too old to tell.
         assert!(!window.note(at(5, 13)));
         // Started again.
         assert!(window.note(at(6, 1)));
         assert!(!window.note(at(5, u64::MAX)) && !window.note(at(6, 1)));
+    }
+
+    #[tokio::test]
+    async fn who_says_it_began_in_the_future_is_not_heard() {
+        let seed = stt::SharedSeed::from_key(stc::Key::from_bytes([7; 32]));
+        let node = stt::Node::builder(seed).host("127.0.0.1").port(0);
+        let node = node.start(stt::Mode::Server).await.unwrap();
+        let mut topics = Topics::default();
+        let queue = Arc::new(Queue::default());
+        topics.subscribe("topic", "topic", Arc::clone(&queue)).unwrap();
+        let now = Duration::from_secs(1_900_000_000);
+        let latest = record::millis(now + record::SKEW);
+        let me = NodeId::from_bytes([1; 32]);
+        let mut judged = |started| {
+            let sequence = Sequence { started, count: 1 };
+            let sealed = envelope::seal(&node, "topic", sequence, b"data").unwrap();
+            topics.judge(me, "topic", &sealed, now)
+        };
+        assert_eq!(judged(u64::MAX), Judged::Ahead);
+        assert_eq!(judged(latest + 1), Judged::Ahead);
+        assert_eq!(judged(latest), Judged::Accepted);
+        assert_eq!(judged(latest), Judged::Known);
+        assert_eq!(topics.judge(me, "topic", b"nonsense", now), Judged::Forged);
     }
 
     #[test]

@@ -1,0 +1,78 @@
+//! Receipts: a publisher asks a subscriber whether it has had a message, which gossip has no word
+//! for. A stream for each question, and one message each way:
+//!
+//! `topic (32) ‖ started (8) ‖ count (8)`, big-endian; the answer is 1 if it has had it, or had it
+//! within [`WITHIN`], otherwise 0. Only about messages of the one who asks.
+
+use std::time::Duration;
+
+use stt::{NodeId, ProtocolStream, Session};
+use tokio::{sync::mpsc::WeakSender, time::timeout};
+
+use super::Sequence;
+use crate::engine::command::Command;
+
+/// The label of the streams.
+pub(crate) const LABEL: &str = "stt/swarm-receipt/1";
+/// How long a subscriber waits for a message that it is asked about.
+pub(crate) const WITHIN: Duration = Duration::from_secs(5);
+/// Longest wait for a question.
+const ASKED_WITHIN: Duration = Duration::from_secs(5);
+const MAX_MESSAGE: u64 = 64;
+const NONSENSE: u32 = 0x100;
+
+fn question(topic: &str, sequence: Sequence) -> Vec<u8> {
+    let (started, count) = (sequence.started.to_be_bytes(), sequence.count.to_be_bytes());
+    [topic.as_bytes(), &started, &count].concat()
+}
+
+fn parse(bytes: &[u8]) -> Option<(String, Sequence)> {
+    let (topic, rest) = bytes.split_first_chunk::<32>()?;
+    let (started, rest) = rest.split_first_chunk()?;
+    let (count, rest) = rest.split_first_chunk()?;
+    let topic = std::str::from_utf8(topic).ok()?.to_owned();
+    let sequence =
+        Sequence { started: u64::from_be_bytes(*started), count: u64::from_be_bytes(*count) };
+    rest.is_empty().then_some((topic, sequence))
+}
+
+/// Asks the peer of `session` whether it has had a message of this node. False if it does not say
+/// so.
+pub(crate) async fn ask(session: Session, topic: String, sequence: Sequence) -> bool {
+    let Ok(stream) = session.open_protocol(LABEL) else { return false };
+    stream.set_max_frame_size(MAX_MESSAGE);
+    stream.send(&question(&topic, sequence)).await.is_ok()
+        && matches!(stream.receive().await, Ok(Some(answer)) if answer.as_ref() == [1])
+}
+
+/// Answers a question of `publisher`.
+pub(crate) async fn answer(engine: WeakSender<Command>, publisher: NodeId, stream: ProtocolStream) {
+    stream.set_max_frame_size(MAX_MESSAGE);
+    let Ok(Ok(Some(question))) = timeout(ASKED_WITHIN, stream.receive()).await else { return };
+    let Some((topic, sequence)) = parse(&question) else { return stream.reset(NONSENSE) };
+    let (reply, had) = tokio::sync::oneshot::channel();
+    // The engine is not kept running for it.
+    let Some(engine) = engine.upgrade() else { return };
+    let asked = engine.send(Command::Had { topic, publisher, sequence, reply }).await;
+    drop(engine);
+    let had = asked.is_ok() && matches!(had.await, Ok(Ok(true)));
+    let _ = stream.send(&[u8::from(had)]).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_comes_back_and_others_are_none() {
+        let (topic, sequence) =
+            ("0123456789abcdef0123456789abcdef", Sequence { started: 7, count: u64::MAX });
+        let bytes = question(topic, sequence);
+        assert_eq!(parse(&bytes), Some((topic.to_owned(), sequence)));
+        for len in 0..bytes.len() {
+            assert_eq!(parse(&bytes[..len]), None);
+        }
+        assert_eq!(parse(&[&bytes[..], &[0]].concat()), None);
+        assert_eq!(parse(&[0xff; 48]), None);
+    }
+}
