@@ -10,6 +10,7 @@ mod drops;
 mod error;
 mod figures;
 mod listen;
+mod members;
 mod network;
 mod node_seed;
 mod output;

@@ -149,6 +149,11 @@ pub(crate) async fn start(builder: NodeBuilder, mode: Mode) -> Result<Node, CliE
     Ok(node)
 }
 
+/// Takes sessions in, so that none waits to be accepted. Ends with the node.
+pub(crate) async fn take_sessions(node: &Node) {
+    while node.accept().await.is_some() {}
+}
+
 /// Ends the sessions of all nodes that still run, so that no peer waits for one that is gone.
 async fn take_leave() {
     let nodes = std::mem::take(&mut *RUNNING.lock().unwrap_or_else(PoisonError::into_inner));

@@ -3,16 +3,18 @@
 use std::{
     io::Read,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::Args;
 use serde_json::{Value, json};
-use stt::{Mode, transfer::printable};
-use stt_swarm::{ContentTicket, FetchOptions, Fetched, ProviderReport, TicketError, fetch};
+use stt::{Mode, Node, transfer::printable};
+use stt_swarm::{ContentTicket, FetchOptions, Fetched, ProviderReport, Swarm, TicketError, fetch};
 
 use crate::{
     error::CliError,
     figures,
+    members::{self, JoinArgs},
     network::{self, SeedArgs},
     output::Output,
     path_text::with_path,
@@ -38,6 +40,8 @@ pub(crate) struct FetchCommand {
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = network::seconds)]
     timeout: f64,
     #[command(flatten)]
+    join: JoinArgs,
+    #[command(flatten)]
     seed: SeedArgs,
 }
 
@@ -53,10 +57,12 @@ impl FetchCommand {
         let builder = self.seed.builder(output)?.host(network::any_host());
         let mut options = FetchOptions::default();
         options.name = self.name.clone();
-        options.connect_timeout = std::time::Duration::from_secs_f64(self.timeout);
+        options.connect_timeout = Duration::from_secs_f64(self.timeout);
         options.progress = Some(progress::of_fetch(output));
         let fetched = network::run(async {
             let node = network::start(builder, Mode::Client).await?;
+            // Sessions that it opened are used, and end with it.
+            let _swarm = self.add_providers(&node, &mut ticket, output).await?;
             let fetched = fetch(&node, &ticket, &self.out, &options).await.map_err(|error| {
                 CliError::doing(format!("{} was not fetched", printable(ticket.name())), &error)
             });
@@ -66,6 +72,43 @@ impl FetchCommand {
         let fetched = fetched.ok_or_else(|| network::interrupted("fetching"))?;
         report(output, &fetched);
         Ok(())
+    }
+}
+
+impl FetchCommand {
+    /// Names in the ticket who else has it, as the swarm knows, if there is a way into it.
+    async fn add_providers(
+        &self,
+        node: &Node,
+        ticket: &mut ContentTicket,
+        output: &Output,
+    ) -> Result<Option<Swarm>, CliError> {
+        if self.join.is_empty() {
+            return Ok(None);
+        }
+        let swarm = members::take_part(node, false)?;
+        let found = async {
+            self.join.join(&swarm, output).await?;
+            let patience = Duration::from_secs_f64(self.timeout);
+            let found = swarm.dht().add_providers(ticket, patience).await;
+            found.map_err(|error| CliError::doing("the swarm knows nobody who has it", &error))
+        };
+        match found.await {
+            Ok(found) => {
+                let found = u64::try_from(found).unwrap_or(u64::MAX);
+                output.note(&format!(
+                    "The swarm names {} more.",
+                    figures::counted(found, "provider")
+                ));
+                output.json_line(&json!({ "found": { "providers": found } }));
+            }
+            // Those that the ticket names may do.
+            Err(error) if !ticket.providers().is_empty() => {
+                output.warning(error.to_string().trim_end());
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(Some(swarm))
     }
 }
 

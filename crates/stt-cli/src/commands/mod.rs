@@ -6,13 +6,16 @@ mod demo;
 mod encrypt;
 pub(crate) mod fetch;
 mod inspect;
+mod peers;
 mod ping;
+mod publish;
 mod receive;
 mod seed;
 mod send;
 mod share;
 mod status;
 mod store;
+mod subscribe;
 mod up;
 
 use std::path::PathBuf;
@@ -44,6 +47,12 @@ pub(crate) enum Command {
     Share(share::ShareCommand),
     /// Fetch what members share, from all of them at once.
     Fetch(fetch::FetchCommand),
+    /// Publish messages to all members who subscribe to a topic.
+    Pub(publish::PubCommand),
+    /// Print what members publish on a topic.
+    Sub(subscribe::SubCommand),
+    /// Show who is in the swarm.
+    Peers(peers::PeersCommand),
     /// Ask whether a node is there, and how far away it is.
     Ping(ping::PingCommand),
     /// Encrypt a file with a password.
@@ -77,6 +86,9 @@ impl Command {
             Self::Status(command) => command.run(output),
             Self::Share(command) => command.run(output),
             Self::Fetch(command) => command.run(output),
+            Self::Pub(command) => command.run(output),
+            Self::Sub(command) => command.run(output),
+            Self::Peers(command) => command.run(output),
             Self::Ping(command) => command.run(output),
             Self::Encrypt(command) => command.run(output),
             Self::Decrypt(command) => command.run(output),

@@ -17,6 +17,7 @@ use crate::{
     error::CliError,
     figures,
     listen::ListenArgs,
+    members::{self, JoinArgs},
     network::{self, SeedArgs},
     output::Output,
 };
@@ -37,6 +38,8 @@ pub(crate) struct ShareCommand {
     /// Show the ticket as a QR code as well.
     #[arg(long)]
     qr: bool,
+    #[command(flatten)]
+    join: JoinArgs,
     #[command(flatten)]
     seed: SeedArgs,
 }
@@ -61,7 +64,12 @@ impl ShareCommand {
         let refused =
             |error| CliError::doing(format!("{} is not shared", self.path.display()), &error);
         let library = ContentLibrary::new(node).map_err(refused)?;
+        let swarm = members::take_part(node, true)?;
         let shared = library.share(&self.path).await.map_err(refused)?;
+        // Told to those who join later, and again every 10 minutes.
+        if let Err(error) = swarm.dht().provide_content(&shared.root).await {
+            output.warning(&format!("others find this only by the ticket: {error}"));
+        }
         let addresses = match self.address.as_slice() {
             [] => own_addresses(node.local_addr()),
             given => given.to_vec(),
@@ -104,7 +112,12 @@ impl ShareCommand {
                 }
             }),
         );
-        tokio::join!(sessions(node), watch(&library, output), drops::watch(node, output));
+        tokio::join!(
+            network::take_sessions(node),
+            watch(&library, output),
+            drops::watch(node, output),
+            self.join.stay(&swarm, output),
+        );
         Ok(())
     }
 }
@@ -118,11 +131,6 @@ fn megabytes(text: &str) -> Result<NonZeroU64, String> {
     }
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see the range")]
     NonZeroU64::new((number * 1e6) as u64).ok_or_else(wrong)
-}
-
-/// Takes sessions in, so that none waits to be accepted.
-async fn sessions(node: &Node) {
-    while node.accept().await.is_some() {}
 }
 
 /// Tells what was fetched, whenever that grew and then rested for a moment.
