@@ -38,7 +38,7 @@ fn literals(source: &str) -> impl Iterator<Item = &str> {
 }
 
 /// What looks like a code in the sources of `stt`, and is the name of a file.
-const FILES: [&str; 3] = ["demo.bin", "node.seed", "up.json"];
+const FILES: [&str; 4] = ["demo.bin", "node.seed", "stt.toml", "up.json"];
 
 /// What comes before the tests at the end of a file.
 fn without_tests(source: &str) -> &str {
