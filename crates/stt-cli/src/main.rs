@@ -21,6 +21,7 @@ mod progress;
 mod sealed_file;
 mod settings_file;
 mod signals;
+mod supervisor;
 mod terminal;
 
 use std::{env, process::ExitCode};

@@ -286,3 +286,52 @@ fn a_file_that_makes_no_sense_is_refused_with_what_to_do() {
     fs::write(home.path().join("a/stt.toml"), vec![b'#'; (1 << 20) + 1]).unwrap();
     assert_eq!(refused(home.path(), &[])["code"], "config.too_long");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_supervisor_is_told_when_it_is_ready_and_when_it_ends() {
+    let home = home();
+    let socket = home.path().join("notify");
+    let listening = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    listening.set_read_timeout(Some(LONG)).unwrap();
+    let mut process = stt()
+        .args(["up", "--listen", "127.0.0.1:0", "--json", "--seed-file"])
+        .arg(home.path().join("seed"))
+        .arg("--dir")
+        .arg(home.path().join("a"))
+        .env("NOTIFY_SOCKET", &socket)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut told = [0; 64];
+    let len = listening.recv(&mut told).unwrap();
+    assert_eq!(told[..len].trim_ascii(), b"READY=1");
+    assert_eq!(status(home.path(), "a", &[]).status.code(), Some(0));
+    let id = rustix::process::Pid::from_child(&process);
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    let len = listening.recv(&mut told).unwrap();
+    assert_eq!(told[..len].trim_ascii(), b"STOPPING=1");
+    assert_eq!(process.wait().unwrap().code(), Some(0));
+}
+
+/// Where systemd is, it understands the unit.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_unit_is_one_that_systemd_takes() {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/stt.service");
+    let text = fs::read_to_string(unit).unwrap();
+    assert!(text.contains("ExecStart=/usr/local/bin/stt up "));
+    let here = text.replace("/usr/local/bin/stt", env!("CARGO_BIN_EXE_stt"));
+    let home = home();
+    let copy = home.path().join("stt.service");
+    fs::write(&copy, here).unwrap();
+    match std::process::Command::new("systemd-analyze").arg("verify").arg(&copy).output() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        verified => {
+            // It may complain of the machine, but not of the unit.
+            let verified = verified.unwrap();
+            let said = String::from_utf8_lossy(&verified.stderr);
+            assert!(!said.contains("stt.service:"), "{said}");
+        }
+    }
+}

@@ -20,7 +20,7 @@ use crate::{
     node_seed,
     output::Output,
     path_text::shown,
-    settings_file, signals,
+    settings_file, signals, supervisor,
 };
 
 #[derive(Args)]
@@ -98,11 +98,13 @@ impl UpCommand {
             };
             claim.tell(&record)?;
             say_where(output, &record);
+            supervisor::is_ready(output);
             tokio::select! {
                 () = signals::wait() => {}
                 () = complain(&node, output) => {}
             }
             record.state = Phase::Stopping;
+            supervisor::is_stopping(output);
             // Who does not learn of it in time finds a gateway that refuses.
             if let Err(error) = claim.tell(&record) {
                 output.error(&error);
