@@ -12,6 +12,61 @@
 //!
 //! All of it travels in streams with labels of the sessions that a [`stt::Node`] has; nothing here
 //! opens a socket.
+//!
+//! # Values and messages
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use stt::{Mode, Node, SharedSeed};
+//! use stt_swarm::{Swarm, SwarmOptions, TopicEvent};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let seed = SharedSeed::from_bytes(&[7; 32])?;
+//! let first = Node::builder(seed.clone()).host("127.0.0.1").start(Mode::Server).await?;
+//! let second = Node::builder(seed).host("127.0.0.1").start(Mode::Server).await?;
+//! let there = Swarm::start(&first, &SwarmOptions::default())?;
+//! let here = Swarm::start(&second, &SwarmOptions::default())?;
+//! here.dht().bootstrap(&[first.local_addr().to_string()]).await?;
+//!
+//! here.dht().store(b"greeting", b"hello").await?;
+//! let found = there.dht().find_value(b"greeting").await?.ok_or("not there")?;
+//! assert_eq!((found.data.as_slice(), found.publisher), (&b"hello"[..], second.node_id()));
+//!
+//! let mut weather = there.pubsub().subscribe("weather").await?;
+//! here.pubsub().publish("weather", "sunny").await?;
+//! let event = tokio::time::timeout(Duration::from_secs(10), weather.next()).await?;
+//! assert!(matches!(event, Some(TopicEvent::Message(message)) if &message.data[..] == b"sunny"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Content
+//!
+//! Whoever has the ticket and the seed fetches, from all who offer it; every 16 KiB are verified.
+//!
+//! ```
+//! use stt::{Mode, Node, SharedSeed};
+//! use stt_swarm::{ContentLibrary, FetchOptions, fetch};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let seed = SharedSeed::from_bytes(&[7; 32])?;
+//! # let sharer = Node::builder(seed.clone()).host("127.0.0.1").start(Mode::Server).await?;
+//! # let fetcher = Node::builder(seed).host("127.0.0.1").start(Mode::Client).await?;
+//! # let (dir, inbox) = (tempfile::tempdir()?, tempfile::tempdir()?);
+//! # let file = dir.path().join("notes.txt");
+//! # std::fs::write(&file, "what I noticed")?;
+//! let library = ContentLibrary::new(&sharer)?;
+//! let shared = library.share(&file).await?;
+//! let ticket = library.ticket(&shared, &[sharer.local_addr()])?;
+//!
+//! fetch(&fetcher, &ticket, inbox.path(), &FetchOptions::default()).await?;
+//! assert_eq!(std::fs::read(inbox.path().join("notes.txt"))?, b"what I noticed");
+//! # Ok(())
+//! # }
+//! ```
 
 mod content;
 mod dht;
