@@ -12,6 +12,13 @@ use crate::{FlowController, Stream, StreamStats, StreamsError};
 #[derive(Clone, Debug)]
 pub struct BidirectionalStream(Stream);
 
+/// The same stream, with its window in view.
+impl From<Stream> for BidirectionalStream {
+    fn from(stream: Stream) -> Self {
+        Self(stream)
+    }
+}
+
 impl BidirectionalStream {
     pub(crate) fn new(stream: Stream) -> Self {
         Self(stream)
