@@ -1,6 +1,6 @@
 //! STC's context: messages, hashes, states. Files are in [`crate::files`].
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use pyo3::{
     prelude::*,
@@ -12,6 +12,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::{
     failure::OrRaise,
     files::{self, Work},
+    pieces::{self, Pieces},
     value::{self, TextOrBytes},
 };
 
@@ -23,7 +24,7 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    fn of(header: &Header) -> Self {
+    pub(crate) fn of(header: &Header) -> Self {
         Self { bytes: header.to_bytes() }
     }
 
@@ -71,7 +72,7 @@ impl Metadata {
 /// A secret, and what is done with it.
 #[pyclass(frozen, module = "seigr_toolset_transmissions._native")]
 pub struct Context {
-    inner: stc::Context,
+    inner: Arc<stc::Context>,
 }
 
 /// Secrets and bindings of one call.
@@ -144,7 +145,7 @@ impl Context {
             builder = builder.max_stretch_kib(kib);
         }
         let inner = py.detach(|| builder.build()).or_raise(py)?;
-        Ok(Self { inner })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     #[pyo3(signature = (data, password, context_data, use_decoys, decoys))]
@@ -270,6 +271,34 @@ impl Context {
         let work = Work { input: &input, output: &output, chunk_len: 0, overwrite };
         let report = files::decrypt(py, &self.inner, &secrets, header.as_ref(), &work, progress)?;
         files::figures(py, &report)
+    }
+
+    /// Begins to encrypt pieces.
+    #[pyo3(signature = (password, context_data, use_decoys, chunk_len))]
+    fn seal_pieces(
+        &self,
+        password: Option<&Bound<'_, PyAny>>,
+        context_data: Option<&Bound<'_, PyAny>>,
+        use_decoys: Option<bool>,
+        chunk_len: u32,
+    ) -> PyResult<Pieces> {
+        let secrets = Secrets::take(password, context_data)?;
+        let chunk_len = pieces::check_chunk_len(chunk_len)?;
+        Pieces::seal(Arc::clone(&self.inner), secrets, use_decoys, chunk_len)
+    }
+
+    /// Begins to decrypt pieces.
+    #[pyo3(signature = (metadata, password, context_data))]
+    fn open_pieces(
+        &self,
+        py: Python<'_>,
+        metadata: Option<&Metadata>,
+        password: Option<&Bound<'_, PyAny>>,
+        context_data: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Pieces> {
+        let secrets = Secrets::take(password, context_data)?;
+        let header = metadata.map(|metadata| metadata.header(py)).transpose()?;
+        Pieces::open(Arc::clone(&self.inner), secrets, header)
     }
 
     /// Digest, epoch and position.

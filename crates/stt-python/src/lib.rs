@@ -7,12 +7,17 @@
 //! |---|---|
 //! | messages, files, hashes, states | [`context`] |
 //! | files | [`files`] |
+//! | files piece by piece | [`pieces`] |
 //! | sealed segments over any carrier | [`codec`] |
 //! | storage | [`store`] |
 //! | live streams of chunks | [`streaming`] |
 //! | nodes | [`node`] |
 //! | sessions and streams | [`session`] |
 //! | endpoints | [`endpoints`] |
+//! | swarms | [`swarm`] |
+//! | content of a swarm | [`content`] |
+//! | managed streams | [`managed`] |
+//! | their events, health and statistics | [`service`] |
 //! | awaiting the engine | [`bridge`] |
 //! | what the engine logs | [`logs`] |
 //! | errors on their way to Python | [`failure`] |
@@ -20,15 +25,20 @@
 
 mod bridge;
 mod codec;
+mod content;
 mod context;
 mod endpoints;
 mod failure;
 mod files;
 mod logs;
+mod managed;
 mod node;
+mod pieces;
+mod service;
 mod session;
 mod store;
 mod streaming;
+mod swarm;
 mod value;
 
 /// The private module of the wheel.
@@ -39,6 +49,8 @@ mod _native {
     #[pymodule_export]
     use crate::codec::{Decoder, Encoder};
     #[pymodule_export]
+    use crate::content::{Content, start_content};
+    #[pymodule_export]
     use crate::context::{Context, Metadata};
     #[pymodule_export]
     use crate::context::{content_hash, new_seed};
@@ -47,11 +59,19 @@ mod _native {
     #[pymodule_export]
     use crate::logs::{log_from_the_engine, take_logs};
     #[pymodule_export]
+    use crate::managed::{Managed, ManagedEvents, Manager, Multiplexer};
+    #[pymodule_export]
     use crate::node::{Events, Node, start_node};
+    #[pymodule_export]
+    use crate::pieces::Pieces;
+    #[pymodule_export]
+    use crate::service::{Service, ServiceEvents};
     #[pymodule_export]
     use crate::session::{Session, Stream};
     #[pymodule_export]
     use crate::store::{Store, open_chamber, open_store};
     #[pymodule_export]
     use crate::streaming::{ChunkHeader, StreamingContext};
+    #[pymodule_export]
+    use crate::swarm::{Subscription, Swarm, start_swarm};
 }

@@ -185,6 +185,10 @@ impl Stream {
     const fn new(stream: stt::Stream) -> Self {
         Self { inner: Held::new(stream) }
     }
+
+    pub(crate) fn stream(&self) -> PyResult<&stt::Stream> {
+        self.inner.get()
+    }
 }
 
 /// Bytes, or None at the end.

@@ -20,8 +20,8 @@ HEAD = """# The documents' Python blocks, and how each is run
 
 Written by `tests/blocks.py`; a test compares. *program*: runs as printed. *fragment*: runs after a
 prelude that supplies the names and files that it uses and does not make (`tests/blocks_*.py`).
-*illustration*: no Python that could run. *later*: needs what is not there yet. The hash is that of the
-block's text. *Supplied*: the names that it uses and does not make; a test holds the prelude to these.
+*illustration*: no Python that could run. The hash is that of the block's text. *Supplied*: the names
+that it uses and does not make; a test holds the prelude to these.
 
 """
 
@@ -35,7 +35,7 @@ what to pass. `tests/test_forms.py` calls each form.
 | what | the forms | here |
 |---|---|---|
 | `StreamDecoder.receive_segment` | with the number that `send` gave (000-01), or the segment alone | both, also number first; the number stands in the segment, and another one beside it is a `ValueError` |
-| `encrypt_stream`, `decrypt_stream` | by paths (001-10), or as a generator over pieces | by paths: it promises constant memory and an output that appears whole. A generator would hand out plaintext before its end was authenticated; a `TypeError` says what to use for pieces |
+| `encrypt_stream`, `decrypt_stream` | by paths (001-10), or as a generator over pieces | both: two paths, or bytes, an iterable of bytes or a binary file and no output. Only the path form makes an output that appears whole: a generator's pieces are authenticated one by one, and a cut-off end raises |
 | `EndpointManager` | by name (000-03), or by id (003-03) | both: a text is the id of its UTF-8 form; `metadata={'name': ...}` is a second name for `route_to_endpoint` |
 | `EndpointManager()` | without a callback (000-03), or with one (003-01) | both; it can be set later as `transport_send_callback`. Sending without one is `STTEndpointError` `endpoint.no_sender` |
 | `Chamber.put`, `get` | `put(data)` gives a hash (002-15), or `put(key, data)` | both: one argument or two, `bytes` is an address and `str` a name |
@@ -45,6 +45,8 @@ what to pass. `tests/test_forms.py` calls each form.
 | `EventEmitter` | `emit` replaced on the instance (003-15) | works, and the node calls the replacement |
 | `STTNode.connect` | `connect(address, peer_id)` (000-09), `connect_udp(host, port)` (002-05) | both; `connect` takes `(host, port)` or a text |
 | `session.get_stream(1)` before the peer opened it | used at once (000-05) | gives the stream, whichever side uses it first |
+| `KademliaDHT(node_id=..., port=9337)` | with a port (000-06, 000-12), and "one UDP port" of the node | it is the part of the process's node in the swarm: the port is that node's, and another one is an error that says so |
+| `publish` before anybody subscribed | printed so (000-06) | gives 0 after `ready_timeout` (5 seconds); `require_subscribers=True` raises |
 | node ids | "generated from `node_seed`", and another at every run (002-22) | another at every start; `persistent_identity=True` keeps it |
 | wrong context data | "fail or produce garbage" (001-16) | always fails |
 """

@@ -12,13 +12,20 @@ from typing import Any
 
 import local
 import pytest
-from fragments import Run, Stop, fragment, later
+from fragments import Run, Stop, fragment
 from seigr_toolset_transmissions import (
     ConnectionTimeoutError,
     STCWrapper,
     STTSession,
     STTStream,
 )
+from seigr_toolset_transmissions.dht import (
+    ContentDistribution,
+    DHTNode,
+    KademliaDHT,
+    PubSubManager,
+)
+from stc import content_hash
 
 
 @fragment("000-01", "the endless loop ends with the camera's last picture")
@@ -114,7 +121,36 @@ async def _(run: Run):
         assert result["response"] == b"done: GET /data" and result["stream"].is_closed()
 
 
-later("000-06", "needs the swarm (issue of its own)")
+@fragment("000-06", "a member elsewhere subscribed before, and publishes after it")
+async def _(run: Run):
+    with local.port(9337):
+        async with (
+            local.started("node", port=9337) as node,
+            local.node("other") as other,
+            KademliaDHT(node=node),
+            KademliaDHT(node=other) as elsewhere,
+        ):
+            assert await elsewhere.bootstrap([node.local_address]) >= 1
+            there = PubSubManager(elsewhere)
+            heard = await there.subscribe("sensor_data")
+            readings: list[float] = []
+            result = yield {
+                "my_node_id": node.node_id,
+                "sensor_reading_bytes": b"25.3",
+                "DHTNode": DHTNode,
+                "deserialize": float,
+                "process_reading": readings.append,
+            }
+            message = await anext(heard)
+            assert (message.data, message.publisher.node_id) == (b"25.3", node.node_id)
+            heard.close()
+            while not readings:
+                # That the block subscribed spreads on its own.
+                await there.publish("sensor_data", b"26.5")
+                await asyncio.sleep(0.05)
+            assert set(readings) == {26.5}
+            assert await result["pubsub"].unsubscribe("sensor_data")
+            await result["dht"].stop()
 
 
 @fragment("000-07", "the endless loops end once three messages came")
@@ -241,4 +277,15 @@ async def _(run: Run):
         assert warned == [f"Session {session_id.hex()} timed out - peer dead?"]
 
 
-later("000-12", "needs the swarm (issue of its own)")
+@fragment("000-12", "escaped breaks and an open fence; a member elsewhere retrieves it, too")
+async def _(run: Run):
+    with local.port(9337):
+        async with local.started("node", port=9337) as node, local.node("other") as other:
+            data = os.urandom(200_000)
+            result = yield {"my_node_id": node.node_id, "my_data": data}
+            assert result["content_id"] == content_hash(data)
+            async with KademliaDHT(node=other) as elsewhere:
+                await elsewhere.bootstrap([node.local_address])
+                content = ContentDistribution(elsewhere)
+                assert await content.retrieve_content(result["content_id"]) == data
+            await result["dht"].stop()

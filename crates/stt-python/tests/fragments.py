@@ -98,11 +98,6 @@ def illustration(name: str, reason: str) -> None:
     _enter(name, Entry("illustration", reason))
 
 
-def later(name: str, reason: str) -> None:
-    """A block that needs what is not there yet."""
-    _enter(name, Entry("later", reason))
-
-
 def execute(block: Block, run: Run) -> None:
     """Runs a block as its entry says."""
     entry = TABLE[block.name]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import gc
 import socket
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -71,17 +73,29 @@ def at_home(**names: Any) -> type[STTNode]:
     return AtHome
 
 
+def _is_free(number: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("0.0.0.0", number))
+        except OSError:
+            return False
+    return True
+
+
 @contextlib.contextmanager
 def port(number: int) -> Iterator[None]:
     """This UDP port for a program that names it. Runs on one machine take turns."""
     path = Path(tempfile.gettempdir()) / f"stt-python-port-{number}.lock"
     with open(path, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind(("0.0.0.0", number))
-            except OSError:
-                pytest.skip(f"UDP port {number}, which the program names, is in use here")
+        # A node has its port as long as anything refers to it, and a swarm ends beside its owner.
+        gc.collect()
+        for _try in range(100):
+            if _is_free(number):
+                break
+            time.sleep(0.02)
+        else:
+            pytest.skip(f"UDP port {number}, which the program names, is in use here")
         yield
 
 

@@ -27,7 +27,22 @@ from seigr_toolset_transmissions import (
     StreamDecoder,
     StreamEncoder,
     _native,
+    dht,
     errors,
+    streaming,
+)
+from seigr_toolset_transmissions.dht import (
+    ContentDistribution,
+    KademliaDHT,
+    PubSubManager,
+    Subscription,
+)
+from seigr_toolset_transmissions.streaming import (
+    BidirectionalStream,
+    Stream,
+    StreamingService,
+    StreamManager,
+    StreamMultiplexer,
 )
 
 ROUNDS = int(os.environ.get("STT_TEST_ROUNDS", "400"))
@@ -70,6 +85,24 @@ WAITING = {
     FrameDispatcher: {"dispatch", "dispatch_bytes"},
     StreamDecoder: {"ready", "receive", "receive_all"},
     STCWrapper: {"ready"},
+    KademliaDHT: {
+        *("start", "stop", "bootstrap", "ping", "connect", "find_node", "get_peers", "store"),
+        *("find_value", "announce_provider", "provide", "stop_providing", "find_providers"),
+        "get_stats",
+    },
+    PubSubManager: {"publish", "subscribe", "unsubscribe"},
+    Subscription: set(),
+    ContentDistribution: {
+        *("publish_content", "unpublish_content", "retrieve_content", "subscribe", "unsubscribe"),
+        "get_stats",
+    },
+    StreamManager: {"accept", "close_stream", "close_all_streams", "shutdown"},
+    Stream: {
+        *("send_message", "send_batch", "send_error", "receive_message", "receive_many", "close"),
+    },
+    BidirectionalStream: {"send", "receive"},
+    StreamMultiplexer: set(),
+    StreamingService: {"shutdown"},
 }
 
 
@@ -84,8 +117,9 @@ def test_what_waits_is_a_coroutine_function_and_says_what_it_does(kind: type) ->
 
 
 def test_everything_public_says_what_it_is() -> None:
-    for name in package.__all__:
-        assert inspect.getdoc(getattr(package, name)), name
+    for module in (package, dht, streaming, errors):
+        for name in module.__all__:
+            assert inspect.getdoc(getattr(module, name)), name
 
 
 def test_nothing_begins_before_the_first_await() -> None:
@@ -248,6 +282,64 @@ def test_a_cancelled_send_is_whole_or_nothing() -> None:
             assert got == sorted(set(got)) and set(done) <= set(got)
 
     run(main)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_hundred_thousand_reads_that_are_given_up() -> None:
+    """Runs with `-m slow`. Every call has a deadline about as long as an answer takes; the bytes
+    are the same, and so are the messages."""
+    most, tries = 100_000, 0
+
+    async def main() -> None:
+        nonlocal tries
+        async with local.pair() as (_server, theirs, _client, ours):
+            sent, got, numbers = bytearray(), bytearray(), 0
+            random_bytes = random.Random(1).randbytes
+            raw, stream = ours.open_stream(7), ours.open_stream(9)
+            over = False
+
+            async def write() -> None:
+                number = 0
+                while not over:
+                    piece = random_bytes(random.randrange(1, 3000))
+                    sent.extend(piece)
+                    await raw.write(piece)
+                    await stream.send(b"%d" % number)
+                    number += 1
+                    await asyncio.sleep(jitter())
+                await raw.close()
+                await stream.close()
+
+            writing = asyncio.create_task(write())
+            reading, messages = theirs.get_stream(7), theirs.get_stream(9)
+            while tries < most:
+                tries += 2
+                try:
+                    got += await asyncio.wait_for(reading.read(1000), jitter())
+                except TimeoutError:
+                    await asyncio.sleep(0)
+                try:
+                    message = await asyncio.wait_for(messages.receive(), jitter())
+                    assert message == b"%d" % numbers
+                    numbers += 1
+                except TimeoutError:
+                    await asyncio.sleep(0)
+            over = True
+            closing = asyncio.create_task(reading.read())
+            async for message in messages:
+                assert message == b"%d" % numbers
+                numbers += 1
+            got += await closing
+            await writing
+            assert got == sent and numbers > 1000
+
+    async def limited() -> None:
+        async with asyncio.timeout(3500):
+            await main()
+
+    asyncio.run(limited())
+    assert tries == most
 
 
 # --- failures ---

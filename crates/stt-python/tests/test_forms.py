@@ -42,16 +42,15 @@ def test_segments_with_and_without_their_number() -> None:
     asyncio.run(main())
 
 
-def test_files_by_path_only(tmp_path: Path) -> None:
+def test_files_by_path_and_by_pieces(tmp_path: Path) -> None:
+    """`test_pieces.py` has more about pieces."""
     ctx = STCContext(SEED, 16, 1)
     (tmp_path / "in").write_bytes(b"x")
     ctx.encrypt_stream(str(tmp_path / "in"), tmp_path / "out")
-    untyped: Any = ctx
-    for wrong in ([b"piece"], iter([b"piece"]), b"piece"):
-        with pytest.raises(TypeError, match="pass input_path and output_path"):
-            untyped.encrypt_stream(wrong)
-        with pytest.raises(TypeError, match="pass input_path and output_path"):
-            untyped.decrypt_stream(wrong)
+    with open(tmp_path / "out", "rb") as file:
+        assert b"".join(ctx.decrypt_stream(file)) == b"x"
+    sealed = b"".join(ctx.encrypt_stream([b"piece", b" after piece"]))
+    assert b"".join(ctx.decrypt_stream([sealed])) == b"piece after piece"
 
 
 def test_endpoints_by_name_and_by_id() -> None:

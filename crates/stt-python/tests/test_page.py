@@ -9,7 +9,7 @@ import pytest
 from documents import ROOT, blocks_of
 
 
-@pytest.mark.parametrize(("page", "least"), [("python.md", 11), ("python-moving.md", 3)])
+@pytest.mark.parametrize(("page", "least"), [("python.md", 14), ("python-moving.md", 3)])
 def test_the_page(
     page: str, least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,14 +31,15 @@ mod bridges {
     /// Ours, ready.
     #[pyfunction]
     fn ours_ready(py: Python<'_>, reactor: &Bound<'_, Reactor>) -> PyResult<Py<PyAny>> {
-        bridge::begin(py, reactor, ready(), |py, one| Ok(one.into_pyobject(py)?.into_any().unbind()))
+        bridge::begin(py, reactor, ready(), |py, one| {
+            Ok(one.into_pyobject(py)?.into_any().unbind())
+        })
     }
 
     /// Ours, finished by a task.
     #[pyfunction]
     fn ours_elsewhere(py: Python<'_>, reactor: &Bound<'_, Reactor>) -> PyResult<Py<PyAny>> {
-        let convert =
-            |py: Python<'_>, one: u32| Ok(one.into_pyobject(py)?.into_any().unbind());
+        let convert = |py: Python<'_>, one: u32| Ok(one.into_pyobject(py)?.into_any().unbind());
         bridge::begin(py, reactor, elsewhere(), convert)
     }
 

@@ -16,6 +16,8 @@ from .crypto import STCWrapper
 from .errors import (
     ConnectionRefusedError,
     ConnectionTimeoutError,
+    STTBackpressureError,
+    STTContentError,
     STTCryptoError,
     STTEndpointError,
     STTException,
@@ -25,6 +27,7 @@ from .errors import (
     STTSettingError,
     STTStorageError,
     STTStreamError,
+    STTSwarmError,
     STTTimeoutError,
 )
 from .dispatch import FrameDispatcher
@@ -52,6 +55,8 @@ __all__ = [
     "FrameDispatcher",
     "ReceivedPacket",
     "STCWrapper",
+    "STTBackpressureError",
+    "STTContentError",
     "STTCryptoError",
     "STTEndpointError",
     "STTEvents",
@@ -65,6 +70,7 @@ __all__ = [
     "STTStorageError",
     "STTStream",
     "STTStreamError",
+    "STTSwarmError",
     "STTTimeoutError",
     "SendReport",
     "StreamDecoder",

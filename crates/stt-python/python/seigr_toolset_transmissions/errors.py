@@ -15,6 +15,8 @@ from typing import Any
 __all__ = [
     "ConnectionRefusedError",
     "ConnectionTimeoutError",
+    "STTBackpressureError",
+    "STTContentError",
     "STTCryptoError",
     "STTEndpointError",
     "STTException",
@@ -24,6 +26,7 @@ __all__ = [
     "STTSettingError",
     "STTStorageError",
     "STTStreamError",
+    "STTSwarmError",
     "STTTimeoutError",
 ]
 
@@ -167,6 +170,38 @@ class STTEndpointTimeoutError(STTEndpointError, STTTimeoutError):
     """What carries the bytes did not take them in time."""
 
 
+class STTBackpressureError(STTStreamError, asyncio.QueueFull):
+    """Too many messages wait: ``send_message`` waits, ``try_send_message`` does not."""
+
+
+class STTPeerError(STTStreamError):
+    """The peer sent an error in a message's place; the stream goes on."""
+
+
+class STTStreamExistsError(STTStreamError, ValueError):
+    """A stream or subscriber of this id is there already."""
+
+
+class STTStreamNotFoundError(STTStreamError, KeyError):
+    """There is no stream or subscriber of this id."""
+
+
+class STTSwarmError(STTException):
+    """The swarm could not do what was asked."""
+
+
+class STTSwarmTimeoutError(STTSwarmError, STTTimeoutError):
+    """The swarm gave no answer in time."""
+
+
+class STTContentError(STTException):
+    """Content could not be published or retrieved."""
+
+
+class STTContentNotFoundError(STTContentError, STTNotFoundError):
+    """Nobody who was asked has this content."""
+
+
 _EXACT: dict[str, type[STTException]] = {
     "connect.no_answer": ConnectionTimeoutError,
     "connect.not_accepting": ConnectionRefusedError,
@@ -195,6 +230,18 @@ _EXACT: dict[str, type[STTException]] = {
     "node.port_in_use": STTPortInUseError,
     "store.not_found": STTNotFoundError,
     "endpoint.unknown": STTEndpointNotFoundError,
+    "streams.already_exists": STTStreamExistsError,
+    "streams.not_found": STTStreamNotFoundError,
+    "streams.closed": STTStreamClosedError,
+    "streams.peer": STTPeerError,
+    "streams.backpressure": STTBackpressureError,
+    "streams.too_large": STTFrameTooLargeError,
+    "streams.idle": STTStreamTimeoutError,
+    "streams.id": STTSettingError,
+    "streams.out_of_range": STTSettingError,
+    "swarm.stopped": STTStoppedError,
+    "swarm.timeout": STTSwarmTimeoutError,
+    "content.not_found": STTContentNotFoundError,
 }
 
 _FAMILIES: tuple[tuple[str, type[STTException]], ...] = (
@@ -216,6 +263,11 @@ _FAMILIES: tuple[tuple[str, type[STTException]], ...] = (
     ("random.", STTCryptoError),
     ("store.", STTStorageError),
     ("endpoint.", STTEndpointError),
+    ("streams.", STTStreamError),
+    ("swarm.", STTSwarmError),
+    ("protocol.", STTSwarmError),
+    ("content.", STTContentError),
+    ("ticket.", STTContentError),
 )
 
 def from_native(

@@ -24,6 +24,9 @@ __all__ = ["ReceivedPacket", "STTNode", "SendReport"]
 
 _log = logging.getLogger("stt")
 
+#: Nodes that were started, for those that join the process's node.
+_started: weakref.WeakSet[STTNode] = weakref.WeakSet()
+
 #: Handlers of events that run at once before the next event waits for one of them.
 _HANDLERS_AT_ONCE = 256
 
@@ -222,6 +225,8 @@ class STTNode:
             None if knock_log is None else os.fspath(knock_log),
         )
         self._native: _native.Node | None = None
+        #: Its part in a swarm, if it takes part.
+        self._joined: Any = None
         self._starting = False
         self._told: Callable[[str], object] | None = None
         #: Where the node's events are listened to.
@@ -268,6 +273,7 @@ class STTNode:
             self._starting = False
         self._native = native
         self._secret = None
+        _started.add(self)
         # The engine's events, which wait in the loop, hold the emitter; it must not hold the node.
         this = weakref.WeakMethod(self._events_changed)
         self._told = lambda name: (changed := this()) is not None and changed(name)
@@ -281,6 +287,7 @@ class STTNode:
         every session and the port. ``receive()`` comes to its end. A second time does nothing."""
         if self._native is None:
             return
+        self._joined = None
         done = self._native.stop((loop := here()).native, timeout)
         if type(done) is Op:
             await loop.wait(done)
@@ -480,6 +487,11 @@ class STTNode:
     def _events_changed(self, name: str) -> None:
         if name == STTEvents.DATA_RECEIVED and self._native is not None:
             self._native.want_data(bool(self.events.get_handlers(name)))
+
+
+def running_nodes() -> list[STTNode]:
+    """The nodes of this process that run."""
+    return [node for node in _started if node.is_running]
 
 
 class _Pump:

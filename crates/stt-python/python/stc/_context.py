@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from typing import Any, Union, final
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any, Protocol, TypeGuard, Union, cast, final, overload
 
 from seigr_toolset_transmissions import _native, _seeds
 from seigr_toolset_transmissions.errors import STTCryptoError
@@ -13,6 +13,20 @@ Buffer = Union[bytes, bytearray, memoryview]
 Secret = Union[str, Buffer]
 Path = Union[str, "os.PathLike[str]"]
 Progress = Callable[[int, int], Any]
+
+
+class Readable(Protocol):
+    """A binary file, or what reads like one."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """At most so many bytes, none at the end."""
+        ...
+
+
+Pieces = Union[Buffer, Iterable[Buffer], Readable]
+
+#: Bytes that are read at once from a binary file.
+_PIECE = 1 << 18
 
 
 class Metadata:
@@ -181,9 +195,35 @@ class STCContext:
 
     # --- files ---
 
+    @overload
     def encrypt_stream(
         self,
         input_path: Path,
+        output_path: Path,
+        password: Secret | None = None,
+        chunk_size: int = 1 << 20,
+        progress_callback: Progress | None = None,
+        context_data: Any = None,
+        use_decoys: bool | None = None,
+        *,
+        overwrite: bool = True,
+    ) -> Metadata: ...
+
+    @overload
+    def encrypt_stream(
+        self,
+        input_path: Pieces,
+        output_path: None = None,
+        password: Secret | None = None,
+        chunk_size: int = 1 << 20,
+        progress_callback: None = None,
+        context_data: Any = None,
+        use_decoys: bool | None = None,
+    ) -> Generator[bytes, None, Metadata]: ...
+
+    def encrypt_stream(
+        self,
+        input_path: Path | Pieces,
         output_path: Path | None = None,
         password: Secret | None = None,
         chunk_size: int = 1 << 20,
@@ -192,35 +232,41 @@ class STCContext:
         use_decoys: bool | None = None,
         *,
         overwrite: bool = True,
-    ) -> Metadata:
-        """Encrypts a file into another, in constant memory, and gives the metadata, which also
-        stands at the front of the output.
+    ) -> Metadata | Generator[bytes, None, Metadata]:
+        """Encrypts a file into another, or pieces into pieces, in constant memory.
 
-        The output appears when it is complete, and not at all when something fails.
-        ``chunk_size``: 65,536 to 4,194,304 bytes. ``progress_callback(done, total)`` is called with
-        bytes, in the calling thread; an exception in it ends the work and is raised.
-        ``use_decoys``: default no for files, as it makes them 4 to 8 times as long.
+        With two paths it gives the metadata, which also stands at the front of the output. The
+        output appears when it is complete, and not at all when something fails.
+        ``progress_callback(done, total)`` is called with bytes, in the calling thread; an exception
+        in it ends the work and is raised.
+
+        With bytes, an iterable of bytes, or a binary file, and no output it is a generator: pieces
+        of ciphertext, metadata first, which one after the other are what the file would hold. It
+        works as far as it is iterated; its return value is the metadata.
+
+        ``chunk_size``: 65,536 to 4,194,304 bytes. ``use_decoys``: default no here, as it makes the
+        output 4 to 8 times as long; a generator cannot, because the length must be known.
 
         Raises ``STTSealError``, ``FileNotFoundError``, with ``overwrite=False``
         ``FileExistsError``.
         """
-        if output_path is None or not isinstance(input_path, (str, os.PathLike)):
-            raise TypeError(
-                "encrypt_stream goes from file to file: pass input_path and output_path. For "
-                "pieces in memory use encrypt, StreamingContext or StreamEncoder"
+        if _is_path(input_path) and output_path is not None:
+            native, _ = self._native.encrypt_file(
+                os.fspath(input_path),
+                os.fspath(output_path),
+                password,
+                context_data,
+                use_decoys,
+                chunk_size,
+                overwrite,
+                progress_callback,
             )
-        native, _ = self._native.encrypt_file(
-            os.fspath(input_path),
-            os.fspath(output_path),
-            password,
-            context_data,
-            use_decoys,
-            chunk_size,
-            overwrite,
-            progress_callback,
-        )
-        return Metadata._of(native, self)
+            return Metadata._of(native, self)
+        pieces = _pieces("encrypt_stream", input_path, output_path, progress_callback, overwrite)
+        work = self._native.seal_pieces(password, context_data, use_decoys, chunk_size)
+        return self._made(work, pieces)
 
+    @overload
     def decrypt_stream(
         self,
         input_path: Path,
@@ -232,30 +278,71 @@ class STCContext:
         context_data: Any = None,
         *,
         overwrite: bool = True,
-    ) -> dict[str, Any]:
-        """Decrypts a file into another, in constant memory, and gives figures of the work.
+    ) -> dict[str, Any]: ...
 
-        The output appears when all of it was authenticated. ``chunk_size`` is taken from the file;
-        another value than None, or than the file's, changes nothing but is checked to be positive.
+    @overload
+    def decrypt_stream(
+        self,
+        input_path: Pieces,
+        metadata: Metadata | Buffer | None = None,
+        output_path: None = None,
+        password: Secret | None = None,
+        chunk_size: int | None = None,
+        progress_callback: None = None,
+        context_data: Any = None,
+    ) -> Generator[bytes, None, Metadata]: ...
+
+    def decrypt_stream(
+        self,
+        input_path: Path | Pieces,
+        metadata: Metadata | Buffer | None = None,
+        output_path: Path | None = None,
+        password: Secret | None = None,
+        chunk_size: int | None = None,
+        progress_callback: Progress | None = None,
+        context_data: Any = None,
+        *,
+        overwrite: bool = True,
+    ) -> dict[str, Any] | Generator[bytes, None, Metadata]:
+        """Decrypts a file into another, or pieces into pieces, in constant memory.
+
+        With two paths it gives figures of the work. The output appears when all of it was
+        authenticated. With pieces, as :meth:`encrypt_stream` takes them, it is a generator of what
+        was encrypted. Every piece was authenticated, but only its end without an exception says
+        that nothing was cut off: who acts on pieces before must be ready to take that back.
+
+        ``chunk_size`` is taken from the file; another value than None, or than the file's, changes
+        nothing but is checked to be positive.
 
         Raises ``STTDecryptionError``, ``FileNotFoundError``.
         """
-        if output_path is None or not isinstance(input_path, (str, os.PathLike)):
-            raise TypeError(
-                "decrypt_stream goes from file to file: pass input_path and output_path. For "
-                "pieces in memory use decrypt, StreamingContext or StreamDecoder"
-            )
         if chunk_size is not None and chunk_size <= 0:
             raise ValueError("chunk_size is a positive number of bytes")
-        return self._native.decrypt_file(
-            os.fspath(input_path),
-            _header(metadata),
-            os.fspath(output_path),
-            password,
-            context_data,
-            overwrite,
-            progress_callback,
-        )
+        if _is_path(input_path) and output_path is not None:
+            return self._native.decrypt_file(
+                os.fspath(input_path),
+                _header(metadata),
+                os.fspath(output_path),
+                password,
+                context_data,
+                overwrite,
+                progress_callback,
+            )
+        pieces = _pieces("decrypt_stream", input_path, output_path, progress_callback, overwrite)
+        work = self._native.open_pieces(_header(metadata), password, context_data)
+        return self._made(work, pieces)
+
+    def _made(
+        self, work: _native.Pieces, pieces: Iterator[Buffer]
+    ) -> Generator[bytes, None, Metadata]:
+        while True:
+            made = work.pull()
+            if made is None:
+                work.feed(next(pieces, None))
+            elif isinstance(made, bytes):
+                yield made
+            else:
+                return Metadata._of(made, self)
 
     def find_slot(
         self,
@@ -335,3 +422,27 @@ def _header(metadata: Metadata | Buffer | None) -> _native.Metadata | None:
     if isinstance(metadata, Metadata):
         return metadata._native
     return _native.Metadata(metadata)
+
+
+def _is_path(value: object) -> TypeGuard[Path]:
+    return isinstance(value, (str, os.PathLike))
+
+
+def _pieces(
+    name: str, value: Path | Pieces, output: object, progress: object, overwrite: bool
+) -> Iterator[Buffer]:
+    if isinstance(value, (str, os.PathLike)) or output is not None:
+        raise TypeError(
+            f"{name} goes from file to file or from pieces to pieces: pass input_path and "
+            "output_path, or bytes, an iterable of bytes or a binary file and no output_path"
+        )
+    if progress is not None or not overwrite:
+        raise TypeError(f"{name} of pieces has neither progress_callback nor overwrite")
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return iter([cast(Buffer, value)])
+    if isinstance(value, Iterable) and not hasattr(value, "read"):
+        return iter(value)
+    read = getattr(value, "read", None)
+    if read is None:
+        raise TypeError(f"{name} takes bytes, an iterable of bytes, or a binary file")
+    return iter(lambda: read(_PIECE), b"")

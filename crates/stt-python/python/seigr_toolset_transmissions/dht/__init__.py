@@ -1,0 +1,16 @@
+"""The swarm: values, providers and members by their ids, messages to all who subscribe, and content
+by its hash. All of it goes through the sessions of the process's node.
+"""
+
+from ._content import ContentDistribution
+from ._kademlia import DHTNode, KademliaDHT
+from ._pubsub import Message, PubSubManager, Subscription
+
+__all__ = [
+    "ContentDistribution",
+    "DHTNode",
+    "KademliaDHT",
+    "Message",
+    "PubSubManager",
+    "Subscription",
+]
