@@ -171,15 +171,18 @@ class Client:
             stream = Cipher(algorithms.AES(self.seed.mask_long), modes.CTR(sample)).decryptor()
             plain = stream.update(datagram[:-16])
             length = int.from_bytes(plain[:2], "big")
-            self.take_all(plain[2 : 2 + length - 16] + sample)
+            # What is neither is a datagram about routes, which this side answers none of.
+            if length <= len(plain) + 14 and plain[2] & 0xC0 == 0xC0 and plain[3:7] == VERSION:
+                self.take_all(plain[2 : 2 + length - 16] + sample)
         if SESSION in self.secrets and self.seen[SESSION]:
             self.send(ack_frame(self.seen[SESSION]))
 
     def take_all(self, datagram):
         while datagram:
-            if not datagram[0] & 0x80:
-                # MASK-3: it has a mask of its own.
-                return self.take(SESSION, mask_short(self.seed, datagram), 9)
+            # MASK-3: a short packet has a mask of its own.
+            short = mask_short(self.seed, datagram)
+            if short[0] & 0xC0 == 0x40 and short[1:9] == self.own_id:
+                return self.take(SESSION, short, 9)
             assert datagram[0] & 0xC0 == 0xC0 and datagram[1:5] == VERSION
             space, at = datagram[0] >> 4 & 3, 5
             names = []
