@@ -60,6 +60,8 @@ pub(crate) struct Machine {
     /// This side closes: nothing new is taken in.
     closing: bool,
     close_sent: bool,
+    /// CLOSE was sent over some transport, so the peer may say that it arrived.
+    close_known: bool,
     /// The peer's CLOSE arrived, with everything before it.
     peer_closed: bool,
     close_reported: bool,
@@ -101,6 +103,7 @@ impl Machine {
             pace_due: false,
             closing: false,
             close_sent: false,
+            close_known: false,
             peer_closed: false,
             close_reported: false,
             ended: None,
@@ -320,7 +323,7 @@ impl Machine {
             Frame::Ack { received, consumed, closed } => {
                 self.outbound.on_ack(received, consumed)?;
                 if closed {
-                    if !self.close_sent {
+                    if !self.close_known {
                         return Err(StreamsError::Protocol { rule: "acknowledge what was sent" });
                     }
                     self.end(StreamsError::Closed);
@@ -384,6 +387,7 @@ impl Machine {
         }
         if self.closing && !self.close_sent && self.outbound.is_sent() {
             self.close_sent = true;
+            self.close_known = true;
             return Some(Frame::Close { end: self.outbound.sent() });
         }
         (now >= self.last_sent + self.config.heartbeat_interval).then_some(Frame::Heartbeat)
@@ -470,5 +474,49 @@ impl Machine {
             self.healthy = healthy;
             self.events.push(Event::Health { healthy });
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+mod tests {
+    use super::*;
+
+    fn machine(number: u8, now: Instant) -> Machine {
+        let ledger = Arc::new(Ledger::new(1 << 20, 1));
+        let config = Arc::new(StreamConfig::default());
+        Machine::new(Arc::from("s"), config, &ledger, [number; 16], false, now)
+    }
+
+    fn connect(a: &mut Machine, b: &mut Machine, now: Instant) {
+        let (from_a, from_b) = (a.hello(), b.hello());
+        a.on_connected(now, &from_b).unwrap();
+        b.on_connected(now, &from_a).unwrap();
+    }
+
+    #[test]
+    fn a_close_that_an_earlier_transport_took_along_may_be_acknowledged() {
+        let now = Instant::now();
+        let (mut a, mut b) = (machine(1, now), machine(2, now));
+        connect(&mut a, &mut b, now);
+        a.close();
+        let close = a.next_frame(now).unwrap();
+        assert!(matches!(close, Frame::Close { .. }));
+        b.on_frame(now, close).unwrap();
+        // The transport ends before the answer, and the answer comes first over the next one.
+        let lost = TransportError::new(ErrorClass::Transient, "the transport ended");
+        a.on_disconnected(&lost);
+        b.on_disconnected(&lost);
+        connect(&mut a, &mut b, now);
+        let answer = b.next_frame(now).unwrap();
+        assert!(matches!(answer, Frame::Ack { closed: true, .. }));
+        a.on_frame(now, answer).unwrap();
+        assert_eq!(a.ended(), Some(&StreamsError::Closed));
+
+        // Before any CLOSE it is still a lie.
+        let (mut a, mut b) = (machine(1, now), machine(2, now));
+        connect(&mut a, &mut b, now);
+        let lie = Frame::Ack { received: 0, consumed: 0, closed: true };
+        assert!(matches!(a.on_frame(now, lie), Err(StreamsError::Protocol { .. })));
     }
 }
