@@ -96,10 +96,10 @@ impl FetchCommand {
         match found.await {
             Ok(found) => {
                 let found = u64::try_from(found).unwrap_or(u64::MAX);
-                output.note(&format!(
-                    "The swarm names {} more.",
-                    figures::counted(found, "provider")
-                ));
+                if found > 0 {
+                    let providers = figures::counted(found, "provider");
+                    output.note(&format!("The swarm names {providers} more."));
+                }
                 output.json_line(&json!({ "found": { "providers": found } }));
             }
             // Those that the ticket names may do.
