@@ -3,7 +3,8 @@
 
 use std::{
     ffi::OsString,
-    fs,
+    fs::File,
+    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -111,12 +112,14 @@ fn variable(key: &str) -> String {
 
 fn read(file: &Path) -> Result<Table, CliError> {
     let doing = |error| CliError::file("the settings were not read", file, &error);
-    let len = fs::metadata(file).map_err(doing)?.len();
-    if len > MAX_LEN {
-        let what = format!("{} has {len} bytes; settings have at most {MAX_LEN}", file.display());
+    let mut text = String::new();
+    let opened = File::open(file).map_err(doing)?;
+    // A device may have no length and no end.
+    let len = opened.take(MAX_LEN + 1).read_to_string(&mut text).map_err(doing)?;
+    if u64::try_from(len).is_ok_and(|len| len > MAX_LEN) {
+        let what = format!("{} has more than {MAX_LEN} bytes", file.display());
         return Err(CliError::new("config.too_long", what));
     }
-    let text = fs::read_to_string(file).map_err(doing)?;
     text.parse().map_err(|error: toml::de::Error| {
         let line = error.span().map_or(0, |span| text.get(..span.start).map_or(0, lines));
         let what = format!("{}, line {}: {}", file.display(), line + 1, error.message());
