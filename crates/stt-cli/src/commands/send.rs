@@ -132,7 +132,7 @@ fn report(output: &Output, sent: &Sent, session: &Session) {
     }));
 }
 
-/// A hash as hexadecimal digits.
+/// Bytes as hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,12 +1,11 @@
 //! `stt sub`: what members publish on a topic.
 
-use std::fmt::Write;
-
 use clap::Args;
 use serde_json::json;
 use stt::{Mode, Node};
 use stt_swarm::{Message, Subscription, TopicEvent};
 
+use super::send::hex;
 use crate::{
     drops,
     error::CliError,
@@ -105,12 +104,4 @@ fn print(message: &Message, output: &Output) {
             }
         }),
     );
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().saturating_mul(2));
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
