@@ -150,6 +150,7 @@ mod tests {
         // Its length stays, and its time is set back.
         let rewritten = |path: &Path| {
             let before = fs::metadata(path).unwrap().modified().unwrap();
+            // The time of the change is what tells, and has the grain of the kernel's clock tick.
             std::thread::sleep(std::time::Duration::from_millis(20));
             open(path).write_all(&[8; 1000]).unwrap();
             open(path).set_modified(before).unwrap();

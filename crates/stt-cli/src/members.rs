@@ -1,4 +1,4 @@
-//! How commands take part in the swarm: by whom they join it, and what they say of it.
+//! Joining the swarm: the arguments for it, and what commands print about it.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{error::CliError, figures, output::Output};
 /// How often a node that stays looks whether it is linked with anybody.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// By whom the swarm is joined.
+/// The nodes that the swarm is joined through.
 #[derive(Args)]
 pub(crate) struct JoinArgs {
     /// Join the swarm by the node at this address; may be repeated, one that answers is enough.

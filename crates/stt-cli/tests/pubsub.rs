@@ -119,7 +119,8 @@ fn messages_reach_all_who_subscribe_and_all_are_seen() {
     }
 }
 
-/// Here nobody reads until all is published. A reader that stops reading loses messages, is told how many, and holds up nobody.
+/// Here nobody reads until all is published. A reader that stops reading loses messages, is told
+/// how many, and holds up nobody.
 #[test]
 fn who_reads_too_slowly_is_told_what_it_missed() {
     let home = home();

@@ -9,7 +9,7 @@
 //! | look for | in |
 //! |---|---|
 //! | starting and draining it | [`Gateway`], [`Drained`] |
-//! | where it listens, limits, token, TLS, origins | [`GatewaySettings`], [`StreamConfig`], [`Token`] |
+//! | address, limits, token, TLS, origins | [`GatewaySettings`], [`StreamConfig`], [`Token`] |
 //! | messages, clients and servers of its services | [`proto`] |
 //! | why it does not start, why a call failed | [`GatewayError`], [`RequestError`] |
 //!

@@ -101,7 +101,7 @@ pub(crate) async fn reach(state: &Shared, id: NodeId) -> Result<Session, Transpo
         || TransportError::new(ErrorClass::Transient, "it has no session, nor an address");
     let added = state.peers.get(id).ok_or_else(nowhere)?;
     let _turn = added.dialling.lock().await;
-    // Whoever had the turn before may have reached it.
+    // An earlier holder of the lock may have connected to it.
     if let Ok(session) = session(state, id) {
         return Ok(session);
     }

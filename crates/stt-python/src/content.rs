@@ -106,8 +106,8 @@ impl Content {
         Ok(self.inner.get()?.unpublish_content(Hash::from_bytes(id)))
     }
 
-    /// Bytes by their id: from connected members and `providers` (id, host, port), and if those do
-    /// not have it from whom the swarm's table names within `patience` seconds.
+    /// Bytes by their id: from connected members and `providers` (id, host, port). If they do not
+    /// have it, from the providers that the swarm's table names within `patience` seconds.
     #[expect(clippy::too_many_arguments, reason = "the Python side passes all of them")]
     fn retrieve(
         &self,

@@ -345,7 +345,7 @@ impl Subscription {
         })
     }
 
-    /// Ends it, also for who waits.
+    /// Ends it. Calls of `next` that wait return nothing.
     fn close(&self) {
         self.ended.close();
     }

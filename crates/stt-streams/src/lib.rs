@@ -32,9 +32,9 @@
 //!
 //! # Over sessions, one after the other
 //!
-//! [`StreamManager::connect_stream`] with an [`SttConnector`] dials again whenever the session ends;
-//! the example `managed_session` cuts it while messages are under way. When nobody receives, the sender
-//! is told to wait:
+//! [`StreamManager::connect_stream`] with an [`SttConnector`] dials again whenever the session
+//! ends; the example `managed_session` cuts it while messages are under way. When nobody receives,
+//! the sender is told to wait:
 //!
 //! ```
 //! use stt_streams::{StreamConfig, StreamManager, StreamsError};

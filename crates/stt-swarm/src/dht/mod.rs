@@ -101,8 +101,8 @@ impl KademliaDht {
     /// Joins the swarm by nodes at `addresses` (`HOST:PORT`, or as
     /// [`Node::connect`](stt::Node::connect) takes them), all tried at once: it is enough that one
     /// answers. Those that answer later are linked as well. Whoever answers is some member of the
-    /// swarm; everybody met after that is dialled by its node id. What this node stored and provides
-    /// already is told to them, 128 of each at once.
+    /// swarm; everybody met after that is dialled by its node id. They are told what this node
+    /// stored and provides already, 128 of each at once.
     ///
     /// # Errors
     /// [`SwarmError::NoBootstrap`] if none answers, [`SwarmError::TooMany`] beyond 64 addresses,

@@ -1,8 +1,8 @@
 //! Receipts: a publisher asks a subscriber whether it has had a message, which gossip has no word
 //! for. A stream for each question, and one message each way:
 //!
-//! `topic (32) ‖ started (8) ‖ count (8)`, big-endian; the answer is 1 if it has had it, or had it
-//! within [`WITHIN`], otherwise 0. Only about messages of the one who asks.
+//! `topic (32) ‖ started (8) ‖ count (8)`, big-endian. The answer is 1 if the message arrived, or
+//! arrives within [`WITHIN`], otherwise 0. A node is told about its own messages only.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What the fuzzer calls (`fuzz/`): control records, headers of protocols' streams as they come, and
-//! words at the end.
+//! Entry points of the fuzz targets (`fuzz/`): control records, sequences of headers of protocol
+//! streams, and the reason in a CLOSE.
 
 use bytes::Bytes;
 

@@ -42,8 +42,8 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// Takes it. `None` when another transfer has it; if that one receives the same and nothing comes
-    /// of it, it is told to end, and the next try may succeed.
+    /// Takes it. `None` when another transfer has it. If that one receives the same offer and is
+    /// quiet, it is told to end, and the next try may succeed.
     pub(super) fn take(target: &Path, offer: &Offer) -> Option<Self> {
         let mut all = all();
         if let Some(other) = all.get(target) {

@@ -1,4 +1,4 @@
-//! Who is dialled, and for whom.
+//! Dials: which peers are dialled, and which requests wait for them.
 
 use libp2p_core::{ConnectedPoint, transport::TransportError};
 use libp2p_identity::PeerId;
