@@ -13,6 +13,7 @@ fuzz_target!(|data: &[u8]| {
     stt::fuzz::places(data);
     stt::fuzz::header(data);
     stt::fuzz::record(data);
+    stt::fuzz::file_list(data);
     stt::fuzz::request(data);
     for of_client in [false, true] {
         stt::fuzz::frames(of_client, usize::from(data.len() as u8), data);

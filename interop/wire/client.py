@@ -1,4 +1,4 @@
-"""A second implementation: sends a file to `stt receive`, and speaks protocols with a node that answers and asks,
+"""A second implementation: sends files and folders to `stt receive`, and speaks protocols with a node that answers and asks,
 from docs/protocol.md and docs/streams.md alone.
 
 `client.py STT PROTOCOLS`, with the programs to be tried. What is here of QUIC is as little as one transfer over the
@@ -27,7 +27,9 @@ from vectors import (
     Node,
     Seed,
     derive,
+    file_list,
     hostile_labels,
+    hostile_lists,
     initial_level,
     knock,
     label_header,
@@ -276,7 +278,7 @@ class Client:
             (0x01, varint(30_000)),
             (0x04, varint(1 << 20)),
             (0x07, varint(1 << 20)),
-            (0x09, varint(16)),
+            (0x09, varint(64)),
             (0x0F, self.own_id),
             (0x20, varint(65_535)),
         ):
@@ -413,7 +415,7 @@ def file_record(kind, body):
     return varint(1 + len(body)) + bytes([kind]) + body
 
 
-def transfer(client, name, content):
+def transfers(client, name, content):
     # CTL-1: a record of a type that nobody knows, and a sign of life.
     client.write(2, b"\0" + b"\x2a\x03abc" + b"\x02\x01\x2a")
     records = client.find(b"\0")
@@ -432,15 +434,35 @@ def transfer(client, name, content):
     for _ in range(2):
         client.renew(control)
     assert client.confirmed and client.generation() > 8
-    # A stream of raw bytes with the first number of the side that connected.
-    offer = bytes([1]) + varint(len(content)) + bytes(8) + name.encode()
-    client.write(6, b"\x02\x01" + file_record(1, offer))
-    back = client.find(b"\x02\x01")
-    answer = b"\x02\x01" + file_record(2, varint(0) + blake3(b"").digest())
-    assert client.read(back, len(answer)) == answer
-    client.write(6, file_record(3, varint(0)) + content + blake3(content).digest(), end=True)
-    verdict = answer + file_record(4, bytes([0]))
-    assert client.read(back, len(verdict)) == verdict
+    def transfer(stream, number, entries, contents):
+        """FILE-1 to FILE-4."""
+        header = label_header(b"stt/file/2", number)
+        listed = file_list(entries)
+        offer = file_record(1, varint(len(entries)) + varint(len(listed)))
+        client.write(stream, header + offer + listed)
+        back, heard = client.find(header), header
+        for content in contents:
+            heard += file_record(2, varint(0) + blake3(b"").digest())
+        assert client.read(back, len(heard)) == heard
+        for content in contents:
+            client.write(stream, file_record(3, varint(0)) + content + blake3(content).digest())
+        client.write(stream, b"", end=True)
+        heard += file_record(4, bytes([0]))
+        assert client.read(back, len(heard)) == heard
+
+    transfer(6, 1, [(False, name, len(content))], [content])
+    folder = [(True, f"{name}, folder", 0), (True, "sub", 0), (False, "sub/a", 3), (False, "b", 0)]
+    transfer(10, 3, folder, [b"abc", b""])
+    # Hostile lists are declined, and the stream of the first version, too.
+    for stream, number, (_, listed, entries, verdict) in zip(range(14, 400, 4), range(5, 400, 2), hostile_lists()):
+        header = label_header(b"stt/file/2", number)
+        client.write(stream, header + file_record(1, varint(entries) + varint(len(listed))) + listed)
+        back, heard = client.find(header), header + file_record(4, bytes([verdict]))
+        assert client.read(back, len(heard)) == heard
+    old = bytes([1]) + varint(len(content)) + bytes(8) + name.encode()
+    client.write(stream + 4, b"\x02\x01" + file_record(1, old))
+    back, heard = client.find(b"\x02\x01"), b"\x02\x01" + file_record(4, bytes([6]))
+    assert client.read(back, len(heard)) == heard
     client.close(b"thank you")
 
 
@@ -564,15 +586,22 @@ def main():
                 client = Client((host, int(port)), seed, suites, expect)
                 assert client.responder == responder
                 name = f"by suite {client.suite}, offered {suites.hex()}"
-                transfer(client, name, content)
-                line = {}
-                while "received" not in line:
-                    line = json.loads(receiver.stdout.readline())
-                received = line["received"]
-                assert received["session"]["session_id"] == client.session_id
-                assert received["session"]["peer_id"] == client.node.id.hex()
+                transfers(client, name, content)
+                # The file, and the folder.
+                for _ in range(2):
+                    line = {}
+                    while "received" not in line:
+                        line = json.loads(receiver.stdout.readline())
+                    received = line["received"]
+                    assert received["session"]["session_id"] == client.session_id
+                    assert received["session"]["peer_id"] == client.node.id.hex()
                 assert (home / "in" / name).read_bytes() == content
-                print(f"a file went to stt in session {client.session_id}, {name}, keys renewed twice")
+                folder = home / "in" / f"{name}, folder"
+                assert (folder / "sub" / "a").read_bytes() == b"abc"
+                assert (folder / "b").read_bytes() == b""
+                left = {file.name for file in (home / "in").iterdir() if file.name.startswith(".")}
+                assert not left, left
+                print(f"a file and a folder went to stt in session {client.session_id}, {name}, keys renewed twice")
         finally:
             receiver.kill()
             receiver.wait()

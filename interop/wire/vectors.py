@@ -386,7 +386,76 @@ def refusals():
     return out
 
 
+def file_list(entries, mode=0o644, modified=0):
+    """FILE-2."""
+    out = b""
+    for is_dir, path, size in entries:
+        path = path if isinstance(path, bytes) else path.encode()
+        out += bytes([is_dir]) + mode.to_bytes(2, "big") + modified.to_bytes(8, "big")
+        out += varint(size) + varint(len(path)) + path
+    return out
+
+
+def hostile_lists():
+    """FILE-2, FILE-5: name, list, entries, and the VERDICT on it."""
+    root, last = (True, "root", 0), 2**62 - 1
+
+    def of(name, verdict, *below, entries=None, mode=0o644):
+        listed = file_list([root, *below], mode)
+        return name, listed, len(below) + 1 if entries is None else entries, verdict
+
+    return [
+        of("up", 4, (False, "../x", 1)),
+        of("up-below", 4, (True, "a", 0), (False, "a/../../x", 1)),
+        of("absolute", 4, (False, "/etc/x", 1)),
+        of("dots", 4, (True, "..", 0)),
+        of("dot", 4, (False, ".", 1)),
+        of("no-name", 4, (False, "", 1)),
+        of("slash-at-the-end", 4, (True, "a/", 0)),
+        of("zero-byte", 4, (False, "a\0b", 1)),
+        of("too-deep", 4, *((True, "/".join("d" * depth), 0) for depth in range(1, 34))),
+        of("one-here", 4, (False, "a:b", 1), (False, "a?b", 1)),
+        of("twice", 6, (False, "a", 1), (False, "a", 1)),
+        of("in-a-file", 6, (False, "a", 1), (False, "a/b", 1)),
+        of("in-nothing", 6, (False, "a/b", 1)),
+        of("before-its-directory", 6, (False, "a/b", 1), (True, "a", 0)),
+        of("not-utf-8", 6, (False, b"\xff", 1)),
+        of("path-of-1025", 6, (False, "a" * 1025, 1)),
+        of("sum-too-large", 6, (False, "a", last), (False, "b", 1)),
+        of("set-user-id", 6, (False, "a", 1), mode=0o4755),
+        of("directory-with-size", 6, (True, "a", 1)),
+        of("one-fewer", 6, (False, "a", 1), entries=1),
+        of("one-more", 6, (False, "a", 1), entries=3),
+        ("file-with-more", file_list([(False, "f", 1), (False, "a", 1)]), 2, 6),
+        ("kind-2", b"\x02" + file_list([root])[1:], 1, 6),
+        ("cut", file_list([root, (False, "abc", 1)])[:-1], 2, 6),
+        ("empty", b"", 0, 6),
+    ]
+
+
+def lists():
+    """FILE-2: lists, with the number of their entries."""
+    tree = [(True, "root", 0), (True, "a", 0), (False, "a/.b", 5), (True, "a/c", 0), (False, "d", 2**62 - 6)]
+    return {
+        "file": file_list([(False, "../name", 70_000)], 0o600, 1_700_000_000_123_456_789),
+        "file-entries": bytes([1]),
+        "tree": file_list(tree, 0o755, 7),
+        "tree-entries": bytes([5]),
+        "empty-directory": file_list([tree[0]]),
+        "empty-directory-entries": bytes([1]),
+    }
+
+
+def hostile_files():
+    out = {}
+    for name, listed, entries, verdict in hostile_lists():
+        out[name], out[f"{name}-entries"], out[f"{name}-verdict"] = listed, bytes([entries]), bytes([verdict])
+    return out
+
+
 FILES = {
+    "files-hostile": hostile_files,
+    "files": lists,
     "labels-hostile": hostile_labels,
     "labels-refused": refusals,
     "labels": labels,

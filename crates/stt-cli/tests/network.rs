@@ -158,6 +158,33 @@ fn files_go_from_process_to_process_and_are_not_overwritten() {
     assert!(home.path().join("in/up_[2J").exists());
 }
 
+#[test]
+fn directories_and_several_paths_go_over_one_session() {
+    let home = home();
+    let mut receiver = Receiver::start(home.path(), &[]);
+    let (photos, file) = (home.path().join("photos"), home.path().join("a.txt"));
+    fs::create_dir_all(photos.join("2026")).unwrap();
+    fs::write(photos.join("2026/cat.jpg"), b"meow").unwrap();
+    fs::write(&file, b"all is well").unwrap();
+    let also = file.to_str().unwrap();
+    let sent = send(home.path(), &photos, &receiver.address, &[also]);
+    assert!(sent.status.success(), "{sent:?}");
+    let first = receiver.wait_for("received");
+    assert_eq!((&first["name"], &first["files"]), (&"photos".into(), &1.into()));
+    assert_eq!(receiver.wait_for("received")["name"], "a.txt");
+    let inbox = home.path().join("in");
+    assert_eq!(fs::read(inbox.join("photos/2026/cat.jpg")).unwrap(), b"meow");
+    assert_eq!(fs::read(inbox.join("a.txt")).unwrap(), b"all is well");
+
+    // What is there already keeps nothing else from going.
+    fs::remove_file(inbox.join("a.txt")).unwrap();
+    let again = send(home.path(), &photos, &receiver.address, &[also, "--json"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert_eq!(error(&again)["code"], "transfer.declined_exists");
+    assert_eq!(fs::read(inbox.join("a.txt")).unwrap(), b"all is well");
+    assert_eq!(fs::read_dir(&inbox).unwrap().count(), 2);
+}
+
 /// For networks that let no UDP through.
 #[test]
 fn a_file_crosses_a_websocket() {
@@ -403,8 +430,14 @@ fn what_is_missing_is_said_plainly() {
     assert_eq!(error(&empty_seed.unwrap())["code"], "password.empty");
     let no_file = send(home.path(), &home.path().join("none"), "127.0.0.1:9", &["--json"]);
     assert_eq!(error(&no_file)["code"], "file.not_found");
-    let directory = send(home.path(), home.path(), "127.0.0.1:9", &["--json"]);
-    assert_eq!(error(&directory)["code"], "transfer.not_a_file");
+    #[cfg(unix)]
+    {
+        let device = send(home.path(), Path::new("/dev/null"), "127.0.0.1:9", &["--json"]);
+        assert_eq!(error(&device)["code"], "transfer.not_a_file");
+    }
+    let more = [file.to_str().unwrap(), "--name", "b", "--json"];
+    let one_name = send(home.path(), &file, "127.0.0.1:9", &more);
+    assert_eq!(error(&one_name)["code"], "usage.name");
     let bad_address = send(home.path(), &file, "nowhere", &["--json"]);
     assert_eq!(error(&bad_address)["code"], "connect.malformed");
     let guessable = stt()

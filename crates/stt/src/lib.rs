@@ -102,6 +102,8 @@ mod stream;
 pub mod transfer;
 mod unwind;
 mod value;
+#[cfg(test)]
+mod vectors;
 mod wakes;
 mod wire;
 
@@ -144,7 +146,7 @@ pub mod fuzz {
         route::fuzz::{address, frames, request, route_datagram, routes},
         session::fuzz::{close_reason, control, labels},
         stream::fuzz::{header, inbound, reassembly},
-        transfer::fuzz as record,
+        transfer::{fuzz as record, fuzz_list as file_list},
         wire::fuzz::{datagram, handshake, knock, messages, places, renewal},
     };
 }

@@ -20,7 +20,7 @@ use stt::{
     CloseReason, Coded, ConnectError, Delivery, Mode, Node, Session, SharedSeed, StreamError,
     StreamOptions,
     delivery::{Chance, Probability},
-    transfer::{ReceiveOptions, SendOptions, receive_file, send_file},
+    transfer::{self, ReceiveOptions, SendOptions},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -507,10 +507,8 @@ async fn transfer() {
     pair.client.set_bandwidth(std::num::NonZeroU64::new(8_000_000));
     let sending = SendOptions::default();
     let receiving = ReceiveOptions::default();
-    let receive = async |theirs: &Session| {
-        let stream = theirs.accept_stream().await.unwrap();
-        receive_file(stream, to.path(), &receiving).await
-    };
+    let inbox = common::Inbox::of(&pair.server);
+    let taking = async || transfer::receive(inbox.next().await, to.path(), &receiving).await;
     let cut = async {
         while pair.theirs.stats().bytes_received < 3_000_000 {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -518,20 +516,19 @@ async fn transfer() {
         pair.path.cut();
     };
     let (sent, received, ()) =
-        tokio::join!(send_file(&pair.ours, &path, &sending), receive(&pair.theirs), cut);
+        tokio::join!(transfer::send(&pair.ours, &path, &sending), taking(), cut);
     assert!(sent.is_err() && received.is_err());
     assert!(!to.path().join("file").exists(), "never a part under its name");
     // Again, over a new session: the rest is enough.
     let server = pair.server.local_addr().to_string();
     let ours = pair.client.connect(&server).await.unwrap();
-    let theirs = other_end(&pair.server, &ours).await;
     pair.client.set_bandwidth(None);
-    let (sent, received) = tokio::join!(send_file(&ours, &path, &sending), receive(&theirs));
+    let (sent, received) = tokio::join!(transfer::send(&ours, &path, &sending), taking());
     assert!(sent.unwrap().resumed_at > 0);
     // After: verified, and under its name.
     assert!(std::fs::read(received.unwrap().path).unwrap() == content);
     ours.abort("");
-    assert!(send_file(&ours, &path, &sending).await.is_err());
+    assert!(transfer::send(&ours, &path, &sending).await.is_err());
     drop(pair.seed);
 }
 

@@ -17,11 +17,12 @@ use std::{
     time::Duration,
 };
 
-use common::{builder, connect, other_end, seed, session};
+use common::{Inbox, builder, connect, seed};
 use stt::{
-    Coded, Mode, Session,
+    Coded, Mode, Node, Session,
     transfer::{
-        Phase, ReceiveOptions, Received, SendOptions, Sent, TransferError, receive_file, send_file,
+        Phase, ReceiveOptions, Received, SendOptions, Sent, TransferError, decline_first_version,
+        receive, send,
     },
 };
 use tokio::sync::{Notify, mpsc};
@@ -29,20 +30,24 @@ use tokio::sync::{Notify, mpsc};
 type Arrival = Result<Received, TransferError>;
 type Outcome = (Result<Sent, TransferError>, Result<Received, TransferError>);
 
+/// Two nodes with a session: server, client, what is offered to the server, the client's session.
+async fn session() -> (Node, Node, Inbox, Session) {
+    let (server, client, _, ours) = common::session().await;
+    let inbox = Inbox::of(&server);
+    (server, client, inbox, ours)
+}
+
 /// Sends one file from one end to the other.
 async fn transfer(
     from: &Session,
-    to: &Session,
+    to: &Inbox,
     path: &Path,
     dir: &Path,
     sending: SendOptions,
     receiving: ReceiveOptions,
 ) -> Outcome {
-    let receive = async {
-        let stream = to.accept_stream().await?;
-        receive_file(stream, dir, &receiving).await
-    };
-    tokio::join!(send_file(from, path, &sending), receive)
+    let taking = async { receive(to.next().await, dir, &receiving).await };
+    tokio::join!(send(from, path, &sending), taking)
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -95,7 +100,7 @@ async fn an_interrupted_transfer_goes_on_where_it_stopped() {
     let (_server, _client, theirs, ours) = session().await;
     let cut = Arc::new(AtomicBool::new(false));
     let mut receiving = ReceiveOptions::default();
-    let session_to_cut = theirs.clone();
+    let session_to_cut = ours.clone();
     let cut_once = Arc::clone(&cut);
     receiving.progress = Some(Arc::new(move |progress| {
         if progress.done > 8 << 20 && !cut_once.swap(true, Ordering::Relaxed) {
@@ -132,14 +137,14 @@ async fn what_an_earlier_attempt_left_is_compared_before_it_is_used() {
     let path = from.path().join("a.bin");
     fs::write(&path, &data).unwrap();
 
-    let (server, _client, theirs, ours) = session().await;
+    let (_server, _client, theirs, ours) = session().await;
     let mut receiving = ReceiveOptions::default();
+    let session_to_cut = ours.clone();
     receiving.progress = Some(Arc::new(move |progress| {
         if progress.done > 4 << 20 {
-            theirs.abort("pulled the plug");
+            session_to_cut.abort("pulled the plug");
         }
     }));
-    let theirs = other_end(&server, &ours).await;
     let (sent, _) =
         transfer(&ours, &theirs, &path, to.path(), SendOptions::default(), receiving).await;
     sent.unwrap_err();
@@ -264,13 +269,13 @@ async fn a_newer_attempt_takes_the_place_of_one_that_is_silent() {
         begun.lock().unwrap().take().map(|begun| begun.send(()));
     }));
     let sending = SendOptions::default();
-    let mut silent = Box::pin(send_file(&ours, &path, &sending));
+    let mut silent = Box::pin(send(&ours, &path, &sending));
     let mut first = None;
     let under_way = async {
-        let stream = theirs.accept_stream().await.unwrap();
+        let stream = theirs.next().await;
         let (to, receiving) = (to.path().to_owned(), receiving.clone());
-        let receive = async move { receive_file(stream, &to, &receiving).await };
-        first = Some(tokio::spawn(receive));
+        let taking = async move { receive(stream, &to, &receiving).await };
+        first = Some(tokio::spawn(taking));
         moving.await.unwrap();
     };
     tokio::select! {
@@ -352,11 +357,36 @@ async fn a_file_that_the_system_makes_up_is_none() {
 async fn what_is_no_file_is_not_sent() {
     let (_server, _client, _theirs, ours) = session().await;
     let dir = tempfile::tempdir().unwrap();
-    let error = send_file(&ours, dir.path(), &SendOptions::default()).await.unwrap_err();
-    assert_eq!(error.code(), "transfer.not_a_file");
+    #[cfg(unix)]
+    {
+        let null = send(&ours, Path::new("/dev/null"), &SendOptions::default()).await;
+        assert_eq!(null.unwrap_err().code(), "transfer.not_a_file");
+    }
     let missing = dir.path().join("missing");
-    let error = send_file(&ours, &missing, &SendOptions::default()).await.unwrap_err();
+    let error = send(&ours, &missing, &SendOptions::default()).await.unwrap_err();
     assert_eq!(error.code(), "transfer.file");
+}
+
+#[tokio::test]
+async fn who_takes_no_files_says_so_and_the_first_version_is_told() {
+    let (_server, _client, theirs, ours) = common::session().await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    fs::write(&path, b"x").unwrap();
+    let error = send(&ours, &path, &SendOptions::default()).await.unwrap_err();
+    assert_eq!((error.code(), error.hint()), ("protocol.unknown", Some("run `stt receive` there")));
+    // The offer of a sender of the first version, and what it gets.
+    let mut old = ours.open_stream().unwrap().into_raw();
+    old.write_chunk(b"\x0c\x01\x01\x05\0\0\0\0\0\0\0\0a"[..].into()).await.unwrap();
+    decline_first_version(theirs.accept_stream().await.unwrap()).await.unwrap();
+    let mut verdict = Vec::new();
+    while let Some(piece) = old.read_chunk(100).await.unwrap() {
+        verdict.extend_from_slice(&piece);
+    }
+    assert_eq!(verdict, [2, 4, 6]);
+    let label = || "stt/file/2".to_owned();
+    let refused = TransferError::from(stt::ProtocolError::Unsupported { label: label() });
+    assert_eq!(refused.hint(), Some("update the other side"));
 }
 
 #[cfg(target_os = "linux")]
@@ -388,11 +418,9 @@ async fn several_files_at_once_over_one_session() {
         async move {
             let mut tasks = tokio::task::JoinSet::new();
             for _ in 0..8 {
-                let stream = theirs.accept_stream().await.unwrap();
+                let stream = theirs.next().await;
                 let dir = dir.clone();
-                tasks.spawn(
-                    async move { receive_file(stream, &dir, &ReceiveOptions::default()).await },
-                );
+                tasks.spawn(async move { receive(stream, &dir, &ReceiveOptions::default()).await });
             }
             tasks.join_all().await.into_iter().map(Result::unwrap).count()
         }
@@ -402,9 +430,7 @@ async fn several_files_at_once_over_one_session() {
         let path = from.path().join(format!("{at}"));
         fs::write(&path, bytes(1_000_000 + at)).unwrap();
         let session = ours.clone();
-        sending.spawn(
-            async move { send_file(&session, &path, &SendOptions::default()).await.unwrap() },
-        );
+        sending.spawn(async move { send(&session, &path, &SendOptions::default()).await.unwrap() });
     }
     assert_eq!(sending.join_all().await.len(), 8);
     assert_eq!(receiving.await.unwrap(), 8);
@@ -412,14 +438,15 @@ async fn several_files_at_once_over_one_session() {
 }
 
 /// Receives whatever comes, as a server does; tells how each ended.
-fn receiving(session: &Session, dir: &Path) -> mpsc::UnboundedReceiver<Arrival> {
-    let (session, dir) = (session.clone(), dir.to_owned());
+fn receiving(inbox: &Inbox, dir: &Path) -> mpsc::UnboundedReceiver<Arrival> {
+    let (inbox, dir) = (inbox.clone(), dir.to_owned());
     let (outcomes, ended) = mpsc::unbounded_channel();
     tokio::spawn(async move {
-        while let Ok(stream) = session.accept_stream().await {
+        loop {
+            let stream = inbox.next().await;
             let (dir, outcomes) = (dir.clone(), outcomes.clone());
             tokio::spawn(async move {
-                let received = receive_file(stream, &dir, &ReceiveOptions::default()).await;
+                let received = receive(stream, &dir, &ReceiveOptions::default()).await;
                 let _ = outcomes.send(received);
             });
         }
@@ -445,10 +472,10 @@ async fn a_send_that_is_given_up_lets_the_receiver_go_and_goes_on_later() {
         }
     }));
     tokio::select! {
-        sent = send_file(&ours, &path, &sending) => panic!("{sent:?}"),
+        sent = send(&ours, &path, &sending) => panic!("{sent:?}"),
         () = half.notified() => {}
     }
-    let again = send_file(&ours, &path, &SendOptions::default()).await.unwrap();
+    let again = send(&ours, &path, &SendOptions::default()).await.unwrap();
     let first = ended.recv().await.unwrap().unwrap_err();
     assert_eq!(first.code(), "stream.reset");
     let received = ended.recv().await.unwrap().unwrap();
@@ -471,15 +498,15 @@ async fn a_receive_that_is_given_up_ends_the_sender() {
             told.notify_one();
         }
     }));
-    let receive = async {
-        let stream = theirs.accept_stream().await.unwrap();
+    let taking = async {
+        let stream = theirs.next().await;
         tokio::select! {
-            received = receive_file(stream, to.path(), &options) => panic!("{received:?}"),
+            received = receive(stream, to.path(), &options) => panic!("{received:?}"),
             () = half.notified() => {}
         }
     };
     let options = SendOptions::default();
-    let (sent, ()) = tokio::join!(send_file(&ours, &path, &options), receive);
+    let (sent, ()) = tokio::join!(send(&ours, &path, &options), taking);
     let error = sent.unwrap_err();
     assert!(error.retry_helps(), "{error:?}");
     assert_eq!(error.code(), "transfer.declined_other");
@@ -493,7 +520,7 @@ async fn transfers_that_were_given_up_leave_no_stream_behind() {
     let server = few().start(Mode::Server).await.unwrap();
     let client = few().start(Mode::Client).await.unwrap();
     let ours = connect(&client, &server).await;
-    let theirs = other_end(&server, &ours).await;
+    let theirs = Inbox::of(&server);
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let path = from.path().join("a.bin");
     fs::write(&path, bytes(3 << 20)).unwrap();
@@ -502,7 +529,7 @@ async fn transfers_that_were_given_up_leave_no_stream_behind() {
     for polls in 1..40 {
         let mut sending = SendOptions::default();
         sending.name = Some(format!("{polls}.bin"));
-        let mut sending = pin!(send_file(&ours, &path, &sending));
+        let mut sending = pin!(send(&ours, &path, &sending));
         for _ in 0..polls {
             // Some are over before they can be given up.
             if poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx))).await.is_ready() {
@@ -513,7 +540,7 @@ async fn transfers_that_were_given_up_leave_no_stream_behind() {
     }
     let last = async {
         loop {
-            match send_file(&ours, &path, &SendOptions::default()).await {
+            match send(&ours, &path, &SendOptions::default()).await {
                 // What was given up last may not be over yet.
                 Err(error) if error.retry_helps() => tokio::task::yield_now().await,
                 sent => return drop(sent.unwrap()),

@@ -1,4 +1,4 @@
-//! `stt receive`: files from other nodes.
+//! `stt receive`: files and directories from other nodes.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,8 +12,8 @@ use std::{
 use clap::Args;
 use serde_json::json;
 use stt::{
-    Mode, Node, Session, Stream,
-    transfer::{ReceiveOptions, Received, TransferError, Unfinished, receive_file, unfinished},
+    Mode, Node, ProtocolStream, Session,
+    transfer::{self, ReceiveOptions, Received, TransferError, Unfinished, unfinished},
 };
 use tokio::{sync::mpsc, task::JoinSet};
 
@@ -37,10 +37,13 @@ pub(crate) struct ReceiveCommand {
     /// Where files are put; made if it is not there.
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
-    /// Replace files that have the name of one that arrives.
+    /// Replace files that have the name of one that arrives; directories never are.
     #[arg(long)]
     overwrite: bool,
-    /// End after one file.
+    /// Keep the sender's permissions, but for those of others to write, and times of last change.
+    #[arg(long)]
+    preserve: bool,
+    /// End after one file or directory.
     #[arg(long)]
     once: bool,
     #[command(flatten)]
@@ -64,6 +67,7 @@ impl ReceiveCommand {
         let builder = self.listen.apply(self.seed.builder(output)?)?;
         let mut options = ReceiveOptions::default();
         options.overwrite = self.overwrite;
+        options.preserve = self.preserve;
         options.progress = Some(progress::handler(output));
         options.files_left = self.once.then(|| Arc::new(1.into()));
         let moving = Arc::new(AtomicUsize::new(0));
@@ -144,18 +148,29 @@ async fn serve(
     moving: &Arc<AtomicUsize>,
     output: &Output,
 ) -> Result<(), CliError> {
-    // One transfer more than this waits for one to end.
-    let (outcomes, mut arrived) = mpsc::channel(16);
-    let mut sessions = JoinSet::new();
+    // The next one waits for this loop.
+    let (offer, mut offered) = mpsc::channel(1);
+    let _handler = node
+        .handle_protocol(transfer::LABEL, move |session, stream| {
+            let offer = offer.clone();
+            async move { drop(offer.send((session, stream)).await) }
+        })
+        .map_err(|error| CliError::doing("no files are taken", &error))?;
+    // Dropped with this, so that a transfer ends when the command does.
+    let (mut transfers, mut sessions) = (JoinSet::new(), JoinSet::new());
     let once = options.files_left.is_some();
     loop {
         tokio::select! {
             Some(session) = node.accept() => {
-                let (dir, options) = (dir.to_owned(), options.clone());
-                sessions.spawn(take_all(session, dir, options, Arc::clone(moving), outcomes.clone()));
+                sessions.spawn(turn_away(session, output.clone()));
             }
             Some(_) = sessions.join_next() => {}
-            Some((session, outcome)) = arrived.recv() => match outcome {
+            Some((session, stream)) = offered.recv() => {
+                let (dir, options) = (dir.to_owned(), options.clone());
+                transfers.spawn(take(session, stream, dir, options, Moving::begin(moving)));
+            }
+            // One that panicked has told its sender.
+            Some(Ok((session, outcome))) = transfers.join_next() => match outcome {
                 Ok(received) => {
                     report(output, &received, &session);
                     if once {
@@ -176,48 +191,42 @@ async fn serve(
     }
 }
 
-/// Takes every file that comes over one session.
-async fn take_all(
-    session: Session,
-    dir: PathBuf,
-    options: ReceiveOptions,
-    moving: Arc<AtomicUsize>,
-    outcomes: mpsc::Sender<Outcome>,
-) {
-    let mut transfers = JoinSet::new();
+/// Tells senders of the first version that they are declined, and who runs this why.
+async fn turn_away(session: Session, output: Output) {
+    let mut told = false;
     while let Ok(stream) = session.accept_stream().await {
-        transfers.spawn(take(
-            session.clone(),
-            stream,
-            dir.clone(),
-            options.clone(),
-            Moving::begin(&moving),
-            outcomes.clone(),
-        ));
-        while transfers.try_join_next().is_some() {}
+        let _ = transfer::decline_first_version(stream).await;
+        if !std::mem::replace(&mut told, true) {
+            let peer = session.peer_node_id();
+            let old = format!("{peer:.16}… sends as the first version did, and was declined");
+            output
+                .error(&CliError::new("transfer.version", old).with_hint("update the other side"));
+        }
     }
-    while transfers.join_next().await.is_some() {}
 }
 
 async fn take(
     session: Session,
-    stream: Stream,
+    stream: ProtocolStream,
     dir: PathBuf,
     options: ReceiveOptions,
     moving: Moving,
-    outcomes: mpsc::Sender<Outcome>,
-) {
-    let outcome = receive_file(stream, &dir, &options).await;
+) -> Outcome {
+    let outcome = transfer::receive(stream, &dir, &options).await;
     moving.over();
-    // A command that is ending asks no more.
-    let _ = outcomes.send((session, outcome)).await;
+    (session, outcome)
 }
 
 fn report(output: &Output, received: &Received, session: &Session) {
     let moved = received.size.saturating_sub(received.resumed_at);
     let speed = figures::megabytes_per_second(moved, received.elapsed);
+    let of_files = if received.is_dir {
+        format!("{}, ", figures::counted(received.files, "file"))
+    } else {
+        String::new()
+    };
     output.note(&format!(
-        "Received {} ({}) from {:.16}… in {}, {}.",
+        "Received {} ({of_files}{}) from {:.16}… in {}, {}.",
         shown(&received.path),
         figures::bytes(received.size),
         session.peer_node_id().to_string(),
@@ -226,6 +235,7 @@ fn report(output: &Output, received: &Received, session: &Session) {
     ));
     let told = json!({
         "name": received.name,
+        "files": received.files,
         "bytes": received.size,
         "resumed_at": received.resumed_at,
         "blake3": hex(&received.hash),

@@ -1,12 +1,16 @@
-//! `stt send`: a file to another node.
+//! `stt send`: files and directories to another node.
 
-use std::{convert::Infallible, path::PathBuf, time::Duration};
+use std::{
+    convert::Infallible,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 use serde_json::json;
 use stt::{
     Session,
-    transfer::{SendOptions, Sent, printable, send_file},
+    transfer::{self, SendOptions, Sent, TransferError, printable},
 };
 use tokio::time::{Instant, sleep};
 
@@ -26,12 +30,13 @@ const SILENCE: Duration = Duration::from_secs(5);
 
 #[derive(Args)]
 pub(crate) struct SendCommand {
-    /// The file.
-    file: PathBuf,
+    /// Files and directories; links in directories are left out.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
     /// Where `stt receive` listens.
     #[arg(long, value_name = "HOST:PORT")]
     to: String,
-    /// Offer it under another name.
+    /// Offer it under another name; for one path.
     #[arg(long)]
     name: Option<String>,
     #[command(flatten)]
@@ -42,17 +47,18 @@ pub(crate) struct SendCommand {
 
 impl SendCommand {
     pub(crate) fn run(self, output: &Output) -> Result<(), CliError> {
-        if !self.file.is_file() {
-            // Asked before the seed: nobody likes to type one for nothing.
-            let cause = std::fs::metadata(&self.file).map_or_else(
-                |error| CliError::file("could not open", &self.file, &error),
-                |_| {
-                    let path = self.file.clone();
-                    let error = stt::transfer::TransferError::NotAFile { path };
-                    CliError::doing("nothing was sent", &error)
-                },
-            );
-            return Err(cause);
+        // Asked before the seed: nobody likes to type one for nothing.
+        for path in &self.paths {
+            let about = std::fs::metadata(path)
+                .map_err(|error| CliError::file("could not open", path, &error))?;
+            if !about.is_file() && !about.is_dir() {
+                let error = TransferError::NotAFile { path: path.clone() };
+                return Err(CliError::doing("nothing was sent", &error));
+            }
+        }
+        if self.name.is_some() && self.paths.len() > 1 {
+            let several = "one name cannot be that of several files or directories";
+            return Err(CliError::new("usage.name", several).with_hint("send them one by one"));
         }
         let builder = self.seed.builder(output)?;
         let sent = network::run(async {
@@ -63,25 +69,43 @@ impl SendCommand {
                     "session": figures::session(&session),
                 }
             }));
-            let mut options = SendOptions::default();
-            options.name = self.name.clone();
-            options.progress = Some(progress::handler(output));
-            let sending = send_file(&session, &self.file, &options);
             let sent = tokio::select! {
-                sent = sending => sent,
+                sent = self.send_all(&session, output) => sent,
                 never = watch(&session, output) => match never {},
             };
-            let sent = sent.map_err(|error| {
-                CliError::doing(format!("{} was not sent", shown(&self.file)), &error)
-            });
-            if let Ok(sent) = &sent {
-                report(output, sent, &session);
-            }
             network::stop(&node).await;
             sent
         })?;
-        sent.map(drop).ok_or_else(|| network::interrupted("sending"))
+        sent.ok_or_else(|| network::interrupted("sending"))
     }
+
+    /// One after the other. What is declined keeps none of the others from going.
+    async fn send_all(&self, session: &Session, output: &Output) -> Result<(), CliError> {
+        let mut options = SendOptions::default();
+        options.name = self.name.clone();
+        options.progress = Some(progress::handler(output));
+        let mut failed: Option<CliError> = None;
+        for path in &self.paths {
+            match send_one(session, path, &options).await {
+                Ok(sent) => report(output, &sent, session),
+                Err(error) => {
+                    // The last one is told at the end.
+                    if let Some(before) = failed.replace(error) {
+                        output.error(&before);
+                    }
+                    if session.close_reason().is_some() {
+                        break;
+                    }
+                }
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+async fn send_one(session: &Session, path: &Path, options: &SendOptions) -> Result<Sent, CliError> {
+    let failed = |error| CliError::doing(format!("{} was not sent", shown(path)), &error);
+    transfer::send(session, path, options).await.map_err(failed)
 }
 
 /// Says so when nothing comes from the receiver: it may be gone, which the session itself gives a
@@ -112,16 +136,27 @@ fn report(output: &Output, sent: &Sent, session: &Session) {
         0 => String::new(),
         at => format!(", {} of it earlier", figures::bytes(at)),
     };
+    let of_files = if sent.is_dir {
+        format!("{}, ", figures::counted(sent.files, "file"))
+    } else {
+        String::new()
+    };
     output.note(&format!(
-        "Sent {} ({}{resumed}) in {}, {}. The receiver has verified it.",
+        "Sent {} ({of_files}{}{resumed}) in {}, {}. The receiver has verified it.",
         printable(&sent.name),
         figures::bytes(sent.size),
         figures::duration(sent.elapsed),
         figures::speed(speed),
     ));
+    if sent.left_out > 0 {
+        let links = figures::counted(sent.left_out, "link or special file");
+        output.note(&format!("Left out: {links}."));
+    }
     output.json_line(&json!({
         "sent": {
             "name": sent.name,
+            "files": sent.files,
+            "left_out": sent.left_out,
             "bytes": sent.size,
             "resumed_at": sent.resumed_at,
             "blake3": hex(&sent.hash),

@@ -100,6 +100,11 @@ impl ProtocolSender {
         self.stream().close().await.map_err(|error| self.explain(error))
     }
 
+    /// Ends the direction without waiting.
+    pub(crate) fn start_close(&self) {
+        self.stream().start_close();
+    }
+
     /// Gives the direction up: the peer's `receive` fails with [`StreamError::Reset`] and `code`.
     /// Codes of applications are 0x100 and above; those below have meanings of their own
     /// (docs/streams.md).

@@ -1,8 +1,6 @@
 //! Streams of protocols against vectors that an independent program computes from the pages
 //! (`interop/wire`).
 
-use std::{collections::BTreeMap, path::Path};
-
 use stc::Coded;
 
 use super::{
@@ -17,22 +15,8 @@ use crate::{
         label::Label,
         varint,
     },
+    vectors::{Vectors, read},
 };
-
-type Vectors = BTreeMap<String, Vec<u8>>;
-
-/// Lines of `name: hexadecimal digits`.
-fn read(name: &str) -> Vectors {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/wire");
-    let text = std::fs::read_to_string(folder.join(format!("{name}.vector"))).unwrap();
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
-    text.lines()
-        .map(|line| {
-            let (name, digits) = line.split_once(':').unwrap();
-            (name.to_owned(), digits.trim().as_bytes().chunks(2).map(byte).collect())
-        })
-        .collect()
-}
 
 /// All of one kind, by the rest of their names.
 fn of<'a>(vectors: &'a Vectors, kind: &str) -> Vec<(&'a str, &'a [u8])> {

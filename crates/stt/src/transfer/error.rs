@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use stc::Coded;
 
 use super::record::Decline;
-use crate::StreamError;
+use crate::{ProtocolError, StreamError};
 
 /// Why a file did not arrive.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +28,7 @@ pub enum TransferError {
         /// Which file.
         path: PathBuf,
     },
-    /// A file of that name is there already.
+    /// Something of that name is there already.
     #[error("{} is there already and is not overwritten", path.display())]
     Exists {
         /// Where.
@@ -52,12 +52,29 @@ pub enum TransferError {
     /// The name cannot be a file name here.
     #[error("the offered name is no file name")]
     Name,
-    /// The path names no regular file.
-    #[error("{} is no regular file", path.display())]
+    /// The path names neither a regular file nor a directory.
+    #[error("{} is neither a regular file nor a directory", path.display())]
     NotAFile {
         /// Which path.
         path: PathBuf,
     },
+    /// What is in a directory cannot be offered.
+    #[error("{} cannot be sent: {why}", path.display())]
+    Unfit {
+        /// Which file or directory.
+        path: PathBuf,
+        /// Why.
+        why: &'static str,
+    },
+    /// Two of the offered paths are one on this side's file system.
+    #[error("two of the offered paths are one here: {}", path.display())]
+    Clash {
+        /// Where the second one would be.
+        path: PathBuf,
+    },
+    /// The peer takes no files, or is of the first version.
+    #[error(transparent)]
+    Refused(ProtocolError),
     /// The sender's file was written to on the way. Nothing was given its name.
     #[error("{} changed while it was being sent", path.display())]
     Changed {
@@ -98,6 +115,8 @@ impl TransferError {
         "transfer.over",
         "transfer.name",
         "transfer.not_a_file",
+        "transfer.unfit",
+        "transfer.clash",
         "transfer.changed",
         "transfer.corrupt",
         "transfer.protocol",
@@ -125,7 +144,7 @@ impl TransferError {
             Self::Exists { .. } => Decline::Exists,
             Self::Busy { .. } | Self::Replaced { .. } => Decline::Busy,
             Self::DiskFull { .. } => Decline::DiskFull,
-            Self::Name => Decline::Name,
+            Self::Name | Self::Clash { .. } => Decline::Name,
             Self::Corrupt { .. } => Decline::Corrupt,
             _ => Decline::Other,
         }
@@ -143,6 +162,9 @@ impl Coded for TransferError {
             Self::Over => "transfer.over",
             Self::Name => "transfer.name",
             Self::NotAFile { .. } => "transfer.not_a_file",
+            Self::Unfit { .. } => "transfer.unfit",
+            Self::Clash { .. } => "transfer.clash",
+            Self::Refused(error) => error.code(),
             Self::Changed { .. } => "transfer.changed",
             Self::Corrupt { .. } => "transfer.corrupt",
             Self::Protocol { .. } => "transfer.protocol",
@@ -162,6 +184,7 @@ impl Coded for TransferError {
         match self {
             Self::DiskFull { .. } | Self::Busy { .. } | Self::Changed { .. } => true,
             Self::Corrupt { .. } | Self::Stream(_) => true,
+            Self::Refused(error) => error.retry_helps(),
             Self::Declined { decline } => !matches!(decline, Decline::Exists | Decline::Name),
             _ => false,
         }
@@ -172,20 +195,33 @@ impl Coded for TransferError {
             Self::DiskFull { .. } => {
                 Some("free some space and run the same again: it goes on where it stopped")
             }
-            Self::Exists { .. } => Some("move the file, or allow overwriting"),
+            Self::Exists { .. } => Some("move it, or allow overwriting; directories never are"),
             Self::Busy { .. } | Self::Declined { decline: Decline::Busy } => {
                 Some("wait for the other transfer; one from which nothing comes gives way")
             }
-            Self::Declined { decline: Decline::Exists } => {
-                Some("a file of that name is there; the receiver can move it or use --overwrite")
-            }
+            Self::Declined { decline: Decline::Exists } => Some(
+                "something of that name is there; the receiver can move it, or use --overwrite for files",
+            ),
             Self::Declined { decline: Decline::DiskFull } => {
                 Some("when the receiver has space, run the same again: it goes on where it stopped")
             }
+            Self::Unfit { .. } => Some("send parts of it, or an archive"),
+            Self::Clash { .. } => Some("rename one of them at the sender"),
+            Self::Refused(ProtocolError::Unknown { .. }) => Some("run `stt receive` there"),
+            Self::Refused(error) => error.hint(),
             Self::Stream(_) => Some("run the same again: it goes on where it stopped"),
             Self::Changed { .. } => Some("wait until nothing writes to it, and run the same again"),
             Self::Corrupt { .. } => Some("run the same again"),
             _ => None,
+        }
+    }
+}
+
+impl From<ProtocolError> for TransferError {
+    fn from(error: ProtocolError) -> Self {
+        match error {
+            ProtocolError::Stream(error) => Self::Stream(error),
+            other => Self::Refused(other),
         }
     }
 }

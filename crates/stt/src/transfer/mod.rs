@@ -1,41 +1,84 @@
-//! Files over a session: resumable, verified, never overwriting unasked.
+//! Files and directories over a session: resumable, verified, never overwriting unasked.
 //!
 //! | look for | in |
 //! |---|---|
-//! | sending a file | [`send_file`] (`send`) |
-//! | receiving one | [`receive_file`] (`receive`) |
-//! | what the two sides say | `record` |
+//! | sending | [`send()`] (`send`, `source`) |
+//! | receiving | [`receive()`] (`receive`) |
+//! | what the two sides say | `record`; what is offered: `list` |
+//! | a directory as it is read, and as it is received | `tree`, `folder` |
 //! | the unfinished file on disk | `partial` |
-//! | what interrupted transfers left | [`unfinished`] |
+//! | what interrupted transfers left | [`unfinished()`] |
 //! | who receives which name | `active` |
 //! | names from a peer | [`safe_name`], [`printable`] (`name`) |
 //!
-//! One raw stream carries a transfer. The sender offers a name and a size; the receiver answers with
-//! how much of it is there already and the hash of that; the sender goes on from there, or from the
-//! start when its file differs, and ends with the hash of the whole file. The receiver writes under
-//! a temporary name, compares, and only then gives the file its name (docs/streams.md, FILE-1 to
-//! FILE-3).
+//! One stream of the protocol [`LABEL`] carries a transfer. The sender offers a file, or a directory
+//! with all that is in it; the receiver answers for each file with how much of it is there already
+//! and the hash of that; the sender goes on from there, or from the start when its file differs, and
+//! ends with the hash of the whole file. The receiver writes under temporary names, compares, and
+//! only then gives the file or directory its name (docs/streams.md, FILE-1 to FILE-5).
+//!
+//! ```
+//! use stt::{Mode, Node, SharedSeed, transfer};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let seed = SharedSeed::from_bytes(&[7; 32])?;
+//! # let server = Node::builder(seed.clone()).host("127.0.0.1").start(Mode::Server).await?;
+//! # let client = Node::builder(seed).host("127.0.0.1").start(Mode::Client).await?;
+//! # let (from, inbox) = (tempfile::tempdir()?, tempfile::tempdir()?);
+//! # let (photos, dir) = (from.path().join("photos"), inbox.path().to_owned());
+//! # std::fs::create_dir(&photos)?;
+//! # std::fs::write(photos.join("cat.jpg"), "meow")?;
+//! let _receiving = server.handle_protocol(transfer::LABEL, move |_session, stream| {
+//!     let dir = dir.clone();
+//!     async move {
+//!         match transfer::receive(stream, &dir, &Default::default()).await {
+//!             Ok(received) => println!("{} arrived", received.name),
+//!             Err(error) => println!("something did not arrive: {error}"),
+//!         }
+//!     }
+//! })?;
+//!
+//! let session = client.connect(&server.local_addr().to_string()).await?;
+//! let sent = transfer::send(&session, &photos, &Default::default()).await?;
+//! assert_eq!((sent.name.as_str(), sent.files), ("photos", 1));
+//! # assert_eq!(std::fs::read(inbox.path().join("photos/cat.jpg"))?, b"meow");
+//! # Ok(())
+//! # }
+//! ```
 
 mod active;
 mod error;
+mod folder;
 mod leave;
+mod list;
 mod name;
 mod partial;
 mod receive;
 mod record;
 mod send;
+mod source;
+mod tree;
 mod unfinished;
 
 pub use error::TransferError;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use list::fuzz as fuzz_list;
 pub use name::{printable, safe_name};
-pub use receive::{ReceiveOptions, Received, receive_file};
+pub use receive::{ReceiveOptions, Received, decline_first_version, receive};
+pub use record::Decline;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use record::fuzz;
-pub use send::{SendOptions, Sent, send_file};
+pub use send::{SendOptions, Sent, send};
 pub use unfinished::{Unfinished, unfinished};
 
 use std::sync::Arc;
+
+/// The protocol of transfers, version 2: what a receiver's
+/// [`Node::handle_protocol`](crate::Node::handle_protocol) is called with.
+pub const LABEL: &str = "stt/file/2";
 
 /// How far a transfer is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,11 +86,11 @@ use std::sync::Arc;
 pub struct Progress {
     /// What is being done.
     pub phase: Phase,
-    /// The file, by the name it has on this side.
+    /// The file or directory, by the name it has on this side.
     pub name: String,
-    /// Bytes of the file that are done, those from an earlier attempt included.
+    /// Bytes that are done, those from an earlier attempt included.
     pub done: u64,
-    /// Bytes of the file.
+    /// Bytes of all files.
     pub total: u64,
 }
 
@@ -59,7 +102,7 @@ pub enum Phase {
     Checking,
     /// Moving bytes.
     Moving,
-    /// The file is complete and verified.
+    /// All is complete and verified.
     Done,
 }
 
@@ -70,3 +113,5 @@ pub type ProgressHandler = Arc<dyn Fn(Progress) + Send + Sync>;
 const BLOCK: usize = 1 << 20;
 /// Blocks between the disk and the stream: with [`BLOCK`] this bounds the memory of a transfer.
 const BLOCKS_AHEAD: usize = 4;
+/// Answers that a receiver gives before the file that they are for is due.
+const AHEAD: usize = 16;

@@ -1,4 +1,4 @@
-//! Names and texts that come from a peer (docs/streams.md, FILE-4).
+//! Names and texts that come from a peer (docs/streams.md, FILE-5).
 
 /// Longest name of a file, in bytes, on the file systems in use.
 const MAX_NAME: usize = 255;

@@ -8,7 +8,7 @@ use std::{
 
 use same_file::Handle;
 
-use super::{BLOCK, TransferError, record::Offer};
+use super::{BLOCK, TransferError, folder::keep, list::Entry, record::Offer};
 
 /// Times that another transfer may finish the file just before it is locked.
 const ATTEMPTS: usize = 8;
@@ -23,6 +23,8 @@ pub(super) struct Partial {
     overwrite: bool,
     written: u64,
     hasher: blake3::Hasher,
+    /// The sender's mode and time, if it gets them.
+    keep: Option<Entry>,
     /// Not kept for a next attempt.
     useless: bool,
     /// It has its own name, and this one is free for others.
@@ -49,18 +51,27 @@ impl Partial {
         offer: &Offer,
         overwrite: bool,
     ) -> Result<Self, TransferError> {
-        Self::open_between(dir, name, offer, overwrite, || {})
+        Self::open_between(dir, (dir.join(name), name), offer, overwrite, || {})
+    }
+
+    /// As [`open`](Self::open), of a file of a directory: its place in the tree is kept for it.
+    pub(super) fn of_folder(
+        parts: &Path,
+        place: PathBuf,
+        shown: &Path,
+        offer: &Offer,
+    ) -> Result<Self, TransferError> {
+        Self::open_between(parts, (place, &*shown.to_string_lossy()), offer, true, || {})
     }
 
     /// As [`Self::open`]; `between` runs each time a file is open and not yet locked.
     fn open_between(
         dir: &Path,
-        name: &str,
+        (target, name): (PathBuf, &str),
         offer: &Offer,
         overwrite: bool,
         mut between: impl FnMut(),
     ) -> Result<Self, TransferError> {
-        let target = dir.join(name);
         let path = dir.join(temporary_name(offer));
         for _ in 0..ATTEMPTS {
             replaceable(&target, overwrite)?;
@@ -75,6 +86,7 @@ impl Partial {
                     overwrite,
                     written,
                     hasher: blake3::Hasher::new(),
+                    keep: None,
                     useless: false,
                     named: false,
                 };
@@ -137,6 +149,11 @@ impl Partial {
         self.useless = true;
     }
 
+    /// It gets the sender's mode and time when it is whole.
+    pub(super) fn keep(&mut self, entry: Entry) {
+        self.keep = Some(entry);
+    }
+
     /// Appends bytes.
     ///
     /// # Errors
@@ -156,18 +173,16 @@ impl Partial {
     /// The hashes differ (what arrived is thrown away), the name is taken by now, or the operating
     /// system refuses.
     pub(super) fn finish(mut self, expected: [u8; 32]) -> Result<PathBuf, TransferError> {
-        if self.hasher.finalize() != blake3::Hash::from_bytes(expected) {
-            self.give_up();
-            return Err(TransferError::Corrupt { name: self.name.clone() });
-        }
+        self.must_be(expected)?;
         let failed = |error| TransferError::file("write", &self.path, error);
-        self.file.sync_all().map_err(failed)?;
         // A name that is taken by now stays taken.
         self.useless = true;
         let replaced = replaceable(&self.target, self.overwrite)?;
         self.useless = false;
         let named = if self.overwrite {
-            allow_the_same(&self.file, replaced.as_ref()).map_err(failed)?;
+            if self.keep.is_none() {
+                allow_the_same(&self.file, replaced.as_ref()).map_err(failed)?;
+            }
             stc_durable::rename(&self.path, &self.target)
         } else {
             name_new(&self.path, &self.target)
@@ -176,6 +191,32 @@ impl Partial {
         named.map_err(|error| TransferError::file("name", &self.target, error))?;
         self.named = true;
         Ok(self.target.clone())
+    }
+
+    /// Compares with the hash of the whole file and puts it into its place in the tree of a directory,
+    /// whose names are synced when all is there.
+    ///
+    /// # Errors
+    /// The hashes differ (what arrived is thrown away), or the operating system refuses.
+    pub(super) fn settle(mut self, expected: [u8; 32]) -> Result<(), TransferError> {
+        self.must_be(expected)?;
+        fs::rename(&self.path, &self.target)
+            .map_err(|error| TransferError::file("name", &self.target, error))?;
+        self.named = true;
+        Ok(())
+    }
+
+    /// Compares, and waits until the whole file is on the disk.
+    fn must_be(&mut self, expected: [u8; 32]) -> Result<(), TransferError> {
+        if self.hasher.finalize() != blake3::Hash::from_bytes(expected) {
+            self.give_up();
+            return Err(TransferError::Corrupt { name: self.name.clone() });
+        }
+        let failed = |error| TransferError::file("write", &self.path, error);
+        if let Some(entry) = &self.keep {
+            keep(&self.file, entry).map_err(failed)?;
+        }
+        self.file.sync_all().map_err(failed)
     }
 }
 
@@ -199,12 +240,7 @@ fn lock(
         }
         Err(TryLockError::Error(error)) => return Err(failed(error)),
     }
-    let here = match Handle::from_path(path) {
-        Ok(here) => here,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    if here != file.try_clone().and_then(Handle::from_file).map_err(failed)? {
+    if !is_still(path, &file).map_err(failed)? {
         return Ok(None);
     }
     if has_other_names(&file).map_err(failed)? {
@@ -217,6 +253,25 @@ fn lock(
     Ok(Some(file))
 }
 
+/// Whether the file still has the name that it was opened by.
+fn is_still(path: &Path, file: &File) -> io::Result<bool> {
+    match Handle::from_path(path) {
+        Ok(here) => Ok(here == file.try_clone().and_then(Handle::from_file)?),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Locks a file that was opened by this name; `false` when somebody else has it, or has just removed
+/// it.
+pub(super) fn is_whole_lock(path: &Path, file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => is_still(path, file),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// Whether the file has a name beside the one it was opened by. Systems that don't say: no.
 fn has_other_names(file: &File) -> io::Result<bool> {
     #[cfg(unix)]
@@ -226,7 +281,7 @@ fn has_other_names(file: &File) -> io::Result<bool> {
 }
 
 /// Bytes that this user may still write in `dir`, where the system tells.
-fn free_space(dir: &Path) -> Option<u64> {
+pub(super) fn free_space(dir: &Path) -> Option<u64> {
     #[cfg(unix)]
     return rustix::fs::statvfs(dir)
         .ok()
@@ -239,7 +294,7 @@ fn free_space(dir: &Path) -> Option<u64> {
 }
 
 /// Hidden, and the same for the same offer only.
-fn temporary_name(offer: &Offer) -> String {
+pub(super) fn temporary_name(offer: &Offer) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&offer.size.to_le_bytes());
     hasher.update(&offer.modified.to_le_bytes());
@@ -259,7 +314,7 @@ fn replaceable(target: &Path, overwrite: bool) -> Result<Option<Metadata>, Trans
 }
 
 /// A file that only its owner can read, and no link that somebody else put there.
-fn private(options: &mut OpenOptions) {
+pub(super) fn private(options: &mut OpenOptions) {
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;
@@ -308,6 +363,14 @@ mod tests {
 
     fn offer() -> Offer {
         Offer { name: "a.bin".into(), size: 6, modified: 1 }
+    }
+
+    fn between(
+        dir: &Path,
+        overwrite: bool,
+        finish: impl FnMut(),
+    ) -> Result<Partial, TransferError> {
+        Partial::open_between(dir, (dir.join("a.bin"), "a.bin"), &offer(), overwrite, finish)
     }
 
     #[test]
@@ -445,7 +508,7 @@ mod tests {
                 first.finish(hash).unwrap();
             }
         };
-        let mut late = Partial::open_between(dir.path(), "a.bin", &offer(), true, finish).unwrap();
+        let mut late = between(dir.path(), true, finish).unwrap();
         late.restart().unwrap();
         assert_eq!(fs::read(dir.path().join("a.bin")).unwrap(), b"abcdef");
         late.append(b"abcdef").unwrap();
@@ -464,7 +527,7 @@ mod tests {
                 first.finish(*blake3::hash(b"abcdef").as_bytes()).unwrap();
             }
         };
-        let late = Partial::open_between(dir.path(), "a.bin", &offer(), false, finish);
+        let late = between(dir.path(), false, finish);
         assert!(matches!(late.unwrap_err(), TransferError::Exists { .. }));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }

@@ -1,6 +1,7 @@
-//! Receiving a file.
+//! Receiving a file or a directory.
 
 use std::{
+    collections::VecDeque,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -10,18 +11,20 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use super::{
-    BLOCKS_AHEAD, Phase, Progress, ProgressHandler, TransferError,
+    AHEAD, BLOCKS_AHEAD, Phase, Progress, ProgressHandler, TransferError,
     active::Claim,
-    leave::{CHANGED, Leave, Parting},
+    folder::{Folder, offer_of},
+    leave::CHANGED,
+    list::{List, MAX_LIST},
     name::safe_name,
     partial::Partial,
-    record::{self, HASH_LEN, Offer, Record},
+    record::{self, Answer, Decline, HASH_LEN, Offer, Peer, Record},
     send::blocking,
 };
-use crate::{RawStream, Stream, StreamError};
+use crate::{ProtocolSender, ProtocolStream, Stream, StreamError};
 
 /// Bytes taken from the stream at once.
 const PIECE: usize = 1 << 20;
@@ -30,20 +33,28 @@ const PIECE: usize = 1 << 20;
 const BUSY_ATTEMPTS: usize = 80;
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
+/// KiB of the lists that all transfers of this process keep. Those of [`SMALL`] bytes don't count.
+static LISTS: Semaphore = Semaphore::const_new(64 << 10);
+const SMALL: usize = 64 << 10;
+
 /// How to receive.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct ReceiveOptions {
-    /// Whether a file that has the name is replaced. Default: false, the offer is declined.
+    /// Whether a file that has the name is replaced; a directory never is. Default: false, the offer
+    /// is declined.
     pub overwrite: bool,
+    /// Whether files and directories get the sender's permissions, but for those of others to write,
+    /// and the time of their last change. Default: false; only their owner can read them.
+    pub preserve: bool,
     /// Called with every step.
     pub progress: Option<ProgressHandler>,
-    /// How many more files may arrive, shared by the transfers that it is given to; those beyond it
-    /// are declined at their ends. Default: `None`, any number.
+    /// How many more offers may arrive, a directory counting as one, shared by the transfers that it is
+    /// given to; those beyond it are declined at their ends. Default: `None`, any number.
     pub files_left: Option<Arc<AtomicUsize>>,
 }
 
-/// A file that arrived.
+/// A file or directory that arrived.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Received {
@@ -51,102 +62,304 @@ pub struct Received {
     pub path: PathBuf,
     /// Its name here, made safe.
     pub name: String,
-    /// Bytes of the file.
+    /// Whether it is a directory.
+    pub is_dir: bool,
+    /// Files of it: 1 for a file.
+    pub files: u64,
+    /// Bytes of all files.
     pub size: u64,
     /// Bytes that were there from an earlier attempt.
     pub resumed_at: u64,
-    /// BLAKE3 of the file.
+    /// BLAKE3 of the file; of a directory that of its files' hashes, one after the other in the order
+    /// of the offer.
     pub hash: [u8; HASH_LEN],
     /// Time from the offer to the end.
     pub elapsed: Duration,
 }
 
-/// Receives the file that the peer offers on `stream` into the directory `dir`.
+/// Receives what the peer offers on `stream`, one of the protocol [`LABEL`](super::LABEL), into the
+/// directory `dir`.
 ///
-/// It is written under a temporary name and gets its own when the hash fits. When it fails half way,
-/// what arrived stays for the next attempt at the same file.
+/// It is written under a temporary name and gets its own when all hashes fit. When it fails half way,
+/// what arrived stays for the next attempt at the same.
 ///
 /// # Cancel safety
 /// Dropping the future gives the transfer up, and the sender is told.
 ///
 /// # Errors
 /// [`TransferError`]; the sender is told too.
-pub async fn receive_file(
-    stream: Stream,
+pub async fn receive(
+    stream: ProtocolStream,
     dir: &Path,
     options: &ReceiveOptions,
 ) -> Result<Received, TransferError> {
-    let mut stream = stream.into_raw();
-    let _leave = Leave::new(&stream, Parting::Close);
-    let received = receive(&mut stream, dir, options).await;
+    let session = stream.session();
+    let (mut sender, receiver) = stream.into_split();
+    let peer = Peer::new(receiver, session);
+    let received = receive_offer(&mut sender, &peer, dir, options).await;
     let verdict = match &received {
         Ok(_) => Ok(()),
         // There is nobody left to be told.
         Err(TransferError::Stream(_)) => return received,
         // Nor is there anybody to be waited for.
         Err(TransferError::Replaced { .. }) => {
-            let busy = received.as_ref().map(drop).map_err(TransferError::to_decline);
-            let _ = record::write(&mut stream, &Record::Verdict(busy)).await;
+            let busy = Record::Verdict(Err(Decline::Busy));
+            let _ = record::write(&mut sender, &busy).await;
             return received;
         }
         Err(error) => Err(error.to_decline()),
     };
     // The outcome here is what it is, whether or not the sender hears of it.
-    let told = record::write(&mut stream, &Record::Verdict(verdict)).await;
+    let told = record::write(&mut sender, &Record::Verdict(verdict)).await;
     if told.is_ok() {
-        let _ = stream.close().await;
+        let _ = sender.close().await;
     }
     received
 }
 
-async fn receive(
-    stream: &mut RawStream,
-    dir: &Path,
-    options: &ReceiveOptions,
-) -> Result<Received, TransferError> {
-    let Record::Offer(offer) = record::read(stream).await? else {
-        return Err(TransferError::Protocol { rule: "an offer was expected" });
-    };
-    let started = Instant::now();
-    let name = safe_name(&offer.name).ok_or(TransferError::Name)?;
-    let report = Report { progress: options.progress.clone(), name: name.clone(), offer };
+/// Tells a sender of the first version, which opens a stream without a label, that it is declined:
+/// otherwise it would wait for an answer (docs/streams.md, FILE-6).
+///
+/// # Errors
+/// [`StreamError`]: there is nobody to be told.
+pub async fn decline_first_version(stream: Stream) -> Result<(), StreamError> {
+    let mut raw = stream.clone().into_raw();
+    let told = raw.write_chunk(Record::Verdict(Err(Decline::Other)).encode()).await;
+    stream.start_close();
+    stream.ignore();
+    told
+}
 
-    let report = Arc::new(report);
-    let (claim, partial, have) = opened(dir, options.overwrite, &report).await?;
-    tokio::select! {
-        biased;
-        received = take(stream, options, (partial, have), &claim, &report, started) => received,
-        () = claim.replaced() => Err(TransferError::Replaced { name: report.name.clone() }),
+/// What all tasks of a transfer know of it.
+struct Plan {
+    dir: PathBuf,
+    name: String,
+    list: List,
+    overwrite: bool,
+    preserve: bool,
+    progress: Option<ProgressHandler>,
+}
+
+impl Plan {
+    fn step(&self, phase: Phase, done: u64) {
+        if let Some(progress) = &self.progress {
+            let (name, total) = (self.name.clone(), self.list.bytes());
+            progress(Progress { phase, name, done, total });
+        }
+    }
+
+    /// Tells the same offer from others.
+    fn offer(&self) -> Offer {
+        let root = self.list.root();
+        if !root.is_dir {
+            return offer_of(root);
+        }
+        let hash = blake3::hash(&self.list.encode());
+        let of_list = hash.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        Offer { name: root.path.clone(), size: self.list.bytes(), modified: of_list }
     }
 }
 
-/// Takes the file into what is there of it.
-async fn take(
-    stream: &mut RawStream,
+/// Where it goes.
+enum Target {
+    File(Box<Partial>),
+    Directory(Arc<Folder>),
+}
+
+async fn receive_offer(
+    sender: &mut ProtocolSender,
+    peer: &Peer,
+    dir: &Path,
     options: &ReceiveOptions,
-    (partial, have): (Partial, [u8; HASH_LEN]),
-    claim: &Claim,
-    report: &Arc<Report>,
-    started: Instant,
 ) -> Result<Received, TransferError> {
+    let Record::Offer { entries, list } = peer.record().await? else {
+        return Err(TransferError::Protocol { rule: "an offer was expected" });
+    };
+    let started = Instant::now();
+    let len = usize::try_from(list).ok().filter(|len| *len <= MAX_LIST);
+    let len = len.ok_or(TransferError::Protocol { rule: "the list of an offer is too long" })?;
+    let _room = room(len)?;
+    let list = List::decode(&peer.exact(len).await?, entries)?;
+    let name = safe_name(&list.root().path).ok_or(TransferError::Name)?;
+    let plan = Arc::new(Plan {
+        dir: dir.to_owned(),
+        name,
+        list,
+        overwrite: options.overwrite,
+        preserve: options.preserve,
+        progress: options.progress.clone(),
+    });
+    let (claim, target) = opened(&plan).await?;
+    // What is of no use goes when the last one lets go of it, which may take a while.
+    let folder = match &target {
+        Target::File(_) => None,
+        Target::Directory(folder) => Some(Arc::clone(folder)),
+    };
+    let taken = tokio::select! {
+        biased;
+        taken = take((sender, peer), target, &plan, &claim, options) => taken,
+        () = claim.replaced() => Err(TransferError::Replaced { name: plan.name.clone() }),
+    };
+    blocking(move || {
+        drop(folder);
+        Ok(())
+    })
+    .await?;
+    let taken = taken?;
+    let (size, name) = (plan.list.bytes(), plan.name.clone());
+    plan.step(Phase::Done, size);
+    Ok(Received {
+        path: taken.path,
+        name,
+        is_dir: plan.list.root().is_dir,
+        files: u64::try_from(plan.list.files().len()).unwrap_or(u64::MAX),
+        size,
+        resumed_at: taken.resumed_at,
+        hash: taken.hash,
+        elapsed: started.elapsed(),
+    })
+}
+
+/// Room for a list, as it arrives and as it is kept.
+fn room(len: usize) -> Result<Option<SemaphorePermit<'static>>, TransferError> {
+    if len <= SMALL {
+        return Ok(None);
+    }
+    let kib = u32::try_from(len.div_ceil(1 << 10).saturating_mul(4)).unwrap_or(u32::MAX);
+    let full = |_| TransferError::Busy { name: "an offer of many files".to_owned() };
+    LISTS.try_acquire_many(kib).map(Some).map_err(full)
+}
+
+struct Taken {
+    path: PathBuf,
+    resumed_at: u64,
+    hash: [u8; HASH_LEN],
+}
+
+/// Takes all files into what is there of them.
+async fn take(
+    (sender, peer): (&mut ProtocolSender, &Peer),
+    target: Target,
+    plan: &Arc<Plan>,
+    claim: &Claim,
+    options: &ReceiveOptions,
+) -> Result<Taken, TransferError> {
+    let files = plan.list.files();
+    let (mut done, mut resumed_at) = (0u64, 0u64);
+    let left = options.files_left.clone();
+    match target {
+        Target::File(partial) => {
+            let (partial, have) = checked(*partial, plan, 0).await?;
+            answer(sender, &partial, have, claim).await?;
+            let (partial, from, hash) = take_file(peer, partial, 0, (plan, 0), claim).await?;
+            let path = blocking(move || {
+                counted(partial, left.as_deref(), Partial::give_up, |it| it.finish(hash))
+            });
+            Ok(Taken { path: path.await?, resumed_at: from, hash })
+        }
+        Target::Directory(folder) => {
+            let mut hashes = blake3::Hasher::new();
+            let mut upcoming = files.iter();
+            let mut ready = VecDeque::new();
+            for at in &files {
+                while ready.len() < AHEAD
+                    && let Some(next) = upcoming.next()
+                {
+                    let partial = part(&folder, plan, *next).await?;
+                    let (partial, have) = checked(partial, plan, done).await?;
+                    answer(sender, &partial, have, claim).await?;
+                    ready.push_back(partial);
+                }
+                let none = TransferError::Protocol { rule: "a file that was not offered" };
+                let partial = ready.pop_front().ok_or(none)?;
+                let (partial, from, hash) =
+                    take_file(peer, partial, *at, (plan, done), claim).await?;
+                done = done.saturating_add(partial.written());
+                resumed_at = resumed_at.saturating_add(from);
+                blocking(move || partial.settle(hash)).await?;
+                hashes.update(&hash);
+            }
+            let (plan, hash) = (Arc::clone(plan), *hashes.finalize().as_bytes());
+            let finish = move || {
+                counted(folder, left.as_deref(), |it| it.give_up(), |it| it.finish(&plan.list))
+            };
+            Ok(Taken { path: blocking(finish).await?, resumed_at, hash })
+        }
+    }
+}
+
+/// Says what is there of a file.
+async fn answer(
+    sender: &mut ProtocolSender,
+    partial: &Partial,
+    hash: [u8; HASH_LEN],
+    claim: &Claim,
+) -> Result<(), TransferError> {
     claim.heard();
-    let name = report.name.clone();
-    let answer = Record::Answer { have: partial.written(), hash: have };
-    record::write(stream, &answer).await?;
-    let Record::Start { offset } = record::read(stream).await? else {
+    let answer = Answer { have: partial.written(), hash };
+    record::write(sender, &Record::Answer(answer)).await
+}
+
+/// Opens the unfinished file of an entry of a directory.
+async fn part(folder: &Arc<Folder>, plan: &Arc<Plan>, at: usize) -> Result<Partial, TransferError> {
+    let (folder, plan) = (Arc::clone(folder), Arc::clone(plan));
+    blocking(move || {
+        let none = TransferError::Protocol { rule: "a file that was not offered" };
+        let below = at.checked_sub(1);
+        let Some((below, entry)) = below.and_then(|at| Some((at, plan.list.below().get(at)?)))
+        else {
+            return Err(none);
+        };
+        folder.part(below, entry)
+    })
+    .await
+}
+
+/// Hashes what is there of a file.
+async fn checked(
+    mut partial: Partial,
+    plan: &Arc<Plan>,
+    before: u64,
+) -> Result<(Partial, [u8; HASH_LEN]), TransferError> {
+    let plan = Arc::clone(plan);
+    if partial.written() == 0 {
+        return Ok((partial, *blake3::hash(b"").as_bytes()));
+    }
+    blocking(move || {
+        let have = partial.check(|done| plan.step(Phase::Checking, before.saturating_add(done)))?;
+        Ok((partial, have))
+    })
+    .await
+}
+
+/// Takes the rest of one file, from where the sender starts.
+async fn take_file(
+    peer: &Peer,
+    mut partial: Partial,
+    at: usize,
+    (plan, before): (&Arc<Plan>, u64),
+    claim: &Claim,
+) -> Result<(Partial, u64, [u8; HASH_LEN]), TransferError> {
+    let none = TransferError::Protocol { rule: "a file that was not offered" };
+    let entry = plan.list.get(at).ok_or(none)?;
+    claim.heard();
+    let Record::Start { offset } = peer.record().await? else {
         return Err(TransferError::Protocol { rule: "a start was expected" });
     };
     if offset != 0 && offset != partial.written() {
         return Err(TransferError::Protocol { rule: "a start where nothing ends" });
     }
-
-    let size = report.offer.size;
+    if plan.preserve {
+        partial.keep(entry.clone());
+    }
     let (blocks, queue) = mpsc::channel(BLOCKS_AHEAD);
     let writing = {
-        let report = Arc::clone(report);
-        tokio::task::spawn_blocking(move || write(partial, offset, queue, &report))
+        let plan = Arc::clone(plan);
+        tokio::task::spawn_blocking(move || {
+            write(partial, offset, queue, |done| plan.step(Phase::Moving, before + done))
+        })
     };
-    let pulled = pull(stream, size - offset, blocks, claim).await;
+    let pulled = pull(peer, entry.size.saturating_sub(offset), blocks, claim).await;
     claim.working();
     let lost = TransferError::Protocol { rule: "the file's task was ended from outside" };
     // What could not be written is the cause; that nobody took more blocks is its consequence.
@@ -156,99 +369,73 @@ async fn take(
     {
         partial.give_up();
     }
-    let hash = pulled?;
-    let left = options.files_left.clone();
-    let path = blocking(move || finish(partial, hash, left.as_deref())).await?;
-    if let Some(progress) = &options.progress {
-        progress(Progress { phase: Phase::Done, name: name.clone(), done: size, total: size });
-    }
-    Ok(Received { path, name, size, resumed_at: offset, hash, elapsed: started.elapsed() })
+    Ok((partial, offset, pulled?))
 }
 
-/// Gives the file its name, if one more is wanted.
-fn finish(
-    mut partial: Partial,
-    hash: [u8; HASH_LEN],
+/// Gives it its name, if one more is wanted.
+fn counted<T>(
+    mut it: T,
     left: Option<&AtomicUsize>,
+    give_up: impl FnOnce(&mut T),
+    name: impl FnOnce(T) -> Result<PathBuf, TransferError>,
 ) -> Result<PathBuf, TransferError> {
-    let Some(left) = left else { return partial.finish(hash) };
+    let Some(left) = left else { return name(it) };
     let one_less = |left: usize| left.checked_sub(1);
     if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_err() {
-        partial.give_up();
+        give_up(&mut it);
         return Err(TransferError::Over);
     }
-    let named = partial.finish(hash);
+    let named = name(it);
     if named.is_err() {
         left.fetch_add(1, Ordering::SeqCst);
     }
     named
 }
 
-struct Report {
-    progress: Option<ProgressHandler>,
-    name: String,
-    offer: Offer,
-}
-
-impl Report {
-    fn step(&self, phase: Phase, done: u64) {
-        if let Some(progress) = &self.progress {
-            let name = self.name.clone();
-            progress(Progress { phase, name, done, total: self.offer.size });
-        }
-    }
-}
-
-/// Opens the unfinished file as soon as nobody else has it or its name, and hashes what is there.
-async fn opened(
-    dir: &Path,
-    overwrite: bool,
-    report: &Arc<Report>,
-) -> Result<(Claim, Partial, [u8; HASH_LEN]), TransferError> {
-    let target = dir.join(&report.name);
+/// Opens what is unfinished as soon as nobody else has it or its name.
+async fn opened(plan: &Arc<Plan>) -> Result<(Claim, Target), TransferError> {
+    let (target, offer) = (plan.dir.join(&plan.name), plan.offer());
     let mut claim = None;
     for _ in 0..BUSY_ATTEMPTS {
-        claim = claim.or_else(|| Claim::take(&target, &report.offer));
+        claim = claim.or_else(|| Claim::take(&target, &offer));
         if claim.is_some() {
-            let (dir, report) = (dir.to_owned(), Arc::clone(report));
-            match (blocking(move || open(&dir, overwrite, &report)).await, claim.take()) {
+            let plan = Arc::clone(plan);
+            match (blocking(move || open(&plan)).await, claim.take()) {
                 // Another process has it.
                 (Err(TransferError::Busy { .. }), kept) => claim = kept,
-                (Ok((partial, have)), Some(claim)) => return Ok((claim, partial, have)),
+                (Ok(target), Some(claim)) => return Ok((claim, target)),
                 (Ok(_), None) => {}
                 (Err(error), _) => return Err(error),
             }
         }
         tokio::time::sleep(BUSY_PAUSE).await;
     }
-    Err(TransferError::Busy { name: report.name.clone() })
+    Err(TransferError::Busy { name: plan.name.clone() })
 }
 
-fn open(
-    dir: &Path,
-    overwrite: bool,
-    report: &Report,
-) -> Result<(Partial, [u8; HASH_LEN]), TransferError> {
-    let mut partial = Partial::open(dir, &report.name, &report.offer, overwrite)?;
-    if partial.written() > report.offer.size {
+fn open(plan: &Plan) -> Result<Target, TransferError> {
+    let Plan { dir, name, list, overwrite, preserve, .. } = plan;
+    if list.root().is_dir {
+        return Ok(Target::Directory(Arc::new(Folder::open(dir, name, list, *preserve)?)));
+    }
+    let offer = offer_of(list.root());
+    let mut partial = Partial::open(dir, name, &offer, *overwrite)?;
+    if partial.written() > offer.size {
         partial.restart()?;
     }
-    let have = partial.check(|done| report.step(Phase::Checking, done))?;
-    Ok((partial, have))
+    Ok(Target::File(Box::new(partial)))
 }
 
 /// Takes `left` bytes and the hash from the stream.
 async fn pull(
-    stream: &mut RawStream,
+    peer: &Peer,
     mut left: u64,
     blocks: mpsc::Sender<Bytes>,
     claim: &Claim,
 ) -> Result<[u8; HASH_LEN], TransferError> {
     while left > 0 {
         let max = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
-        let Some(piece) = stream.read_chunk(max).await? else {
-            return Err(record::ended_early(stream).await);
-        };
+        let piece = peer.piece(max).await?;
         left = left.saturating_sub(u64::try_from(piece.len()).unwrap_or(u64::MAX));
         // The writing task says why it takes no more.
         let gone = TransferError::Protocol { rule: "the file's task ended early" };
@@ -257,7 +444,7 @@ async fn pull(
         claim.heard();
     }
     drop(blocks);
-    let hash = record::read_exact(stream, HASH_LEN).await?;
+    let hash = peer.exact(HASH_LEN).await?;
     hash.as_ref().try_into().map_err(|_| TransferError::Protocol { rule: "the hash is cut" })
 }
 
@@ -266,14 +453,14 @@ fn write(
     mut partial: Partial,
     offset: u64,
     mut queue: mpsc::Receiver<Bytes>,
-    report: &Report,
+    moved: impl Fn(u64),
 ) -> Result<Partial, TransferError> {
     if offset == 0 && partial.written() > 0 {
         partial.restart()?;
     }
     while let Some(block) = queue.blocking_recv() {
         partial.append(&block)?;
-        report.step(Phase::Moving, partial.written());
+        moved(partial.written());
     }
     Ok(partial)
 }

@@ -1,4 +1,4 @@
-//! What the two sides of a transfer say (docs/streams.md, FILE-1 and FILE-2).
+//! What the two sides of a transfer say (docs/streams.md, FILE-1 to FILE-4).
 //!
 //! A record is its length (varint) and a body that starts with a type byte.
 
@@ -6,22 +6,18 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::{RawStream, StreamError, stream::varint};
+use crate::{ProtocolReceiver, ProtocolSender, Session, StreamError, stream::varint};
 
 use super::TransferError;
 
 /// Longest body of a record.
 const MAX_BODY: usize = 4_096;
-/// Longest name that is offered, in bytes.
-pub(super) const MAX_NAME: usize = 1_024;
 /// Bytes of a hash (BLAKE3).
 pub(super) const HASH_LEN: usize = 32;
 
 /// How far the end of a session may lie behind the ends of its streams.
 const PARTING: Duration = Duration::from_secs(1);
 
-/// The version of these records. An offer of another version is declined.
-const VERSION: u8 = 1;
 const OFFER: u8 = 1;
 const ANSWER: u8 = 2;
 const START: u8 = 3;
@@ -82,26 +78,32 @@ impl std::fmt::Display for Decline {
     }
 }
 
-/// A file that is offered.
+/// Tells whether what is unfinished is of the same file, or of the same directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Offer {
-    /// Its name, as the sender has it. Not safe.
+    /// Its name, or its path in the directory that is offered, as the sender has it. Not safe.
     pub(super) name: String,
     pub(super) size: u64,
-    /// When it was last changed, in nanoseconds since 1970, or 0. With name and size it tells
-    /// whether an unfinished file is of the same one.
+    /// When it was last changed, in nanoseconds since 1970, or 0; of a directory a hash of its list.
     pub(super) modified: u64,
+}
+
+/// So many bytes of a file are there, with this hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) have: u64,
+    pub(super) hash: [u8; HASH_LEN],
 }
 
 /// What is said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Record {
-    Offer(Offer),
-    /// So many bytes are there, with this hash.
-    Answer {
-        have: u64,
-        hash: [u8; HASH_LEN],
+    /// A list of so many entries follows, of so many bytes.
+    Offer {
+        entries: u64,
+        list: u64,
     },
+    Answer(Answer),
     /// The bytes from this offset on follow, and then the hash of the whole file.
     Start {
         offset: u64,
@@ -115,13 +117,12 @@ impl Record {
     pub(super) fn encode(&self) -> Bytes {
         let mut body = BytesMut::new();
         match self {
-            Self::Offer(offer) => {
-                body.put_slice(&[OFFER, VERSION]);
-                varint::put(&mut body, offer.size);
-                body.put_u64(offer.modified);
-                body.put_slice(offer.name.as_bytes());
+            Self::Offer { entries, list } => {
+                body.put_u8(OFFER);
+                varint::put(&mut body, *entries);
+                varint::put(&mut body, *list);
             }
-            Self::Answer { have, hash } => {
+            Self::Answer(Answer { have, hash }) => {
                 body.put_u8(ANSWER);
                 varint::put(&mut body, *have);
                 body.put_slice(hash);
@@ -148,21 +149,14 @@ impl Record {
         let kind = take_byte(&mut body)?;
         let record = match kind {
             OFFER => {
-                if take_byte(&mut body)? != VERSION {
-                    return None;
-                }
-                let size = varint::take(&mut body)?;
-                let modified = body.try_get_u64().ok()?;
-                let name = std::str::from_utf8(body).ok()?.to_owned();
-                if name.len() > MAX_NAME {
-                    return None;
-                }
-                return Some(Self::Offer(Offer { name, size, modified }));
+                let entries = varint::take(&mut body)?;
+                // What follows is left for later versions.
+                return Some(Self::Offer { entries, list: varint::take(&mut body)? });
             }
             ANSWER => {
                 let have = varint::take(&mut body)?;
                 let hash = body.try_into().ok()?;
-                return Some(Self::Answer { have, hash });
+                return Some(Self::Answer(Answer { have, hash }));
             }
             START => Self::Start { offset: varint::take(&mut body)? },
             VERDICT => Self::Verdict(match take_byte(&mut body)? {
@@ -193,60 +187,79 @@ fn take_byte(body: &mut &[u8]) -> Option<u8> {
     body.try_get_u8().ok()
 }
 
-/// Reads exactly `len` bytes.
-pub(super) async fn read_exact(stream: &mut RawStream, len: usize) -> Result<Bytes, TransferError> {
-    let mut out = BytesMut::with_capacity(len);
-    while out.len() < len {
-        match stream.read_chunk(len - out.len()).await? {
-            Some(chunk) => out.extend_from_slice(&chunk),
-            None => return Err(ended_early(stream).await),
+/// The receiving direction of a transfer's stream.
+pub(super) struct Peer {
+    receiver: ProtocolReceiver,
+    session: Session,
+}
+
+impl Peer {
+    pub(super) const fn new(receiver: ProtocolReceiver, session: Session) -> Self {
+        Self { receiver, session }
+    }
+
+    /// The next bytes as they come, `max` at most.
+    pub(super) async fn piece(&self, max: usize) -> Result<Bytes, TransferError> {
+        match self.receiver.read_chunk(max).await? {
+            Some(piece) => Ok(piece),
+            None => Err(self.ended_early().await),
         }
     }
-    Ok(out.freeze())
-}
 
-/// Reads one record.
-pub(super) async fn read(stream: &mut RawStream) -> Result<Record, TransferError> {
-    match read_next(stream).await? {
-        Some(record) => Ok(record),
-        None => Err(ended_early(stream).await),
-    }
-}
-
-/// Why a stream ended where something had to come: the end of a session closes its streams first.
-pub(super) async fn ended_early(stream: &RawStream) -> TransferError {
-    match session_end(stream).await {
-        Some(end) => end,
-        None => TransferError::Protocol { rule: "the stream ended too early" },
-    }
-}
-
-/// The end of the session, if that is what ended the stream.
-pub(super) async fn session_end(stream: &RawStream) -> Option<TransferError> {
-    let session = stream.stream().session();
-    let reason = tokio::time::timeout(PARTING, session.closed()).await.ok()?;
-    Some(StreamError::SessionEnded(reason).into())
-}
-
-/// Reads one record; `None` where the stream ends instead.
-pub(super) async fn read_next(stream: &mut RawStream) -> Result<Option<Record>, TransferError> {
-    let malformed = TransferError::Protocol { rule: "a record is malformed" };
-    let Some(first) = stream.read_chunk(1).await? else { return Ok(None) };
-    let mut head = BytesMut::from(first);
-    let len = loop {
-        if let Some(len) = varint::take(&mut &head[..]) {
-            break usize::try_from(len).ok().filter(|len| *len <= MAX_BODY);
+    /// Exactly `len` bytes.
+    pub(super) async fn exact(&self, len: usize) -> Result<Bytes, TransferError> {
+        let mut out = BytesMut::new();
+        while out.len() < len {
+            out.extend_from_slice(&self.piece(len - out.len()).await?);
         }
-        head.extend_from_slice(&read_exact(stream, 1).await?);
-    };
-    let Some(len) = len else { return Err(malformed) };
-    let body = read_exact(stream, len).await?;
-    Record::decode(&body).map(Some).ok_or(malformed)
+        Ok(out.freeze())
+    }
+
+    /// One record.
+    pub(super) async fn record(&self) -> Result<Record, TransferError> {
+        match self.next().await? {
+            Some(record) => Ok(record),
+            None => Err(self.ended_early().await),
+        }
+    }
+
+    /// One record; `None` where the stream ends instead.
+    pub(super) async fn next(&self) -> Result<Option<Record>, TransferError> {
+        let malformed = TransferError::Protocol { rule: "a record is malformed" };
+        let Some(first) = self.receiver.read_chunk(1).await? else { return Ok(None) };
+        let mut head = BytesMut::from(first);
+        let len = loop {
+            if let Some(len) = varint::take(&mut &head[..]) {
+                break usize::try_from(len).ok().filter(|len| *len <= MAX_BODY);
+            }
+            head.extend_from_slice(&self.exact(1).await?);
+        };
+        let Some(len) = len else { return Err(malformed) };
+        let body = self.exact(len).await?;
+        Record::decode(&body).map(Some).ok_or(malformed)
+    }
+
+    /// Why a stream ended where something had to come: the end of a session closes its streams first.
+    async fn ended_early(&self) -> TransferError {
+        match self.session_end().await {
+            Some(end) => end,
+            None => TransferError::Protocol { rule: "the stream ended too early" },
+        }
+    }
+
+    /// The end of the session, if that is what ended the stream.
+    pub(super) async fn session_end(&self) -> Option<TransferError> {
+        let reason = tokio::time::timeout(PARTING, self.session.closed()).await.ok()?;
+        Some(StreamError::SessionEnded(reason).into())
+    }
 }
 
 /// Writes one record.
-pub(super) async fn write(stream: &mut RawStream, record: &Record) -> Result<(), StreamError> {
-    stream.write_chunk(record.encode()).await
+pub(super) async fn write(
+    sender: &mut ProtocolSender,
+    record: &Record,
+) -> Result<(), TransferError> {
+    Ok(sender.write_chunk(record.encode()).await?)
 }
 
 #[cfg(test)]
@@ -257,10 +270,10 @@ mod tests {
 
     fn records() -> impl Strategy<Value = Record> {
         prop_oneof![
-            ("\\PC{0,100}", 0..=varint::MAX, any::<u64>())
-                .prop_map(|(name, size, modified)| Record::Offer(Offer { name, size, modified })),
+            (0..=varint::MAX, 0..=varint::MAX)
+                .prop_map(|(entries, list)| Record::Offer { entries, list }),
             (0..=varint::MAX, any::<[u8; 32]>())
-                .prop_map(|(have, hash)| Record::Answer { have, hash }),
+                .prop_map(|(have, hash)| Record::Answer(Answer { have, hash })),
             (0..=varint::MAX).prop_map(|offset| Record::Start { offset }),
             Just(Record::Verdict(Ok(()))),
             (1u8..7).prop_map(|byte| Record::Verdict(Err(Decline::from_byte(byte)))),
@@ -284,8 +297,11 @@ mod tests {
     }
 
     #[test]
-    fn other_versions_and_trailing_bytes_are_refused() {
-        assert_eq!(Record::decode(&[OFFER, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0]), None);
+    fn trailing_bytes_are_refused_but_for_those_of_later_versions() {
+        let offer = Record::Offer { entries: 2, list: 5 };
+        assert_eq!(Record::decode(&[OFFER, 2, 5, 9]), Some(offer));
+        assert_eq!(Record::decode(&[OFFER, 2]), None);
+        assert_eq!(Record::decode(&[START, 0, 0]), None);
         assert_eq!(Record::decode(&[VERDICT, 0, 0]), None);
         assert_eq!(Record::decode(&[]), None);
     }

@@ -1,118 +1,129 @@
-//! Sending a file (docs/streams.md, FILE-3).
+//! Sending a file or a directory (docs/streams.md, FILE-1 to FILE-4).
 
 use std::{
-    fs::File,
-    io::{Read, Seek, SeekFrom},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
-    time::{Duration, Instant, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use stc::{FileChanged, FileStamp};
 use tokio::sync::mpsc;
 
 use super::{
-    BLOCK, BLOCKS_AHEAD, Phase, Progress, ProgressHandler, TransferError,
+    AHEAD, BLOCKS_AHEAD, LABEL, Phase, Progress, ProgressHandler, TransferError,
     leave::Leave,
-    record::{self, Decline, HASH_LEN, MAX_NAME, Offer, Record},
+    record::{self, Answer, Decline, HASH_LEN, Peer, Record},
+    source::{Finished, Source},
+    tree::Tree,
 };
-use crate::{RawStream, Session};
+use crate::{ProtocolSender, Session, StreamError};
+
+/// How long the receiver's word is waited for when it takes no more bytes.
+const LAST_WORD: Duration = Duration::from_secs(10);
 
 /// How to send.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct SendOptions {
-    /// The name to offer. Default: the file's own.
+    /// The name to offer. Default: the file's or directory's own.
     pub name: Option<String>,
     /// Called with every step.
     pub progress: Option<ProgressHandler>,
 }
 
-/// A file that arrived, as the sender knows it.
+/// What arrived, as the sender knows it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Sent {
     /// The name that was offered.
     pub name: String,
-    /// Bytes of the file.
+    /// Whether it is a directory.
+    pub is_dir: bool,
+    /// Files of it: 1 for a file.
+    pub files: u64,
+    /// Links, and what else is neither a file nor a directory, that were left out of a directory.
+    pub left_out: u64,
+    /// Bytes of all files.
     pub size: u64,
     /// Bytes that were there from an earlier attempt.
     pub resumed_at: u64,
-    /// BLAKE3 of the file, which the receiver compared.
+    /// BLAKE3 of the file, which the receiver compared; of a directory that of its files' hashes, one
+    /// after the other in the order of the offer.
     pub hash: [u8; HASH_LEN],
     /// Time from the offer to the receiver's word that all is well.
     pub elapsed: Duration,
 }
 
-/// Sends the file at `path` and returns once the receiver has verified and named it.
+/// Sends the file or directory at `path` and returns once the receiver has verified and named it.
 ///
-/// Constant memory, whatever the size. Interrupted, the same call goes on where it stopped.
+/// Constant memory for bytes, whatever the size; a directory's list is kept, 65,536 files and
+/// directories at most. Links in it are not followed but left out. Interrupted, the same call goes
+/// on where it stopped.
 ///
 /// # Cancel safety
 /// Dropping the future gives the transfer up, and the receiver is told.
 ///
 /// # Errors
-/// [`TransferError`].
-pub async fn send_file(
+/// [`TransferError`]; [`TransferError::Refused`] when the peer takes no files, or is of the first
+/// version.
+pub async fn send(
     session: &Session,
     path: &Path,
     options: &SendOptions,
 ) -> Result<Sent, TransferError> {
-    let (file, stamp, offer) = {
+    let tree = {
         let (path, name) = (path.to_owned(), options.name.clone());
-        blocking(move || open(&path, name)).await?
+        Arc::new(blocking(move || Tree::read(path, name)).await?)
     };
     let started = Instant::now();
-    let mut stream = session.open_stream()?.into_raw();
+    let (sender, receiver) = session.open_protocol(LABEL)?.into_split();
     // The receiver must not wait for somebody who is gone, on whatever way this ends.
-    let mut leave = Leave::sender(&stream);
-    record::write(&mut stream, &Record::Offer(offer.clone())).await?;
-    let (have, theirs) = match word(&mut stream).await? {
-        Record::Answer { have, hash } => (have, hash),
-        Record::Verdict(Err(decline)) => return Err(TransferError::Declined { decline }),
-        _ => return Err(TransferError::Protocol { rule: "an answer was expected" }),
-    };
-
-    let report = Arc::new(Report { progress: options.progress.clone(), offer: offer.clone() });
-    let (blocks, queue) = mpsc::channel(BLOCKS_AHEAD);
-    let reading = {
-        let report = Arc::clone(&report);
-        let source = Source { file, stamp, path: path.to_owned(), size: offer.size, report };
-        tokio::task::spawn_blocking(move || source.run(have, theirs, &blocks))
-    };
-    // The receiver may give up half way: its word is awaited while bytes still go out.
-    let mut answers = stream.stream().clone().into_raw();
-    let mut answer = std::pin::pin!(verdict(&mut answers));
-    let (pushed, early) = tokio::select! {
+    let mut leave = Leave::new(sender);
+    let peer = Peer::new(receiver, session.clone());
+    let (answers, mut answered) = mpsc::channel(AHEAD + 1);
+    let report = Report { progress: options.progress.clone(), tree: Arc::clone(&tree) };
+    // The receiver may give up at any time: its word is awaited while bytes go out.
+    let mut hearing = std::pin::pin!(hear(&peer, answers));
+    let pushed = tokio::select! {
         biased;
-        verdict = &mut answer => (Ok(()), Some(verdict)),
-        pushed = push(&mut stream, queue, &report) => (pushed, None),
-    };
-    let read = join(reading).await;
-    match &read {
-        // Only a whole file is ended in good order.
-        Ok(_) => stream.stream().start_close(),
-        Err(TransferError::Changed { .. }) => leave.changed(),
-        Err(_) => {}
-    }
-    let outcome = match (read, pushed, early) {
-        (Err(error), ..) => Err(error),
-        (Ok(_), _, Some(Err(error))) => Err(error),
-        (Ok(_), _, Some(Ok(()))) => {
-            Err(TransferError::Protocol { rule: "a verdict before the end" })
+        early = &mut hearing => {
+            let early = early.err();
+            return Err(early.unwrap_or(TransferError::Protocol { rule: "a verdict before the end" }));
         }
-        (Ok(finished), Ok(()), None) => answer.await.map(|()| finished),
-        (Ok(_), Err(error), None) => Err(error),
+        pushed = push(&mut leave.sender, &mut answered, &report) => pushed,
     };
-    let Finished { hash, resumed_at } = outcome?;
+    let Pushed { hash, resumed_at } = match pushed {
+        Ok(pushed) => pushed,
+        Err(TransferError::Changed { path }) => {
+            leave.changed();
+            return Err(TransferError::Changed { path });
+        }
+        // It says why it takes no more, or ends without a word.
+        Err(TransferError::Stream(StreamError::Reset { id, code })) => {
+            let word = tokio::time::timeout(LAST_WORD, hearing).await;
+            let stopped = StreamError::Reset { id, code };
+            return Err(word.ok().and_then(Result::err).unwrap_or(stopped.into()));
+        }
+        Err(error) => return Err(error),
+    };
+    leave.sender.start_close();
+    hearing.await?;
     leave.in_good_order();
+    let (root, size) = (tree.list.root(), tree.list.bytes());
+    let name = root.path.clone();
     if let Some(progress) = &options.progress {
-        let (name, total) = (offer.name.clone(), offer.size);
-        progress(Progress { phase: Phase::Done, name, done: total, total });
+        progress(Progress { phase: Phase::Done, name: name.clone(), done: size, total: size });
     }
-    let elapsed = started.elapsed();
-    Ok(Sent { name: offer.name, size: offer.size, resumed_at, hash, elapsed })
+    Ok(Sent {
+        name,
+        is_dir: root.is_dir,
+        files: u64::try_from(tree.list.files().len()).unwrap_or(u64::MAX),
+        left_out: tree.left_out,
+        size,
+        resumed_at,
+        hash,
+        elapsed: started.elapsed(),
+    })
 }
 
 /// Runs file work where it may block.
@@ -129,178 +140,106 @@ async fn join<T>(
     task.await.unwrap_or(Err(lost))
 }
 
-fn open(path: &Path, name: Option<String>) -> Result<(File, FileStamp, Offer), TransferError> {
-    let failed = |error| TransferError::file("open", path, error);
-    // Looked at before it is opened: opening a pipe would wait for its other end.
-    let not_a_file = || TransferError::NotAFile { path: path.to_owned() };
-    if !std::fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(not_a_file());
+struct Pushed {
+    hash: [u8; HASH_LEN],
+    resumed_at: u64,
+}
+
+/// Offers, and sends each file as its answer comes.
+async fn push(
+    sender: &mut ProtocolSender,
+    answered: &mut mpsc::Receiver<Answer>,
+    report: &Report,
+) -> Result<Pushed, TransferError> {
+    let list = &report.tree.list;
+    let wire = list.encode();
+    let entries = u64::try_from(list.len()).unwrap_or(0);
+    let offer = Record::Offer { entries, list: u64::try_from(wire.len()).unwrap_or(0) };
+    record::write(sender, &offer).await?;
+    sender.write_chunk(wire).await?;
+    let (mut hashes, mut last) = (blake3::Hasher::new(), [0; HASH_LEN]);
+    let (mut done, mut resumed_at) = (0u64, 0u64);
+    for at in list.files() {
+        let gone = TransferError::Protocol { rule: "the answers ended early" };
+        let answer = answered.recv().await.ok_or(gone)?;
+        let Finished { hash, resumed_at: from, size } =
+            push_file(sender, at, answer, (report, done)).await?;
+        done = done.saturating_add(size);
+        resumed_at = resumed_at.saturating_add(from);
+        hashes.update(&hash);
+        last = hash;
     }
-    let file = File::open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    let stamp = FileStamp::of(&metadata);
-    let own = || path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let name = name.or_else(own).filter(|name| !name.is_empty() && name.len() <= MAX_NAME);
-    let modified = metadata
-        .modified()
-        .ok()
-        .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
-        .and_then(|since| u64::try_from(since.as_nanos()).ok());
-    let offer = Offer {
-        name: name.ok_or(TransferError::Name)?,
-        size: metadata.len(),
-        modified: modified.unwrap_or(0),
+    let hash = if list.root().is_dir { *hashes.finalize().as_bytes() } else { last };
+    Ok(Pushed { hash, resumed_at })
+}
+
+/// Sends one file. What waits in the stream counts as done, at most a queue and a window; what was
+/// only read does not.
+async fn push_file(
+    sender: &mut ProtocolSender,
+    at: usize,
+    answer: Answer,
+    (report, before): (&Report, u64),
+) -> Result<Finished, TransferError> {
+    let (blocks, mut queue) = mpsc::channel::<Block>(BLOCKS_AHEAD);
+    let reading = {
+        let report = report.clone();
+        tokio::task::spawn_blocking(move || {
+            let source = Source::open(&report.tree, at)?;
+            source.run(answer, &blocks, |done| report.step(Phase::Checking, before + done))
+        })
     };
-    Ok((file, stamp, offer))
+    let mut pushed = Ok(());
+    while let Some((block, done)) = queue.recv().await {
+        if let Err(error) = sender.write_chunk(block).await {
+            pushed = Err(error);
+            break;
+        }
+        if let Some(done) = done {
+            report.step(Phase::Moving, before.saturating_add(done));
+        }
+    }
+    drop(queue);
+    // What could not be read is the cause.
+    let finished = join(reading).await?;
+    pushed?;
+    Ok(finished)
 }
 
 /// A piece of what is sent, and how much of the file is done with it.
-type Block = (Bytes, Option<u64>);
+pub(super) type Block = (Bytes, Option<u64>);
 
-/// Sends what the reading task produces. What waits in the stream counts as done, at most a queue
-/// and a window; what was only read does not.
-async fn push(
-    stream: &mut RawStream,
-    mut queue: mpsc::Receiver<Block>,
-    report: &Report,
-) -> Result<(), TransferError> {
-    while let Some((block, done)) = queue.recv().await {
-        stream.write_chunk(block).await?;
-        if let Some(done) = done {
-            report.step(Phase::Moving, done);
-        }
-    }
-    Ok(())
-}
-
-/// What the receiver says. One that ends without a word could not go on.
-async fn word(stream: &mut RawStream) -> Result<Record, TransferError> {
-    match record::read_next(stream).await? {
-        Some(record) => Ok(record),
-        None => {
-            record::session_end(stream).await.map_or(Ok(Record::Verdict(Err(Decline::Other))), Err)
+/// Passes answers on, to the verdict. A receiver that ends without one could not go on.
+async fn hear(peer: &Peer, answers: mpsc::Sender<Answer>) -> Result<(), TransferError> {
+    loop {
+        match peer.next().await? {
+            Some(Record::Answer(answer)) => {
+                let many = TransferError::Protocol { rule: "answers too far ahead" };
+                answers.try_send(answer).map_err(|_| many)?;
+            }
+            Some(Record::Verdict(verdict)) => {
+                return verdict.map_err(|decline| TransferError::Declined { decline });
+            }
+            Some(_) => return Err(TransferError::Protocol { rule: "an answer was expected" }),
+            None => {
+                let other = TransferError::Declined { decline: Decline::Other };
+                return Err(peer.session_end().await.unwrap_or(other));
+            }
         }
     }
 }
 
-async fn verdict(stream: &mut RawStream) -> Result<(), TransferError> {
-    match word(stream).await? {
-        Record::Verdict(Ok(())) => Ok(()),
-        Record::Verdict(Err(decline)) => Err(TransferError::Declined { decline }),
-        _ => Err(TransferError::Protocol { rule: "a verdict was expected" }),
-    }
-}
-
+#[derive(Clone)]
 struct Report {
     progress: Option<ProgressHandler>,
-    offer: Offer,
+    tree: Arc<Tree>,
 }
 
 impl Report {
     fn step(&self, phase: Phase, done: u64) {
         if let Some(progress) = &self.progress {
-            let name = self.offer.name.clone();
-            progress(Progress { phase, name, done, total: self.offer.size });
+            let (name, total) = (self.tree.list.root().path.clone(), self.tree.list.bytes());
+            progress(Progress { phase, name, done, total });
         }
     }
-}
-
-struct Finished {
-    hash: [u8; HASH_LEN],
-    resumed_at: u64,
-}
-
-/// The file, read block by block by a task that may block.
-struct Source {
-    file: File,
-    stamp: FileStamp,
-    path: PathBuf,
-    size: u64,
-    report: Arc<Report>,
-}
-
-impl Source {
-    /// Checks what the receiver has, then produces the start record, the rest of the file and its
-    /// hash. A receiver of blocks that went away ends it early without an error of its own.
-    fn run(
-        mut self,
-        have: u64,
-        theirs: [u8; HASH_LEN],
-        blocks: &mpsc::Sender<Block>,
-    ) -> Result<Finished, TransferError> {
-        let mut hasher = blake3::Hasher::new();
-        let mut offset = 0;
-        if have > 0 && have <= self.size {
-            while offset < have && !blocks.is_closed() {
-                let block = self.read(have - offset)?;
-                hasher.update(&block);
-                offset += len(&block);
-                self.report.step(Phase::Checking, offset);
-            }
-            if hasher.finalize() != blake3::Hash::from_bytes(theirs) {
-                hasher.reset();
-                offset = 0;
-                self.file
-                    .seek(SeekFrom::Start(0))
-                    .map_err(|error| TransferError::file("read", &self.path, error))?;
-            }
-        }
-        let resumed_at = offset;
-        let mut gone = blocks.blocking_send((Record::Start { offset }.encode(), None)).is_err();
-        while offset < self.size && !gone {
-            let block = self.read(self.size - offset)?;
-            hasher.update(&block);
-            offset += len(&block);
-            gone = blocks.blocking_send((block, Some(offset))).is_err();
-        }
-        let hash = *hasher.finalize().as_bytes();
-        if !gone {
-            self.must_end()?;
-            let _ = blocks.blocking_send((Bytes::copy_from_slice(&hash), None));
-        }
-        Ok(Finished { hash, resumed_at })
-    }
-
-    /// The next block, at most `left` bytes.
-    fn read(&mut self, left: u64) -> Result<Bytes, TransferError> {
-        let size = usize::try_from(left).unwrap_or(usize::MAX).min(BLOCK);
-        let mut block = vec![0; size];
-        match self.file.read(&mut block) {
-            Ok(0) => Err(self.of_other_length()),
-            Ok(read) => {
-                block.truncate(read);
-                Ok(block.into())
-            }
-            Err(error) => Err(TransferError::file("read", &self.path, error)),
-        }
-    }
-
-    /// The file must be as it was at the start: what was sent is neither the old nor the new one.
-    fn must_end(&mut self) -> Result<(), TransferError> {
-        match self.file.read(&mut [0]) {
-            Ok(0) => match self.stamp.verify(&self.file) {
-                Ok(()) => Ok(()),
-                Err(error) if FileChanged::is_inside(&error) => {
-                    Err(TransferError::Changed { path: self.path.clone() })
-                }
-                Err(error) => Err(TransferError::file("read", &self.path, error)),
-            },
-            Ok(_) => Err(self.of_other_length()),
-            Err(error) => Err(TransferError::file("read", &self.path, error)),
-        }
-    }
-
-    /// It is shorter or longer than it said: it changed, or it is one that the system makes up
-    /// while it is read, whose length nobody knows before.
-    fn of_other_length(&self) -> TransferError {
-        let path = self.path.clone();
-        match self.stamp.verify(&self.file) {
-            Ok(()) => TransferError::NotAFile { path },
-            Err(_) => TransferError::Changed { path },
-        }
-    }
-}
-
-fn len(block: &Bytes) -> u64 {
-    u64::try_from(block.len()).unwrap_or(u64::MAX)
 }

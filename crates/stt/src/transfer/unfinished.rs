@@ -7,15 +7,17 @@ use std::{
     time::Duration,
 };
 
-/// Unfinished files in a directory.
+use super::folder::{lock, sizes};
+
+/// Unfinished files and directories in a directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unfinished {
-    /// Files that a sender can go on with.
+    /// Files and directories that a sender can go on with.
     pub files: u64,
     /// Bytes of them.
     pub bytes: u64,
-    /// Files that were removed because nobody went on with them.
+    /// Files and directories that were removed because nobody went on with them.
     pub removed_files: u64,
     /// Bytes of those.
     pub removed_bytes: u64,
@@ -30,33 +32,59 @@ pub fn unfinished(dir: &Path, age: Duration) -> io::Result<Unfinished> {
     let mut found = Unfinished::default();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        let ours = entry.file_name().to_str().is_some_and(is_temporary);
         // Of the entry itself, not of what a link points to.
-        let Some(metadata) = entry.metadata().ok().filter(|found| ours && found.is_file()) else {
+        let (name, Ok(metadata)) = (entry.file_name(), entry.metadata()) else { continue };
+        let has_end = |end: &str| name.to_str().is_some_and(|name| is_temporary(name, end));
+        let is_dir = metadata.is_dir();
+        let bytes = if metadata.is_file() && has_end(".part") {
+            metadata.len()
+        } else if is_dir && has_end(".parts") {
+            sizes(&entry.path())
+        } else {
             continue;
         };
-        let untouched = metadata.modified().ok().and_then(|at| at.elapsed().ok());
-        if untouched.is_some_and(|untouched| untouched >= age) && remove(&entry.path()).is_ok() {
+        let is_old = untouched(&entry.path(), &metadata).is_some_and(|untouched| untouched >= age);
+        if is_old && remove(&entry.path(), is_dir).is_ok() {
             found.removed_files += 1;
-            found.removed_bytes = found.removed_bytes.saturating_add(metadata.len());
+            found.removed_bytes = found.removed_bytes.saturating_add(bytes);
         } else {
             found.files += 1;
-            found.bytes = found.bytes.saturating_add(metadata.len());
+            found.bytes = found.bytes.saturating_add(bytes);
         }
     }
     Ok(found)
 }
 
-/// Removes a file that nobody is writing.
-fn remove(path: &Path) -> io::Result<()> {
+/// How long nobody wrote to a file, or to any of the files in a directory.
+fn untouched(path: &Path, metadata: &fs::Metadata) -> Option<Duration> {
+    let own = metadata.modified().ok()?.elapsed().ok()?;
+    if !metadata.is_dir() {
+        return Some(own);
+    }
+    let below = fs::read_dir(path).ok()?.flatten().filter_map(|entry| {
+        let metadata = entry.metadata().ok()?;
+        metadata.modified().ok()?.elapsed().ok()
+    });
+    Some(below.fold(own, Duration::min))
+}
+
+/// Removes what nobody is writing.
+fn remove(path: &Path, is_dir: bool) -> io::Result<()> {
+    if is_dir {
+        let held = lock(&path.join("lock"))?;
+        return match held {
+            Some(_lock) => fs::remove_dir_all(path),
+            None => Err(io::ErrorKind::WouldBlock.into()),
+        };
+    }
     let file = File::open(path)?;
     file.try_lock()?;
     fs::remove_file(path)
 }
 
-/// Whether a transfer gives unfinished files such names.
-fn is_temporary(name: &str) -> bool {
-    let hash = name.strip_prefix(".stt-").and_then(|rest| rest.strip_suffix(".part"));
+/// Whether a transfer gives what is unfinished such names.
+fn is_temporary(name: &str, end: &str) -> bool {
+    let hash = name.strip_prefix(".stt-").and_then(|rest| rest.strip_suffix(end));
     hash.is_some_and(|hash| {
         hash.len() == 32 && hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     })

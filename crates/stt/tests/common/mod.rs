@@ -4,8 +4,13 @@
 
 mod relay;
 
+use std::sync::Arc;
+
 pub(crate) use relay::Relay;
-use stt::{Mode, Node, NodeBuilder, Session, SharedSeed};
+use stt::{
+    Mode, Node, NodeBuilder, ProtocolHandler, ProtocolStream, Session, SharedSeed, transfer,
+};
+use tokio::sync::{Mutex, mpsc};
 
 /// A random seed, which needs no stretch.
 pub(crate) fn seed() -> SharedSeed {
@@ -45,5 +50,28 @@ pub(crate) async fn other_end(node: &Node, session: &Session) -> Session {
             return session;
         }
         tokio::task::yield_now().await;
+    }
+}
+
+/// The transfers that are offered to a node, one by one.
+#[derive(Clone)]
+pub(crate) struct Inbox {
+    _handler: Arc<ProtocolHandler>,
+    offered: Arc<Mutex<mpsc::UnboundedReceiver<ProtocolStream>>>,
+}
+
+impl Inbox {
+    pub(crate) fn of(node: &Node) -> Self {
+        let (offer, offered) = mpsc::unbounded_channel();
+        let handler = node.handle_protocol(transfer::LABEL, move |_, stream| {
+            let _ = offer.send(stream);
+            std::future::ready(())
+        });
+        Self { _handler: Arc::new(handler.unwrap()), offered: Arc::new(Mutex::new(offered)) }
+    }
+
+    /// The next one.
+    pub(crate) async fn next(&self) -> ProtocolStream {
+        self.offered.lock().await.recv().await.unwrap()
     }
 }

@@ -1,13 +1,12 @@
 //! Our code against vectors that an independent program computes from the specification
 //! (`interop/wire`).
 
-use std::{collections::BTreeMap, path::Path};
-
 use stc::aead::Suite;
 
 use super::*;
 use crate::{
     keyring::SeedKeys,
+    vectors::{Vectors, read},
     wire::{
         handshake::{Handshake, Local, Output},
         knock::KnockKey,
@@ -17,21 +16,6 @@ use crate::{
         schedule::LevelSecrets,
     },
 };
-
-type Vectors = BTreeMap<String, Vec<u8>>;
-
-/// Lines of `name: hexadecimal digits`.
-fn read(name: &str) -> Vectors {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/wire");
-    let text = std::fs::read_to_string(folder.join(format!("{name}.vector"))).unwrap();
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
-    text.lines()
-        .map(|line| {
-            let (name, digits) = line.split_once(": ").unwrap();
-            (name.to_owned(), digits.as_bytes().chunks(2).map(byte).collect())
-        })
-        .collect()
-}
 
 fn seed_keys(byte: u8) -> Arc<SeedKeys> {
     Arc::clone(&Keyring::from(seed(byte)).entries()[0])
