@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use stt::Node;
+use stt_store::Chamber;
 
 use crate::{
     KademliaDht, PubSub,
+    dht::saved,
     engine::{self, Handle},
     pubsub::check,
     swarm_error::SwarmError,
@@ -69,7 +71,28 @@ impl Swarm {
     /// [`SwarmError::Engine`].
     pub fn start(node: &Node, options: &SwarmOptions) -> Result<Self, SwarmError> {
         check("a swarm's name", options.name.len(), 256)?;
-        Ok(Self { handle: engine::start(node, options)? })
+        Ok(Self { handle: engine::start(node, options, None)? })
+    }
+
+    /// As [`start`](Self::start), and goes on where it was before a restart, by what it keeps in
+    /// `chamber` under names that begin with `swarm/`: values that this node published, those that
+    /// it keeps for others, and where 64 members are, so that it joins again by itself. An own
+    /// value is on the disk when [`store`](KademliaDht::store) returns; the rest is written every
+    /// 10 seconds. What it provides is said anew by whoever provides it.
+    ///
+    /// A value belongs to the node id that published it: give the node a
+    /// [persistent identity](stt::NodeBuilder::persistent_identity).
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), and [`SwarmError::Chamber`] if the chamber cannot be read.
+    pub async fn start_with(
+        node: &Node,
+        options: &SwarmOptions,
+        chamber: &Chamber,
+    ) -> Result<Self, SwarmError> {
+        check("a swarm's name", options.name.len(), 256)?;
+        let saved = saved::load(chamber, &options.name).await?;
+        Ok(Self { handle: engine::start(node, options, Some((chamber.clone(), saved)))? })
     }
 
     /// Its distributed hash table.

@@ -1,9 +1,10 @@
 //! Why the swarm could not do what was asked.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use stc::Coded;
 use stt::NodeId;
+use stt_store::StoreError;
 
 /// Why the swarm could not be started, or not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,16 @@ pub enum SwarmError {
         /// How long it was waited.
         within: Duration,
     },
+    /// What outlives a restart could not be read from the chamber.
+    #[error("the chamber could not be read: {0}")]
+    Chamber(#[from] StoreError),
+    /// It was done, but the chamber could not be written, so it does not outlive a restart.
+    #[error("it was done, but not saved: {cause}")]
+    NotSaved {
+        /// Why.
+        #[source]
+        cause: Arc<StoreError>,
+    },
     /// None of the nodes to begin with could be reached.
     #[error("no node to begin with could be reached: {}", causes.join("; "))]
     NoBootstrap {
@@ -89,6 +100,8 @@ impl Coded for SwarmError {
             Self::TooMany { .. } => "swarm.too_many",
             Self::Taken => "swarm.taken",
             Self::Timeout { .. } => "swarm.timeout",
+            Self::Chamber(error) => error.code(),
+            Self::NotSaved { .. } => "swarm.not_saved",
             Self::NoBootstrap { .. } => "swarm.no_bootstrap",
             Self::Unreachable { .. } => "swarm.unreachable",
             Self::NoSubscribers { .. } => "swarm.no_subscribers",
@@ -98,7 +111,9 @@ impl Coded for SwarmError {
     fn retry_helps(&self) -> bool {
         match self {
             Self::Protocol(error) => error.retry_helps(),
+            Self::Chamber(error) => error.retry_helps(),
             Self::Busy { .. }
+            | Self::NotSaved { .. }
             | Self::Timeout { .. }
             | Self::NoBootstrap { .. }
             | Self::Unreachable { .. }
@@ -110,6 +125,8 @@ impl Coded for SwarmError {
     fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Protocol(error) => error.hint(),
+            Self::Chamber(error) => error.hint(),
+            Self::NotSaved { .. } => Some("make room on the disk, then do it again"),
             Self::Busy { .. } => Some("wait for answers before asking more"),
             Self::TooLarge { .. } => Some("offer it as content, and send its id"),
             Self::Taken => Some("choose another key, or ask for the value of one publisher"),

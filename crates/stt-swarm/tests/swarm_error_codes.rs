@@ -2,7 +2,7 @@
 //! that says the same about retries.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking")]
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use stc::Coded;
 use stt_swarm::SwarmError;
@@ -20,6 +20,9 @@ fn every_error_has_its_row() {
         SwarmError::TooMany { what: "x", max: 1 },
         SwarmError::Taken,
         SwarmError::Timeout { within: Duration::from_secs(1) },
+        SwarmError::NotSaved {
+            cause: Arc::new(stt_store::StoreError::NotFound { item: "x".into() }),
+        },
         SwarmError::NoBootstrap { causes: vec!["x".into()] },
         SwarmError::Unreachable { node },
         SwarmError::NoSubscribers { topic: "x".into(), peers: 1 },

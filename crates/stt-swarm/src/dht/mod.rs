@@ -4,9 +4,11 @@
 //! |---|---|
 //! | what applications hold | [`KademliaDht`], [`Providers`] |
 //! | signed values | `record` |
+//! | what outlives a restart | `saved` |
 //! | what a node keeps for others | `store` |
 
 pub(crate) mod record;
+pub(crate) mod saved;
 pub(crate) mod store;
 
 use std::{net::SocketAddr, time::Duration};
@@ -143,14 +145,34 @@ impl KademliaDht {
     /// swarm runs it is stored again every 8. A key has one value: the first publisher's, until it
     /// expires or is replaced by that publisher.
     ///
+    /// With a chamber ([`Swarm::start_with`](crate::Swarm::start_with)) it is on the disk when
+    /// this returns, and is stored again after a restart, until it is
+    /// [forgotten](Self::forget).
+    ///
     /// # Errors
     /// [`SwarmError::Taken`], [`SwarmError::TooLarge`], [`SwarmError::TooMany`] beyond 1,024 own
-    /// values, [`SwarmError::Timeout`], [`SwarmError::Busy`], [`SwarmError::Stopped`].
+    /// values, [`SwarmError::NotSaved`] if it was stored but is not on the disk,
+    /// [`SwarmError::Timeout`], [`SwarmError::Busy`], [`SwarmError::Stopped`].
     pub async fn store(&self, key: &[u8], value: &[u8]) -> Result<Stored, SwarmError> {
         check_key(key)?;
         check("a value", value.len(), Self::MAX_VALUE)?;
         let (key, value) = (key.to_vec(), value.to_vec());
-        self.handle.ask(|reply| Command::Store { key, value, reply }).await
+        let stored = self.handle.ask(|reply| Command::Store { key, value, reply }).await?;
+        self.handle.ask(Command::Written).await?;
+        Ok(stored)
+    }
+
+    /// Stores the value of `key` that this node published no more: whether there was one. Copies at
+    /// other nodes hold until they expire.
+    ///
+    /// # Errors
+    /// [`SwarmError::TooLarge`], [`SwarmError::NotSaved`], [`SwarmError::Stopped`].
+    pub async fn forget(&self, key: &[u8]) -> Result<bool, SwarmError> {
+        check_key(key)?;
+        let key = key.to_vec();
+        let known = self.handle.ask(|reply| Command::Forget { key, reply }).await?;
+        self.handle.ask(Command::Written).await?;
+        Ok(known)
     }
 
     /// The value of `key`, by whichever member stored it; `None` if there is none.

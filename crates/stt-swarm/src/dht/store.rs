@@ -16,7 +16,10 @@ use libp2p_kad::{
     store::{Error, RecordStore, Result},
 };
 
-use super::record::{self, MAX_RECORD};
+use super::{
+    record::{self, MAX_RECORD},
+    saved::{self, Entry, SHARDS},
+};
 
 /// Bytes of all values, with what is around them.
 const MAX_BYTES: usize = 16 << 20;
@@ -45,6 +48,8 @@ pub(crate) struct Records {
     whereabouts: Whereabouts,
     values: HashMap<RecordKey, Kept>,
     bytes: usize,
+    /// A bit for each [shard](saved::shard) with values of others that changed.
+    changed: u16,
     providers: HashMap<RecordKey, Vec<ProviderRecord>>,
     /// Keys for each provider.
     keys_of: HashMap<PeerId, usize>,
@@ -73,6 +78,7 @@ impl Records {
             whereabouts,
             values: HashMap::new(),
             bytes: 0,
+            changed: 0,
             providers: HashMap::new(),
             keys_of: HashMap::new(),
             provided: HashMap::new(),
@@ -97,6 +103,35 @@ impl Records {
         }
         for (key, provider) in gone {
             self.remove_provider(&key, &provider);
+        }
+    }
+
+    /// The shards whose values of others changed since the last call.
+    pub(crate) fn take_changed(&mut self) -> impl Iterator<Item = u8> + use<> {
+        let changed = std::mem::take(&mut self.changed);
+        (0..SHARDS).filter(move |shard| changed & (1 << shard) != 0)
+    }
+
+    /// The values of others in `shard`, as [`saved`] keeps them.
+    pub(crate) fn kept_in(&self, shard: u8) -> Vec<u8> {
+        let kept = self.values.values().filter(|kept| !kept.own).filter_map(|kept| {
+            let place: &[u8; 32] = kept.record.key.as_ref().try_into().ok()?;
+            (saved::shard(place) == shard).then_some((place, kept.record.value.as_slice()))
+        });
+        saved::encode(kept)
+    }
+
+    /// Takes in what was kept before a restart, as far as it still holds.
+    pub(crate) fn restore(&mut self, kept: Vec<Entry>) {
+        for (place, value) in kept {
+            // What is expired or forged is as good as gone.
+            let _ = self.put(Record::new(RecordKey::new(&place), value));
+        }
+    }
+
+    fn touch(&mut self, kept: &Kept) {
+        if !kept.own {
+            self.changed |= 1 << saved::shard(kept.record.key.as_ref());
         }
     }
 
@@ -184,6 +219,7 @@ impl RecordStore for Records {
         self.make_room(cost, distance, own)?;
         self.bytes += cost;
         let kept = Kept { publisher, sequence, own, distance, record };
+        self.touch(&kept);
         self.values.insert(kept.record.key.clone(), kept);
         Ok(())
     }
@@ -191,6 +227,7 @@ impl RecordStore for Records {
     fn remove(&mut self, key: &RecordKey) {
         if let Some(kept) = self.values.remove(key) {
             self.bytes = self.bytes.saturating_sub(Self::cost(&kept.record));
+            self.touch(&kept);
         }
     }
 
@@ -372,7 +409,19 @@ mod tests {
         // The older one, said again.
         assert!(put(&mut records, first).is_err());
         assert_eq!(records.get(&key).unwrap().value, newer);
+        // What it keeps for others is taken in after a restart, unless somebody changed it.
+        let shard = saved::shard(&place);
+        assert_eq!(records.take_changed().collect::<Vec<_>>(), [shard]);
+        let kept = saved::decode(&records.kept_in(shard)).unwrap();
+        assert_eq!(records.take_changed().count(), 0);
         records.remove(&key);
         assert_eq!(records.bytes, 0);
+        assert_eq!(records.take_changed().collect::<Vec<_>>(), [shard]);
+        let mut forged = kept.clone();
+        *forged[0].1.last_mut().unwrap() ^= 1;
+        records.restore(forged);
+        assert!(records.get(&key).is_none());
+        records.restore(kept);
+        assert_eq!(records.get(&key).unwrap().value, newer);
     }
 }

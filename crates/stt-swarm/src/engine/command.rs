@@ -24,6 +24,13 @@ pub(crate) enum Command {
         value: Vec<u8>,
         reply: Reply<Stored>,
     },
+    /// Stores an own value no more: whether there was one.
+    Forget {
+        key: Vec<u8>,
+        reply: Reply<bool>,
+    },
+    /// Answered when all own values are on the disk, if they are kept there.
+    Written(Reply<()>),
     Find {
         key: Vec<u8>,
         publisher: Option<NodeId>,

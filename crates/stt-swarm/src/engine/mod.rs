@@ -8,12 +8,14 @@
 //! | links as the engine wants them | `transport`, `muxer`, `substream` |
 //! | what runs over them, and its settings | `behaviour` |
 //! | the task that the engine runs in | `driver` and what is below it, `queries` |
+//! | the task that writes what outlives a restart | `keeper` |
 //! | what is asked of it | `command`, [`Handle`] |
 
 mod behaviour;
 pub(crate) mod command;
 mod driver;
 mod hello;
+mod keeper;
 mod link;
 mod links;
 mod muxer;
@@ -26,11 +28,17 @@ mod transport;
 use std::{fmt, sync::Arc};
 
 use stt::Node;
+use stt_store::Chamber;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{SwarmOptions, dht::store, swarm_error::SwarmError};
+use crate::{
+    SwarmOptions,
+    dht::{saved::Saved, store},
+    swarm_error::SwarmError,
+};
 use command::{Command, Reply};
 use driver::Driver;
+use keeper::Keeper;
 use links::Links;
 
 /// Wishes that wait for the engine.
@@ -69,14 +77,22 @@ impl Handle {
     }
 }
 
-/// Starts the engine over `node`.
-pub(crate) fn start(node: &Node, options: &SwarmOptions) -> Result<Handle, SwarmError> {
+/// Starts the engine over `node`. What outlives a restart is in the chamber, if there is one; this
+/// is what was there.
+pub(crate) fn start(
+    node: &Node,
+    options: &SwarmOptions,
+    chamber: Option<(Chamber, Saved)>,
+) -> Result<Handle, SwarmError> {
     let started = u64::try_from(store::now().as_millis()).unwrap_or(u64::MAX);
     let links = Links::new(node.clone(), started, options.serve, options.max_links);
     let links = Arc::new(links);
     let (commands, receiver) = mpsc::channel(WAITING);
     let asked = commands.downgrade();
-    let driver = Driver::new(Arc::clone(&links), receiver, asked, options, started)?;
+    let mut driver = Driver::new(Arc::clone(&links), receiver, asked, options, started)?;
+    if let Some((chamber, saved)) = chamber {
+        driver.restore(Keeper::start(chamber, options.name.clone()), saved);
+    }
     tokio::spawn(driver.run());
     Ok(Handle { commands, links })
 }

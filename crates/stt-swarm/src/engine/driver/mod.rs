@@ -4,10 +4,12 @@
 //! |---|---|
 //! | wishes, events and the clock | [`Driver`] |
 //! | values and providers, and what becomes of questions | `values` |
+//! | what outlives a restart | `restart` |
 //! | who is dialled, and for whom | `dials` |
 //! | topics, messages and who waits for subscribers | `topics` |
 
 mod dials;
+mod restart;
 mod topics;
 mod values;
 
@@ -28,6 +30,7 @@ use tokio::{sync::mpsc, time::MissedTickBehavior};
 use super::{
     behaviour::{Behaviour, BehaviourEvent},
     command::{Command, Reply},
+    keeper::Keeper,
     link,
     links::Links,
     peer,
@@ -49,6 +52,8 @@ const TICK: Duration = Duration::from_millis(250);
 const IDLE: Duration = Duration::from_secs(120);
 /// How often what has expired is forgotten, and subscribers are looked for.
 const SWEEP: Duration = Duration::from_secs(60);
+/// How often what is kept for others, and where members are, is written, if it changed.
+const SAVE: Duration = Duration::from_secs(10);
 /// How long joining waits for the link to be known to the engine.
 const LINKED_WITHIN: Duration = Duration::from_secs(10);
 
@@ -64,6 +69,9 @@ pub(crate) struct Driver {
     joining: Vec<(Instant, Reply<usize>)>,
     own: HashMap<[u8; 32], Own>,
     talk: Talk,
+    keeper: Option<Keeper>,
+    saved: Instant,
+    saved_members: Vec<u8>,
     swept: Instant,
     _handlers: [ProtocolHandler; 3],
 }
@@ -123,6 +131,9 @@ impl Driver {
             joining: Vec::new(),
             own: HashMap::new(),
             talk: Talk::new(started),
+            keeper: None,
+            saved: Instant::now(),
+            saved_members: Vec::new(),
             swept: Instant::now(),
             links,
             _handlers: [control, streams, receipts],
@@ -148,6 +159,7 @@ impl Driver {
                 }
             }
         }
+        self.save();
     }
 
     // --- wishes ---
@@ -159,6 +171,14 @@ impl Driver {
                 self.join();
             }
             Command::Store { key, value, reply } => self.store(&key, value, reply),
+            Command::Forget { key, reply } => {
+                let known = self.forget(&key);
+                answer(reply, Ok(known));
+            }
+            Command::Written(reply) => match &self.keeper {
+                Some(keeper) => keeper.written(reply),
+                None => answer(reply, Ok(())),
+            },
             Command::Find { key, publisher, reply } => {
                 let place = record::place(&self.name, &key);
                 if let Some(reply) = self.room(reply) {
@@ -306,6 +326,10 @@ impl Driver {
             answer(reply, Ok(known));
         }
         self.tick_topics(now);
+        if now.saturating_duration_since(self.saved) >= SAVE {
+            self.saved = now;
+            self.save();
+        }
         if now.saturating_duration_since(self.swept) >= SWEEP {
             self.swept = now;
             self.sweep_values(now);

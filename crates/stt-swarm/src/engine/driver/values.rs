@@ -19,12 +19,12 @@ use crate::{
 /// How often own values are stored again.
 const STORE_AGAIN: Duration = Duration::from_secs(8 * 60 * 60);
 /// Own values and keys that this node provides.
-const MAX_OWN: usize = 1_024;
+pub(super) const MAX_OWN: usize = 1_024;
 
 /// A value of this node's own.
 pub(super) struct Own {
-    value: Vec<u8>,
-    stored: Instant,
+    pub(super) value: Vec<u8>,
+    pub(super) stored: Instant,
 }
 
 impl Driver {
@@ -38,10 +38,21 @@ impl Driver {
         match self.put(place, &value) {
             Ok(id) => {
                 self.own.insert(place, Own { value, stored: Instant::now() });
+                self.save_own(&place);
                 self.queries.insert(id, Query::Store(reply));
             }
             Err(error) => answer(reply, Err(error)),
         }
+    }
+
+    pub(super) fn forget(&mut self, key: &[u8]) -> bool {
+        let place = record::place(&self.name, key);
+        let known = self.own.remove(&place).is_some();
+        if known {
+            self.kad().store_mut().remove(&RecordKey::new(&place));
+            self.save_own(&place);
+        }
+        known
     }
 
     fn put(&mut self, place: [u8; 32], value: &[u8]) -> Result<kad::QueryId, SwarmError> {
