@@ -103,7 +103,7 @@ impl Content {
     /// Publishes it no longer; whether it was.
     fn unpublish(&self, id: [u8; 32]) -> PyResult<bool> {
         let _inside = bridge::engine()?.enter();
-        Ok(self.inner.get()?.unpublish_content(Hash::from_bytes(id)))
+        Ok(self.inner.get()?.library().unshare(Hash::from_bytes(id)))
     }
 
     /// Bytes by their id: from connected members and `providers` (id, host, port). If they do not

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use stc::Coded;
 
-use crate::content::ManifestError;
+use crate::{SwarmError, content::ManifestError};
 
 /// Why a text is no ticket, or something does not fit into one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -119,6 +119,9 @@ pub enum ContentError {
         /// How many were asked.
         members: usize,
     },
+    /// It is published, but the swarm's table does not say so.
+    #[error("it is published, but the swarm's table does not say so: {0}")]
+    NotAnnounced(#[source] SwarmError),
     /// The ticket names nobody.
     #[error("the ticket names no provider")]
     NoProvider,
@@ -161,6 +164,7 @@ impl Coded for ContentError {
             Self::Protocol(error) => error.code(),
             Self::Manifest { .. } => "content.manifest",
             Self::NotFound { .. } => "content.not_found",
+            Self::NotAnnounced(_) => "content.not_announced",
             Self::NoProvider => "content.no_provider",
             Self::Unavailable { .. } => "content.unavailable",
             Self::Ended => "content.ended",
@@ -170,7 +174,11 @@ impl Coded for ContentError {
     fn retry_helps(&self) -> bool {
         matches!(
             self,
-            Self::Busy { .. } | Self::NotFound { .. } | Self::Unavailable { .. } | Self::Ended
+            Self::Busy { .. }
+                | Self::NotFound { .. }
+                | Self::NotAnnounced(_)
+                | Self::Unavailable { .. }
+                | Self::Ended
         )
     }
 
@@ -180,6 +188,7 @@ impl Coded for ContentError {
             Self::TooMany { .. } => Some("offer some of them no longer"),
             Self::Exists { .. } => Some("choose another directory, or move the file"),
             Self::NotFound { .. } => Some("connect to a member that has it"),
+            Self::NotAnnounced(_) => Some("members with a session get it; publish it again later"),
             Self::Unavailable { .. } => {
                 Some("what arrived is kept: run the same again when a provider is there")
             }

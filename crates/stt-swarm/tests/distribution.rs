@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use stt::{Coded, Mode, Node, SharedSeed};
-use stt_swarm::{ContentDistribution, Provider, RetrieveOptions};
+use stt_swarm::{ContentDistribution, Provider, RetrieveOptions, Swarm, SwarmOptions};
 use tokio::io::AsyncReadExt;
 
 async fn node() -> Node {
@@ -78,7 +78,7 @@ async fn absent_and_too_long_content_are_errors() {
     assert_eq!(error.code(), "content.too_large");
     options.max_size = 100_000;
     assert_eq!(reader.content.retrieve_content(id, &options).await.unwrap().len(), 100_000);
-    assert!(member.content.unpublish_content(id));
+    assert!(member.content.unpublish_content(id).await);
     assert!(reader.content.retrieve_content(id, &options).await.is_err());
     assert_eq!(reader.content.stats().failed, 4);
 }
@@ -118,4 +118,30 @@ async fn a_member_that_lies_about_the_length_is_not_believed() {
     assert_eq!(error.code(), "content.not_found");
     reader.connect(&honest.node).await;
     assert!(reader.content.retrieve_content(id, &options).await.unwrap() == data);
+}
+
+/// Three members of which the reader has a session with the first only: the table names the second.
+#[tokio::test]
+async fn the_swarms_table_names_who_has_it() {
+    let (first, second, reader) = (node().await, node().await, node().await);
+    let start = |node: &Node| Swarm::start(node, &SwarmOptions::default()).unwrap();
+    let (first, second, reader) = (start(&first), start(&second), start(&reader));
+    let address = first.node().local_addr().to_string();
+    second.dht().bootstrap(&[&address]).await.unwrap();
+    reader.dht().bootstrap(&[&address]).await.unwrap();
+    let (there, here) = (
+        ContentDistribution::in_swarm(&second).unwrap(),
+        ContentDistribution::in_swarm(&reader).unwrap(),
+    );
+    let data = data(100_000);
+    let id = there.publish_content(data.clone()).await.unwrap();
+    let mut options = RetrieveOptions::default();
+    options.search = std::time::Duration::from_secs(30);
+    assert!(here.retrieve_content(id, &options).await.unwrap() == data);
+    // Nobody has this; the search ends by itself, or when its time is over.
+    options.search = std::time::Duration::from_millis(500);
+    let nobody = here.retrieve_content(blake3::hash(b"nobody's"), &options).await.unwrap_err();
+    assert_eq!(nobody.code(), "content.not_found");
+    assert!(there.unpublish_content(id).await);
+    assert!(!there.unpublish_content(id).await);
 }

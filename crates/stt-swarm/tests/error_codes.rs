@@ -5,7 +5,7 @@
 use std::{collections::HashSet, io, path::PathBuf};
 
 use stt::Coded;
-use stt_swarm::{ContentError, TicketError};
+use stt_swarm::{ContentError, SwarmError, TicketError};
 
 fn all() -> Vec<Box<dyn Coded>> {
     let path = || PathBuf::from("a");
@@ -23,6 +23,7 @@ fn all() -> Vec<Box<dyn Coded>> {
         Box::new(ContentError::Name),
         Box::new(ContentError::Manifest { why: "x".into() }),
         Box::new(ContentError::NotFound { members: 1 }),
+        Box::new(ContentError::NotAnnounced(SwarmError::Stopped)),
         Box::new(ContentError::NoProvider),
         Box::new(ContentError::Unavailable { causes: vec!["x".into()] }),
         Box::new(ContentError::Ended),

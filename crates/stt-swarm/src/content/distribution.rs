@@ -22,7 +22,7 @@ use super::{
     probe,
     sessions::Sessions,
 };
-use crate::{ContentError, Provider};
+use crate::{ContentError, KademliaDht, Provider, Providers, Swarm};
 
 /// Members that are asked for one content, at most.
 const MAX_ASKED: usize = 64;
@@ -41,6 +41,9 @@ pub struct RetrieveOptions {
     pub max_size: u64,
     /// Members to ask besides those that the node has a session with. Default: none.
     pub providers: Vec<Provider>,
+    /// How long the swarm's table may name further providers, of a distribution that is
+    /// [in a swarm](ContentDistribution::in_swarm). Default: 10 s.
+    pub search: Duration,
     /// How it is fetched.
     pub fetch: FetchOptions,
 }
@@ -51,6 +54,7 @@ impl Default for RetrieveOptions {
             parallel_sources: 3,
             max_size: 64 << 20,
             providers: Vec::new(),
+            search: Duration::from_secs(10),
             fetch: FetchOptions::default(),
         }
     }
@@ -73,11 +77,13 @@ pub struct DistributionStats {
 /// Publishes content to the members of a swarm, and retrieves theirs by its id, its BLAKE3 hash.
 ///
 /// Any member that knows an id may retrieve its content from this node. Those that this node has a
-/// session with are asked for it, and those that the caller names.
+/// session with are asked for it, those that the caller names, and [in a swarm](Self::in_swarm)
+/// those that its table names.
 #[derive(Debug)]
 pub struct ContentDistribution {
     node: Node,
     library: ContentLibrary,
+    dht: Option<KademliaDht>,
     retrieved: AtomicU64,
     retrieved_bytes: AtomicU64,
     failed: AtomicU64,
@@ -89,9 +95,23 @@ impl ContentDistribution {
     /// # Errors
     /// [`ContentError::Protocol`] when the node has one, or a [`ContentLibrary`], already.
     pub fn new(node: &Node) -> Result<Self, ContentError> {
+        Self::start(node, None)
+    }
+
+    /// One whose contents are announced in the table of `swarm`, which is asked for those of
+    /// others.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), of the swarm's node.
+    pub fn in_swarm(swarm: &Swarm) -> Result<Self, ContentError> {
+        Self::start(&swarm.node(), Some(swarm.dht()))
+    }
+
+    fn start(node: &Node, dht: Option<KademliaDht>) -> Result<Self, ContentError> {
         Ok(Self {
             node: node.clone(),
             library: ContentLibrary::new(node)?,
+            dht,
             retrieved: AtomicU64::new(0),
             retrieved_bytes: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -108,22 +128,38 @@ impl ContentDistribution {
     /// Gives their id.
     ///
     /// # Errors
-    /// [`ContentError`].
+    /// [`ContentError`]; [`ContentError::NotAnnounced`] if it is published, but the swarm's table
+    /// does not say so.
     pub async fn publish_content(&self, data: impl Into<Bytes>) -> Result<Hash, ContentError> {
-        Ok(self.library.share_bytes(data, "content").await?.root)
+        let id = self.library.share_bytes(data, "content").await?.root;
+        self.announce(&id).await?;
+        Ok(id)
     }
 
     /// Publishes a file or folder, as [`ContentLibrary::share`] does.
     ///
     /// # Errors
-    /// [`ContentError`].
+    /// As [`publish_content`](Self::publish_content).
     pub async fn publish_file(&self, path: impl AsRef<Path>) -> Result<Shared, ContentError> {
-        self.library.share(path).await
+        let shared = self.library.share(path).await?;
+        self.announce(&shared.root).await?;
+        Ok(shared)
     }
 
-    /// Publishes a content no longer. False if it was not published.
-    pub fn unpublish_content(&self, id: Hash) -> bool {
-        self.library.unshare(id)
+    async fn announce(&self, id: &Hash) -> Result<(), ContentError> {
+        let Some(dht) = &self.dht else { return Ok(()) };
+        dht.provide_content(id).await.map_err(ContentError::NotAnnounced)
+    }
+
+    /// Publishes a content no longer. False if it was not published. What others know of it holds
+    /// for 30 minutes at most.
+    pub async fn unpublish_content(&self, id: Hash) -> bool {
+        let known = self.library.unshare(id);
+        if let Some(dht) = &self.dht {
+            // A swarm that has stopped announces nothing any more.
+            let _ = dht.stop_providing_content(&id).await;
+        }
+        known
     }
 
     /// Retrieves a content into memory: from this node if it is published here, otherwise from
@@ -231,41 +267,54 @@ impl ContentDistribution {
                 asked.push(provider);
             }
         }
-        let members = asked.len();
+        let mut members = asked.len();
         let mut answers = JoinSet::new();
-        for provider in asked {
-            let sessions = Arc::clone(sessions);
-            answers.spawn(async move {
-                // Another fetch may just be closing the session that it began.
-                for _ in 0..2 {
-                    let session = sessions.reach(&provider).await.ok()?;
-                    match probe::length(&session, id, ANSWER).await {
-                        Ok(length) => return Some((length, provider)),
-                        Err(error) if error.is_temporary() => {}
-                        Err(_) => break,
+        for provider in &asked {
+            answers.spawn(ask(Arc::clone(sessions), provider.clone(), id));
+        }
+        let mut search = match &self.dht {
+            // A table that cannot be asked leaves those who are known.
+            Some(dht) => dht.find_providers_of_content(&id).await.ok(),
+            None => None,
+        };
+        let mut until = Instant::now() + options.search;
+        let (mut found, mut providers) = (None, Vec::new());
+        while providers.len() < options.parallel_sources.max(1) {
+            if answers.is_empty() && search.is_none() {
+                break;
+            }
+            // Once one has it, the others have a moment.
+            let wait = found.is_some() || search.is_some();
+            tokio::select! {
+                Some(answer) = answers.join_next() => {
+                    // All lengths are proven, so they are the same.
+                    if let Ok(Some((length, provider))) = answer {
+                        if found.is_none() {
+                            until = until.min(Instant::now() + SETTLE);
+                        }
+                        found = Some(length);
+                        providers.push(provider);
                     }
                 }
-                None
-            });
-        }
-        let (mut found, mut providers, mut until) = (None, Vec::new(), None);
-        while providers.len() < options.parallel_sources.max(1) {
-            let answer = match until {
-                None => answers.join_next().await,
-                Some(until) => {
-                    let next = tokio::time::timeout_at(until, answers.join_next()).await;
-                    next.unwrap_or(None)
+                named = next(&mut search), if search.is_some() => {
+                    let Some(provider) = named.filter(|_| members < MAX_ASKED) else {
+                        search = None;
+                        continue;
+                    };
+                    if provider.node_id != self.node.node_id()
+                        && asked.iter().all(|known| known.node_id != provider.node_id)
+                    {
+                        members += 1;
+                        answers.spawn(ask(Arc::clone(sessions), provider.clone(), id));
+                        asked.push(provider);
+                    }
                 }
-            };
-            match answer {
-                None => break,
-                // All lengths are proven, so they are the same.
-                Some(Ok(Some((length, provider)))) => {
-                    found = Some(length);
-                    providers.push(provider);
-                    until.get_or_insert(Instant::now() + SETTLE);
+                () = tokio::time::sleep_until(until), if wait => {
+                    search = None;
+                    if found.is_some() {
+                        break;
+                    }
                 }
-                Some(_) => {}
             }
         }
         match found {
@@ -273,4 +322,24 @@ impl ContentDistribution {
             None => Err(ContentError::NotFound { members }),
         }
     }
+}
+
+/// The length of a content, if the provider proves that it has it.
+async fn ask(sessions: Arc<Sessions>, provider: Provider, id: Hash) -> Option<(u64, Provider)> {
+    // Another fetch may just be closing the session that it began.
+    for _ in 0..2 {
+        let session = sessions.reach(&provider).await.ok()?;
+        match probe::length(&session, id, ANSWER).await {
+            Ok(length) => return Some((length, provider)),
+            Err(error) if error.is_temporary() => {}
+            Err(_) => break,
+        }
+    }
+    None
+}
+
+/// Whom the search names next.
+async fn next(search: &mut Option<Providers>) -> Option<Provider> {
+    let found = search.as_mut()?.next().await?;
+    Some(Provider { node_id: found.node_id, addresses: vec![found.address] })
 }

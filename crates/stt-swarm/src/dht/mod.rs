@@ -253,6 +253,25 @@ impl KademliaDht {
         self.provide(&content_key(root)).await
     }
 
+    /// Says so no more, as [`stop_providing`](Self::stop_providing).
+    ///
+    /// # Errors
+    /// [`SwarmError::Stopped`].
+    pub async fn stop_providing_content(&self, root: &blake3::Hash) -> Result<(), SwarmError> {
+        self.stop_providing(&content_key(root)).await
+    }
+
+    /// Who offers the content with this root, as [`find_providers`](Self::find_providers).
+    ///
+    /// # Errors
+    /// As [`find_providers`](Self::find_providers).
+    pub async fn find_providers_of_content(
+        &self,
+        root: &blake3::Hash,
+    ) -> Result<Providers, SwarmError> {
+        self.find_providers(&content_key(root)).await
+    }
+
     /// Names in `ticket` who provides its content besides those that it names, looking for up to
     /// `patience`, or until it names as many as it may: how many it names more.
     ///
@@ -265,7 +284,7 @@ impl KademliaDht {
     ) -> Result<usize, SwarmError> {
         let before = ticket.providers().len();
         let until = tokio::time::Instant::now() + patience;
-        let mut providers = self.find_providers(&content_key(&ticket.root())).await?;
+        let mut providers = self.find_providers_of_content(&ticket.root()).await?;
         let me = self.handle.links().node().node_id();
         while let Ok(Some(found)) = tokio::time::timeout_at(until, providers.next()).await {
             let provider = Provider { node_id: found.node_id, addresses: vec![found.address] };
