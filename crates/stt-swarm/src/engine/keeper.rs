@@ -38,8 +38,7 @@ struct Waiting {
 impl Keeper {
     /// Begins to write, in a task of the runtime that this is called in.
     pub(crate) fn start(chamber: Chamber, swarm: String) -> Self {
-        let shared =
-            Shared { chamber, swarm, waiting: Mutex::default(), changed: Notify::new() };
+        let shared = Shared { chamber, swarm, waiting: Mutex::default(), changed: Notify::new() };
         let shared = Arc::new(shared);
         tokio::spawn(write(Arc::clone(&shared)));
         Self { shared }
