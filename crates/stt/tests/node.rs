@@ -451,3 +451,25 @@ async fn a_stopped_node_gives_its_port_back_whatever_was_under_way() {
         tokio::join!(server.stop(Duration::from_secs(1)), again);
     }
 }
+
+#[tokio::test]
+async fn the_ports_are_free_when_stop_returns_whoever_holds_handles() {
+    let seed = seed();
+    let server = builder(&seed).websocket(([127, 0, 0, 1], 0).into());
+    let server = server.start(Mode::Server).await.unwrap();
+    let client = builder(&seed).start(Mode::Client).await.unwrap();
+    let ours = connect(&client, &server).await;
+    let theirs = server.accept().await.unwrap();
+    let (ours_stream, theirs_stream) = (ours.open_stream().unwrap(), theirs.get_stream(1).unwrap());
+    ours_stream.send(b"held").await.unwrap();
+    let (udp, web) = (server.local_addr(), server.websocket_addr().unwrap());
+    server.stop(Duration::from_secs(20)).await;
+    drop(UdpSocket::bind(udp).unwrap());
+    drop(std::net::TcpListener::bind(web).unwrap());
+    client.stop(Duration::from_secs(20)).await;
+    drop(UdpSocket::bind(client.local_addr()).unwrap());
+    // What is left of them says where it was.
+    assert_eq!((server.local_addr(), server.websocket_addr()), (udp, Some(web)));
+    assert!(client.connect(&udp.to_string()).await.is_err());
+    drop((theirs_stream, ours_stream));
+}

@@ -182,7 +182,13 @@ impl Link {
             links.remove(&id);
         }
         drop(links);
-        directory.inputs.send(Input::Ended(self.number, self.way().path));
+        let path = {
+            let mut way = self.way.write().unwrap_or_else(PoisonError::into_inner);
+            // Handles of a session that is over hold no socket open.
+            way.local = None;
+            way.path
+        };
+        directory.inputs.send(Input::Ended(self.number, path));
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -47,6 +48,8 @@ pub(crate) struct RouteSocket {
     turn: AtomicUsize,
     /// Who receives, to be told of a new socket.
     receiver: Mutex<Option<Waker>>,
+    /// The address that there was when the sockets were given up.
+    left: Mutex<Option<SocketAddr>>,
 }
 
 impl Local {
@@ -68,6 +71,7 @@ impl RouteSocket {
             received: Mutex::new(received),
             turn: AtomicUsize::new(0),
             receiver: Mutex::default(),
+            left: Mutex::default(),
         };
         socket.add(udp)?;
         Ok(socket)
@@ -112,6 +116,30 @@ impl RouteSocket {
     pub(crate) fn prune(&self) {
         let mut locals = self.locals.write().unwrap_or_else(PoisonError::into_inner);
         locals.retain(|local| !local.is_retired() || Arc::strong_count(local) > 1);
+    }
+
+    /// Gives up all sockets, and waits for those that still use one: they end, too. Waits for
+    /// `patience` at most.
+    pub(crate) async fn close(&self, patience: Duration) {
+        let locals: Vec<_> = {
+            let mut locals = self.locals.write().unwrap_or_else(PoisonError::into_inner);
+            let newest = newest(&locals).map(|local| local.address);
+            *self.left.lock().unwrap_or_else(PoisonError::into_inner) = newest;
+            std::mem::take(&mut *locals)
+        };
+        let unused = async {
+            while locals.iter().any(|local| Arc::strong_count(local) > 1) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        // Who holds one for longer has it until then.
+        let _ = tokio::time::timeout(patience, unused).await;
+    }
+
+    /// The address of the newest socket, or the last one that was.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        let left = || *self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        self.newest().map(|local| local.address).or_else(left)
     }
 
     /// Whether there are sockets that wait to be closed.
@@ -166,8 +194,7 @@ impl RouteSocket {
 
     /// The newest socket in use.
     pub(crate) fn newest(&self) -> Option<Arc<Local>> {
-        let locals = self.locals.read().unwrap_or_else(PoisonError::into_inner);
-        locals.iter().rev().find(|local| !local.is_retired()).or(locals.last()).cloned()
+        newest(&self.locals.read().unwrap_or_else(PoisonError::into_inner)).cloned()
     }
 
     /// The way over `path`. `None` when its socket is gone.
@@ -293,6 +320,10 @@ impl fmt::Debug for RouteSocket {
     }
 }
 
+fn newest(locals: &[Arc<Local>]) -> Option<&Arc<Local>> {
+    locals.iter().rev().find(|local| !local.is_retired()).or(locals.last())
+}
+
 /// Whether an error says that one datagram went wrong and the next may be fine.
 pub(crate) fn is_passing(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
@@ -320,6 +351,11 @@ pub(crate) struct RouteRoom {
 impl RouteRoom {
     pub(crate) const fn new(socket: Arc<RouteSocket>, link: Arc<Link>) -> Self {
         Self { socket, link, room: None }
+    }
+
+    /// Nothing is waited for any more.
+    pub(crate) fn close(&mut self) {
+        self.room = None;
     }
 
     /// Ready once there may be room on the link's way, whichever that is by then.

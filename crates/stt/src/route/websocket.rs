@@ -81,7 +81,19 @@ impl Listener {
         Ok(Self { address, task })
     }
 
-    /// Where it listens.
+    /// Takes nobody in any more; returns when the port is free, at most after `patience`.
+    pub(crate) async fn close(&self, patience: Duration) {
+        self.task.abort();
+        let over = async {
+            while !self.task.is_finished() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        // A task that does not end is one that the runtime has no time for.
+        let _ = tokio::time::timeout(patience, over).await;
+    }
+
+    /// Where it listens, or did.
     pub(crate) const fn local_addr(&self) -> SocketAddr {
         self.address
     }

@@ -250,7 +250,7 @@ impl Wire {
 
     /// The address of the socket, with the port that it got.
     pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.routes.sockets.newest().map_or(self.address, |local| local.address)
+        self.routes.sockets.address().unwrap_or(self.address)
     }
 
     /// Whether one of its sockets can send to this address.
@@ -559,6 +559,12 @@ impl Wire {
         // Peers that are gone don't answer; they time out by themselves.
         let _ = tokio::time::timeout(DRAIN, self.endpoint.idle()).await;
         self.endpoint.skip_draining();
+        let _ = tokio::time::timeout(DRAIN, self.endpoint.idle()).await;
+        // Handles of the node and of its sessions may live on; the ports are free for others.
+        if let Some(websocket) = &self.websocket {
+            websocket.close(DRAIN).await;
+        }
+        self.routes.sockets.close(DRAIN).await;
     }
 }
 

@@ -378,6 +378,12 @@ impl Outlet {
         Ok(())
     }
 
+    /// Nothing is sent any more: lets go of the socket.
+    pub(crate) fn close(&mut self) {
+        self.room.close();
+        self.link.close();
+    }
+
     /// Waits until there may be room.
     pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // A socket that fails says so when it is used.

@@ -492,8 +492,8 @@ impl Drop for End<'_> {
         let Self(shared) = self;
         let panics = std::thread::panicking();
         shared.lose(if panics { fault() } else { ConnectionError::LocallyClosed });
-        let state = shared.lock();
-        state.outlet.link().close();
+        let mut state = shared.lock();
+        state.outlet.close();
         if !state.quic.is_drained() {
             let _ = shared.endpoint.tell(shared.handle, EndpointEvent::drained());
         }

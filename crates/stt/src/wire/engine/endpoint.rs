@@ -203,6 +203,11 @@ impl Endpoint {
             connection.close(code, reason.clone());
         }
         self.0.arrived.notify_waiters();
+        // It has nobody to receive for, perhaps.
+        let receiver = lock(&self.0.state).receiver.take();
+        if let Some(receiver) = receiver {
+            receiver.wake();
+        }
     }
 
     /// Waits until no connection is left, not even one that is closing.
@@ -314,7 +319,7 @@ impl Shared {
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Pending => {
                     let mut state = lock(&self.state);
-                    if state.abandoned && state.is_idle() {
+                    if (state.abandoned || state.closed) && state.is_idle() {
                         return Poll::Ready(());
                     }
                     if !state.receiver.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
