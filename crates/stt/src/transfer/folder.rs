@@ -8,6 +8,7 @@
 //! ```
 
 use std::{
+    collections::HashSet,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
@@ -17,10 +18,12 @@ use std::{
 use super::{
     TransferError,
     list::{Entry, List},
-    partial::{Partial, free_space, is_whole_lock, private, temporary_name},
+    partial::{Partial, free_space, is_ours, is_still, is_whole_lock, private, temporary_name},
     record::Offer,
 };
 
+/// What a file or directory takes on a disk beside its bytes, about.
+const ENTRY: u64 = 4 << 10;
 const LOCK: &str = "lock";
 const TREE: &str = "tree";
 
@@ -79,12 +82,42 @@ impl Folder {
             useless: AtomicBool::new(false),
         };
         folder.take_back(list)?;
-        let there = sizes(&folder.dir);
-        if free_space(dir).is_some_and(|free| free < list.bytes().saturating_sub(there)) {
-            return Err(TransferError::DiskFull { path: folder.target.clone() });
+        let there = folder.there(list);
+        let entries = u64::try_from(list.len()).unwrap_or(u64::MAX);
+        let needed = list.bytes().saturating_sub(there).saturating_add(entries * ENTRY);
+        let is_short = || free_space(dir).is_some_and(|free| free < needed);
+        if is_short() {
+            folder.remove_others(list);
+            if is_short() {
+                return Err(TransferError::DiskFull { path: folder.target.clone() });
+            }
         }
         folder.lay_out(list)?;
         Ok(folder)
+    }
+
+    /// Bytes of these files that are there.
+    fn there(&self, list: &List) -> u64 {
+        let files = list.below().iter().filter(|entry| !entry.is_dir);
+        let found = files.filter_map(|entry| {
+            let part = self.dir.join(temporary_name(&offer_of(entry)));
+            Some(fs::symlink_metadata(part).ok()?.len().min(entry.size))
+        });
+        found.fold(0, u64::saturating_add)
+    }
+
+    /// Removes what is unfinished of other files: they changed, or another directory of this name was
+    /// offered before.
+    fn remove_others(&self, list: &List) {
+        let ours: HashSet<_> =
+            list.below().iter().map(|entry| temporary_name(&offer_of(entry))).collect();
+        for found in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let name = found.file_name();
+            let is_part = name.to_str().is_some_and(|name| name.ends_with(".part"));
+            if is_part && name.to_str().is_some_and(|name| !ours.contains(name)) {
+                let _ = fs::remove_file(found.path());
+            }
+        }
     }
 
     /// Takes whole files of an earlier attempt out of its tree, and removes that.
@@ -186,9 +219,27 @@ impl Drop for Folder {
     fn drop(&mut self) {
         // The lock is still held, so this is no other receiver's.
         if *self.useless.get_mut() || sizes(&self.dir) == 0 {
-            let _ = fs::remove_dir_all(&self.dir);
+            let _ = remove(&self.dir);
         }
     }
+}
+
+/// Removes the directory that parts are in, whose lock is held. The lock goes last: while it has its
+/// name, nobody else begins there.
+pub(super) fn remove(dir: &Path) -> io::Result<()> {
+    for found in fs::read_dir(dir)? {
+        let found = found?;
+        if found.file_name() == LOCK {
+            continue;
+        }
+        if found.file_type()?.is_dir() {
+            fs::remove_dir_all(found.path())?;
+        } else {
+            fs::remove_file(found.path())?;
+        }
+    }
+    fs::remove_file(dir.join(LOCK))?;
+    fs::remove_dir(dir)
 }
 
 /// Gives a file or directory the mode and the time of its entry, as far as that takes no right from
@@ -230,6 +281,9 @@ pub(super) fn lock(path: &Path) -> io::Result<Option<File>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
+    if !is_ours(path, &file)? {
+        return Err(ErrorKind::PermissionDenied.into());
+    }
     Ok(is_whole_lock(path, &file)?.then_some(file))
 }
 
@@ -248,8 +302,19 @@ fn make_private(dir: &Path) -> io::Result<()> {
             if !fs::symlink_metadata(dir)?.is_dir() {
                 return Err(ErrorKind::NotADirectory.into());
             }
+            // By its handle: what has the name may be another one by now.
             #[cfg(unix)]
-            fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+            {
+                use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+                let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+                let opened = OpenOptions::new().read(true).custom_flags(flags).open(dir)?;
+                if !is_ours(dir, &opened)? || !is_still(dir, &opened)? {
+                    return Err(ErrorKind::PermissionDenied.into());
+                }
+                opened.set_permissions(PermissionsExt::from_mode(0o700))?;
+            }
+            #[cfg(not(unix))]
+            let _ = is_still;
             Ok(())
         }
         made => made,
@@ -329,6 +394,42 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_unfinished_of_other_files_makes_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = list(&[("a", Some(3)), ("b", Some(4))]);
+        let folder = open(dir.path(), &before).unwrap();
+        for (below, bytes) in [(0, &b"ab"[..]), (1, b"abc")] {
+            let mut part = folder.part(below, &before.below()[below]).unwrap();
+            part.append(bytes).unwrap();
+        }
+        drop(folder);
+        // Its `b` is another one.
+        let now = list(&[("a", Some(3)), ("b", Some(9))]);
+        let folder = open(dir.path(), &now).unwrap();
+        assert_eq!(folder.there(&now), 2);
+        assert_eq!(sizes(&folder.dir), 5, "there is room enough");
+        folder.remove_others(&now);
+        assert_eq!(sizes(&folder.dir), 2);
+        // What does not fit is said before a byte is taken.
+        drop(folder);
+        let huge = list(&[("a", Some(3)), ("b", Some(1 << 60))]);
+        let error = open(dir.path(), &huge).unwrap_err();
+        assert!(cfg!(not(unix)) || matches!(error, TransferError::DiskFull { .. }), "{error}");
+    }
+
+    #[test]
+    fn the_lock_goes_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let list = list(&[("a", Some(3)), ("b", None)]);
+        let folder = open(dir.path(), &list).unwrap();
+        put(&folder, &list, 0, b"abc");
+        fs::write(folder.dir.join("left by somebody"), "1").unwrap();
+        folder.give_up();
+        drop(folder);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
     #[cfg(unix)]
     #[test]
     fn a_link_in_the_way_is_not_followed() {
@@ -343,6 +444,20 @@ mod tests {
         fs::remove_file(&parts).unwrap();
         std::os::unix::fs::symlink(other.path(), dir.path().join("d")).unwrap();
         assert!(matches!(open(dir.path(), &list), Err(TransferError::Exists { .. })));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_somebody_else_put_there_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let list = list(&[("a", Some(3))]);
+        let parts = open(dir.path(), &list).unwrap().dir.clone();
+        fs::create_dir(&parts).unwrap();
+        // Only root can give away what it has.
+        if std::os::unix::fs::chown(&parts, Some(12_345), None).is_ok() {
+            let error = open(dir.path(), &list).unwrap_err();
+            assert_eq!(stc::Coded::code(&error), "file.permission");
+        }
     }
 
     #[cfg(unix)]

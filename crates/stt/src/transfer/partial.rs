@@ -232,6 +232,9 @@ fn lock(
     options.read(true).write(true).create(true).truncate(false);
     private(&mut options);
     let file = options.open(path).map_err(failed)?;
+    if !is_ours(path, &file).map_err(failed)? {
+        return Err(failed(ErrorKind::PermissionDenied.into()));
+    }
     between();
     match file.try_lock() {
         Ok(()) => {}
@@ -253,8 +256,26 @@ fn lock(
     Ok(Some(file))
 }
 
+/// Whether a file or directory that was opened is this user's, or of whoever owns the directory that
+/// it is in, who could do anything to it: nobody else put it there.
+pub(super) fn is_ours(path: &Path, file: &File) -> io::Result<bool> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let owner = file.metadata()?.uid();
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        Ok(owner == rustix::process::geteuid().as_raw()
+            || owner == fs::metadata(dir.unwrap_or(Path::new(".")))?.uid())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (path, file);
+        Ok(true)
+    }
+}
+
 /// Whether the file still has the name that it was opened by.
-fn is_still(path: &Path, file: &File) -> io::Result<bool> {
+pub(super) fn is_still(path: &Path, file: &File) -> io::Result<bool> {
     match Handle::from_path(path) {
         Ok(here) => Ok(here == file.try_clone().and_then(Handle::from_file)?),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),

@@ -18,7 +18,7 @@ use super::{
     active::Claim,
     folder::{Folder, offer_of},
     leave::CHANGED,
-    list::{List, MAX_LIST},
+    list::{List, MAX_ENTRIES, MAX_LIST},
     name::safe_name,
     partial::Partial,
     record::{self, Answer, Decline, HASH_LEN, Offer, Peer, Record},
@@ -33,9 +33,13 @@ const PIECE: usize = 1 << 20;
 const BUSY_ATTEMPTS: usize = 80;
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
-/// KiB of the lists that all transfers of this process keep. Those of [`SMALL`] bytes don't count.
+/// KiB that the lists of all transfers of this process hold.
 static LISTS: Semaphore = Semaphore::const_new(64 << 10);
-const SMALL: usize = 64 << 10;
+/// What an entry holds beside the bytes of its path, twice: as it was offered and as it is here.
+const ENTRY: usize = 224;
+/// How long a list may take to arrive, and how long one waits for room.
+const LIST_WITHIN: Duration = Duration::from_secs(30);
+const ROOM_WITHIN: Duration = Duration::from_secs(5);
 
 /// How to receive.
 #[derive(Clone, Default)]
@@ -178,8 +182,10 @@ async fn receive_offer(
     let started = Instant::now();
     let len = usize::try_from(list).ok().filter(|len| *len <= MAX_LIST);
     let len = len.ok_or(TransferError::Protocol { rule: "the list of an offer is too long" })?;
-    let _room = room(len)?;
-    let list = List::decode(&peer.exact(len).await?, entries)?;
+    let _room = room(len, entries).await?;
+    let late = |_| TransferError::Protocol { rule: "the list of an offer did not arrive in 30 s" };
+    let list = tokio::time::timeout(LIST_WITHIN, peer.exact(len)).await.map_err(late)?;
+    let list = List::decode(&list?, entries)?;
     let name = safe_name(&list.root().path).ok_or(TransferError::Name)?;
     let plan = Arc::new(Plan {
         dir: dir.to_owned(),
@@ -221,13 +227,13 @@ async fn receive_offer(
 }
 
 /// Room for a list, as it arrives and as it is kept.
-fn room(len: usize) -> Result<Option<SemaphorePermit<'static>>, TransferError> {
-    if len <= SMALL {
-        return Ok(None);
-    }
-    let kib = u32::try_from(len.div_ceil(1 << 10).saturating_mul(4)).unwrap_or(u32::MAX);
-    let full = |_| TransferError::Busy { name: "an offer of many files".to_owned() };
-    LISTS.try_acquire_many(kib).map(Some).map_err(full)
+async fn room(len: usize, entries: u64) -> Result<SemaphorePermit<'static>, TransferError> {
+    let entries = usize::try_from(entries).unwrap_or(usize::MAX).min(MAX_ENTRIES);
+    let bytes = len.saturating_mul(2).saturating_add(entries.saturating_mul(ENTRY));
+    let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX);
+    let room = tokio::time::timeout(ROOM_WITHIN, LISTS.acquire_many(kib)).await;
+    let full = || TransferError::Busy { name: "an offer of many files".to_owned() };
+    room.ok().and_then(Result::ok).ok_or_else(full)
 }
 
 struct Taken {
@@ -249,7 +255,7 @@ async fn take(
     let left = options.files_left.clone();
     match target {
         Target::File(partial) => {
-            let (partial, have) = checked(*partial, plan, 0).await?;
+            let (partial, have) = checked(*partial, plan, 0, None).await?;
             answer(sender, &partial, have, claim).await?;
             let (partial, from, hash) = take_file(peer, partial, 0, (plan, 0), claim).await?;
             let path = blocking(move || {
@@ -265,8 +271,10 @@ async fn take(
                 while ready.len() < AHEAD
                     && let Some(next) = upcoming.next()
                 {
+                    claim.working();
                     let partial = part(&folder, plan, *next).await?;
-                    let (partial, have) = checked(partial, plan, done).await?;
+                    let (partial, have) =
+                        checked(partial, plan, done, Some(Arc::clone(&folder))).await?;
                     answer(sender, &partial, have, claim).await?;
                     ready.push_back(partial);
                 }
@@ -315,19 +323,22 @@ async fn part(folder: &Arc<Folder>, plan: &Arc<Plan>, at: usize) -> Result<Parti
     .await
 }
 
-/// Hashes what is there of a file.
+/// Hashes what is there of a file. Its directory is not let go of before that ends, even if nobody
+/// waits for it any more.
 async fn checked(
     mut partial: Partial,
     plan: &Arc<Plan>,
     before: u64,
+    folder: Option<Arc<Folder>>,
 ) -> Result<(Partial, [u8; HASH_LEN]), TransferError> {
     let plan = Arc::clone(plan);
     if partial.written() == 0 {
         return Ok((partial, *blake3::hash(b"").as_bytes()));
     }
     blocking(move || {
-        let have = partial.check(|done| plan.step(Phase::Checking, before.saturating_add(done)))?;
-        Ok((partial, have))
+        let have = partial.check(|done| plan.step(Phase::Checking, before.saturating_add(done)));
+        drop(folder);
+        Ok((partial, have?))
     })
     .await
 }
@@ -343,8 +354,23 @@ async fn take_file(
     let none = TransferError::Protocol { rule: "a file that was not offered" };
     let entry = plan.list.get(at).ok_or(none)?;
     claim.heard();
-    let Record::Start { offset } = peer.record().await? else {
-        return Err(TransferError::Protocol { rule: "a start was expected" });
+    // Of a directory it is not known which of its files changed; one that did has another name the
+    // next time.
+    let is_useless = |error: &TransferError| {
+        let changed = u64::from(CHANGED);
+        at == 0
+            && matches!(error, TransferError::Stream(StreamError::Reset { code, .. })
+                if *code == changed)
+    };
+    let offset = match peer.record().await {
+        Ok(Record::Start { offset }) => offset,
+        Ok(_) => return Err(TransferError::Protocol { rule: "a start was expected" }),
+        Err(error) => {
+            if is_useless(&error) {
+                partial.give_up();
+            }
+            return Err(error);
+        }
     };
     if offset != 0 && offset != partial.written() {
         return Err(TransferError::Protocol { rule: "a start where nothing ends" });
@@ -364,9 +390,7 @@ async fn take_file(
     let lost = TransferError::Protocol { rule: "the file's task was ended from outside" };
     // What could not be written is the cause; that nobody took more blocks is its consequence.
     let mut partial = writing.await.unwrap_or(Err(lost))?;
-    if let Err(TransferError::Stream(StreamError::Reset { code, .. })) = &pulled
-        && *code == u64::from(CHANGED)
-    {
+    if pulled.as_ref().is_err_and(is_useless) {
         partial.give_up();
     }
     Ok((partial, offset, pulled?))

@@ -84,13 +84,18 @@ pub async fn send(
     let report = Report { progress: options.progress.clone(), tree: Arc::clone(&tree) };
     // The receiver may give up at any time: its word is awaited while bytes go out.
     let mut hearing = std::pin::pin!(hear(&peer, answers));
-    let pushed = tokio::select! {
-        biased;
-        early = &mut hearing => {
-            let early = early.err();
-            return Err(early.unwrap_or(TransferError::Protocol { rule: "a verdict before the end" }));
+    let (pushed, heard) = {
+        let mut pushing = std::pin::pin!(push(&mut leave.sender, &mut answered, &report));
+        tokio::select! {
+            biased;
+            early = &mut hearing => {
+                early?;
+                // The last byte was sent, and this task is a moment behind the receiver. If that one
+                // lies, the answers that are missing say so.
+                (pushing.await, true)
+            }
+            pushed = &mut pushing => (pushed, false),
         }
-        pushed = push(&mut leave.sender, &mut answered, &report) => pushed,
     };
     let Pushed { hash, resumed_at } = match pushed {
         Ok(pushed) => pushed,
@@ -99,7 +104,7 @@ pub async fn send(
             return Err(TransferError::Changed { path });
         }
         // It says why it takes no more, or ends without a word.
-        Err(TransferError::Stream(StreamError::Reset { id, code })) => {
+        Err(TransferError::Stream(StreamError::Reset { id, code })) if !heard => {
             let word = tokio::time::timeout(LAST_WORD, hearing).await;
             let stopped = StreamError::Reset { id, code };
             return Err(word.ok().and_then(Result::err).unwrap_or(stopped.into()));
@@ -107,7 +112,9 @@ pub async fn send(
         Err(error) => return Err(error),
     };
     leave.sender.start_close();
-    hearing.await?;
+    if !heard {
+        hearing.await?;
+    }
     leave.in_good_order();
     let (root, size) = (tree.list.root(), tree.list.bytes());
     let name = root.path.clone();

@@ -91,6 +91,9 @@ impl Walk {
             if path.len() > MAX_PATH || depth > MAX_DEPTH {
                 return unfit(at, "its path has more than 1,024 bytes or 32 names");
             }
+            if self.below.len() >= MAX_ENTRIES - 1 {
+                return unfit(dir.to_owned(), "there are more than 65,536 files and directories");
+            }
             // Kind, mode, time, and two numbers.
             self.bytes += path.len() + 27;
             if self.bytes > MAX_LIST {

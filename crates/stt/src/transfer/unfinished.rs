@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::folder::{lock, sizes};
+use super::folder::{self, lock, sizes};
 
 /// Unfinished files and directories in a directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,7 +73,7 @@ fn remove(path: &Path, is_dir: bool) -> io::Result<()> {
     if is_dir {
         let held = lock(&path.join("lock"))?;
         return match held {
-            Some(_lock) => fs::remove_dir_all(path),
+            Some(_lock) => folder::remove(path),
             None => Err(io::ErrorKind::WouldBlock.into()),
         };
     }
