@@ -1,6 +1,6 @@
 """What Python costs, beside the documents' figures, Rust and plain asyncio.
 
-    benches/python/run [frames|bulk|calls|memory]...
+    benches/python/run [frames|bulk|calls|memory|messages|pubsub|content|streams]...
 
 Both sides of a comparison run in turns in the same run; the tables show medians and quartiles.
 """
@@ -15,10 +15,13 @@ import statistics
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
 import psutil
 from interfaces.api.streaming_context import StreamingContext
 from seigr_toolset_transmissions import STTNode, STTSession, STTStream, new_seed
+from seigr_toolset_transmissions.dht import ContentDistribution, KademliaDHT, PubSubManager
+from seigr_toolset_transmissions.streaming import StreamManager
 
 PIECE = 1 << 20
 
@@ -98,7 +101,7 @@ def bulk(rounds: int, mebibytes: int, rust: str) -> None:
     """Raw bytes between two nodes, here and in Rust."""
     here, there, ratio = [], [], []
     for _round in range(rounds):
-        there.append(float(subprocess.check_output([rust, str(mebibytes)])))
+        there.append(float(subprocess.check_output([rust, "bulk", str(mebibytes)])))
         here.append(asyncio.run(transfer(mebibytes)))
         ratio.append(here[-1] / there[-1])
     print(f"bulk between two nodes of one process, {mebibytes} MiB, pieces of 1 MiB (target 0.7)")
@@ -252,15 +255,140 @@ async def sessions(count: int) -> None:
     await server.stop()
 
 
+# --- messages in batches, and the swarm ---
+
+#: Bytes of a small message, and how many are handed over at once.
+SMALL, BATCH = 100, 100
+
+
+async def messages(count: int) -> float:
+    """Small messages a second over a stream of a session."""
+    server, theirs, client, ours = await pair()
+    sender, receiver = ours.get_stream(1), theirs.get_stream(1)
+    batch = [bytes(SMALL)] * BATCH
+
+    async def send() -> None:
+        for _number in range(count // BATCH):
+            await sender.send_many(batch)
+        await sender.close()
+
+    begun = time.perf_counter()
+    sending = asyncio.create_task(send())
+    came = 0
+    while some := await receiver.receive_many(BATCH):
+        came += len(some)
+    await sending
+    took = time.perf_counter() - begun
+    assert came == count // BATCH * BATCH
+    await client.stop()
+    await server.stop()
+    return came / took
+
+
+async def members() -> tuple[STTNode, KademliaDHT, STTNode, KademliaDHT]:
+    """Two members of a swarm."""
+    seed = new_seed()
+    found: list[Any] = []
+    for _number in range(2):
+        node = STTNode(shared_seed=seed, host="127.0.0.1")
+        await node.start(server_mode=True)
+        dht = KademliaDHT(node=node)
+        await dht.start()
+        found += [node, dht]
+    await found[3].bootstrap([found[0].local_address])
+    return found[0], found[1], found[2], found[3]
+
+
+async def pubsub(count: int) -> float:
+    """Small messages a second to a topic, a batch at a time."""
+    server, here, client, there = await members()
+    subscription = await PubSubManager(there).subscribe("bench")
+    topic, message = PubSubManager(here), bytes(SMALL)
+    await topic.publish("bench", b"ready", ready_timeout=60.0)
+    await anext(subscription)
+    begun = time.perf_counter()
+    for _number in range(count // BATCH):
+        for _one in range(BATCH):
+            await topic.publish("bench", message, ready_timeout=0.0)
+        for _one in range(BATCH):
+            await anext(subscription)
+    took = time.perf_counter() - begun
+    await client.stop()
+    await server.stop()
+    return count // BATCH * BATCH / took
+
+
+async def content(mebibytes: int) -> float:
+    """MiB/s of a content that is fetched from a member."""
+    server, here, client, there = await members()
+    await client.connect_udp(*server.local_address)
+    wanted = await ContentDistribution(here).publish_content(b"\7" * (mebibytes * PIECE))
+    begun = time.perf_counter()
+    found = await ContentDistribution(there).retrieve_content(wanted, max_size=1 << 40)
+    took = time.perf_counter() - begun
+    assert len(found) == mebibytes * PIECE
+    await client.stop()
+    await server.stop()
+    return mebibytes / took
+
+
+async def streams(count: int) -> float:
+    """Small messages a second over a managed stream, in batches."""
+    server = STTNode(shared_seed=(seed := new_seed()), host="127.0.0.1")
+    await server.start(server_mode=True)
+    client = STTNode(shared_seed=seed, host="127.0.0.1")
+    await client.start()
+    ours, theirs = StreamManager(), StreamManager()
+    sender = ours.connect_stream("bench", client, server.local_address)
+    await sender.send("first")
+    session = await server.accept()
+    receiver = await theirs.accept(await session.accept_stream())
+    assert receiver is not None
+    await receiver.receive()
+    batch = [bytes(SMALL)] * BATCH
+
+    async def send() -> None:
+        for _number in range(count // BATCH):
+            await sender.send_batch(batch)
+
+    begun = time.perf_counter()
+    sending = asyncio.create_task(send())
+    came = 0
+    while came < count // BATCH * BATCH:
+        came += len(await receiver.receive_many(BATCH))
+    took = time.perf_counter() - begun
+    await sending
+    sender.abort()
+    await client.stop()
+    await server.stop()
+    return came / took
+
+
+def beside(
+    name: str, unit: str, work: Callable[[int], Awaitable[float]], count: int, rounds: int,
+    rust: str, target: float,
+) -> None:
+    """The same loop here and in Rust, in turns."""
+    here, there, ratio = [], [], []
+    for _round in range(rounds):
+        there.append(float(subprocess.check_output([rust, name, str(count)])))
+        here.append(asyncio.run(asyncio.wait_for(work(count), 300)))
+        ratio.append(here[-1] / there[-1])
+    print(f"{name}, {count} in each round (target {target})")
+    print(f"  Python, {unit}:  {shown(here)}")
+    print(f"  Rust, {unit}:    {shown(there)}")
+    print(f"  ratio:          {shown(ratio, 2)}")
+
+
 def main() -> None:
     """Runs what the arguments name, or all."""
-    parts = ("frames", "bulk", "calls", "memory")
+    parts = ("frames", "bulk", "calls", "memory", "messages", "pubsub", "content", "streams")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", help=f"some of {parts}")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--mebibytes", type=int, default=512)
     parser.add_argument("--calls", type=int, default=5000)
-    parser.add_argument("--rust", help="the program with the same loop")
+    parser.add_argument("--rust", help="the program with the same loops")
     chosen = parser.parse_args()
     wanted = chosen.parts or parts
     if unknown := set(wanted) - set(parts):
@@ -276,6 +404,17 @@ def main() -> None:
         bulk(chosen.rounds, chosen.mebibytes, chosen.rust)
     if "calls" in wanted:
         calls(chosen.rounds, chosen.calls)
+    loops: dict[str, tuple[str, Callable[[int], Awaitable[float]], int, float]] = {
+        "messages": ("1/s", messages, 200_000, 0.5),
+        "pubsub": ("1/s", pubsub, 10_000, 0.5),
+        "content": ("MiB/s", content, 128, 0.7),
+        "streams": ("1/s", streams, 100_000, 0.5),
+    }
+    for name, (unit, work, count, target) in loops.items():
+        if name in wanted:
+            if chosen.rust is None:
+                parser.error(f"{name} needs --rust")
+            beside(name, unit, work, count, chosen.rounds, chosen.rust, target)
 
 
 if __name__ == "__main__":

@@ -1,45 +1,50 @@
-//! Bulk between two nodes of one process, the same loop as in `bench.py`: raw bytes are written in
-//! pieces of 1 MiB and read in pieces of at most 1 MiB. Argument: MiB. Prints MiB/s.
+//! The loops of `bench.py` in Rust: `bulk MIB`, `messages COUNT`, `pubsub COUNT`, `content MIB`,
+//! `streams COUNT`, each between two nodes of one process. Prints MiB/s, or messages a second.
 
-use std::{error::Error, time::Instant};
+mod loops;
+
+use std::{error::Error, future::Future, time::Duration};
 
 use stt::{Mode, Node, SharedSeed};
 
-const PIECE: usize = 1 << 20;
+pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
-type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
+/// No loop waits for ever.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 fn main() -> Outcome {
-    tokio::runtime::Runtime::new()?.block_on(bulk())
-}
-
-async fn bulk() -> Outcome {
-    let mebibytes: usize = std::env::args().nth(1).ok_or("how many MiB?")?.parse()?;
-    let seed = SharedSeed::from_key(stc::Key::generate()?);
-    let server = Node::builder(seed.clone()).host("127.0.0.1").start(Mode::Server).await?;
-    let client = Node::builder(seed).host("127.0.0.1").start(Mode::Client).await?;
-    let ours = client.connect(&server.local_addr().to_string()).await?;
-    let theirs = server.accept().await.ok_or("the server stopped")?;
-    let mut sender = ours.get_stream(1)?.into_raw();
-    let mut receiver = theirs.get_stream(1)?.into_raw();
-    let begun = Instant::now();
-    let sending = tokio::spawn(async move {
-        let piece = vec![0_u8; PIECE];
-        for _ in 0..mebibytes {
-            // As from Python: each piece is copied once, since its owner may go on using it.
-            sender.write_chunk(piece.clone().into()).await?;
+    let mut arguments = std::env::args().skip(1);
+    let what = arguments.next().ok_or("what?")?;
+    let count: usize = arguments.next().ok_or("how many?")?.parse()?;
+    let rate = tokio::runtime::Runtime::new()?.block_on(async {
+        match what.as_str() {
+            "bulk" => limited(loops::bulk(count)).await,
+            "messages" => limited(loops::messages(count)).await,
+            "pubsub" => limited(loops::pubsub(count)).await,
+            "content" => limited(loops::content(count)).await,
+            "streams" => limited(loops::streams(count)).await,
+            _ => Err(format!("there is no {what}").into()),
         }
-        sender.close().await?;
-        Outcome::Ok(())
-    });
-    let mut left = mebibytes * PIECE;
-    while let Some(piece) = receiver.read_chunk(PIECE).await? {
-        left -= std::hint::black_box(piece.to_vec()).len();
-    }
-    sending.await??;
-    assert_eq!(left, 0, "bytes are missing");
-    #[expect(clippy::cast_precision_loss, reason = "a figure to read")]
-    let rate = mebibytes as f64 / begun.elapsed().as_secs_f64();
+    })?;
     println!("{rate:.1}");
     Ok(())
+}
+
+async fn limited(work: impl Future<Output = Outcome<f64>>) -> Outcome<f64> {
+    tokio::time::timeout(PATIENCE, work).await?
+}
+
+/// A node that accepts, and one that has nothing yet.
+pub(crate) async fn nodes() -> Outcome<(Node, Node)> {
+    let seed = SharedSeed::from_key(stc::Key::generate()?);
+    let server = Node::builder(seed.clone()).host("127.0.0.1").start(Mode::Server).await?;
+    let client = Node::builder(seed).host("127.0.0.1").start(Mode::Server).await?;
+    Ok((server, client))
+}
+
+/// So many each second.
+pub(crate) fn rate(count: usize, begun: std::time::Instant) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a figure to read")]
+    let count = count as f64;
+    count / begun.elapsed().as_secs_f64()
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use pyo3::{
     exceptions::PyValueError,
     prelude::*,
-    types::{PyBytes, PyDict},
+    types::{PyBytes, PyDict, PyList},
 };
 use stt::NodeId;
 use stt_swarm::{
@@ -30,6 +30,12 @@ const BETWEEN: Duration = Duration::from_millis(50);
 #[pyclass(frozen, module = "seigr_toolset_transmissions._native")]
 pub struct Content {
     inner: Held<Arc<ContentDistribution>>,
+}
+
+impl Content {
+    pub(crate) fn content(&self) -> PyResult<Arc<ContentDistribution>> {
+        self.inner.get().cloned()
+    }
 }
 
 /// The distribution of a node.
@@ -55,7 +61,7 @@ pub fn start_content(
     })
 }
 
-fn address(host: &str, port: u16) -> PyResult<SocketAddr> {
+pub(crate) fn address(host: &str, port: u16) -> PyResult<SocketAddr> {
     let ip = host.parse().map_err(|_| {
         PyValueError::new_err("a provider's host is an IP address, as find_providers gives it")
     })?;
@@ -72,6 +78,30 @@ async fn providers(
     let mut ticket = ContentTicket::new(id, 1, "content")?;
     dht.add_providers(&mut ticket, patience).await?;
     Ok(ticket.providers().to_vec())
+}
+
+/// Who provides a content, as the table says within `patience` seconds: id, host, port.
+#[pyfunction]
+pub fn content_providers(
+    py: Python<'_>,
+    reactor: &Bound<'_, Reactor>,
+    swarm: &Swarm,
+    id: [u8; 32],
+    patience: f64,
+) -> PyResult<Py<PyAny>> {
+    let (dht, patience) = (swarm.dht()?, seconds(patience)?);
+    let finding = async move { providers(&dht, Hash::from_bytes(id), patience).await };
+    bridge::begin(py, reactor, finding, |py, found| {
+        let list = PyList::empty(py);
+        for one in found.map_err(|failure| failure.raise(py))? {
+            let (host, port) = one
+                .addresses
+                .first()
+                .map_or_else(|| (String::new(), 0), |at| (at.ip().to_string(), at.port()));
+            list.append((PyBytes::new(py, one.node_id.as_bytes()), host, port))?;
+        }
+        Ok(list.into_any().unbind())
+    })
 }
 
 #[pymethods]

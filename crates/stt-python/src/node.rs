@@ -50,13 +50,23 @@ struct Running {
     data: std::sync::Mutex<Option<stt::events::HandlerId>>,
 }
 
+/// Others that are: what becomes of resumable sessions.
+const FORWARDED_BY_NAME: [&str; 2] = ["session_suspended", "session_resumed"];
+
 /// Forwards events of this kind.
 fn forward(
     emitter: &EventEmitter,
     kind: EventKind,
     sender: &mpsc::Sender<Arc<Event>>,
 ) -> PyResult<Option<stt::events::HandlerId>> {
-    let Some(name) = kind.name() else { return Ok(None) };
+    kind.name().map(|name| forward_named(emitter, name, sender)).transpose()
+}
+
+fn forward_named(
+    emitter: &EventEmitter,
+    name: &str,
+    sender: &mpsc::Sender<Arc<Event>>,
+) -> PyResult<stt::events::HandlerId> {
     let sender = sender.clone();
     let handler = move |event: Arc<Event>| {
         let sender = sender.clone();
@@ -65,8 +75,7 @@ fn forward(
             let _ = sender.send(event).await;
         }
     };
-    let id = emitter.on(name, handler).map_err(|error| PyValueError::new_err(error.to_string()))?;
-    Ok(Some(id))
+    emitter.on(name, handler).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 pub(crate) fn node_id(bytes: &[u8]) -> PyResult<NodeId> {
@@ -182,6 +191,9 @@ pub(crate) fn start_node(
     for kind in FORWARDED {
         forward(&emitter, kind, &sender)?;
     }
+    for name in FORWARDED_BY_NAME {
+        forward_named(&emitter, name, &sender)?;
+    }
     let mode = if server_mode { Mode::Server } else { Mode::Client };
     let settings = Settings { seed, node_seed, strict_seed, emitter, mode };
     let with = move |mut builder: stt::NodeBuilder| {
@@ -221,6 +233,17 @@ pub(crate) fn start_node(
         let inner = Held::new(Running { node, events, sender, data: std::sync::Mutex::default() });
         Ok(Py::new(py, Node { inner })?.into_any())
     })
+}
+
+/// Whether a node signed this message for this purpose.
+#[pyfunction]
+pub(crate) fn verify_signature(
+    node: &[u8],
+    context: &str,
+    message: &Bound<'_, PyAny>,
+    signature: &[u8],
+) -> PyResult<bool> {
+    Ok(node_id(node)?.verifies(context, &value::buffer(message)?, signature))
 }
 
 /// The events of a node. They end with it.
@@ -470,6 +493,17 @@ impl Node {
         dict.set_item("websocket_connections", stats.websocket_connections)?;
         dict.set_item("limits", held)?;
         Ok(dict)
+    }
+
+    /// Signs with the node key, for a purpose.
+    fn sign<'py>(
+        &self,
+        py: Python<'py>,
+        context: &str,
+        message: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let signature = self.node()?.sign(context, &value::buffer(message)?).or_raise(py)?;
+        Ok(PyBytes::new(py, &signature))
     }
 
     /// Moves to another address; gives it with the port that it got.

@@ -1,17 +1,24 @@
 //! Sessions and their streams.
 
+use std::{
+    future::Future,
+    task::{Context, Poll, Waker},
+};
+
 use bytes::Bytes;
 use pyo3::{
     exceptions::PyValueError,
     prelude::*,
-    types::{PyBytes, PyDict},
+    types::{PyBytes, PyDict, PyList},
 };
 use stt::{CloseReason, Priority, RawStream, RouteKind, StreamError, StreamOptions};
 
 use crate::{
     bridge::{self, Held, Reactor},
+    delivery,
     failure::OrRaise,
-    value,
+    protocol::Labelled,
+    value::{self, TextOrBytes},
 };
 
 /// A sealed session with one peer.
@@ -73,6 +80,7 @@ impl Session {
         Ok(PyBytes::new(py, self.inner.get()?.export(label).as_bytes()))
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the Python side passes all of them")]
     fn open_stream(
         &self,
         py: Python<'_>,
@@ -80,6 +88,8 @@ impl Session {
         max_frame_size: Option<u64>,
         priority: Option<u16>,
         adaptive_priority: bool,
+        delivery: Option<delivery::Mode>,
+        overhead_cap: Option<f64>,
     ) -> PyResult<Stream> {
         let mut options = StreamOptions::new();
         if let Some(id) = id {
@@ -94,9 +104,17 @@ impl Session {
         if adaptive_priority {
             options = options.adaptive_priority();
         }
+        let options = delivery::options(py, options, delivery, overhead_cap)?;
         let _inside = bridge::engine()?.enter();
         let stream = self.inner.get()?.open_stream_with(&options).or_raise(py)?;
         Ok(Stream::new(stream))
+    }
+
+    /// Opens a stream of a protocol.
+    fn open_protocol(&self, py: Python<'_>, label: &Bound<'_, PyAny>) -> PyResult<Labelled> {
+        let label = TextOrBytes::take(label)?;
+        let _inside = bridge::engine()?.enter();
+        Ok(Labelled::new(self.inner.get()?.open_protocol(label.as_bytes()).or_raise(py)?))
     }
 
     fn accept_stream(&self, py: Python<'_>, reactor: &Bound<'_, Reactor>) -> PyResult<Py<PyAny>> {
@@ -171,7 +189,7 @@ impl Session {
     }
 }
 
-fn priority_of(number: u16) -> PyResult<Priority> {
+pub(crate) fn priority_of(number: u16) -> PyResult<Priority> {
     Priority::new(number).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
@@ -230,6 +248,22 @@ impl Stream {
         Ok(())
     }
 
+    /// How the priority of the last message came about, if it is adaptive.
+    fn priority_report<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let report = self.inner.get()?.priority_report();
+        report.map(|report| delivery::priority(py, &report)).transpose()
+    }
+
+    /// The delivery mode and its number.
+    #[getter]
+    fn delivery(&self) -> PyResult<(&'static str, f64)> {
+        Ok(delivery::mode(self.inner.get()?.delivery()))
+    }
+
+    fn delivery_stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        delivery::stats(py, &self.inner.get()?.delivery_stats())
+    }
+
     /// Queues one message.
     fn send(
         &self,
@@ -240,6 +274,54 @@ impl Stream {
         let stream = self.inner.get()?.clone();
         let data = Bytes::from(value::buffer(data)?);
         bridge::begin(py, reactor, async move { stream.send_bytes(data).await }, nothing)
+    }
+
+    /// Queues messages in order.
+    fn send_many(
+        &self,
+        py: Python<'_>,
+        reactor: &Bound<'_, Reactor>,
+        messages: Vec<Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let stream = self.inner.get()?.clone();
+        let messages = messages.iter().map(|one| value::buffer(one).map(Bytes::from));
+        let messages = messages.collect::<PyResult<Vec<_>>>()?;
+        let sending = async move {
+            for message in messages {
+                stream.send_bytes(message).await?;
+            }
+            Ok(())
+        };
+        bridge::begin(py, reactor, sending, nothing)
+    }
+
+    /// The next message and those that are there behind it, `most` in all; empty at the end.
+    fn receive_many(
+        &self,
+        py: Python<'_>,
+        reactor: &Bound<'_, Reactor>,
+        most: usize,
+    ) -> PyResult<Py<PyAny>> {
+        let stream = self.inner.get()?.clone();
+        let receiving = async move {
+            let Some(first) = stream.receive().await? else { return Ok(Vec::new()) };
+            let mut messages = vec![first];
+            // What is there is taken without waiting, so giving up loses nothing. The end, and what
+            // went wrong, are for the next call, which finds them again.
+            let mut waker = Context::from_waker(Waker::noop());
+            while messages.len() < most {
+                match std::pin::pin!(stream.receive()).poll(&mut waker) {
+                    Poll::Ready(Ok(Some(message))) => messages.push(message),
+                    Poll::Ready(_) | Poll::Pending => break,
+                }
+            }
+            Ok(messages)
+        };
+        bridge::begin(py, reactor, receiving, |py, messages: Result<Vec<Bytes>, StreamError>| {
+            let messages = messages.or_raise(py)?;
+            let list = PyList::new(py, messages.iter().map(|one| PyBytes::new(py, one)))?;
+            Ok(list.into_any().unbind())
+        })
     }
 
     /// The next message, or None at the end.

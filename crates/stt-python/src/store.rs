@@ -1,6 +1,9 @@
 //! Encrypted storage addressed by hash.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 use pyo3::{
@@ -8,12 +11,13 @@ use pyo3::{
     types::{PyBytes, PyDict, PyList},
 };
 use stc::Key;
-use stt_store::{Chamber, ChamberKey, ChamberOptions, ContentId, StoreError};
+use stt_store::{Chamber, ChamberKey, ChamberOptions, ContentId, Keep, Protection, StoreError};
 
 use crate::{
     bridge::{self, Held, Reactor},
     failure::OrRaise,
     node::Node,
+    store_io::{StoreReader, StoreWriter},
     value,
 };
 
@@ -21,6 +25,32 @@ use crate::{
 #[pyclass(frozen, module = "seigr_toolset_transmissions._native")]
 pub struct Store {
     chamber: Held<Chamber>,
+}
+
+/// Keeps a content while it is held.
+#[pyclass(frozen, module = "seigr_toolset_transmissions._native")]
+pub struct ContentGuard {
+    guard: Held<Mutex<Option<Protection>>>,
+}
+
+#[pymethods]
+impl ContentGuard {
+    fn close(&self) -> PyResult<()> {
+        let mut guard = self.guard.get()?.lock().unwrap_or_else(PoisonError::into_inner);
+        let guard = guard.take();
+        let _inside = bridge::engine()?.enter();
+        drop(guard);
+        Ok(())
+    }
+}
+
+/// How long a content stays.
+fn keep(name: Option<String>, cached: bool) -> Keep {
+    match name {
+        Some(name) => Keep::Named(name),
+        None if cached => Keep::Cached,
+        None => Keep::Pinned,
+    }
 }
 
 fn opened(py: Python<'_>, chamber: Result<Chamber, StoreError>) -> PyResult<Py<PyAny>> {
@@ -91,15 +121,146 @@ impl Store {
         reactor: &Bound<'_, Reactor>,
         data: &Bound<'_, PyAny>,
         name: Option<String>,
+        cached: bool,
     ) -> PyResult<Py<PyAny>> {
         let (chamber, data) = (self.chamber.get()?.clone(), Bytes::from(value::buffer(data)?));
-        let storing = async move {
-            match name {
-                Some(name) => chamber.put_named(&name, data).await,
-                None => chamber.put(data).await,
-            }
-        };
+        let storing = async move { chamber.put_with(data, keep(name, cached)).await };
         bridge::begin_detached(py, reactor, storing, address)
+    }
+
+    fn put_file(
+        &self,
+        py: Python<'_>,
+        reactor: &Bound<'_, Reactor>,
+        path: PathBuf,
+        name: Option<String>,
+        cached: bool,
+    ) -> PyResult<Py<PyAny>> {
+        let chamber = self.chamber.get()?.clone();
+        let storing = async move { chamber.put_file(path, keep(name, cached)).await };
+        bridge::begin_detached(py, reactor, storing, address)
+    }
+
+    /// Begins to store what comes piece by piece.
+    fn writer(&self, name: Option<String>, cached: bool) -> PyResult<StoreWriter> {
+        let _inside = bridge::engine()?.enter();
+        Ok(StoreWriter::begin(self.chamber.get()?.clone(), keep(name, cached)))
+    }
+
+    fn reader(
+        &self,
+        py: Python<'_>,
+        reactor: &Bound<'_, Reactor>,
+        id: [u8; 32],
+    ) -> PyResult<Py<PyAny>> {
+        let (chamber, id) = (self.chamber.get()?.clone(), ContentId::from_bytes(id));
+        let opening = async move { chamber.reader(&id).await };
+        bridge::begin_detached(py, reactor, opening, |py, opened| {
+            Ok(Py::new(py, StoreReader::new(opened.or_raise(py)?))?.into_any())
+        })
+    }
+
+    /// Gives a content another name.
+    fn set_name(
+        &self,
+        py: Python<'_>,
+        reactor: &Bound<'_, Reactor>,
+        name: String,
+        id: [u8; 32],
+    ) -> PyResult<Py<PyAny>> {
+        let (chamber, id) = (self.chamber.get()?.clone(), ContentId::from_bytes(id));
+        let naming = async move { chamber.set_name(&name, &id).await };
+        bridge::begin_detached(py, reactor, naming, nothing)
+    }
+
+    /// Keeps a content, or does no longer.
+    fn pin(
+        &self,
+        py: Python<'_>,
+        reactor: &Bound<'_, Reactor>,
+        id: [u8; 32],
+        yes: bool,
+    ) -> PyResult<Py<PyAny>> {
+        let (chamber, id) = (self.chamber.get()?.clone(), ContentId::from_bytes(id));
+        let pinning =
+            async move { if yes { chamber.pin(&id).await } else { chamber.unpin(&id).await } };
+        bridge::begin_detached(py, reactor, pinning, nothing)
+    }
+
+    /// Keeps a content while the guard lives.
+    fn protect(
+        &self,
+        py: Python<'_>,
+        reactor: &Bound<'_, Reactor>,
+        id: [u8; 32],
+    ) -> PyResult<Py<PyAny>> {
+        let (chamber, id) = (self.chamber.get()?.clone(), ContentId::from_bytes(id));
+        let protecting = async move { chamber.protect(&id).await };
+        bridge::begin_detached(py, reactor, protecting, |py, guard| {
+            let guard = Held::new(Mutex::new(Some(guard.or_raise(py)?)));
+            Ok(Py::new(py, ContentGuard { guard })?.into_any())
+        })
+    }
+
+    /// Removes what nothing keeps, or counts it.
+    fn collect(
+        &self,
+        py: Python<'_>,
+        reactor: &Bound<'_, Reactor>,
+        dry_run: bool,
+    ) -> PyResult<Py<PyAny>> {
+        let chamber = self.chamber.get()?.clone();
+        let collecting = async move { chamber.collect(dry_run).await };
+        bridge::begin_detached(py, reactor, collecting, |py, done| {
+            let done = done.or_raise(py)?;
+            let out = PyDict::new(py);
+            out.set_item("contents", done.contents)?;
+            out.set_item("bytes", done.bytes)?;
+            out.set_item("leftover_files", done.leftovers.files)?;
+            out.set_item("leftover_bytes", done.leftovers.bytes)?;
+            Ok(out.into_any().unbind())
+        })
+    }
+
+    /// Reads and verifies everything.
+    fn verify(&self, py: Python<'_>, reactor: &Bound<'_, Reactor>) -> PyResult<Py<PyAny>> {
+        let chamber = self.chamber.get()?.clone();
+        let verifying = async move { chamber.verify(|_, _| {}).await };
+        bridge::begin_detached(py, reactor, verifying, |py, report| {
+            let report = report.or_raise(py)?;
+            let problems = PyList::empty(py);
+            for one in &report.problems {
+                let id = one.id.map(|id| PyBytes::new(py, id.as_bytes()));
+                problems.append((one.to_string(), id, &one.names, &one.blob))?;
+            }
+            let out = PyDict::new(py);
+            out.set_item("contents", report.contents)?;
+            out.set_item("damaged", report.damaged)?;
+            out.set_item("bytes", report.bytes)?;
+            out.set_item("names", report.names)?;
+            out.set_item("problems", problems)?;
+            out.set_item("problems_found", report.problems_found)?;
+            out.set_item("leftover_files", report.leftovers.files)?;
+            out.set_item("leftover_bytes", report.leftovers.bytes)?;
+            Ok(out.into_any().unbind())
+        })
+    }
+
+    /// Removes a content whose id is not known any more.
+    fn remove_unreadable(
+        &self,
+        py: Python<'_>,
+        reactor: &Bound<'_, Reactor>,
+        blob: String,
+    ) -> PyResult<Py<PyAny>> {
+        let chamber = self.chamber.get()?.clone();
+        let removing = async move { chamber.remove_unreadable(&blob).await };
+        bridge::begin_detached(py, reactor, removing, nothing)
+    }
+
+    fn set_quota(&self, bytes: Option<u64>) -> PyResult<()> {
+        self.chamber.get()?.set_quota(bytes);
+        Ok(())
     }
 
     fn get(
@@ -203,14 +364,14 @@ impl Store {
         })
     }
 
-    /// Addresses of all contents.
+    /// Address, length, stored bytes, whether it is pinned, and names of all contents.
     fn contents(&self, py: Python<'_>, reactor: &Bound<'_, Reactor>) -> PyResult<Py<PyAny>> {
         let chamber = self.chamber.get()?.clone();
         let listing = async move {
             let (mut found, mut failed) = (Vec::new(), None);
             let visit = |info: Result<stt_store::ContentInfo, stt_store::Problem>| match info {
                 Ok(info) => {
-                    found.push(info.id);
+                    found.push(info);
                     true
                 }
                 Err(problem) => {
@@ -222,9 +383,13 @@ impl Store {
             failed.map_or(Ok(found), Err)
         };
         bridge::begin_detached(py, reactor, listing, |py, found: Result<_, StoreError>| {
-            let found = found.or_raise(py)?;
-            let ids = found.iter().map(|id: &ContentId| PyBytes::new(py, id.as_bytes()));
-            Ok(PyList::new(py, ids.collect::<Vec<_>>())?.into_any().unbind())
+            let list = PyList::empty(py);
+            for one in found.or_raise(py)? {
+                let one: stt_store::ContentInfo = one;
+                let id = PyBytes::new(py, one.id.as_bytes());
+                list.append((id, one.len, one.stored, one.pinned, one.names))?;
+            }
+            Ok(list.into_any().unbind())
         })
     }
 

@@ -15,11 +15,18 @@ import local
 import pytest
 import seigr_toolset_transmissions as package
 from seigr_toolset_transmissions import (
+    AdaptivePriorityManager,
     BinaryStorage,
     Chamber,
+    ContentAffinityPool,
+    DurableLog,
     EndpointManager,
     EventEmitter,
     FrameDispatcher,
+    Protocol,
+    ProtocolStream,
+    ResumableSession,
+    SessionContinuity,
     STCWrapper,
     STTNode,
     STTSession,
@@ -31,6 +38,7 @@ from seigr_toolset_transmissions import (
     errors,
     streaming,
 )
+from seigr_toolset_transmissions.log import Consumer, Delivered
 from seigr_toolset_transmissions.dht import (
     ContentDistribution,
     KademliaDHT,
@@ -67,14 +75,29 @@ WAITING = {
     STTNode: {
         *("start", "stop", "connect", "connect_udp", "accept", "send_to_all", "send_to_sessions"),
     },
+    ProtocolStream: {"send", "receive", "read", "write", "close", "aclose"},
+    Protocol: {"close", "aclose"},
+    SessionContinuity: {"connect", "accept"},
+    ResumableSession: {
+        *("send", "acknowledged", "receive", "close", "aclose", "ended"),
+    },
+    ContentAffinityPool: set(),
+    AdaptivePriorityManager: {"assess"},
+    DurableLog: {
+        *("open", "append", "append_all", "read", "wait_for", "consumer", "consumers"),
+        *("reset_consumer", "remove_consumer", "dead_letters", "close", "aclose"),
+    },
+    Consumer: {"next", "next_batch", "ack", "reject", "close", "aclose"},
+    Delivered: {"ack", "reject"},
     STTSession: {"accept_stream", "send", "ping", "move_to", "close", "aclose", "wait_closed"},
     STTStream: {
         *("send", "receive", "read", "readexactly", "readinto", "write", "drain", "flush"),
-        *("close", "aclose"),
+        *("close", "aclose", "send_many", "receive_many"),
     },
     Chamber: {
         *("put", "get", "get_range", "resolve", "exists", "remove", "delete", "names"),
-        *("contents", "get_stats"),
+        *("contents", "get_stats", "put_file", "put_pieces", "contents_info", "set_name", "pin"),
+        *("unpin", "collect", "verify", "remove_unreadable", "set_quota"),
     },
     BinaryStorage: {"store", "retrieve"},
     EndpointManager: {
@@ -94,7 +117,7 @@ WAITING = {
     Subscription: set(),
     ContentDistribution: {
         *("publish_content", "unpublish_content", "retrieve_content", "subscribe", "unsubscribe"),
-        "get_stats",
+        *("get_stats", "share", "shared", "ticket", "fetch"),
     },
     StreamManager: {"accept", "close_stream", "close_all_streams", "shutdown"},
     Stream: {

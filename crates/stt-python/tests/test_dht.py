@@ -12,9 +12,16 @@ from typing import Any
 
 import local
 import pytest
-from seigr_toolset_transmissions import STTNode, STTSwarmError, errors
+from seigr_toolset_transmissions import (
+    AdaptivePriorityManager,
+    ContentAffinityPool,
+    STTNode,
+    STTSwarmError,
+    errors,
+)
 from seigr_toolset_transmissions.dht import (
     ContentDistribution,
+    ContentTicket,
     DHTNode,
     KademliaDHT,
     Message,
@@ -359,5 +366,71 @@ def test_who_subscribes_to_a_content_is_told_of_it() -> None:
             assert told[0] == (wanted, a.node.node_id)
             assert await content.unsubscribe(wanted, published)
             assert not await content.unsubscribe(wanted, published)
+
+    run(main)
+
+
+# --- files, folders, tickets ---
+
+
+def test_files_and_folders_by_tickets(tmp_path: Path) -> None:
+    async def main() -> None:
+        movie, folder = tmp_path / "movie.bin", tmp_path / "album"
+        movie.write_bytes(bytes(range(256)) * 12_000)
+        (folder / "inner").mkdir(parents=True)
+        (folder / "one").write_bytes(b"1")
+        (folder / "inner" / "two").write_bytes(b"22")
+        async with two() as (a, b):
+            here, there = ContentDistribution(a), ContentDistribution(b)
+            shared = await here.share(movie)
+            assert (shared.name, shared.files, shared.is_folder) == ("movie.bin", 1, False)
+            album = await here.share(folder)
+            assert (album.size, album.files, album.is_folder) == (3, 2, True)
+            assert {one.content_id for one in await here.shared()} == {
+                *(shared.content_id, album.content_id),
+            }
+            ticket = await here.ticket(shared.content_id)
+            read = ContentTicket.parse(f" {ticket.upper()} ")
+            assert (read.content_id, read.size, read.name) == (
+                *(shared.content_id, 3_072_000, "movie.bin"),
+            )
+            assert read.providers == (DHTNode(a.node.node_id, *a.node.local_address),)
+            steps: list[tuple[str, int, int]] = []
+            fetched = await there.fetch(
+                ticket, tmp_path / "inbox", progress=lambda *step: steps.append(step)
+            )
+            assert fetched.path.read_bytes() == movie.read_bytes()
+            assert (fetched.size, fetched.files, fetched.resumed) == (3_072_000, 1, 0)
+            assert fetched.providers[a.node.node_id] == 3_072_000
+            assert steps[-1] == ("done", 3_072_000, 3_072_000)
+            fetched = await there.fetch(
+                ContentTicket.parse(await here.ticket(album.content_id)),
+                tmp_path / "inbox",
+                name="again",
+            )
+            assert (fetched.path / "inner" / "two").read_bytes() == b"22"
+            assert fetched.files == 2 and fetched.name == "again"
+            with pytest.raises(KeyError):
+                await there.ticket(shared.content_id)
+            with pytest.raises(errors.STTContentError):
+                await there.fetch(ticket[:-3], tmp_path / "inbox")
+            assert await here.unpublish_content(shared.content_id)
+            assert [one.name for one in await here.shared()] == ["album"]
+
+    run(main)
+
+
+def test_rarity_feeds_priorities_and_a_pool_has_the_nodes_sessions() -> None:
+    async def main() -> None:
+        async with two() as (a, b):
+            manager = AdaptivePriorityManager(b)
+            rare = await manager.assess(content_hash(b"rare"), timeout=0.5)
+            assert rare.rarity == 1.0
+            known = await ContentDistribution(a).publish_content(b"known")
+            assert [one.node_id for one in await b.find_content(known)] == [a.node.node_id]
+            found = await manager.assess(known)
+            assert found.rarity == 0.5 and found.priority == rare.priority - 250
+            session = await b.node.connect_udp(*a.node.local_address)
+            assert ContentAffinityPool(b).get_session_for_content(known) == session
 
     run(main)

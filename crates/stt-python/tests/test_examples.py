@@ -78,10 +78,48 @@ def test_nobody_there_is_a_sentence(seed: Path) -> None:
         port = port_of(server)
         stranger = seed.with_name("other.txt")
         stranger.write_text(new_seed())
-        # Strangers are not answered: the client gives up after ten seconds.
-        code, output, complaint = run("echo_client.py", stranger, "--port", port)
+        # Strangers are not answered: the client gives up.
+        code, output, complaint = run("echo_client.py", stranger, "--port", port, "--timeout", 1)
     finally:
         server.send_signal(signal.SIGINT)
     assert code == 1 and output == ""
     assert complaint.startswith("Handshake failed") and "connect.no_answer" in complaint
     assert server.communicate(timeout=60) == ("", "")
+
+
+def test_sensors(seed: Path) -> None:
+    publisher = start("sensor_publisher.py", seed, "--port", 0, "--pause", 0.05)
+    try:
+        port = port_of(publisher)
+        code, output, complaint = run("sensor_subscriber.py", seed, "--port", port, "--count", 3)
+        assert (code, complaint) == (0, "")
+        assert output.count(" degrees from ") == 3
+    finally:
+        publisher.send_signal(signal.SIGINT)
+    output, complaint = publisher.communicate(timeout=60)
+    assert (publisher.returncode, complaint) == (0, "") and " reached 1" in output
+
+
+def test_content_by_a_ticket(seed: Path, tmp_path: Path) -> None:
+    source = tmp_path / "movie.bin"
+    source.write_bytes(os.urandom(2 << 20))
+    sharing = start("share_content.py", seed, source, "--port", 0)
+    try:
+        assert sharing.stdout is not None
+        assert sharing.stdout.readline() == "movie.bin: 1 files, 2097152 bytes\n"
+        ticket = sharing.stdout.readline().strip()
+        code, output, complaint = run("fetch_content.py", seed, ticket, tmp_path / "inbox")
+        assert code == 0 and "2097152 bytes in" in output and "done: 100%" in complaint
+        assert (tmp_path / "inbox" / "movie.bin").read_bytes() == source.read_bytes()
+    finally:
+        sharing.send_signal(signal.SIGINT)
+    output, complaint = sharing.communicate(timeout=60)
+    assert (sharing.returncode, output, complaint) == (0, "", "")
+
+
+def test_video_frames_without_a_screen() -> None:
+    code, output, complaint = run("video_frames.py")
+    assert (code, complaint) == (0, "")
+    line, told = output.splitlines()
+    assert set(line) == {"#", "."} and told.endswith(" of 100 frames arrived, 0 of them wrong")
+    assert int(told.split()[0]) >= 50

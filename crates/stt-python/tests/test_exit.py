@@ -148,6 +148,14 @@ def test_nothing_begins_at_import() -> None:
         "assert threading.active_count() == 1\n"
         "tasks = os.listdir('/proc/self/task') if os.path.isdir('/proc/self/task') else [0]\n"
         "assert len(tasks) == 1, tasks\n"
+        "here = '/proc/self/fd'\n"
+        "open_files = os.listdir(here) if os.path.isdir(here) else []\n"
+        "for one in open_files:\n"
+        "    try:\n"
+        "        target = os.readlink(f'{here}/{one}')\n"
+        "    except FileNotFoundError:\n"
+        "        continue\n"
+        "    assert not target.startswith('socket:'), target\n"
     )
     started = time.monotonic()
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -166,6 +166,6 @@ def test_addresses_in_each_form() -> None:
                 session = await client.connect(form, server.node_id)
                 assert session.peer_node_id == server.node_id
             with pytest.raises(errors.STTHandshakeError):
-                await client.connect((host, port), bytes(32))
+                await client.connect((host, port), bytes(32), timeout=1.5)
 
     asyncio.run(main())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 
 def run(program: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -33,7 +35,8 @@ def test_core_and_interfaces_leave_room_for_others() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_spawned_processes_work(tmp_path: object) -> None:
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_spawned_processes_work(method: str, tmp_path: object) -> None:
     program = (
         "import asyncio, multiprocessing, sys\n"
         "from seigr_toolset_transmissions import STTNode, new_seed\n"
@@ -45,7 +48,7 @@ def test_spawned_processes_work(tmp_path: object) -> None:
         "if __name__ == '__main__':\n"
         "    seed = new_seed()\n"
         "    assert asyncio.run(port(seed)) > 0\n"
-        "    context = multiprocessing.get_context('spawn')\n"
+        f"    context = multiprocessing.get_context('{method}')\n"
         "    queue = context.SimpleQueue()\n"
         "    one = context.Process(target=child, args=(seed, queue))\n"
         "    one.start()\n"

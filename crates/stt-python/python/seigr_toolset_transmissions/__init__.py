@@ -12,7 +12,14 @@ from importlib.metadata import PackageNotFoundError, version as _version
 
 from ._native import new_seed
 from .codec import BinaryStreamDecoder, BinaryStreamEncoder, StreamDecoder, StreamEncoder
+from .continuity import ResumableSession, SessionContinuity
 from .crypto import STCWrapper
+from .delivery import (
+    AdaptivePriorityManager,
+    ContentAffinityPool,
+    Delivery,
+    PoolMissError,
+)
 from .errors import (
     ConnectionRefusedError,
     ConnectionTimeoutError,
@@ -33,7 +40,9 @@ from .errors import (
 from .dispatch import FrameDispatcher
 from .endpoints import EndpointManager, EndpointReport
 from .events import EventEmitter, STTEvents
-from .node import ReceivedPacket, SendReport, STTNode
+from .log import DurableLog
+from .node import ReceivedPacket, SendReport, STTNode, verify_signature
+from .protocols import Protocol, ProtocolStream
 from .session import STTSession, STTStream
 from .storage import BinaryStorage, Chamber
 
@@ -43,17 +52,25 @@ except PackageNotFoundError:
     __version__ = "0"
 
 __all__ = [
+    "AdaptivePriorityManager",
     "BinaryStorage",
     "BinaryStreamDecoder",
     "BinaryStreamEncoder",
     "Chamber",
     "ConnectionRefusedError",
     "ConnectionTimeoutError",
+    "ContentAffinityPool",
+    "Delivery",
+    "DurableLog",
     "EndpointManager",
     "EndpointReport",
     "EventEmitter",
     "FrameDispatcher",
+    "PoolMissError",
+    "Protocol",
+    "ProtocolStream",
     "ReceivedPacket",
+    "ResumableSession",
     "STCWrapper",
     "STTBackpressureError",
     "STTContentError",
@@ -73,7 +90,9 @@ __all__ = [
     "STTSwarmError",
     "STTTimeoutError",
     "SendReport",
+    "SessionContinuity",
     "StreamDecoder",
     "StreamEncoder",
     "new_seed",
+    "verify_signature",
 ]

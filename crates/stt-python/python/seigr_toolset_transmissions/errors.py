@@ -18,9 +18,15 @@ __all__ = [
     "STTBackpressureError",
     "STTContentError",
     "STTCryptoError",
+    "STTDeliveryError",
     "STTEndpointError",
     "STTException",
     "STTHandshakeError",
+    "STTLeaseEndedError",
+    "STTLogError",
+    "STTLogTrimmedError",
+    "STTProtocolError",
+    "STTResumeError",
     "STTSeedError",
     "STTSessionError",
     "STTSettingError",
@@ -194,6 +200,34 @@ class STTSwarmTimeoutError(STTSwarmError, STTTimeoutError):
     """The swarm gave no answer in time."""
 
 
+class STTProtocolError(STTStreamError):
+    """A stream of a protocol could not be opened or handled."""
+
+
+class STTResumeError(STTSessionError):
+    """A resumable session could not do what was asked, or is over."""
+
+
+class STTResumeFullError(STTResumeError, STTBackpressureError):
+    """Too much waits to be committed: ``send`` waits, ``try_send`` does not."""
+
+
+class STTDeliveryError(STTStreamError, ValueError):
+    """The delivery mode does not allow that, or its numbers are out of range."""
+
+
+class STTLogError(STTStorageError):
+    """The durable log could not do what was asked."""
+
+
+class STTLogTrimmedError(STTLogError, LookupError):
+    """Retention removed records that were asked for."""
+
+
+class STTLeaseEndedError(STTLogError):
+    """The record was settled, or is somebody else's by now."""
+
+
 class STTContentError(STTException):
     """Content could not be published or retrieved."""
 
@@ -242,6 +276,12 @@ _EXACT: dict[str, type[STTException]] = {
     "swarm.stopped": STTStoppedError,
     "swarm.timeout": STTSwarmTimeoutError,
     "content.not_found": STTContentNotFoundError,
+    "resume.full": STTResumeFullError,
+    "resume.out_of_range": STTSettingError,
+    "resume.too_large": STTFrameTooLargeError,
+    "delivery.too_long": STTFrameTooLargeError,
+    "log.trimmed": STTLogTrimmedError,
+    "log.lease_ended": STTLeaseEndedError,
 }
 
 _FAMILIES: tuple[tuple[str, type[STTException]], ...] = (
@@ -265,7 +305,12 @@ _FAMILIES: tuple[tuple[str, type[STTException]], ...] = (
     ("endpoint.", STTEndpointError),
     ("streams.", STTStreamError),
     ("swarm.", STTSwarmError),
-    ("protocol.", STTSwarmError),
+    ("protocol.", STTProtocolError),
+    ("resume.", STTResumeError),
+    ("delivery.", STTDeliveryError),
+    ("priority.", STTSettingError),
+    ("keyring.", STTSeedError),
+    ("log.", STTLogError),
     ("content.", STTContentError),
     ("ticket.", STTContentError),
 )

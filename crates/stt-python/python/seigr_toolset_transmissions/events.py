@@ -28,6 +28,9 @@ class STTEvents:
     PEER_DISCONNECTED = "peer_disconnected"
     #: session_id, peer_node_id, from_kind, from_address, kind, address
     ROUTE_CHANGED = "route_changed"
+    #: session_id, peer: a resumable session lost what carried it, and has it again
+    SESSION_SUSPENDED = "session_suspended"
+    SESSION_RESUMED = "session_resumed"
     #: session_id, stream_id, data: of each message that joins the queue of ``receive()``, once that
     #: was called.
     DATA_RECEIVED = "data_received"

@@ -7,7 +7,7 @@ import logging
 import os
 import warnings
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -17,10 +17,11 @@ from ._bridge import Op, here
 from .crypto import STCWrapper
 from .errors import STTException, STTStoppedError
 from .events import EventEmitter, STTEvents
+from .protocols import Protocol, ProtocolStream
 from .session import Buffer, STTSession
 from .storage import Chamber
 
-__all__ = ["ReceivedPacket", "STTNode", "SendReport"]
+__all__ = ["ReceivedPacket", "STTNode", "SendReport", "verify_signature"]
 
 _log = logging.getLogger("stt")
 
@@ -367,6 +368,16 @@ class STTNode:
         """Sessions that travel over a WebSocket at the moment, by their id."""
         return {one.session_id: one for one in self.get_sessions() if one.route.kind != "udp"}
 
+    def sign(self, context: str, message: Buffer) -> bytes:
+        """A signature of the node over a message, for a purpose: it is worth nothing for another.
+        :func:`verify_signature` checks it against the node id."""
+        return self._running().sign(context, message)
+
+    def rebind(self, host: str, port: int = 0) -> tuple[str, int]:
+        """Moves to another address of this machine while sessions go on; gives host and port."""
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return self._running().rebind(address)
+
     # --- sessions ---
 
     async def connect_udp(
@@ -475,6 +486,21 @@ class STTNode:
         self._running()
         return _Received(self)
 
+    # --- protocols ---
+
+    def handle_protocol(
+        self,
+        label: str | bytes,
+        handler: Callable[[ProtocolStream], Awaitable[object]] | None = None,
+    ) -> Protocol:
+        """Takes the streams that peers open for the protocol ``label``, 1 to 64 bytes: gives each
+        to ``handler``, a coroutine function, in a task of its own, or to ``async for``. Until what
+        is returned is closed, or the node stops.
+
+        Raises ``STTProtocolError`` when the label has a handler already.
+        """
+        return Protocol(_native.handle_protocol(self._running(), label), handler)
+
     # --- events ---
 
     def on_session_closed(self, handler: Callable[..., Any]) -> Callable[..., Any]:
@@ -487,6 +513,11 @@ class STTNode:
     def _events_changed(self, name: str) -> None:
         if name == STTEvents.DATA_RECEIVED and self._native is not None:
             self._native.want_data(bool(self.events.get_handlers(name)))
+
+
+def verify_signature(node_id: bytes, context: str, message: Buffer, signature: Buffer) -> bool:
+    """Whether the node with this id signed this message for this purpose."""
+    return _native.verify_signature(node_id, context, message, bytes(signature))
 
 
 def running_nodes() -> list[STTNode]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _native
 from ._bridge import Op, here
+from .delivery import Delivery
 from .errors import STTStreamEndedError
+
+if TYPE_CHECKING:
+    from .protocols import ProtocolStream
 
 Buffer = bytes | bytearray | memoryview
 
@@ -55,22 +59,39 @@ class STTSession:
         *,
         priority: int | None = None,
         adaptive_priority: bool = False,
+        delivery: Delivery | None = None,
+        overhead_cap: float | None = None,
     ) -> STTStream:
         """Opens a stream. Its messages no longer flow into ``node.receive()``.
 
         ``stream_id``: 0 to 2**32-1, the same on both sides; by default the next free one, odd on
         the side that connected and even on the other. ``max_frame_size``: longest message in bytes
-        (16 MiB). ``priority``: 0 to 1,000 (500), the higher goes first.
+        (16 MiB). ``priority``: 0 to 1,000 (500), the higher goes first; ``adaptive_priority`` lets
+        it follow each message. ``delivery``: how sure this side's messages arrive, reliable by
+        default. ``overhead_cap``: most repair packets over data packets, 0 to 4 (1).
 
         Raises ``STTStreamError`` when there are too many, ``STTSessionError`` when the session is
         over.
         """
-        native = self._native.open_stream(stream_id, max_frame_size, priority, adaptive_priority)
+        mode = None if delivery is None else delivery._parts()
+        native = self._native.open_stream(
+            stream_id, max_frame_size, priority, adaptive_priority, mode, overhead_cap
+        )
         return STTStream(native, self)
 
     def get_stream(self, stream_id: int) -> STTStream:
         """The stream with this number, whichever side used it first, or neither yet."""
         return self.open_stream(stream_id)
+
+    def open_protocol(self, label: str | bytes) -> ProtocolStream:
+        """Opens a stream of the protocol ``label``, 1 to 64 bytes, whose numbers are its own. The
+        peer's ``node.handle_protocol`` gets it.
+
+        It returns at once: that the peer has no handler is what sending and receiving then say.
+        """
+        from .protocols import ProtocolStream
+
+        return ProtocolStream(self._native.open_protocol(label), self)
 
     async def accept_stream(self) -> STTStream:
         """The next stream on which the peer sent something and that nobody asked for by number."""
@@ -214,6 +235,22 @@ class STTStream:
         if type(done) is Op:
             await loop.wait(done)
 
+    async def send_many(self, messages: Iterable[Buffer]) -> None:
+        """Queues messages in order, which costs less than one call for each. Given up while it
+        waits, those that there was room for are queued, each as a whole."""
+        done = self._native.send_many((loop := here()).native, list(messages))
+        if type(done) is Op:
+            await loop.wait(done)
+
+    async def receive_many(self, most: int = 100) -> list[bytes]:
+        """The next message and those that are there behind it, up to ``most``; empty once the peer
+        closed its direction and all was received. Raises as :meth:`receive` otherwise."""
+        messages = self._native.receive_many((loop := here()).native, most)
+        if type(messages) is Op:
+            messages = await loop.wait(messages)
+        found: list[bytes] = messages
+        return found
+
     async def receive(self) -> bytes:
         """The next message.
 
@@ -329,9 +366,25 @@ class STTStream:
     def priority(self, number: int) -> None:
         self._native.set_priority(number)
 
+    @property
+    def delivery(self) -> Delivery:
+        """How sure this side's messages arrive."""
+        return Delivery(*self._native.delivery)
+
     def get_stats(self) -> dict[str, int]:
         """Messages and bytes, sent and received."""
         return self._native.stats()
+
+    def get_delivery_stats(self) -> dict[str, Any]:
+        """What the delivery mode did: ``messages``, ``packets``, ``repair_packets``, ``shortfalls``
+        (messages for which ``overhead_cap`` did not allow the probability), ``late`` ones that were
+        given up, and ``last_probability``."""
+        return self._native.delivery_stats()
+
+    def get_priority_report(self) -> dict[str, Any] | None:
+        """How the priority of the last message came about, if it is adaptive: ``priority``, and
+        ``uniqueness``, ``recency``, ``congestion`` and ``affinity``, each 0 to 1."""
+        return self._native.priority_report()
 
     async def close(self) -> None:
         """Closes this side's direction, after all that was sent; the peer's ``receive`` then comes

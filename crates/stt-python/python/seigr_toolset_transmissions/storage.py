@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Union
 
 from . import _bridge, _native
 from .crypto import STCWrapper
 
-__all__ = ["BinaryStorage", "Chamber"]
+__all__ = ["BinaryStorage", "Chamber", "StorageProblem", "StoredContent"]
 
 Buffer = Union[bytes, bytearray, memoryview]
 Path = Union[str, "os.PathLike[str]"]
@@ -23,6 +26,36 @@ def _address(value: Buffer) -> bytes:
     if len(data) != 32:
         raise ValueError(f"an address has 32 bytes, this has {len(data)}")
     return data
+
+
+@dataclass(frozen=True, slots=True)
+class StoredContent:
+    """A value in a chamber."""
+
+    #: Its address, 32 bytes.
+    address: bytes
+    #: Its length in bytes.
+    length: int
+    #: Bytes it takes, encrypted and padded.
+    stored: int
+    #: Whether it is pinned.
+    pinned: bool
+    #: Names that point to it, 64 at most.
+    names: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class StorageProblem:
+    """Something in a chamber that is not as it was stored."""
+
+    #: What is wrong.
+    text: str
+    #: The address of the value, if that is still known.
+    address: bytes | None
+    #: Names that point to it, 64 at most.
+    names: list[str]
+    #: What ``Chamber.remove_unreadable`` takes.
+    blob: str | None
 
 
 class Chamber:
@@ -59,7 +92,8 @@ class Chamber:
     def _begin(self, opening: Callable[[], Awaitable[_native.Store]]) -> None:
         self._opening = opening
         self._native: _native.Store | None = None
-        self._turn = asyncio.Lock()
+        # Not asyncio's, which belongs to one loop.
+        self._turn = threading.Lock()
 
     @classmethod
     def _of_node(cls, node: Callable[[], _native.Node]) -> Chamber:
@@ -78,15 +112,22 @@ class Chamber:
     async def _store(self) -> _native.Store:
         opened = self._native
         if opened is None:
-            async with self._turn:
+            while not self._turn.acquire(blocking=False):
+                await asyncio.sleep(0.002)
+            try:
                 opened = self._native
                 if opened is None:
                     opened = self._native = await self._opening()
+            finally:
+                self._turn.release()
         return opened
 
-    async def put(self, *arguments: Any, name: str | None = None) -> bytes:
+    async def put(
+        self, *arguments: Any, name: str | None = None, cached: bool = False
+    ) -> bytes:
         """``put(data)`` stores bytes and gives their address, 32 bytes; ``put(name, data)`` also
-        gives them a name, in place of what had it. They stay until they are removed."""
+        gives them a name, in place of what had it. They stay until they are removed; ``cached``
+        ones without a name until the next :meth:`collect`, unless something else keeps them."""
         if len(arguments) == 2 and name is None:
             name, data = arguments
         elif len(arguments) == 1:
@@ -98,7 +139,48 @@ class Chamber:
         if isinstance(data, str):
             raise TypeError("a value is bytes: encode the text")
         store = await self._store()
-        return bytes(await _call(lambda native: store.put(native, data, name)))
+        return bytes(await _call(lambda native: store.put(native, data, name, cached)))
+
+    async def put_file(
+        self, path: Path, *, name: str | None = None, cached: bool = False
+    ) -> bytes:
+        """Stores a file in constant memory; gives its address."""
+        store, place = await self._store(), os.fspath(path)
+        return bytes(await _call(lambda native: store.put_file(native, place, name, cached)))
+
+    async def put_pieces(
+        self,
+        pieces: Iterable[Buffer] | AsyncIterable[Buffer],
+        *,
+        name: str | None = None,
+        cached: bool = False,
+    ) -> bytes:
+        """Stores what an iterable or an asynchronous one gives, in constant memory; gives the
+        address. An exception in it, or giving up, stores nothing."""
+        writer = (await self._store()).writer(name, cached)
+        try:
+            if isinstance(pieces, AsyncIterable):
+                async for piece in pieces:
+                    await _call(lambda native: writer.feed(native, piece))
+            else:
+                for piece in pieces:
+                    await _call(lambda native: writer.feed(native, piece))
+        except BaseException:
+            # One that is being fed now is given up when it is dropped.
+            with contextlib.suppress(RuntimeError):
+                writer.abort()
+            raise
+        return bytes(await _call(writer.finish))
+
+    async def pieces(self, key: Buffer | str, size: int = 1 << 20) -> AsyncIterator[bytes]:
+        """The bytes at an address, or under a name, ``size`` at a time, each verified. What is read
+        cannot be removed meanwhile."""
+        store = await self._store()
+        address = await self.resolve(key) if isinstance(key, str) else _address(key)
+        reader: _native.StoreReader = await _call(lambda native: store.reader(native, address))
+        for start in range(0, reader.length, size):
+            end = min(start + size, reader.length)
+            yield await _call(lambda native: reader.read_range(native, start, end))
 
     async def get(self, key: Buffer | str) -> bytes:
         """The bytes at an address, or under a name, verified. Raises ``STTNotFoundError``, a
@@ -148,9 +230,64 @@ class Chamber:
 
     async def contents(self) -> list[bytes]:
         """The addresses of all values."""
+        return [one.address for one in await self.contents_info()]
+
+    async def contents_info(self) -> list[StoredContent]:
+        """All values."""
         store = await self._store()
-        contents: list[bytes] = await _call(store.contents)
-        return contents
+        found = await _call(store.contents)
+        return [StoredContent(*parts) for parts in found]
+
+    # --- what stays ---
+
+    async def set_name(self, name: str, key: Buffer) -> None:
+        """Gives the value at an address this name, too, in place of what had it."""
+        store, address = await self._store(), _address(key)
+        await _call(lambda native: store.set_name(native, name, address))
+
+    async def pin(self, key: Buffer) -> None:
+        """Keeps the value at an address until it is unpinned or removed."""
+        store, address = await self._store(), _address(key)
+        await _call(lambda native: store.pin(native, address, True))
+
+    async def unpin(self, key: Buffer) -> None:
+        """Keeps it no longer, unless a name does: the next :meth:`collect` removes it."""
+        store, address = await self._store(), _address(key)
+        await _call(lambda native: store.pin(native, address, False))
+
+    @contextlib.asynccontextmanager
+    async def protect(self, key: Buffer) -> AsyncIterator[None]:
+        """``async with chamber.protect(address)``: no :meth:`collect` removes it meanwhile."""
+        store, address = await self._store(), _address(key)
+        guard: _native.ContentGuard = await _call(lambda native: store.protect(native, address))
+        try:
+            yield
+        finally:
+            guard.close()
+
+    async def collect(self, dry_run: bool = False) -> dict[str, int]:
+        """Removes, or with ``dry_run`` only counts, every value that is neither pinned nor named,
+        and what crashes left: ``contents``, ``bytes``, ``leftover_files``, ``leftover_bytes``."""
+        store = await self._store()
+        done: dict[str, int] = await _call(lambda native: store.collect(native, dry_run))
+        return done
+
+    async def verify(self) -> dict[str, Any]:
+        """Reads and verifies everything: ``contents``, ``damaged``, ``bytes``, ``names``,
+        ``problems_found`` and the first of the ``problems``, as :class:`StorageProblem`."""
+        store = await self._store()
+        report: dict[str, Any] = await _call(store.verify)
+        report["problems"] = [StorageProblem(*parts) for parts in report["problems"]]
+        return report
+
+    async def remove_unreadable(self, blob: str) -> None:
+        """Removes a damaged value by the ``blob`` of its :class:`StorageProblem`."""
+        store = await self._store()
+        await _call(lambda native: store.remove_unreadable(native, blob))
+
+    async def set_quota(self, quota: int | None) -> None:
+        """Most bytes that may be stored from now on, encrypted and padded; None for no bound."""
+        (await self._store()).set_quota(quota)
 
     async def get_stats(self) -> dict[str, int]:
         """``contents``, ``content_bytes``, ``names``, ``stored_bytes``."""

@@ -2,15 +2,18 @@
 by its hash. All of it goes through the sessions of the process's node.
 """
 
-from ._content import ContentDistribution
+from ._content import ContentDistribution, ContentTicket, FetchedContent, SharedContent
 from ._kademlia import DHTNode, KademliaDHT
 from ._pubsub import Message, PubSubManager, Subscription
 
 __all__ = [
     "ContentDistribution",
+    "ContentTicket",
     "DHTNode",
+    "FetchedContent",
     "KademliaDHT",
     "Message",
     "PubSubManager",
+    "SharedContent",
     "Subscription",
 ]

@@ -2,22 +2,99 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ..errors import STTSettingError
+from .. import _native
+from ..errors import STTContentNotFoundError, STTSettingError
 from ..session import Buffer
 from ._joined import call
 from ._kademlia import DHTNode, KademliaDHT, _id
 from ._pubsub import Handler, PubSubManager
 
-__all__ = ["ContentDistribution"]
+__all__ = ["ContentDistribution", "ContentTicket", "FetchedContent", "SharedContent"]
 
 #: Topics on which it is said that a content was published.
 _TOPIC = "stt.content/"
 
 Callback = Callable[[bytes, DHTNode], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SharedContent:
+    """A file or folder that is offered."""
+
+    #: Its id, 32 bytes; of a folder, that of its manifest.
+    content_id: bytes
+    #: The name of the file or folder.
+    name: str
+    #: Bytes of the file, or of all files of the folder.
+    size: int
+    #: How many files it is.
+    files: int
+    #: Whether it is a folder.
+    is_folder: bool
+
+    @classmethod
+    def _of(cls, parts: tuple[bytes, int, str, tuple[int, int] | None]) -> SharedContent:
+        content_id, size, name, folder = parts
+        files, size = (1, size) if folder is None else folder
+        return cls(content_id, name, size, files, folder is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class ContentTicket:
+    """What a ticket says: ``ContentTicket.parse(text)``. The text is what is handed on."""
+
+    #: The content's id, 32 bytes.
+    content_id: bytes
+    #: Its length in bytes (of a folder: that of its manifest), as whoever made the ticket says.
+    size: int
+    #: Its name, as whoever made the ticket says.
+    name: str
+    #: Whether it is a folder.
+    is_folder: bool
+    #: Who has it.
+    providers: tuple[DHTNode, ...]
+    #: The ticket itself.
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> ContentTicket:
+        """Reads a ticket. Raises ``STTContentError``."""
+        content_id, size, name, is_folder, found = _native.read_ticket(text)
+        providers = tuple(
+            DHTNode(node_id, host, port) for node_id, places in found for host, port in places
+        )
+        return cls(content_id, size, name, is_folder, providers, text)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedContent:
+    """A file or folder that was fetched."""
+
+    #: Where it is now.
+    path: Path
+    #: Its name here, made safe.
+    name: str
+    #: Its bytes; of a folder, those of all files.
+    size: int
+    #: How many files it is.
+    files: int
+    #: Bytes that were there from earlier attempts.
+    resumed: int
+    #: Seconds from the call to the end.
+    elapsed: float
+    #: Verified bytes by provider.
+    providers: Mapping[bytes, int]
 
 
 class ContentDistribution:
@@ -85,6 +162,84 @@ class ContentDistribution:
         )
         return found
 
+    # --- files, folders, tickets ---
+
+    async def share(self, path: str | os.PathLike[str]) -> SharedContent:
+        """Offers a file, or all files of a folder, from now on, and says so in the DHT. They stay
+        where they are and must not change. :meth:`unpublish_content` ends it."""
+        part, swarm = self._dht._part(), await self._dht._swarm()
+        content, place = await part.content(), os.fspath(path)
+        parts = await call(lambda loop: _native.share_path(loop, content, place, swarm))
+        shared = SharedContent._of(parts)
+        part.published.add(shared.content_id)
+        return shared
+
+    async def shared(self) -> list[SharedContent]:
+        """All that is published and shared."""
+        content = await self._dht._part().content()
+        return [SharedContent._of(parts) for parts in _native.shared_contents(content)]
+
+    async def ticket(
+        self, content_id: Buffer, addresses: Iterable[tuple[str, int]] = ()
+    ) -> str:
+        """A ticket for something that is published or shared here: a text by which others that hold
+        the seed :meth:`fetch` it.
+
+        ``addresses``: where they reach this node, by default where it listens; a node that listens
+        on all addresses has to say. Raises ``STTNotFoundError`` (a KeyError).
+        """
+        part, wanted = self._dht._part(), _content_id(content_id)
+        places = list(addresses) or [part.node.local_address]
+        if any(host in ("0.0.0.0", "::") for host, _port in places):
+            raise STTSettingError(
+                "this node listens on all addresses: name one that others reach, addresses=[...]",
+                code="dht.setting",
+            )
+        text = _native.make_ticket(await part.content(), wanted, places)
+        if text is None:
+            raise STTContentNotFoundError("it is not published here", code="content.not_found")
+        return text
+
+    async def fetch(
+        self,
+        ticket: str | ContentTicket,
+        directory: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        progress: Callable[[str, int, int], Any] | None = None,
+        timeout: float = 10.0,
+    ) -> FetchedContent:
+        """Fetches what a ticket is for into a directory, which is made if it is not there: from the providers that it names, and
+        those that the DHT names within ``timeout`` seconds, from several at once, and verified. What
+        arrived before a failure, or before it was given up, is not fetched again.
+
+        ``name``: of the file or folder, instead of that in the ticket. ``progress(phase, done,
+        total)`` is told the newest state now and then, in the event loop: ``checking``, ``moving``
+        or ``done``, and bytes. Raises ``STTContentError``.
+        """
+        part, swarm = self._dht._part(), await self._dht._swarm()
+        native, text, place = part.node._running(), str(ticket), os.fspath(directory)
+        Path(place).mkdir(parents=True, exist_ok=True)
+        state = None if progress is None else _native.Progress()
+        telling = None
+        if state is not None and progress is not None:
+            telling = asyncio.get_running_loop().create_task(_tell(state, progress))
+        try:
+            done = await call(
+                lambda loop: _native.fetch_ticket(
+                    loop, native, text, place, name, state, swarm, timeout
+                )
+            )
+        except BaseException:
+            if telling is not None:
+                telling.cancel()
+            raise
+        if telling is not None:
+            await telling
+        return FetchedContent(**{**done, "path": Path(done["path"])})
+
+    # --- news ---
+
     async def subscribe(self, content_id: Buffer, callback: Callback) -> None:
         """Calls ``callback(content_id, publisher)``, plain or a coroutine function, in the event
         loop when a member publishes a content from now on; an exception in it is logged."""
@@ -115,6 +270,11 @@ class ContentDistribution:
         contents, ``bytes_retrieved``, and ``failed`` ones."""
         content = await self._dht._part().content()
         return content.stats()
+
+
+async def _tell(state: _native.Progress, progress: Callable[[str, int, int], Any]) -> None:
+    while (step := await call(state.next)) is not None:
+        progress(*step)
 
 
 def _content_id(value: Buffer) -> bytes:

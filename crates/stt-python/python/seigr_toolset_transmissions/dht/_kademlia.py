@@ -260,6 +260,16 @@ class KademliaDHT:
         found = await call(lambda loop: swarm.find_providers(loop, name, count, timeout))
         return [DHTNode(*parts) for parts in found]
 
+    async def find_content(self, content_id: Buffer, *, timeout: float = 10.0) -> list[DHTNode]:
+        """Who provides a content, as ``ContentDistribution`` publishes it, looking for ``timeout``
+        seconds at most."""
+        wanted = bytes(content_id)
+        if len(wanted) != 32:
+            raise ValueError(f"a content id has 32 bytes, this has {len(wanted)}")
+        swarm = await self._swarm()
+        found = await call(lambda loop: _native.content_providers(loop, swarm, wanted, timeout))
+        return [DHTNode(*parts) for parts in found]
+
     # --- figures ---
 
     async def get_stats(self) -> dict[str, Any]:

@@ -1,0 +1,196 @@
+//! Sessions that go on after a cut.
+
+use bytes::Bytes;
+use pyo3::{
+    prelude::*,
+    types::{PyBytes, PyList},
+};
+use stt::resume::{
+    Continuity as Inner, ResumableSession, ResumeError, ResumeOptions, ResumeState, ResumedMessage,
+};
+
+use crate::{
+    bridge::{self, Held, Reactor},
+    failure::{Failure, OrRaise},
+    node::{Node, node_id, seconds},
+    session::Session,
+    value,
+};
+
+/// Resumable sessions of a node.
+#[pyclass(frozen, module = "seigr_toolset_transmissions._native")]
+pub struct Continuity {
+    inner: Held<Inner>,
+}
+
+fn session(py: Python<'_>, session: ResumableSession) -> PyResult<Py<PyAny>> {
+    Ok(Py::new(py, Resumable { inner: Held::new(session) })?.into_any())
+}
+
+/// Position, stream and bytes.
+fn message<'py>(py: Python<'py>, one: &ResumedMessage) -> PyResult<Bound<'py, PyAny>> {
+    Ok((one.position, one.stream, PyBytes::new(py, &one.data)).into_pyobject(py)?.into_any())
+}
+
+#[pymethods]
+impl Continuity {
+    #[new]
+    #[expect(clippy::too_many_arguments, reason = "the Python side passes all of them")]
+    fn new(
+        py: Python<'_>,
+        node: &Node,
+        lifetime: f64,
+        unacknowledged_bytes: usize,
+        unread_bytes: usize,
+        max_message: usize,
+        max_sessions: usize,
+        max_sessions_per_peer: usize,
+    ) -> PyResult<Self> {
+        let options = ResumeOptions::default()
+            .with_lifetime(seconds(lifetime)?)
+            .and_then(|options| options.with_unacknowledged_bytes(unacknowledged_bytes))
+            .and_then(|options| options.with_unread_bytes(unread_bytes))
+            .and_then(|options| options.with_max_message(max_message))
+            .and_then(|options| options.with_max_sessions(max_sessions, max_sessions_per_peer))
+            .or_raise(py)?;
+        let _inside = bridge::engine()?.enter();
+        Ok(Self { inner: Held::new(Inner::new(node.node()?, options).or_raise(py)?) })
+    }
+
+    /// Begins one with the node `peer` at an address.
+    fn connect(
+        &self,
+        py: Python<'_>,
+        reactor: &Bound<'_, Reactor>,
+        address: String,
+        peer: &[u8],
+    ) -> PyResult<Py<PyAny>> {
+        let (inner, peer) = (self.inner.get()?.clone(), node_id(peer)?);
+        let connecting = async move { inner.connect(&address, peer).await };
+        bridge::begin(py, reactor, connecting, |py, made| session(py, made.or_raise(py)?))
+    }
+
+    /// The next that a peer began; None once the node stopped.
+    fn accept(&self, py: Python<'_>, reactor: &Bound<'_, Reactor>) -> PyResult<Py<PyAny>> {
+        let inner = self.inner.get()?.clone();
+        bridge::begin(py, reactor, async move { inner.accept().await }, |py, made| {
+            made.map_or_else(|| Ok(py.None()), |made| session(py, made))
+        })
+    }
+}
+
+/// A session that survives what carries it.
+#[pyclass(frozen, module = "seigr_toolset_transmissions._native")]
+pub struct Resumable {
+    inner: Held<ResumableSession>,
+}
+
+fn position(py: Python<'_>, sent: Result<u64, ResumeError>) -> PyResult<Py<PyAny>> {
+    Ok(sent.or_raise(py)?.into_pyobject(py)?.into_any().unbind())
+}
+
+fn nothing(py: Python<'_>, done: Result<(), ResumeError>) -> PyResult<Py<PyAny>> {
+    done.or_raise(py).map(|()| py.None())
+}
+
+#[pymethods]
+impl Resumable {
+    #[getter]
+    fn session_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(py, self.inner.get()?.id().as_bytes()))
+    }
+
+    #[getter]
+    fn peer_node_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(py, self.inner.get()?.peer_node_id().as_bytes()))
+    }
+
+    /// The sealed session that carries it, if one does.
+    fn session(&self) -> PyResult<Option<Session>> {
+        Ok(self.inner.get()?.session().map(Session::new))
+    }
+
+    /// `connected`, `suspended` or `ended`.
+    #[getter]
+    fn state(&self) -> PyResult<&'static str> {
+        Ok(match &*self.inner.get()?.state().borrow() {
+            ResumeState::Connected => "connected",
+            ResumeState::Suspended => "suspended",
+            _ => "ended",
+        })
+    }
+
+    /// Keeps a message for the peer; gives its position.
+    fn send(
+        &self,
+        py: Python<'_>,
+        reactor: &Bound<'_, Reactor>,
+        data: &Bound<'_, PyAny>,
+        stream: u32,
+    ) -> PyResult<Py<PyAny>> {
+        let inner = self.inner.get()?.clone();
+        let data = Bytes::from(value::buffer(data)?);
+        let sending = async move { inner.send_on(stream, data).await };
+        bridge::begin(py, reactor, sending, position)
+    }
+
+    /// As `send`, or an error at once.
+    fn try_send(&self, py: Python<'_>, data: &Bound<'_, PyAny>, stream: u32) -> PyResult<u64> {
+        let data = Bytes::from(value::buffer(data)?);
+        let _inside = bridge::engine()?.enter();
+        self.inner.get()?.try_send_on(stream, data).or_raise(py)
+    }
+
+    /// Waits until the peer's application dealt with it.
+    fn acknowledged(
+        &self,
+        py: Python<'_>,
+        reactor: &Bound<'_, Reactor>,
+        position: u64,
+    ) -> PyResult<Py<PyAny>> {
+        let inner = self.inner.get()?.clone();
+        let waiting = async move { inner.acknowledged(position).await };
+        bridge::begin(py, reactor, waiting, nothing)
+    }
+
+    /// The next message, or None at the end.
+    fn receive(&self, py: Python<'_>, reactor: &Bound<'_, Reactor>) -> PyResult<Py<PyAny>> {
+        let inner = self.inner.get()?.clone();
+        bridge::begin(py, reactor, async move { inner.receive().await }, |py, taken| {
+            match taken.or_raise(py)? {
+                Some(taken) => Ok(message(py, &taken)?.unbind()),
+                None => Ok(py.None()),
+            }
+        })
+    }
+
+    /// The application dealt with the message at `position` and all before.
+    fn commit(&self, py: Python<'_>, position: u64) -> PyResult<()> {
+        let _inside = bridge::engine()?.enter();
+        self.inner.get()?.commit(position).or_raise(py)
+    }
+
+    /// Says that nothing follows, and waits until the peer dealt with all.
+    fn close(&self, py: Python<'_>, reactor: &Bound<'_, Reactor>) -> PyResult<Py<PyAny>> {
+        let inner = self.inner.get()?.clone();
+        bridge::begin_detached(py, reactor, async move { inner.close().await }, nothing)
+    }
+
+    /// Waits for the end: the exception that says why.
+    fn ended(&self, py: Python<'_>, reactor: &Bound<'_, Reactor>) -> PyResult<Py<PyAny>> {
+        let inner = self.inner.get()?.clone();
+        bridge::begin(py, reactor, async move { inner.ended().await }, |py, why| {
+            Ok(Failure::from(why).raise(py).into_value(py).into_any())
+        })
+    }
+
+    /// What the peer did not deal with, once it is over.
+    fn take_unacknowledged(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let Some(kept) = self.inner.get()?.take_unacknowledged() else { return Ok(None) };
+        let list = PyList::empty(py);
+        for one in &kept {
+            list.append(message(py, one)?)?;
+        }
+        Ok(Some(list.into_any().unbind()))
+    }
+}

@@ -1,0 +1,364 @@
+"""What a session, its streams and its node can do beyond the documents."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import local
+import pytest
+from seigr_toolset_transmissions import (
+    AdaptivePriorityManager,
+    ContentAffinityPool,
+    Delivery,
+    PoolMissError,
+    ProtocolStream,
+    SessionContinuity,
+    STTEvents,
+    STTNode,
+    errors,
+    verify_signature,
+)
+from stc import content_hash
+
+
+def run(test: Callable[[], Any]) -> None:
+    """Nothing here may wait for ever."""
+
+    async def limited() -> None:
+        async with asyncio.timeout(120):
+            await test()
+
+    asyncio.run(limited())
+
+
+def test_the_port_is_free_when_stop_returns() -> None:
+    async def main() -> None:
+        async with local.pair() as (server, theirs, client, ours):
+            stream = ours.open_stream(7)
+            await stream.send(b"held")
+            assert await theirs.get_stream(7).receive() == b"held"
+            for node in (server, client):
+                address = node.local_address
+                await node.stop()
+                # The node, its sessions and their streams are all held here.
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+                    other.bind(address)
+                assert node.local_address == address and not node.is_running
+            # Another node may have it.
+            again = local.node("again", port=server.local_address[1])
+            await again.start(server_mode=True)
+            assert again.local_address == server.local_address
+            await again.stop()
+
+    run(main)
+
+
+def test_messages_in_batches() -> None:
+    async def main() -> None:
+        async with local.pair() as (_server, theirs, _client, ours):
+            stream, there = ours.open_stream(7), theirs.get_stream(7)
+            sent = [b"%d" % number for number in range(5000)]
+
+            async def send() -> None:
+                for start in range(0, len(sent), 100):
+                    await stream.send_many(sent[start : start + 100])
+                await stream.close()
+
+            sending = asyncio.create_task(send())
+            got: list[bytes] = []
+            calls = 0
+            while True:
+                try:
+                    batch = await asyncio.wait_for(there.receive_many(64), 0.01)
+                except TimeoutError:
+                    continue
+                if not batch:
+                    break
+                assert len(batch) <= 64
+                got += batch
+                calls += 1
+            await sending
+            assert got == sent and calls < len(sent)
+            assert await there.receive_many() == []
+            stream = ours.open_stream(9)
+            await stream.send(b"last")
+            await theirs.get_stream(9).receive()
+            stream.reset()
+            with pytest.raises(ConnectionResetError):
+                await theirs.get_stream(9).receive_many()
+
+    run(main)
+
+
+def test_signatures_and_another_address() -> None:
+    async def main() -> None:
+        async with local.pair() as (server, theirs, client, ours):
+            signature = client.sign("example", b"message")
+            assert verify_signature(client.node_id, "example", b"message", signature)
+            assert verify_signature(theirs.peer_node_id, "example", b"message", signature)
+            assert not verify_signature(client.node_id, "other", b"message", signature)
+            assert not verify_signature(server.node_id, "example", b"message", signature)
+            assert not verify_signature(client.node_id, "example", b"message", b"short")
+            before = client.local_address
+            after = client.rebind("127.0.0.1")
+            assert after == client.local_address != before
+            await ours.send(b"still here", 7)
+            assert await theirs.get_stream(7).receive() == b"still here"
+            with pytest.raises(ValueError):
+                client.rebind("no address")
+
+    run(main)
+
+
+# --- delivery ---
+
+
+def test_delivery_modes() -> None:
+    async def main() -> None:
+        async with local.pair() as (_server, theirs, _client, ours):
+            modes = {
+                7: Delivery.deadline(60.0),
+                9: Delivery.probabilistic(0.99),
+                11: Delivery.entropy(),
+                13: Delivery.datagram(),
+            }
+            for number, mode in modes.items():
+                stream = ours.open_stream(number, delivery=mode, overhead_cap=0.5)
+                assert stream.delivery.mode == mode.mode
+                there = theirs.get_stream(number)
+                # On loopback nothing is lost unless a buffer is full: each is tried some times.
+                for _try in range(20):
+                    await stream.send(b"picture")
+                    try:
+                        assert await asyncio.wait_for(there.receive(), 5) == b"picture"
+                        break
+                    except TimeoutError:
+                        continue
+                else:
+                    pytest.fail(f"{mode} never arrived")
+                assert stream.get_delivery_stats()["messages"] >= 1
+            assert ours.get_stream(1).delivery == Delivery.reliable()
+            with pytest.raises(ValueError) as long:
+                await ours.get_stream(13).send(bytes(100_000))
+            assert long.value.code.startswith(("delivery.", "stream."))
+            with pytest.raises(errors.STTDeliveryError) as wrong:
+                ours.open_stream(15, delivery=Delivery.probabilistic(0.1))
+            assert wrong.value.code == "delivery.out_of_range"
+            with pytest.raises(ValueError, match="no delivery mode"):
+                ours.open_stream(15, delivery=Delivery("fast"))
+
+    run(main)
+
+
+def test_adaptive_priorities_of_a_stream() -> None:
+    async def main() -> None:
+        async with local.pair() as (_server, _theirs, _client, ours):
+            stream = ours.open_stream(7, adaptive_priority=True)
+            assert stream.get_priority_report() is None
+            await stream.send(b"new")
+            report = stream.get_priority_report()
+            assert report is not None and report["uniqueness"] == 1.0
+            await stream.send(b"new")
+            again = stream.get_priority_report()
+            assert again is not None and again["uniqueness"] == 0.5
+            assert ours.open_stream(9).get_priority_report() is None
+
+    run(main)
+
+
+def test_priorities_of_contents() -> None:
+    async def main() -> None:
+        manager = AdaptivePriorityManager(half_life=60.0)
+        wanted = content_hash(b"content")
+        first = await manager.assess(wanted, congestion=1.0, affinity=1.0)
+        manager.accessed(wanted)
+        second = await manager.assess(wanted, congestion=1.0, affinity=1.0)
+        assert (first.uniqueness, first.recency, first.rarity) == (1.0, 0.0, None)
+        assert second.uniqueness == 0.5 and second.recency > 0.9
+        assert first.priority == 700 and 0 <= second.priority <= 1000
+        with pytest.raises(ValueError, match="32 bytes"):
+            manager.accessed(b"short")
+
+    run(main)
+
+
+def test_the_affinity_pool() -> None:
+    async def main() -> None:
+        wanted = content_hash(b"content")
+        async with local.node("client") as client:
+            pool = ContentAffinityPool(client)
+            with pytest.raises(PoolMissError) as nobody:
+                pool.get_session_for_content(wanted)
+            assert isinstance(nobody.value, LookupError) and nobody.value.retry_helps
+            async with local.started("a") as a, local.started("b") as b:
+                for server in (a, b):
+                    await client.connect_udp(*server.local_address)
+                best, other = pool.rank(wanted)
+                assert pool.get_session_for_content(wanted) == best != other
+                pool.report(wanted, best, held=False)
+                pool.report(wanted, other, held=True)
+                assert pool.get_session_for_content(wanted) == other
+                assert pool.get_stats() == {
+                    **{"picked_by_knowledge": 1, "picked_by_hash": 1},
+                    **{"hits": 1, "misses": 1},
+                }
+            assert wanted == content_hash(bytearray(b"content"))
+
+    run(main)
+
+
+# --- protocols ---
+
+
+def test_a_protocol_with_a_handler() -> None:
+    async def main() -> None:
+        async with local.pair() as (server, _theirs, _client, ours):
+
+            async def echo(stream: ProtocolStream) -> None:
+                async for message in stream:
+                    await stream.send(b"you said " + message)
+                await stream.close()
+
+            async with server.handle_protocol("example.echo/1", echo):
+                with pytest.raises(errors.STTProtocolError) as taken:
+                    server.handle_protocol(b"example.echo/1")
+                assert taken.value.code == "protocol.taken"
+                streams = [ours.open_protocol("example.echo/1") for _number in range(3)]
+                for stream in streams:
+                    await stream.send(b"hello")
+                for stream in streams:
+                    assert await stream.receive() == b"you said hello"
+                    assert stream.label == b"example.echo/1" and stream.session == ours
+                    await stream.close()
+                    with pytest.raises(EOFError):
+                        await stream.receive()
+            stranger = ours.open_protocol("example.echo/1")
+            with pytest.raises(errors.STTProtocolError) as unknown:
+                await stranger.send(b"hello")
+                await stranger.receive()
+            assert unknown.value.code == "protocol.unknown"
+            with pytest.raises(errors.STTProtocolError):
+                ours.open_protocol("")
+
+    run(main)
+
+
+def test_raw_bytes_and_failing_handlers_of_a_protocol(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with local.pair() as (_server, theirs, client, ours):
+            protocol = client.handle_protocol("raw")
+            async with theirs.open_protocol("raw") as stream:
+                stream.set_priority(900)
+                await stream.write(b"raw bytes")
+                there = await anext(protocol)
+                assert there.session == ours
+                got = b""
+                while len(got) < 9:
+                    got += await there.read(4)
+                assert got == b"raw bytes"
+            assert await there.read() == b""
+            there.reset(300)
+            with pytest.raises(ConnectionResetError):
+                await stream.receive()
+            await protocol.close()
+            await protocol.close()
+            assert [stream async for stream in protocol] == []
+
+            async def fail(_stream: ProtocolStream) -> None:
+                raise LookupError("mine")
+
+            async with client.handle_protocol("failing", fail):
+                failing = theirs.open_protocol("failing")
+                await failing.send(b"x")
+                with pytest.raises(ConnectionResetError):
+                    await failing.receive()
+            assert "mine" in caplog.text
+
+    run(main)
+
+
+# --- resumable sessions ---
+
+
+def test_a_session_goes_on_after_a_cut() -> None:
+    async def main() -> None:
+        async with local.started() as server, local.node("client") as client:
+            told: list[str] = []
+            client.events.register(STTEvents.SESSION_SUSPENDED, lambda: told.append("suspended"))
+            client.events.register(STTEvents.SESSION_RESUMED, lambda: told.append("resumed"))
+            there, here = SessionContinuity(server), SessionContinuity(client)
+            with pytest.raises(errors.STTException):
+                SessionContinuity(server)
+            ours = await here.connect(server.local_address, server.node_id)
+            theirs = await there.accept()
+            assert ours.session_id == theirs.session_id and ours.state == "connected"
+            assert (ours.peer_node_id, theirs.peer_node_id) == (server.node_id, client.node_id)
+            sent = [await ours.send(b"%d" % number, number % 3) for number in range(10)]
+            assert sent == list(range(10))
+            for number in range(50):
+                if number == 5:
+                    carried = ours.session
+                    assert carried is not None
+                    carried.abort("the network changed")
+                    for more in range(10, 50):
+                        await ours.send(b"%d" % more, more % 3)
+                message = await theirs.receive()
+                assert message is not None
+                assert message.data == b"%d" % message.position == b"%d" % number
+                assert message.stream_id == number % 3
+                theirs.commit(message.position)
+            await ours.acknowledged(49)
+            await local.until(lambda: told[:2] == ["suspended", "resumed"])
+            # Each end takes the other's.
+            closing = [asyncio.create_task(one.close()) for one in (ours, theirs)]
+            assert await theirs.receive() is None
+            assert await ours.receive() is None
+            await asyncio.gather(*closing)
+            assert (await ours.ended()).code == "resume.finished"
+            assert ours.take_unacknowledged() == []
+
+    run(main)
+
+
+def test_what_a_resumable_session_keeps_is_bounded() -> None:
+    async def main() -> None:
+        async with local.started() as server, local.node("client") as client:
+            there = SessionContinuity(server)
+            here = SessionContinuity(client, unacknowledged_bytes=2048, max_message=1024)
+            ours = await here.connect(server.local_address, server.node_id)
+            theirs = await there.accept()
+            with pytest.raises(errors.STTFrameTooLargeError):
+                ours.try_send(bytes(1025))
+            with pytest.raises(errors.STTResumeFullError) as full:
+                for _number in range(10):
+                    ours.try_send(bytes(1000))
+            assert full.value.code == "resume.full" and isinstance(full.value, asyncio.QueueFull)
+            waiting = asyncio.create_task(ours.send(bytes(1000)))
+            message = await theirs.receive()
+            assert message is not None and not waiting.done()
+            theirs.commit(message.position)
+            await waiting
+            with pytest.raises(errors.STTException) as not_received:
+                theirs.commit(100)
+            assert not_received.value.code == "resume.not_received"
+            with pytest.raises(ValueError):
+                SessionContinuity(client, lifetime=0.0)
+
+    run(main)
+
+
+def test_a_resumable_session_of_a_stopped_node_ends() -> None:
+    async def main() -> None:
+        node = STTNode(shared_seed=local.SHARED, host="127.0.0.1")
+        await node.start()
+        here = SessionContinuity(node)
+        waiting = asyncio.create_task(here.accept())
+        await asyncio.sleep(0)
+        await node.stop()
+        with pytest.raises(RuntimeError):
+            await waiting
+
+    run(main)
