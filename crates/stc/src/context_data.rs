@@ -260,6 +260,9 @@ impl ContextData {
     }
 
     /// Adds a name and its value, in place of what the name had.
+    ///
+    /// It does not look at the depth: a value that nests deeper than [`MAX_DEPTH`] is encoded all the
+    /// same, and programs that keep to the format need not take it. [`Self::from_value`] refuses one.
     #[must_use]
     pub fn with(self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         let mut map = match self.0 {

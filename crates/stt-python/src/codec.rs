@@ -11,7 +11,7 @@ use pyo3::{
 use stc::Key;
 use stt::{
     SessionId,
-    codec::{CodecConfig, CodecMode, Credit, Received, Role, Segment},
+    codec::{CodecConfig, CodecError, CodecMode, Credit, Received, Role, Segment},
 };
 
 use crate::{failure::OrRaise, value};
@@ -47,23 +47,7 @@ fn config(
 /// Cuts bytes into sealed segments.
 #[pyclass(frozen, module = "seigr_toolset_transmissions._native")]
 pub struct Encoder {
-    inner: Mutex<Sealer>,
-}
-
-struct Sealer {
-    encoder: stt::StreamEncoder,
-    generation: u32,
-    /// Whether the decoder's credit counts.
-    flow_control: bool,
-}
-
-impl Sealer {
-    /// Without flow control there is always credit.
-    fn open(&mut self) {
-        if !self.flow_control {
-            self.encoder.grant(Credit { generation: self.generation, limit: u64::MAX });
-        }
-    }
+    inner: Mutex<stt::StreamEncoder>,
 }
 
 #[pymethods]
@@ -83,60 +67,82 @@ impl Encoder {
     ) -> PyResult<Self> {
         let mode = length.map_or(CodecMode::Live, |length| CodecMode::Bounded { length });
         let config = config(py, segment_size, window, role)?.with_mode(mode);
+        let config = config.with_flow_control(flow_control);
         let (root, session) = (Key::from_bytes(root), SessionId::from_bytes(session_id));
         let encoder = stt::StreamEncoder::new(&root, session, stream_id, config).or_raise(py)?;
-        let mut sealer = Sealer { encoder, generation: 0, flow_control };
-        sealer.open();
-        Ok(Self { inner: Mutex::new(sealer) })
+        Ok(Self { inner: Mutex::new(encoder) })
     }
 
+    /// Takes bytes and gives what credit allows.
     fn send<'py>(&self, data: &Bound<'py, PyAny>) -> PyResult<Vec<Sealed<'py>>> {
         let (py, data) = (data.py(), Bytes::from(value::buffer(data)?));
-        let segments = py.detach(|| lock(&self.inner).encoder.send(data)).or_raise(py)?;
-        Ok(sealed(py, segments))
+        self.after(py, |encoder| encoder.push(data))
     }
 
     /// What waited for credit and has it now.
     fn ready<'py>(&self, py: Python<'py>) -> PyResult<Vec<Sealed<'py>>> {
-        let segments = py.detach(|| lock(&self.inner).encoder.send(Bytes::new())).or_raise(py)?;
-        Ok(sealed(py, segments))
+        self.after(py, |_| Ok(()))
     }
 
     fn finish<'py>(&self, py: Python<'py>) -> PyResult<Vec<Sealed<'py>>> {
-        let segments = py.detach(|| lock(&self.inner).encoder.finish()).or_raise(py)?;
-        Ok(sealed(py, segments))
+        self.after(py, stt::StreamEncoder::end)
     }
 
     fn grant(&self, generation: u32, limit: u64) {
-        lock(&self.inner).encoder.grant(Credit { generation, limit });
+        lock(&self.inner).grant(Credit { generation, limit });
     }
 
     fn reset(&self, py: Python<'_>) -> PyResult<()> {
-        let mut sealer = lock(&self.inner);
-        sealer.encoder.reset().or_raise(py)?;
-        sealer.generation = sealer.generation.saturating_add(1);
-        sealer.open();
-        Ok(())
+        lock(&self.inner).reset().or_raise(py)
+    }
+
+    /// Whether something waits for credit.
+    #[getter]
+    fn is_blocked(&self) -> bool {
+        lock(&self.inner).is_blocked()
     }
 
     #[getter]
     fn credit_left(&self) -> u64 {
-        lock(&self.inner).encoder.credit_left()
+        lock(&self.inner).credit_left()
     }
 
     #[getter]
     fn is_finished(&self) -> bool {
-        lock(&self.inner).encoder.is_finished()
+        lock(&self.inner).is_finished()
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let stats = lock(&self.inner).encoder.stats();
+        let stats = lock(&self.inner).stats();
         let out = PyDict::new(py);
         out.set_item("segments", stats.segments)?;
         out.set_item("bytes", stats.bytes)?;
         out.set_item("waiting", stats.waiting)?;
         out.set_item("resets", stats.resets)?;
         Ok(out)
+    }
+}
+
+impl Encoder {
+    /// All segments that credit allows once `change` is made.
+    fn after<'py>(
+        &self,
+        py: Python<'py>,
+        change: impl FnOnce(&mut stt::StreamEncoder) -> Result<(), CodecError> + Send,
+    ) -> PyResult<Vec<Sealed<'py>>> {
+        let segments = py.detach(|| {
+            let mut encoder = lock(&self.inner);
+            change(&mut encoder)?;
+            let mut segments = Vec::new();
+            loop {
+                match encoder.poll_segment() {
+                    Ok(Some(segment)) => segments.push(segment),
+                    Ok(None) | Err(CodecError::Blocked { .. }) => return Ok(segments),
+                    Err(error) => return Err(error),
+                }
+            }
+        });
+        Ok(sealed(py, segments.or_raise(py)?))
     }
 }
 

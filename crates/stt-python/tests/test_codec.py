@@ -76,6 +76,28 @@ def test_with_flow_control_send_waits_for_credit() -> None:
     asyncio.run(main())
 
 
+def test_the_end_waits_for_credit_too() -> None:
+    async def main() -> None:
+        encoder = StreamEncoder(KEY, SESSION, 1, segment_size=16, window=1, flow_control=True)
+        decoder = StreamDecoder(KEY, SESSION, 1, segment_size=16, window=1)
+        async for _number, segment in encoder.send(b"x"):
+            decoder.receive_segment(segment)
+
+        async def finish() -> None:
+            async for _number, segment in encoder.finish():
+                decoder.receive_segment(segment)
+
+        task = asyncio.create_task(finish())
+        await asyncio.sleep(0)
+        assert not task.done()
+        assert await decoder.receive_all() == b"x"
+        encoder.grant(decoder.credit)
+        await asyncio.wait_for(task, 60)
+        assert encoder.is_finished
+
+    asyncio.run(main())
+
+
 def test_receive_waits_and_can_be_cancelled() -> None:
     async def main() -> None:
         encoder, decoder = StreamEncoder(KEY, SESSION, 1), StreamDecoder(KEY, SESSION, 1)

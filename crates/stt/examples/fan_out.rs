@@ -13,6 +13,9 @@ use stt::{
 
 const STREAM: u32 = 5;
 
+/// No viewer's credit holds back the others.
+const CONFIG: CodecConfig = CodecConfig::new().with_flow_control(false);
+
 #[tokio::main]
 async fn main() -> Outcome {
     let seed = common::seed()?;
@@ -47,7 +50,7 @@ async fn main() -> Outcome {
         endpoints.add_endpoint(ours.peer_node_id(), ours.remote_address(), metadata)?;
         let (key, expected) = (group_key.clone(), frame.clone());
         watching.push(tokio::spawn(async move {
-            let mut decoder = StreamDecoder::new(&key, group, STREAM, CodecConfig::new());
+            let mut decoder = StreamDecoder::new(&key, group, STREAM, CONFIG);
             let stream = theirs.get_stream(STREAM)?;
             let mut seen = Vec::new();
             while !decoder.is_finished() {
@@ -61,7 +64,7 @@ async fn main() -> Outcome {
         }));
     }
 
-    let mut encoder = StreamEncoder::new(&group_key, group, STREAM, CodecConfig::new())?;
+    let mut encoder = StreamEncoder::new(&group_key, group, STREAM, CONFIG)?;
     let mut segments = encoder.send(frame)?;
     segments.extend(encoder.finish()?);
     for segment in &segments {

@@ -7,11 +7,16 @@ use std::{
 
 use stc::{Coded, Key, kdf};
 
-use crate::{SharedSeed, wire::Masks};
+use crate::{SharedSeed, seed::SeedWarning, wire::Masks};
 
 /// The seeds by which a node knows its peers, shared and changed while it runs.
 ///
-/// The first is used to connect; all of them are accepted from others.
+/// The first is used to connect; all of them are accepted from others. So a group moves from one seed
+/// to the next without a pause: everybody adds the next one, then everybody makes it the current one,
+/// then everybody retires the first.
+///
+/// [`Node::builder_with_keyring`](crate::Node::builder_with_keyring) takes one, which several nodes may
+/// share, and [`Node::keyring`](crate::Node::keyring) gives that of a node.
 pub struct Keyring {
     ring: RwLock<Ring>,
 }
@@ -67,6 +72,8 @@ pub(crate) struct SeedKeys {
     pub(crate) id: SeedId,
     /// Its number within this keyring, never on the wire.
     pub(crate) slot: u8,
+    /// Why it should be replaced, if it can be guessed.
+    warning: Option<SeedWarning>,
     /// Pre-shared key of the Noise handshake.
     pub(crate) psk: Key,
     /// Root of the keys of Initial packets.
@@ -85,6 +92,7 @@ impl SeedKeys {
         Self {
             id: SeedId([a, b, c, d, e, f, g, h]),
             slot,
+            warning: seed.is_guessable(),
             psk: derive("stt/1 noise psk"),
             initial: derive("stt/1 initial"),
             knock: derive("stt/1 knock"),
@@ -155,6 +163,12 @@ impl Keyring {
     #[must_use]
     pub fn seeds(&self) -> Vec<SeedId> {
         self.entries().iter().map(|entry| entry.id).collect()
+    }
+
+    /// Why a seed should be replaced, if there is one among them that can be guessed.
+    #[must_use]
+    pub fn warning(&self) -> Option<SeedWarning> {
+        self.entries().iter().find_map(|entry| entry.warning)
     }
 
     pub(crate) fn entries(&self) -> Arc<Entries> {

@@ -6,6 +6,7 @@
 //! | one peer | [`Session`] |
 //! | numbered two-way streams | [`Stream`], [`RawStream`] |
 //! | what members share | [`SharedSeed`], [`Keyring`] |
+//! | who a node is | [`Identity`], [`NodeId`] |
 //! | streams of a protocol of one's own | [`Session::open_protocol`], [`Node::handle_protocol`] |
 //! | files | [`transfer`] |
 //! | what happened | [`events`] |

@@ -97,7 +97,8 @@ impl SharedSeed {
     /// A printed key, or else a phrase. White space around it doesn't count.
     ///
     /// A phrase is stretched with Argon2id at [`Cost::DEFAULT`], which takes a few tenths of a
-    /// second and 96 MiB.
+    /// second and 96 MiB. In async code, where it may be a phrase, call it within
+    /// `tokio::task::spawn_blocking`.
     ///
     /// # Errors
     /// [`SeedError`] when nothing is given, a printed key has a typing error, or there is not

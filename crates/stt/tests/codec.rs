@@ -1,5 +1,5 @@
 //! Encoder and decoder over carriers that reorder, repeat, lose and forge.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -36,6 +36,18 @@ fn pair(config: CodecConfig) -> (StreamEncoder, StreamDecoder) {
 fn feed(decoder: &mut StreamDecoder, segments: &[Segment]) {
     for segment in segments {
         decoder.receive_segment(segment.bytes.clone()).unwrap();
+    }
+}
+
+/// All that may be made now.
+fn ready(encoder: &mut StreamEncoder) -> Vec<Segment> {
+    let mut segments = Vec::new();
+    loop {
+        match encoder.poll_segment() {
+            Ok(Some(segment)) => segments.push(segment),
+            Ok(None) | Err(CodecError::Blocked { .. }) => return segments,
+            Err(error) => panic!("{error}"),
+        }
     }
 }
 
@@ -76,7 +88,8 @@ fn a_stated_length_is_kept() {
 #[test]
 fn credit_bounds_what_is_under_way_and_comes_back_as_bytes_are_taken() {
     let (mut encoder, mut decoder) = pair(small());
-    let first = encoder.send(vec![3; 16 * 20]).unwrap();
+    encoder.push(vec![3; 16 * 20]).unwrap();
+    let first = ready(&mut encoder);
     assert_eq!((first.len(), encoder.credit_left()), (8, 0));
     assert_eq!(encoder.stats().waiting, 16 * 12);
     feed(&mut decoder, &first);
@@ -84,9 +97,7 @@ fn credit_bounds_what_is_under_way_and_comes_back_as_bytes_are_taken() {
     while encoder.stats().waiting > 0 {
         encoder.grant(decoder.credit());
         encoder.grant(Credit { generation: 0, limit: 1 });
-        while let Some(segment) = encoder.poll_segment().unwrap() {
-            decoder.receive_segment(segment.bytes).unwrap();
-        }
+        feed(&mut decoder, &ready(&mut encoder));
         got += decoder.receive_all().len();
     }
     assert_eq!(got, 16 * 20);
@@ -94,6 +105,77 @@ fn credit_bounds_what_is_under_way_and_comes_back_as_bytes_are_taken() {
     let (mut encoder, _) = pair(small());
     encoder.push(vec![0; StreamEncoder::MAX_WAITING]).unwrap();
     assert!(matches!(encoder.push(&b"x"[..]), Err(CodecError::Full { .. })));
+}
+
+#[test]
+fn without_credit_nothing_is_taken_and_the_error_says_so() {
+    let (mut encoder, mut decoder) = pair(small());
+    for _ in 0..8 {
+        feed(&mut decoder, &encoder.send(vec![1; 16]).unwrap());
+    }
+    let blocked = |needed, credit| Err(CodecError::Blocked { needed, credit });
+    assert!(!encoder.is_blocked(), "nothing is there to be sealed");
+    assert_eq!(encoder.send(vec![1; 17]), blocked(2, 0));
+    assert_eq!(encoder.stats().waiting, 0, "what was refused is not kept");
+    assert_eq!(encoder.finish(), blocked(1, 0));
+    assert!(decoder.next_bytes().is_some());
+    encoder.grant(decoder.credit());
+    assert_eq!(encoder.send(vec![1; 17]), blocked(2, 1));
+    feed(&mut decoder, &encoder.send(vec![1; 16]).unwrap());
+    // Piece by piece: what waits is said to wait, the end included.
+    encoder.push(vec![1; 16]).unwrap();
+    encoder.end().unwrap();
+    let waits = Err(CodecError::Blocked { needed: 1, credit: 0 });
+    assert_eq!(encoder.poll_segment(), waits);
+    assert!(encoder.is_blocked());
+    decoder.receive_all();
+    encoder.grant(decoder.credit());
+    feed(&mut decoder, &ready(&mut encoder));
+    assert_eq!(decoder.receive_all().len(), 16);
+    assert!(decoder.is_finished() && encoder.is_finished() && !encoder.is_blocked());
+    assert_eq!(encoder.finish(), Ok(Vec::new()), "it has ended");
+}
+
+#[test]
+fn without_flow_control_it_never_waits_for_credit() {
+    let config = small().with_flow_control(false);
+    let (mut encoder, mut decoder) = pair(config);
+    for round in 0..2 {
+        for _ in 0..10_000 {
+            feed(&mut decoder, &encoder.send(vec![round; 16]).unwrap());
+            assert_eq!(decoder.receive_all(), vec![round; 16]);
+        }
+        encoder.reset().unwrap();
+    }
+    // Who does not take what came is told; nothing is lost without a word.
+    let segments = encoder.send(vec![3; 16 * 9]).unwrap();
+    feed(&mut decoder, &segments[..8]);
+    assert_eq!(
+        decoder.receive_segment(segments[8].bytes.clone()),
+        Err(CodecError::BeyondCredit { sequence: 8, limit: 8 })
+    );
+}
+
+#[test]
+fn credit_travels_as_bytes_and_knows_which_start_it_is_for() {
+    let (mut encoder, mut decoder) = pair(small());
+    for generation in 0..3 {
+        feed(&mut decoder, &encoder.send(vec![1; 16 * 8]).unwrap());
+        decoder.receive_all();
+        let bytes = decoder.credit().to_bytes();
+        let credit = Credit::from_bytes(&bytes).unwrap();
+        assert_eq!(credit, Credit { generation, limit: 16 });
+        encoder.grant(credit);
+        assert_eq!(encoder.credit_left(), 8);
+        encoder.reset().unwrap();
+        encoder.grant(credit);
+        assert_eq!(encoder.credit_left(), 8, "that of the start before adds nothing");
+    }
+    let bytes = Credit { generation: 0x0102_0304, limit: 5 }.to_bytes();
+    assert_eq!(bytes, [1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 5]);
+    for len in [0, 8, 11, 13] {
+        assert_eq!(Credit::from_bytes(&vec![0; len]), Err(CodecError::Malformed));
+    }
 }
 
 #[test]
@@ -226,13 +308,11 @@ proptest! {
             steps += 1;
             prop_assert!(steps < 100_000, "no progress");
             if unsent.is_empty() {
-                if !encoder.is_finished() {
-                    carrier.extend(encoder.finish().unwrap().into_iter().map(|it| it.bytes));
-                }
+                encoder.end().unwrap();
             } else {
-                let some = unsent.split_to(random.usize(1..=unsent.len().min(50)));
-                carrier.extend(encoder.send(some).unwrap().into_iter().map(|it| it.bytes));
+                encoder.push(unsent.split_to(random.usize(1..=unsent.len().min(50)))).unwrap();
             }
+            carrier.extend(ready(&mut encoder).into_iter().map(|it| it.bytes));
             random.shuffle(&mut carrier);
             for segment in carrier.drain(..) {
                 if random.u8(..10) < loss {
@@ -254,9 +334,6 @@ proptest! {
             prop_assert_eq!(&got[..], &sent[..got.len()]);
             carrier.append(&mut lost);
             encoder.grant(decoder.credit());
-            while let Some(segment) = encoder.poll_segment().unwrap() {
-                carrier.push(segment.bytes);
-            }
         }
         prop_assert_eq!(got, sent);
     }

@@ -159,6 +159,43 @@ async fn a_message_whose_deadline_has_passed_is_not_sent_and_counts() {
     drop((server, client));
 }
 
+/// Whatever the application does before it dispatches frames, they are for the dispatcher.
+#[tokio::test]
+async fn frames_wait_for_their_dispatcher() {
+    let (server, _client, theirs, ours) = common::session().await;
+    let ordinary = ours.open_stream().unwrap();
+    for number in 0..3_u8 {
+        ours.send_frame(0x80, &[number]).await.unwrap();
+        ordinary.send(&[number]).await.unwrap();
+    }
+    ours.ping().await.unwrap();
+    for number in 0..3_u8 {
+        let packet = server.receive().await.unwrap();
+        assert_eq!((packet.stream_id, &packet.data[..]), (ordinary.id(), &[number][..]));
+    }
+    let other = ours.open_stream().unwrap();
+    other.send(b"not a frame").await.unwrap();
+    let mut accepted = theirs.accept_stream().await.unwrap();
+    if accepted.id() == ordinary.id() {
+        accepted = theirs.accept_stream().await.unwrap();
+    }
+    assert_eq!(accepted.id(), other.id());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (note, dispatcher) = (Arc::clone(&seen), FrameDispatcher::new());
+    dispatcher
+        .register_handler(0x80, move |frame: Frame| {
+            note.lock().unwrap().push(frame.payload[0]);
+            std::future::ready(())
+        })
+        .unwrap();
+    let task = theirs.dispatch_frames(&dispatcher).unwrap();
+    while seen.lock().unwrap().len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(*seen.lock().unwrap(), [0, 1, 2]);
+    task.abort();
+}
+
 #[tokio::test]
 async fn frames_reach_their_handlers_over_both_carriers_and_unknown_ones_end_nothing() {
     let (_server, _client, theirs, ours) = common::session().await;

@@ -214,3 +214,42 @@ fn ids_and_metadata_have_bounds() {
     assert!(matches!(refused, Err(EndpointError::OutOfRange { .. })));
     assert_eq!(EndpointId::new(&[1, 255]).unwrap().to_string(), "01ff");
 }
+
+#[tokio::test]
+async fn an_endpoint_is_changed_in_place_and_keeps_what_waits() {
+    let (manager, sent) = manager();
+    add(&manager, &["a", "b"]);
+    let since = manager.get_endpoint(&id("a")).unwrap().connected_at;
+    manager.try_deliver(&id("a"), &b"waiting"[..]).unwrap();
+    manager.set_address(&id("a"), ("10.9.9.9", 1)).unwrap();
+    let named = |name: &str| Fields::from([("name".into(), Value::from(name))]);
+    manager.set_metadata(&id("a"), named("alice")).unwrap();
+    manager.set_field(&id("a"), "last_health_check", Some(Value::from(5))).unwrap();
+    let info = manager.get_endpoint(&id("a")).unwrap();
+    assert_eq!((info.address, info.connected_at), (("10.9.9.9", 1).into(), since));
+    assert_eq!(info.metadata.get("last_health_check").and_then(Value::as_int), Some(5));
+    assert_eq!(manager.receive_from(&id("a")).await.unwrap(), "waiting");
+    manager.route_to_endpoint("alice", &b"to alice"[..]).await.unwrap();
+    assert_eq!(*sent.lock().unwrap(), [(id("a"), Bytes::from("to alice"))]);
+    // A new name takes the place of the old one, which is free then.
+    manager.set_field(&id("a"), "name", Some(Value::from("alina"))).unwrap();
+    assert_eq!(manager.find_by_name("alice"), None);
+    assert_eq!(manager.find_by_name("alina"), Some(id("a")));
+    manager.set_metadata(&id("b"), named("alice")).unwrap();
+    // Names are not stolen, and what is refused changes nothing.
+    let before = manager.get_endpoint(&id("b")).unwrap();
+    for taken in ["alina", "a"] {
+        let refused = manager.set_metadata(&id("b"), named(taken));
+        assert_eq!(refused, Err(EndpointError::Taken { id: id(taken) }));
+    }
+    let huge = Value::from("x".repeat(EndpointManager::MAX_METADATA).as_str());
+    assert!(manager.set_field(&id("b"), "huge", Some(huge)).is_err());
+    assert_eq!(manager.get_endpoint(&id("b")).unwrap().metadata, before.metadata);
+    assert_eq!(manager.find_by_name("alice"), Some(id("b")));
+    manager.set_field(&id("b"), "name", None).unwrap();
+    assert_eq!(manager.find_by_name("alice"), None);
+    assert!(manager.get_endpoint(&id("b")).unwrap().metadata.is_empty());
+    let unknown = Err(EndpointError::Unknown { id: id("c") });
+    assert_eq!(manager.set_address(&id("c"), ("10.0.0.1", 1)), unknown);
+    assert_eq!(manager.set_field(&id("c"), "x", None), unknown);
+}

@@ -1,20 +1,120 @@
-//! Every error of the primitives has a code of its own, one line of text, and a row in
-//! docs/errors.md that says the same about retries.
+//! Every error has a code of its own, one line of text, and a row in docs/errors.md that says the
+//! same about retries, and what its hint says.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking")]
 
 use std::{collections::HashSet, time::Duration};
 
 use stt::{
-    Coded, Priority, ProtocolError, RouteError, RouteKind, StreamError,
+    CloseReason, Coded, ConnectError, HandshakeError, IdentityError, KeyringError, NodeId,
+    Priority, ProtocolError, Refusal, RouteError, RouteKind, SeedError, StartError, StreamError,
+    WireError,
     codec::CodecError,
     delivery::DeliveryError,
     dispatch::DispatchError,
     endpoints::{EndpointError, EndpointId},
     events::EventError,
     resume::ResumeError,
+    transfer::{Decline, TransferError},
 };
 
-fn all() -> Vec<Box<dyn Coded>> {
+/// What stops a node, a session or a transfer.
+fn errors_of_nodes() -> Vec<Box<dyn Coded>> {
+    let address = || "127.0.0.1:1".parse().unwrap();
+    let text = || "x".to_owned();
+    let path = || std::path::PathBuf::from("x");
+    let number = |name| StartError::NumberOutOfRange { name, value: 3, min: 1, max: 2 };
+    let handshakes = [
+        HandshakeError::Tampered,
+        HandshakeError::Malformed,
+        HandshakeError::OutOfTurn,
+        HandshakeError::Version,
+        HandshakeError::Suite,
+        HandshakeError::LowOrderKey,
+        HandshakeError::UnsignedKey,
+        HandshakeError::WrongPeer,
+        HandshakeError::Internal,
+    ];
+    let mut all: Vec<Box<dyn Coded>> =
+        handshakes.map(|error| -> Box<dyn Coded> { Box::new(WireError::Handshake(error)) }).into();
+    for refusal in [Refusal::NotAccepting, Refusal::Denied, Refusal::Full] {
+        all.push(Box::new(WireError::Refused(refusal)));
+        all.push(Box::new(ConnectError::Refused(refusal)));
+    }
+    for decline in [
+        Decline::Exists,
+        Decline::Busy,
+        Decline::DiskFull,
+        Decline::Name,
+        Decline::Corrupt,
+        Decline::Other,
+    ] {
+        all.push(Box::new(TransferError::Declined { decline }));
+    }
+    let others: Vec<Box<dyn Coded>> = vec![
+        Box::new(SeedError::Empty),
+        Box::new(SeedError::Guessable { guesses_log10: 1 }),
+        Box::new(KeyringError::Full { max: 4 }),
+        Box::new(KeyringError::Unknown),
+        Box::new(KeyringError::Last),
+        Box::new("x".parse::<NodeId>().unwrap_err()),
+        Box::new(IdentityError::EmptySeed),
+        Box::new(IdentityError::Keys),
+        Box::new(WireError::PortInUse { address: address() }),
+        Box::new(WireError::Bind { address: address(), reason: text() }),
+        Box::new(WireError::KnockLog { path: path(), reason: text() }),
+        Box::new(WireError::NeedsKnockLog),
+        Box::new(WireError::Address { address: address() }),
+        Box::new(WireError::NoAnswer { address: address() }),
+        Box::new(WireError::PeerClosed { code: 1 }),
+        Box::new(WireError::PeerGaveUp),
+        Box::new(WireError::Transport { reason: text() }),
+        Box::new(WireError::Closed),
+        Box::new(WireError::Keys),
+        Box::new(StartError::NoNodeSeed),
+        Box::new(number("x")),
+        Box::new(StartError::Certificate { cause: text() }),
+        Box::new(StartError::HostNotFound { host: text(), cause: text() }),
+        Box::new(StartError::PortInUse { address: address() }),
+        Box::new(ConnectError::Malformed { address: text() }),
+        Box::new(ConnectError::Certificate { host: text(), port: 1, cause: text() }),
+        Box::new(ConnectError::WebSocket { host: text(), port: 1, cause: text() }),
+        Box::new(ConnectError::HostNotFound { host: text(), cause: text() }),
+        Box::new(ConnectError::Family { host: text(), local: address() }),
+        Box::new(ConnectError::NoRoute { host: text(), port: 1 }),
+        Box::new(ConnectError::NoAnswer { address: text(), within: Duration::ZERO }),
+        Box::new(ConnectError::Stopped),
+        Box::new(ConnectError::Full { max: 1 }),
+        Box::new(StreamError::FrameTooLarge { len: 2, max: 1 }),
+        Box::new(StreamError::Closed { id: 1 }),
+        Box::new(StreamError::Reset { id: 1, code: 1 }),
+        Box::new(StreamError::Kind { id: 1, raw: true }),
+        Box::new(StreamError::Protocol { id: 1, rule: "x" }),
+        Box::new(StreamError::TooMany { max: 1 }),
+        Box::new(StreamError::SessionEnded(CloseReason::Timeout)),
+        Box::new(TransferError::File {
+            doing: "read",
+            path: path(),
+            source: std::io::Error::other("x"),
+        }),
+        Box::new(TransferError::DiskFull { path: path() }),
+        Box::new(TransferError::Exists { path: path() }),
+        Box::new(TransferError::Busy { name: text() }),
+        Box::new(TransferError::Replaced { name: text() }),
+        Box::new(TransferError::Over),
+        Box::new(TransferError::Name),
+        Box::new(TransferError::NotAFile { path: path() }),
+        Box::new(TransferError::Unfit { path: path(), why: "x" }),
+        Box::new(TransferError::Clash { path: path() }),
+        Box::new(TransferError::Changed { path: path() }),
+        Box::new(TransferError::Corrupt { name: text() }),
+        Box::new(TransferError::Protocol { rule: "x" }),
+    ];
+    all.extend(others);
+    all
+}
+
+/// What goes wrong within the primitives.
+fn errors_of_primitives() -> Vec<Box<dyn Coded>> {
     let id = || EndpointId::try_from("a").unwrap();
     let (what, min, max, got) = ("x", 1, 2, 3);
     let host = || "h".to_owned();
@@ -37,6 +137,7 @@ fn all() -> Vec<Box<dyn Coded>> {
         Box::new(Priority::new(1001).unwrap_err()),
         Box::new(CodecError::OutOfRange { what, min: 1, max: 2, got: 3 }),
         Box::new(CodecError::Full { waiting: 1, limit: 1 }),
+        Box::new(CodecError::Blocked { needed: 2, credit: 1 }),
         Box::new(CodecError::Finished),
         Box::new(CodecError::Length { stated: 1, got: 2 }),
         Box::new(CodecError::Malformed),
@@ -81,18 +182,43 @@ fn all() -> Vec<Box<dyn Coded>> {
     ]
 }
 
+/// What the codes of `seed.guessable` and of both sides of a handshake share is one row.
+#[test]
+fn errors_that_stand_for_the_same_say_the_same() {
+    let weak = stt::SharedSeed::from_bytes(b"12345").unwrap().is_guessable().unwrap();
+    let (start, seed) =
+        (StartError::GuessableSeed(weak), SeedError::Guessable { guesses_log10: 1 });
+    assert_eq!((start.code(), start.hint()), (seed.code(), seed.hint()));
+    assert_eq!(start.retry_helps(), seed.retry_helps());
+    let peer = WireError::PeerHandshake(HandshakeError::Tampered);
+    assert_eq!((peer.code(), peer.retry_helps()), ("wire.peer_handshake", true));
+    // A transfer goes on where it stopped, whatever ended its stream.
+    let ended = TransferError::from(StreamError::SessionEnded(CloseReason::Timeout));
+    assert_eq!((ended.code(), ended.retry_helps()), ("stream.session_ended", true));
+}
+
 #[test]
 fn every_error_has_its_row() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors.md");
     let page = std::fs::read_to_string(path).unwrap();
-    let mut seen = HashSet::new();
-    for error in all() {
+    let (mut seen, mut wrong) = (HashSet::new(), Vec::new());
+    for error in errors_of_nodes().into_iter().chain(errors_of_primitives()) {
         let (code, text) = (error.code(), error.to_string());
         assert!(seen.insert(code), "{code} twice");
         assert!(!text.contains('\n') && !text.is_empty(), "{code}: {text}");
         let row = page.lines().find(|line| line.starts_with(&format!("| `{code}` |")));
         let row = row.unwrap_or_else(|| panic!("{code} has no row"));
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
         let retry = if error.retry_helps() { "yes" } else { "no" };
-        assert_eq!(row.split('|').nth(3).map(str::trim), Some(retry), "{code}");
+        let [_, _, _, told_retry, told_hint, _] = cells[..] else { panic!("{row}") };
+        if told_retry != retry {
+            wrong.push(format!("{code}: a retry helps: {retry}"));
+        }
+        if let Some(hint) = error.hint()
+            && told_hint.replace('`', "") != hint.replace('`', "")
+        {
+            wrong.push(format!("{code}: {hint}"));
+        }
     }
+    assert!(wrong.is_empty(), "docs/errors.md says something else of\n{}", wrong.join("\n"));
 }

@@ -7,8 +7,9 @@ use std::{net::UdpSocket, time::Duration};
 
 use common::{builder, connect, nodes, other_end, seed, session};
 use stt::{
-    Admission, CloseReason, Coded, ConnectError, Event, EventEmitter, Mode, Node, NodeId, Refusal,
-    SharedSeed, StartError, StreamError, events::EmitterConfig,
+    Admission, CloseReason, Coded, ConnectError, Event, EventEmitter, Identity, Keyring,
+    KeyringError, Mode, Node, NodeId, Refusal, SharedSeed, StartError, StreamError,
+    events::EmitterConfig,
 };
 use tokio::sync::mpsc;
 
@@ -300,6 +301,130 @@ async fn listeners_hear_of_messages_in_the_order_of_receive() {
     assert!(told.try_recv().is_err());
 }
 
+/// A node whose application has only a handler, and does not receive.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_alone_hears_of_every_message() {
+    const MESSAGES: u32 = 3_000;
+    let (server, client) = nodes().await;
+    let ours = connect(&client, &server).await;
+    let stream = ours.get_stream(7).unwrap();
+    // Before anybody listens messages wait in their stream.
+    stream.send(&0_u32.to_be_bytes()).await.unwrap();
+    ours.ping().await.unwrap();
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let events = server.events();
+    events
+        .on("data_received", move |event: std::sync::Arc<Event>| {
+            let tell = tell.clone();
+            async move {
+                // Slower than the messages come.
+                tokio::task::yield_now().await;
+                let _ = tell.send(event);
+            }
+        })
+        .unwrap();
+    for number in 1..MESSAGES {
+        stream.send(&number.to_be_bytes()).await.unwrap();
+    }
+    for number in 0..MESSAGES {
+        let event = told.recv().await.unwrap();
+        let Event::DataReceived { session_id, stream_id, data } = &*event else { panic!() };
+        assert_eq!((*session_id, *stream_id), (ours.id(), 7));
+        assert_eq!(data[..], number.to_be_bytes());
+    }
+    assert_eq!(events.stats().dropped, 0);
+    // Who begins to receive now gets the last of them first, and then what comes.
+    for number in MESSAGES - 1_024..MESSAGES {
+        assert_eq!(server.receive().await.unwrap().data[..], number.to_be_bytes());
+    }
+    stream.send(b"new").await.unwrap();
+    assert_eq!(server.receive().await.unwrap().data, &b"new"[..]);
+    assert!(told.recv().await.is_some());
+}
+
+/// A handler of all events is no application that takes messages.
+#[tokio::test]
+async fn who_listens_to_all_events_takes_no_messages() {
+    let (server, client) = nodes().await;
+    let quiet = |_| std::future::ready(());
+    server.events().on(EventEmitter::ANY, quiet).unwrap();
+    server.events().once("data_received", quiet).unwrap();
+    let ours = connect(&client, &server).await;
+    let stream = ours.get_stream(7).unwrap();
+    for number in 0..4_u8 {
+        stream.send(&[number]).await.unwrap();
+        ours.ping().await.unwrap();
+    }
+    // One was for the handler that wanted one; the others waited.
+    for number in 0..4_u8 {
+        assert_eq!(server.receive().await.unwrap().data, [number][..]);
+    }
+}
+
+/// Peers come and go, and leave messages that nobody wants.
+#[tokio::test]
+async fn what_nobody_receives_does_not_stay_when_its_session_is_over() {
+    let (server, client) = nodes().await;
+    for _ in 0..4 {
+        let ours = connect(&client, &server).await;
+        for id in 0..4 {
+            let stream = ours.get_stream(id).unwrap();
+            stream.send(&vec![7; 300_000]).await.unwrap();
+            stream.close().await.unwrap();
+        }
+        let theirs = other_end(&server, &ours).await;
+        ours.close("").await;
+        theirs.closed().await;
+    }
+    let wait = async {
+        while server.stats().limits.unread_bytes > 1 << 20 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait).await.unwrap();
+    // The last of it is kept for who comes late.
+    assert_eq!(server.receive().await.unwrap().data.len(), 300_000);
+}
+
+/// A group moves from one seed to the next while its nodes run.
+#[tokio::test]
+async fn seeds_change_while_nodes_run() {
+    let (old, new) = (seed(), seed());
+    let server = builder(&old).start(Mode::Server).await.unwrap();
+    let ring = std::sync::Arc::new(Keyring::from(old.clone()));
+    let client = Node::builder_with_keyring(std::sync::Arc::clone(&ring));
+    let client = client.host("127.0.0.1").start(Mode::Client).await.unwrap();
+    assert!(std::sync::Arc::ptr_eq(client.keyring(), &ring));
+    let before = connect(&client, &server).await;
+    let first = server.keyring().seeds()[0];
+    let second = server.keyring().add(&new).unwrap();
+    let newcomer = builder(&new).start(Mode::Client).await.unwrap();
+    connect(&newcomer, &server).await;
+    assert_eq!(ring.add(&new), Ok(second));
+    ring.make_current(second).unwrap();
+    server.keyring().make_current(second).unwrap();
+    server.keyring().retire(first).unwrap();
+    connect(&client, &server).await;
+    // A session that was made with the seed goes on, and nobody begins another one.
+    before.ping().await.unwrap();
+    let late = builder(&old).start(Mode::Client).await.unwrap();
+    let address = server.local_addr().to_string();
+    let refused = late.connect_to(&address, None, Duration::from_millis(500)).await;
+    assert!(matches!(refused, Err(ConnectError::NoAnswer { .. })));
+    assert_eq!(server.keyring().retire(second), Err(KeyringError::Last));
+}
+
+/// An application that keeps the keys itself.
+#[tokio::test]
+async fn an_identity_is_given_and_signs() {
+    let root = stc::Key::generate().unwrap();
+    let identity = || Identity::from_key(&root).unwrap();
+    let node = builder(&seed()).identity(identity()).start(Mode::Client).await.unwrap();
+    assert_eq!(node.node_id(), identity().node_id());
+    let signature = node.identity().sign("test", b"message").unwrap();
+    assert!(node.node_id().verifies("test", b"message", &signature));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_order_of_messages_is_one_for_listeners_and_receive_whatever_stream_they_come_on() {
     const STREAMS: u32 = 8;
@@ -316,6 +441,8 @@ async fn the_order_of_messages_is_one_for_listeners_and_receive_whatever_stream_
         .unwrap();
     let server = builder(&seed).events(events).start(Mode::Server).await.unwrap();
     let client = builder(&seed).start(Mode::Client).await.unwrap();
+    // What comes is for `receive`, not for listeners alone.
+    assert!(tokio::time::timeout(Duration::ZERO, server.receive()).await.is_err());
     let ours = connect(&client, &server).await;
     let mut sending = tokio::task::JoinSet::new();
     for id in 0..STREAMS {

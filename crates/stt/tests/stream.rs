@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::session;
+use common::{connect, nodes, other_end, session};
 use stt::{Stream, StreamError, StreamOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -265,4 +265,43 @@ async fn a_future_that_is_dropped_has_taken_nothing() {
     let _ = tokio::time::timeout(Duration::from_millis(10), receiving.receive()).await;
     ours.get_stream(1).unwrap().send(b"still here").await.unwrap();
     assert_eq!(receiving.receive().await.unwrap().unwrap(), &b"still here"[..]);
+}
+
+/// The reset overtakes everything, and the peer has to learn which stream it was.
+#[tokio::test]
+async fn a_reset_before_the_first_bytes_left_reaches_who_waits() {
+    let (_server, _client, theirs, ours) = session().await;
+    for (id, message) in [(41, Some(&b"never read"[..])), (43, None)] {
+        let waiting = theirs.get_stream(id).unwrap();
+        let stream = ours.get_stream(id).unwrap();
+        if let Some(message) = message {
+            stream.send(message).await.unwrap();
+        }
+        // Nobody else has run since.
+        stream.reset(0x123);
+        let told = tokio::time::timeout(Duration::from_secs(60), waiting.receive()).await;
+        assert_eq!(told.unwrap(), Err(StreamError::Reset { id, code: 0x123 }));
+    }
+    // Who takes streams as they come hears of it, too.
+    ours.get_stream(45).unwrap().reset(5);
+    let accepted = theirs.accept_stream().await.unwrap();
+    assert_eq!(accepted.id(), 45);
+    assert_eq!(accepted.receive().await, Err(StreamError::Reset { id: 45, code: 5 }));
+}
+
+/// The peer has read everything and goes: its last acknowledgement comes with its last word.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_read_to_its_end_counts_as_closed_when_the_peer_goes_at_once() {
+    let (server, client) = nodes().await;
+    for _ in 0..40 {
+        let ours = connect(&client, &server).await;
+        let theirs = other_end(&server, &ours).await;
+        let (stream, other) = (ours.get_stream(1).unwrap(), theirs.get_stream(1).unwrap());
+        stream.send(b"all there is").await.unwrap();
+        let closing = tokio::spawn(async move { stream.close().await });
+        assert!(other.receive().await.unwrap().is_some());
+        assert_eq!(other.receive().await.unwrap(), None);
+        theirs.abort("read it all");
+        assert_eq!(closing.await.unwrap(), Ok(()));
+    }
 }

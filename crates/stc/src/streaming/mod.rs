@@ -77,6 +77,13 @@ impl StreamMetadata {
 
 /// Seals chunks and opens those of everybody with the same seed.
 ///
+/// # A sender must not be copied while it runs
+/// Its nonce and the number of its next chunk are in memory. A virtual machine that is cloned or set back
+/// to a snapshot, or a process that forks, goes on with both, and two chunks are sealed under one key and
+/// nonce: their difference is given away, and forgeries become possible. Begin a new context after
+/// that; it draws a nonce of its own.
+///
+/// # Chunks
 /// Chunks may be lost and may come in any order; each opens once. What a receiver refuses as
 /// [`StreamError::TooOld`], and what it cannot refuse any more, is in `docs/security.md`.
 pub struct StreamingContext {

@@ -115,8 +115,7 @@ class StreamEncoder:
         while True:
             for one in ready:
                 yield one
-            waiting = native.stats()["waiting"] > 0
-            if not waiting or native.credit_left > 0:
+            if not native.is_blocked:
                 return
             self._granted.clear()
             await self._granted.wait()

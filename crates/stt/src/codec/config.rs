@@ -9,6 +9,7 @@ pub struct CodecConfig {
     window: u32,
     role: Option<Role>,
     mode: CodecMode,
+    flow_control: bool,
 }
 
 /// Whether the length of a stream is known from the start.
@@ -49,6 +50,7 @@ impl CodecConfig {
             window: Self::DEFAULT_WINDOW,
             role: None,
             mode: CodecMode::Live,
+            flow_control: true,
         }
     }
 
@@ -67,8 +69,8 @@ impl CodecConfig {
         Ok(self)
     }
 
-    /// Sets how many segments may be under way or held, 1 to 65,536: the credit that an encoder
-    /// starts with, and what a decoder gives. Default: [`Self::DEFAULT_WINDOW`].
+    /// Sets how many segments may be under way or held, 1 to 65,536: the credit that an encoder with
+    /// flow control starts with, and how many a decoder holds and gives credit for. Default: [`Self::DEFAULT_WINDOW`].
     ///
     /// # Errors
     /// [`CodecError::OutOfRange`].
@@ -95,6 +97,19 @@ impl CodecConfig {
         self
     }
 
+    /// Sets whether the encoder waits for credit of a decoder ([`super::StreamDecoder::credit`]).
+    /// Default: true. Only the encoder looks at it.
+    ///
+    /// Without it an encoder makes segments as long as bytes are given to it: for streams without a
+    /// way back, and for several decoders at once. What carries the segments has to push back then; a
+    /// decoder that is more than its window behind refuses what comes
+    /// ([`CodecError::BeyondCredit`]).
+    #[must_use]
+    pub const fn with_flow_control(mut self, flow_control: bool) -> Self {
+        self.flow_control = flow_control;
+        self
+    }
+
     /// Bytes that a full segment carries.
     #[must_use]
     pub const fn segment_size(&self) -> usize {
@@ -111,6 +126,12 @@ impl CodecConfig {
     #[must_use]
     pub const fn role(&self) -> Option<Role> {
         self.role
+    }
+
+    /// Whether the encoder waits for credit.
+    #[must_use]
+    pub const fn flow_control(&self) -> bool {
+        self.flow_control
     }
 
     /// Whether the length is known.

@@ -14,8 +14,11 @@ use crate::SessionId;
 /// Cuts a stream of bytes into segments and seals them. A pure machine: bytes and credit in,
 /// segments out.
 ///
-/// Segments are made only as far as credit reaches; what waits for credit is bounded
-/// ([`Self::MAX_WAITING`]), beyond that [`CodecError::Full`] pushes back.
+/// With flow control ([`CodecConfig::with_flow_control`]) segments are made only as far as credit
+/// reaches, and [`CodecError::Blocked`] says when it does not. [`Self::send`] and [`Self::finish`]
+/// make all segments or none. To go on as credit comes, [`Self::push`] and [`Self::end`] take bytes and
+/// the end, and [`Self::poll_segment`] gives one segment after the other; what waits meanwhile is
+/// bounded ([`Self::MAX_WAITING`]), beyond that [`CodecError::Full`] pushes back.
 #[derive(Debug)]
 pub struct StreamEncoder {
     binding: Binding,
@@ -73,7 +76,7 @@ impl StreamEncoder {
             generation: 0,
             start: random::bytes()?,
             next: 0,
-            limit: u64::from(config.window()),
+            limit: first_limit(&config),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             taken: 0,
@@ -90,21 +93,7 @@ impl StreamEncoder {
     /// then.
     pub fn push(&mut self, data: impl Into<Bytes>) -> Result<(), CodecError> {
         let data = data.into();
-        if self.finishing {
-            return Err(CodecError::Finished);
-        }
-        let waiting = self.waiting_bytes + self.waiting.len() * Self::PIECE;
-        if waiting > 0 && !data.is_empty() && waiting + Self::PIECE + data.len() > Self::MAX_WAITING
-        {
-            return Err(CodecError::Full { waiting, limit: Self::MAX_WAITING });
-        }
-        let got = self.taken.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
-        if let CodecMode::Bounded { length: stated } = self.config.mode()
-            && got > stated
-        {
-            return Err(CodecError::Length { stated, got });
-        }
-        self.taken = got;
+        self.taken = self.fits(data.len())?;
         if !data.is_empty() {
             self.waiting_bytes += data.len();
             self.waiting.push_back(data);
@@ -112,10 +101,45 @@ impl StreamEncoder {
         Ok(())
     }
 
-    /// The next segment, if there are bytes for one and credit. `None` says to wait for either.
+    /// Bytes of the stream once `len` more were taken.
+    fn fits(&self, len: usize) -> Result<u64, CodecError> {
+        if self.finishing {
+            return Err(CodecError::Finished);
+        }
+        let waiting = self.waiting_bytes + self.waiting.len() * Self::PIECE;
+        if waiting > 0 && len > 0 && waiting + Self::PIECE + len > Self::MAX_WAITING {
+            return Err(CodecError::Full { waiting, limit: Self::MAX_WAITING });
+        }
+        let got = self.taken.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+        if let CodecMode::Bounded { length: stated } = self.config.mode()
+            && got > stated
+        {
+            return Err(CodecError::Length { stated, got });
+        }
+        Ok(got)
+    }
+
+    /// The stream ends with what was pushed; [`Self::poll_segment`] gives the rest and the end. A
+    /// second time it does nothing.
     ///
     /// # Errors
-    /// [`CodecError::Exhausted`] after 2^32 segments.
+    /// [`CodecError::Length`] when fewer bytes than stated were taken.
+    pub fn end(&mut self) -> Result<(), CodecError> {
+        if let CodecMode::Bounded { length: stated } = self.config.mode()
+            && self.taken != stated
+        {
+            return Err(CodecError::Length { stated, got: self.taken });
+        }
+        self.finishing = true;
+        Ok(())
+    }
+
+    /// The next segment. `None` when there is nothing for one: no bytes, or, of stated length, not
+    /// enough for a full one.
+    ///
+    /// # Errors
+    /// [`CodecError::Blocked`] when there is, but no credit; [`CodecError::Exhausted`] after 2^32
+    /// segments.
     pub fn poll_segment(&mut self) -> Result<Option<Segment>, CodecError> {
         let all_taken = match self.config.mode() {
             CodecMode::Live => self.finishing,
@@ -126,12 +150,10 @@ impl StreamEncoder {
             CodecMode::Live => self.waiting_bytes > 0 || self.finishing,
             CodecMode::Bounded { .. } => full || all_taken,
         };
-        if self.ended || !due || self.next >= self.limit {
+        if self.ended || !due {
             return Ok(None);
         }
-        if self.next >= MAX_SEQUENCE {
-            return Err(CodecError::Exhausted);
-        }
+        self.affords(1)?;
         let parts = self.take(self.config.segment_size());
         let last = all_taken && self.waiting_bytes == 0;
         let header = Header {
@@ -150,28 +172,31 @@ impl StreamEncoder {
         Ok(Some(Segment { sequence: header.sequence, last, bytes }))
     }
 
-    /// [`Self::push`], then every segment that credit allows now. More come from
-    /// [`Self::poll_segment`] after [`Self::grant`].
+    /// Takes bytes and gives back all segments that they make.
     ///
     /// # Errors
-    /// As both.
+    /// [`CodecError::Blocked`] when there is not enough credit, or as [`Self::push`] and
+    /// [`Self::poll_segment`]. Nothing was taken then: send the same again when credit came.
     pub fn send(&mut self, data: impl Into<Bytes>) -> Result<Vec<Segment>, CodecError> {
+        let data = data.into();
+        let taken = self.fits(data.len())?;
+        self.affords(self.due(self.waiting_bytes + data.len(), taken, self.finishing))?;
         self.push(data)?;
         self.ready()
     }
 
-    /// Ends the stream: the last segment carries the end marker.
+    /// Ends the stream and gives back what is left: the last segment carries the end marker.
     ///
     /// # Errors
-    /// [`CodecError::Length`] when fewer bytes than stated were taken, else as
-    /// [`Self::poll_segment`].
+    /// [`CodecError::Blocked`] when there is not enough credit, or as [`Self::end`]. The stream is not
+    /// ended then.
     pub fn finish(&mut self) -> Result<Vec<Segment>, CodecError> {
-        if let CodecMode::Bounded { length: stated } = self.config.mode()
-            && self.taken != stated
-        {
-            return Err(CodecError::Length { stated, got: self.taken });
+        let before = self.finishing;
+        self.end()?;
+        if let Err(error) = self.affords(self.due(self.waiting_bytes, self.taken, true)) {
+            self.finishing = before;
+            return Err(error);
         }
-        self.finishing = true;
         self.ready()
     }
 
@@ -183,10 +208,18 @@ impl StreamEncoder {
         }
     }
 
-    /// Segments that may still be made without more credit.
+    /// Segments that may still be made without more credit; without flow control more than there
+    /// are.
     #[must_use]
     pub const fn credit_left(&self) -> u64 {
         self.limit.saturating_sub(self.next)
+    }
+
+    /// Whether there is something to be sealed and no credit for it: [`Self::poll_segment`] gives
+    /// nothing until credit comes.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.credit_left() == 0 && self.due(self.waiting_bytes, self.taken, self.finishing) > 0
     }
 
     /// Whether the segment with the end marker was made.
@@ -205,7 +238,7 @@ impl StreamEncoder {
         self.start = random::bytes()?;
         self.generation = generation;
         self.next = 0;
-        self.limit = u64::from(self.config.window());
+        self.limit = first_limit(&self.config);
         self.waiting.clear();
         self.waiting_bytes = 0;
         self.taken = 0;
@@ -220,6 +253,33 @@ impl StreamEncoder {
     #[must_use]
     pub const fn stats(&self) -> EncoderStats {
         EncoderStats { waiting: self.waiting_bytes, ..self.stats }
+    }
+
+    /// Segments that `waiting` bytes make, of `taken` in all, and the end if `finishing`.
+    fn due(&self, waiting: usize, taken: u64, finishing: bool) -> u64 {
+        if self.ended {
+            return 0;
+        }
+        let size = self.config.segment_size();
+        let (all_taken, segments) = match self.config.mode() {
+            CodecMode::Live => (finishing, waiting.div_ceil(size)),
+            CodecMode::Bounded { length } if taken == length => (true, waiting.div_ceil(size)),
+            CodecMode::Bounded { .. } => (false, waiting / size),
+        };
+        // The end needs a segment, if only an empty one.
+        u64::try_from(segments).unwrap_or(u64::MAX).max(u64::from(all_taken))
+    }
+
+    /// Whether so many segments may be made.
+    fn affords(&self, needed: u64) -> Result<(), CodecError> {
+        if needed > MAX_SEQUENCE.saturating_sub(self.next) {
+            return Err(CodecError::Exhausted);
+        }
+        let credit = self.credit_left();
+        if needed > credit {
+            return Err(CodecError::Blocked { needed, credit });
+        }
+        Ok(())
     }
 
     fn ready(&mut self) -> Result<Vec<Segment>, CodecError> {
@@ -241,4 +301,9 @@ impl StreamEncoder {
         }
         parts
     }
+}
+
+/// What may be made before any credit came.
+fn first_limit(config: &CodecConfig) -> u64 {
+    if config.flow_control() { u64::from(config.window()) } else { u64::MAX }
 }

@@ -24,6 +24,14 @@ pub enum CodecError {
         /// Most bytes that may.
         limit: usize,
     },
+    /// There are bytes, or the end, to be sealed, and no credit for them. Nothing was taken or made.
+    #[error("{needed} segments are to be made, and there is credit for {credit}")]
+    Blocked {
+        /// Segments that are to be made.
+        needed: u64,
+        /// Segments for which there is credit.
+        credit: u64,
+    },
     /// The stream was finished: no more bytes are taken.
     #[error("the stream was finished")]
     Finished,
@@ -75,6 +83,7 @@ impl stc::Coded for CodecError {
         match self {
             Self::OutOfRange { .. } => "codec.out_of_range",
             Self::Full { .. } => "codec.full",
+            Self::Blocked { .. } => "codec.blocked",
             Self::Finished => "codec.finished",
             Self::Length { .. } => "codec.length",
             Self::Malformed => "codec.malformed",
@@ -89,7 +98,7 @@ impl stc::Coded for CodecError {
 
     fn retry_helps(&self) -> bool {
         match self {
-            Self::Full { .. } | Self::BeyondCredit { .. } => true,
+            Self::Full { .. } | Self::Blocked { .. } | Self::BeyondCredit { .. } => true,
             Self::Random(error) => error.retry_helps(),
             _ => false,
         }
@@ -98,6 +107,9 @@ impl stc::Coded for CodecError {
     fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Full { .. } => Some("wait for credit from the decoder's side"),
+            Self::Blocked { .. } => Some(
+                "pass the decoder's credit to the encoder, or make that one without flow control",
+            ),
             Self::BeyondCredit { .. } => Some("take what the decoder has, and pass its credit on"),
             Self::Forged => {
                 Some("use the same key, session, stream and opposite ends on both sides")

@@ -7,7 +7,8 @@
 //! |---|---|
 //! | sealing | [`StreamEncoder`] |
 //! | opening, in order, within bounds | [`StreamDecoder`] |
-//! | sizes, credit, role | [`CodecConfig`] |
+//! | sizes, flow control, role | [`CodecConfig`] |
+//! | how far an encoder may go | [`Credit`] |
 //! | the bytes of a segment | [`Segment`] |
 
 mod config;

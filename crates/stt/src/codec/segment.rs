@@ -51,6 +51,34 @@ pub struct Credit {
     pub limit: u64,
 }
 
+impl Credit {
+    /// Bytes of [`Self::to_bytes`].
+    pub const LEN: usize = 12;
+
+    /// The credit for its way to the encoder: generation, then limit, big-endian.
+    ///
+    /// They are not sealed. Send them over a session, or over something else that nobody else writes
+    /// to: who can, stops the stream, or has the encoder run further ahead than the decoder holds.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        let (generation, limit) = bytes.split_at_mut(4);
+        generation.copy_from_slice(&self.generation.to_be_bytes());
+        limit.copy_from_slice(&self.limit.to_be_bytes());
+        bytes
+    }
+
+    /// What [`Self::to_bytes`] gave.
+    ///
+    /// # Errors
+    /// [`CodecError::Malformed`] when it is not as long.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CodecError> {
+        let bytes = <[u8; Self::LEN]>::try_from(bytes).map_err(|_| CodecError::Malformed)?;
+        let mut bytes = bytes.as_slice();
+        Ok(Self { generation: bytes.get_u32(), limit: bytes.get_u64() })
+    }
+}
+
 pub(super) const HEADER_LEN: usize = 32;
 const VERSION: u8 = 1;
 const LAST: u16 = 1;

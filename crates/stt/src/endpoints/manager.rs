@@ -51,6 +51,7 @@ struct Table {
     names: HashMap<Arc<str>, EndpointId>,
 }
 
+#[derive(Clone)]
 struct Endpoint {
     address: EndpointAddress,
     /// Sorted by name. A list, because most endpoints have few fields and a map costs 600 bytes.
@@ -169,19 +170,8 @@ impl EndpointManager {
         metadata: Fields,
     ) -> Result<(), EndpointError> {
         let id = id.into();
-        let weight = weight_of(&metadata);
-        if weight > Self::MAX_METADATA {
-            return Err(EndpointError::OutOfRange {
-                what: "bytes of metadata",
-                min: 0,
-                max: Self::MAX_METADATA,
-                got: weight,
-            });
-        }
-        let name = metadata.get("name").and_then(|name| match name {
-            Value::Text(name) if name.as_bytes() != id.as_bytes() => Some(Arc::clone(name)),
-            _ => None,
-        });
+        fits(&metadata)?;
+        let name = other_name(&id, &metadata);
         let endpoint = Arc::new(Endpoint {
             address: address.into(),
             metadata: metadata.into_iter().collect(),
@@ -195,11 +185,8 @@ impl EndpointManager {
         {
             return Err(EndpointError::Taken { id });
         }
-        if let Some(name) = &name
-            && (table.names.contains_key(name)
-                || EndpointId::try_from(&**name).is_ok_and(|id| table.endpoints.contains_key(&id)))
-        {
-            return Err(EndpointError::Taken { id: EndpointId::try_from(&**name)? });
+        if let Some(name) = &name {
+            table.is_free(name)?;
         }
         if table.endpoints.len() >= limit {
             return Err(EndpointError::Full { limit });
@@ -208,6 +195,65 @@ impl EndpointManager {
             table.names.insert(name, id.clone());
         }
         table.endpoints.insert(id, endpoint);
+        Ok(())
+    }
+
+    /// Changes where an endpoint is. What waits to be received from it stays, and so does the time
+    /// since when it is there.
+    ///
+    /// # Errors
+    /// [`EndpointError::Unknown`].
+    pub fn set_address(
+        &self,
+        id: &EndpointId,
+        address: impl Into<EndpointAddress>,
+    ) -> Result<(), EndpointError> {
+        let address = address.into();
+        self.change(id, |_, old| Ok(Endpoint { address, ..old }))
+    }
+
+    /// Changes all that is known of an endpoint beside its address; the rest as
+    /// [`Self::set_address`].
+    ///
+    /// # Errors
+    /// [`EndpointError::Unknown`], and as [`Self::add_endpoint`] for a new name and the size. Nothing
+    /// has changed then.
+    pub fn set_metadata(&self, id: &EndpointId, metadata: Fields) -> Result<(), EndpointError> {
+        self.change(id, |table, old| table.described(id, old, metadata))
+    }
+
+    /// Changes one field of what is known of an endpoint, or removes it with `None`: for example when
+    /// its health was last looked at.
+    ///
+    /// # Errors
+    /// As [`Self::set_metadata`].
+    pub fn set_field(
+        &self,
+        id: &EndpointId,
+        field: &str,
+        value: Option<Value>,
+    ) -> Result<(), EndpointError> {
+        self.change(id, |table, old| {
+            let mut metadata: Fields = old.metadata.iter().cloned().collect();
+            match value {
+                Some(value) => metadata.insert(field.into(), value),
+                None => metadata.remove(field),
+            };
+            table.described(id, old, metadata)
+        })
+    }
+
+    fn change(
+        &self,
+        id: &EndpointId,
+        change: impl FnOnce(&mut Table, Endpoint) -> Result<Endpoint, EndpointError>,
+    ) -> Result<(), EndpointError> {
+        let mut table = self.shared.table.write().unwrap_or_else(PoisonError::into_inner);
+        let old =
+            table.endpoints.get(id).ok_or_else(|| EndpointError::Unknown { id: id.clone() })?;
+        let old = Endpoint::clone(old);
+        let new = change(&mut table, old)?;
+        table.endpoints.insert(id.clone(), Arc::new(new));
         Ok(())
     }
 
@@ -474,6 +520,58 @@ impl EndpointManager {
 
     fn inbox(&self) -> MutexGuard<'_, Inbox> {
         self.shared.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    /// Whether an endpoint may have this name.
+    fn is_free(&self, name: &str) -> Result<(), EndpointError> {
+        let id = EndpointId::try_from(name);
+        let taken = self.names.contains_key(name)
+            || id.as_ref().is_ok_and(|id| self.endpoints.contains_key(id));
+        if taken { Err(EndpointError::Taken { id: id? }) } else { Ok(()) }
+    }
+
+    /// `old` with other metadata, and its name in the table instead of the one before.
+    fn described(
+        &mut self,
+        id: &EndpointId,
+        old: Endpoint,
+        metadata: Fields,
+    ) -> Result<Endpoint, EndpointError> {
+        fits(&metadata)?;
+        let before: Option<Arc<str>> =
+            old.name().filter(|name| name.as_bytes() != id.as_bytes()).map(Arc::from);
+        let now = other_name(id, &metadata);
+        if before != now {
+            if let Some(name) = &now {
+                self.is_free(name)?;
+            }
+            if let Some(name) = before {
+                self.names.remove(&name);
+            }
+            if let Some(name) = now {
+                self.names.insert(name, id.clone());
+            }
+        }
+        Ok(Endpoint { metadata: metadata.into_iter().collect(), ..old })
+    }
+}
+
+/// Whether it is small enough.
+fn fits(metadata: &Fields) -> Result<(), EndpointError> {
+    let (got, max) = (weight_of(metadata), EndpointManager::MAX_METADATA);
+    if got > max {
+        return Err(EndpointError::OutOfRange { what: "bytes of metadata", min: 0, max, got });
+    }
+    Ok(())
+}
+
+/// The name that metadata gives an endpoint, unless that is its id.
+fn other_name(id: &EndpointId, metadata: &Fields) -> Option<Arc<str>> {
+    match metadata.get("name") {
+        Some(Value::Text(name)) if name.as_bytes() != id.as_bytes() => Some(Arc::clone(name)),
+        _ => None,
     }
 }
 

@@ -13,7 +13,8 @@ use crate::{
 /// An [`EndpointManager`] whose endpoints are the peers of a node, by their node ids.
 ///
 /// A peer becomes an endpoint when its first session is ready and stops being one when its last
-/// session ended; endpoints that the application adds with a peer's id are left alone. Messages
+/// session ended; its address follows the route of a session. Endpoints that the application adds
+/// with a peer's id are left alone. Messages
 /// travel on one stream of each session. What arrives on it is delivered to the manager, and a full
 /// inbox pushes back on that stream only. Dropping this value ends the connection between the two.
 ///
@@ -42,7 +43,7 @@ impl NodeEndpoints {
         // Events only say that something changed: a missed one is made up for by the next.
         let changed = Arc::new(Notify::new());
         let mut handlers = Vec::new();
-        for kind in [EventKind::SessionCreated, EventKind::SessionClosed] {
+        for kind in [EventKind::SessionCreated, EventKind::SessionClosed, EventKind::RouteChanged] {
             let changed = Arc::clone(&changed);
             let id = node.events().on(kind.name().unwrap_or_default(), move |_| {
                 changed.notify_one();
@@ -103,6 +104,8 @@ async fn follow(node: Node, manager: EndpointManager, stream_id: u32, changed: A
                     continue;
                 }
                 added.insert(peer);
+            } else if added.contains(&peer) {
+                let _ = manager.set_address(&peer.into(), session.remote_address());
             }
             if let Some(Ok(stream)) = stream {
                 known.insert(id);

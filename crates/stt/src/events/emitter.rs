@@ -10,7 +10,10 @@ use std::{
     },
 };
 
-use tokio::{runtime, sync::mpsc};
+use tokio::{
+    runtime,
+    sync::{Notify, mpsc},
+};
 
 use super::{
     Emission, Event, EventError, EventHandler, EventKind, HandlerFuture, HandlerId, HandlerStats,
@@ -80,6 +83,8 @@ struct Shared {
     handlers: RwLock<HashMap<Arc<str>, Vec<Handler>>>,
     /// Bit `EventKind as u32` is set when somebody listens to that kind; bit 31 for all events.
     listened: AtomicU32,
+    /// A built-in event is listened to that was not.
+    heard: Notify,
     runtime: OnceLock<runtime::Handle>,
     limits: QueueLimits,
     next_id: AtomicU64,
@@ -194,6 +199,7 @@ impl EventEmitter {
         let shared = Arc::new(Shared {
             handlers: RwLock::default(),
             listened: AtomicU32::new(0),
+            heard: Notify::new(),
             runtime: runtime.map(OnceLock::from).unwrap_or_default(),
             limits: config.queue,
             next_id: AtomicU64::new(1),
@@ -251,7 +257,7 @@ impl EventEmitter {
             let removed = list.remove(at);
             if list.is_empty() {
                 all.remove(name);
-                self.forget(name);
+                self.shared.forget(name);
             }
             removed
         };
@@ -263,7 +269,7 @@ impl EventEmitter {
     pub fn clear_event(&self, name: &str) -> usize {
         let removed = {
             let mut all = self.write();
-            self.forget(name);
+            self.shared.forget(name);
             all.remove(name).unwrap_or_default()
         };
         removed.iter().for_each(|handler| handler.end());
@@ -311,11 +317,42 @@ impl EventEmitter {
     /// Emits an event and waits until every handler that got it has finished with it (or was
     /// removed). Called from a handler of the same event it would wait for itself.
     pub async fn emit_and_wait(&self, event: Event) -> Emission {
+        let (emission, handled) = self.emit_with_end(event);
+        handled.await;
+        emission
+    }
+
+    /// As [`Self::emit_and_wait`], but emits within the call.
+    pub(crate) fn emit_tracked(&self, event: Event) -> impl Future<Output = ()> + Send + use<> {
+        self.emit_with_end(event).1
+    }
+
+    fn emit_with_end(&self, event: Event) -> (Emission, impl Future<Output = ()> + Send + use<>) {
         let (done, mut finished) = mpsc::channel::<Infallible>(1);
         let emission = self.shared.emit(event, Some(done));
         // Nothing is ever sent: the channel ends when the last handler drops its sender.
-        let _ = finished.recv().await;
-        emission
+        let handled = async move {
+            let _ = finished.recv().await;
+        };
+        (emission, handled)
+    }
+
+    /// Whether this built-in event has a handler of its own; those of all events do not count.
+    pub(crate) fn listens(&self, kind: EventKind) -> bool {
+        self.shared.listened.load(Ordering::Acquire) & bit(kind) != 0
+    }
+
+    /// Ready once [`Self::listens`].
+    pub(crate) async fn heard(&self, kind: EventKind) {
+        loop {
+            let heard = self.shared.heard.notified();
+            let mut heard = std::pin::pin!(heard);
+            heard.as_mut().enable();
+            if self.listens(kind) {
+                return;
+            }
+            heard.await;
+        }
     }
 
     /// What one handler has done so far, while it is registered.
@@ -363,19 +400,12 @@ impl EventEmitter {
         }
         list.push(handler);
         let bit = if name == Self::ANY { ANY_BIT } else { bit(EventKind::of_name(name)) };
-        self.shared.listened.fetch_or(bit, Ordering::Release);
+        let before = self.shared.listened.fetch_or(bit, Ordering::AcqRel);
+        drop(all);
+        if before & bit == 0 {
+            self.shared.heard.notify_waiters();
+        }
         Ok(id)
-    }
-
-    /// The last handler of a name is gone. The bit of custom events stays: it stands for many
-    /// names, and only saves work.
-    fn forget(&self, name: &str) {
-        let bit = match EventKind::of_name(name) {
-            EventKind::Custom if name == Self::ANY => ANY_BIT,
-            EventKind::Custom => return,
-            kind => bit(kind),
-        };
-        self.shared.listened.fetch_and(!bit, Ordering::Release);
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<Arc<str>, Vec<Handler>>> {
@@ -428,6 +458,17 @@ impl Shared {
         emission
     }
 
+    /// The last handler of a name is gone. The bit of custom events stays: it stands for many
+    /// names, and only saves work.
+    fn forget(&self, name: &str) {
+        let bit = match EventKind::of_name(name) {
+            EventKind::Custom if name == EventEmitter::ANY => ANY_BIT,
+            EventKind::Custom => return,
+            kind => bit(kind),
+        };
+        self.listened.fetch_and(!bit, Ordering::Release);
+    }
+
     /// Removes handlers that wanted one event and have it.
     fn sweep(&self, name: &str) {
         let mut all = self.handlers.write().unwrap_or_else(PoisonError::into_inner);
@@ -437,6 +478,7 @@ impl Shared {
             gone.extend(list.extract_if(.., |handler| handler.is_over()));
             if list.is_empty() {
                 all.remove(name);
+                self.forget(name);
             }
         }
         drop(all);

@@ -52,6 +52,13 @@ pub enum Event {
         to: Route,
     },
     /// A message arrived on a stream that nobody has claimed.
+    ///
+    /// As long as [`Node::receive`](crate::Node::receive) was never called, handlers of this event
+    /// are those who get such messages: one after the other, the next when all handlers are done
+    /// with the one before, so that slow ones make the peers wait and nothing is lost. From the first
+    /// call on messages are for `receive`: they wait there, and handlers are told of each as it
+    /// joins the queue, which holds 1,024. Handlers of all events are told, too, but a message does
+    /// not leave its stream for them alone.
     DataReceived {
         /// The session that it came through.
         session_id: SessionId,
@@ -67,8 +74,8 @@ pub enum Event {
         /// What happened, in words.
         details: String,
     },
-    /// Something needs attention but nothing failed yet: a slow handler, a full queue, a retired
-    /// seed still in use.
+    /// Something needs attention but nothing failed yet: a slow handler, a full queue, a seed that
+    /// can be guessed.
     Warning {
         /// A stable word for it, in the manner of error codes.
         code: &'static str,

@@ -4,13 +4,13 @@ use std::{net::SocketAddr, num::NonZeroU64, path::PathBuf, sync::Arc, time::Dura
 
 use zeroize::Zeroizing;
 
-use super::{Admission, Hub, Node, StartError, chamber::ChamberSlot};
+use super::{Admission, Hub, Node, StartError, chamber::ChamberSlot, handle::Who};
 use crate::{
     Event, EventEmitter,
     identity::{Identity, IdentityError},
     keyring::Keyring,
     limits::{Limits, per_second},
-    route::Roots,
+    route::{Roots, RouteError},
     seed::SharedSeed,
     wire::{Clock, ETHERNET_MTU, MIN_MTU, Wire, WireConfig, WireError},
 };
@@ -24,10 +24,19 @@ pub enum Mode {
     Client,
 }
 
+/// What a node shares with its peers.
+#[derive(Clone, Debug)]
+enum Seeds {
+    /// In a keyring of each node's own.
+    One(SharedSeed),
+    Ring(Arc<Keyring>),
+}
+
 /// Settings of a [`Node`].
 #[derive(Clone, Debug)]
 pub struct NodeBuilder {
-    seed: SharedSeed,
+    seeds: Seeds,
+    identity: Option<Arc<Identity>>,
     node_seed: Option<Zeroizing<Vec<u8>>>,
     chamber_path: Option<PathBuf>,
     persistent_identity: bool,
@@ -73,8 +82,17 @@ impl NodeBuilder {
     pub const DEFAULT_CLOCK_WINDOW: Duration = Duration::from_secs(120);
 
     pub(super) fn new(seed: SharedSeed) -> Self {
+        Self::over(Seeds::One(seed))
+    }
+
+    pub(super) fn with_keyring(keyring: Arc<Keyring>) -> Self {
+        Self::over(Seeds::Ring(keyring))
+    }
+
+    fn over(seeds: Seeds) -> Self {
         Self {
-            seed,
+            seeds,
+            identity: None,
             node_seed: None,
             chamber_path: None,
             persistent_identity: false,
@@ -121,8 +139,18 @@ impl NodeBuilder {
         self
     }
 
+    /// Who the node is, instead of what follows from [`persistent_identity`](Self::persistent_identity):
+    /// for keys that the application keeps itself ([`Identity::from_key`]), or made before
+    /// ([`Identity::persistent`], which takes tenths of a second). Default: a new one at every start.
+    #[must_use]
+    pub fn identity(mut self, identity: impl Into<Arc<Identity>>) -> Self {
+        self.identity = Some(identity.into());
+        self
+    }
+
     /// Address or name of the interface to listen on. Default: `0.0.0.0`, all of IPv4; `::` is all
-    /// of IPv6.
+    /// of IPv6, and of IPv4 where the system lets one socket have both. A name that has addresses of
+    /// both families is listened on at the first of each.
     #[must_use]
     pub fn host(mut self, host: impl Into<String>) -> Self {
         self.host = host.into();
@@ -190,7 +218,8 @@ impl NodeBuilder {
         Ok(self)
     }
 
-    /// Whether a seed that can be guessed is refused instead of warned about. Default: false.
+    /// Whether a seed that can be guessed is refused at the start instead of warned about. Default:
+    /// false. Those that are added to the keyring later are not looked at.
     #[must_use]
     pub const fn strict_seed(mut self, strict: bool) -> Self {
         self.strict_seed = strict;
@@ -403,21 +432,25 @@ impl NodeBuilder {
         mode: Mode,
         open: impl FnOnce(WireConfig) -> Result<Wire, WireError>,
     ) -> Result<Node, StartError> {
-        let warning = self.seed.is_guessable();
+        let keyring = match self.seeds.clone() {
+            Seeds::One(seed) => Arc::new(Keyring::from(seed)),
+            Seeds::Ring(keyring) => keyring,
+        };
+        let warning = keyring.warning();
         if let (true, Some(warning)) = (self.strict_seed, &warning) {
             return Err(StartError::GuessableSeed(*warning));
         }
-        let identity = match (&self.node_seed, self.persistent_identity) {
-            (Some(seed), true) => stretched(seed.clone()).await?,
-            (None, true) => return Err(StartError::NoNodeSeed),
-            (_, false) => Identity::ephemeral()?,
+        let identity = match (&self.identity, &self.node_seed, self.persistent_identity) {
+            (Some(identity), ..) => Arc::clone(identity),
+            (None, Some(seed), true) => Arc::new(stretched(seed.clone()).await?),
+            (None, None, true) => return Err(StartError::NoNodeSeed),
+            (None, _, false) => Arc::new(Identity::ephemeral()?),
         };
-        let identity = Arc::new(identity);
-        let bind = self.local_address().await?;
+        let (bind, beside) = self.local_addresses().await?;
         let wire = open(WireConfig {
             bind,
             identity: Arc::clone(&identity),
-            keyring: Arc::new(Keyring::from(self.seed)),
+            keyring: Arc::clone(&keyring),
             accepting: mode == Mode::Server,
             heartbeat: self.heartbeat,
             idle_timeout: self.idle_timeout,
@@ -434,6 +467,21 @@ impl NodeBuilder {
             limits: self.limits,
             tls_roots: self.tls_roots,
         })?;
+        if let Some(beside) = beside {
+            let port = wire.local_addr().port();
+            match wire.rebind(SocketAddr::new(beside.ip(), port)) {
+                Ok(_) => {}
+                // The machine has no addresses of that family.
+                Err(RouteError::Bind(WireError::Bind { .. })) => {}
+                Err(RouteError::Bind(error)) => return Err(error.into()),
+                Err(error) => {
+                    return Err(StartError::HostNotFound {
+                        host: beside.to_string(),
+                        cause: error.to_string(),
+                    });
+                }
+            }
+        }
         let events = self.events.unwrap_or_default();
         let (hub, packets) = Hub::new(self.limits, mode == Mode::Server, events, self.admission);
         if let Some(warning) = warning {
@@ -441,16 +489,18 @@ impl NodeBuilder {
             hub.events().emit(Event::Warning { code: "seed.guessable", details });
         }
         let chamber = ChamberSlot::new(self.node_seed, self.chamber_path);
-        Ok(Node::run(identity, mode, wire, hub, packets, warning, chamber))
+        let who = Who { identity, keyring, mode };
+        Ok(Node::run(who, wire, hub, packets, warning, chamber))
     }
 
-    async fn local_address(&self) -> Result<SocketAddr, StartError> {
+    /// The first address of the host, and the first of the other family.
+    async fn local_addresses(&self) -> Result<(SocketAddr, Option<SocketAddr>), StartError> {
         let not_found = |cause| StartError::HostNotFound { host: self.host.clone(), cause };
-        tokio::net::lookup_host((self.host.as_str(), self.port))
-            .await
-            .map_err(|error| not_found(error.to_string()))?
-            .next()
-            .ok_or_else(|| not_found("the name has no address".into()))
+        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
+        let found: Vec<_> = found.map_err(|error| not_found(error.to_string()))?.collect();
+        let first = *found.first().ok_or_else(|| not_found("the name has no address".into()))?;
+        let other = found.into_iter().find(|one| one.is_ipv4() != first.is_ipv4());
+        Ok((first, other))
     }
 }
 

@@ -114,7 +114,7 @@ impl Coded for StartError {
 
     fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::GuessableSeed(_) => Some("make a strong one with `stt seed new`"),
+            Self::GuessableSeed(_) => Some("make one with `stt seed new`"),
             Self::PortInUse { .. } => Some("choose another port, or 0 for a random free one"),
             Self::Wire(error) => error.hint(),
             _ => None,

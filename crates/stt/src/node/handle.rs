@@ -21,7 +21,7 @@ use super::{
     chamber::ChamberSlot, connect,
 };
 use crate::{
-    CloseReason, Event, EventEmitter, EventKind, Identity, IdentityError, NodeId, Refusal,
+    CloseReason, Event, EventEmitter, EventKind, Identity, IdentityError, Keyring, NodeId, Refusal,
     RouteError, Session, SessionId, StreamError,
     events::{EventError, HandlerId},
     protocol::{ProtocolError, ProtocolHandler, ProtocolStream},
@@ -40,9 +40,15 @@ pub struct Node {
     inner: Arc<Inner>,
 }
 
+/// What a node is, beside what it does.
+pub(super) struct Who {
+    pub(super) identity: Arc<Identity>,
+    pub(super) keyring: Arc<Keyring>,
+    pub(super) mode: Mode,
+}
+
 struct Inner {
-    identity: Arc<Identity>,
-    mode: Mode,
+    who: Who,
     wire: Wire,
     hub: Arc<Hub>,
     packets: Mutex<mpsc::Receiver<Packet>>,
@@ -92,9 +98,14 @@ impl Node {
         NodeBuilder::new(seed)
     }
 
+    /// Settings of a node whose peers share one of several seeds, which may change while it runs.
+    #[must_use]
+    pub fn builder_with_keyring(keyring: impl Into<Arc<Keyring>>) -> NodeBuilder {
+        NodeBuilder::with_keyring(keyring.into())
+    }
+
     pub(super) fn run(
-        identity: Arc<Identity>,
-        mode: Mode,
+        who: Who,
         wire: Wire,
         hub: Arc<Hub>,
         packets: mpsc::Receiver<Packet>,
@@ -104,8 +115,7 @@ impl Node {
         let accepting = tokio::spawn(accept(wire.clone(), Arc::clone(&hub))).abort_handle();
         Self {
             inner: Arc::new(Inner {
-                identity,
-                mode,
+                who,
                 wire,
                 hub,
                 packets: Mutex::new(packets),
@@ -125,7 +135,20 @@ impl Node {
     /// Who this node is.
     #[must_use]
     pub fn node_id(&self) -> NodeId {
-        self.inner.identity.node_id()
+        self.identity().node_id()
+    }
+
+    /// The keys that it proves its id with.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.inner.who.identity
+    }
+
+    /// The seeds by which it knows its peers. Changes count from the next handshake on; sessions go
+    /// on.
+    #[must_use]
+    pub fn keyring(&self) -> &Arc<Keyring> {
+        &self.inner.who.keyring
     }
 
     /// Signs `message` with the node key for `context`, a name for the purpose: the signature is
@@ -138,7 +161,7 @@ impl Node {
         context: &str,
         message: &[u8],
     ) -> Result<[u8; NodeId::SIGNATURE_LEN], IdentityError> {
-        self.inner.identity.sign(context, message)
+        self.identity().sign(context, message)
     }
 
     /// Where it listens.
@@ -400,15 +423,23 @@ impl Node {
     /// The next message from any session, on any stream that was not claimed with
     /// [`Session::get_stream`] or its like. `None` once the node stopped.
     ///
+    /// Before the first call such messages wait in their streams, up to each stream's credit, or go to
+    /// the handlers of [`Event::DataReceived`] when there are any. The last of those that handlers
+    /// had are kept for the first calls, 1,024 messages and 1 MiB at most. Of sessions that are over
+    /// by then, 64 streams and 1 MiB at most wait.
+    ///
     /// # Cancel safety
     /// A dropped future has taken nothing.
     pub async fn receive(&self) -> Option<Packet> {
-        self.inner.hub.start_receiving();
+        let packets = self.inner.hub.packets();
+        if let Some(kept) = packets.receive_kept() {
+            return Some(kept);
+        }
         let mut stopped = self.inner.stopped.subscribe();
         let next = async { self.inner.packets.lock().await.recv().await };
         tokio::select! {
             biased;
-            packet = next => packet.inspect(|packet| self.inner.hub.packet_taken(packet)),
+            packet = next => packet.inspect(|packet| packets.left(packet)),
             _ = stopped.wait_for(|stopped| *stopped) => None,
         }
     }
@@ -471,7 +502,7 @@ impl Node {
         NodeStats {
             node_id: self.node_id(),
             running: self.is_running(),
-            server_mode: self.inner.mode == Mode::Server,
+            server_mode: self.inner.who.mode == Mode::Server,
             accepting_connections: self.is_running() && self.inner.hub.is_accepting(),
             udp_transport: self.inner.wire.stats(),
             sessions: SessionCounts { total, active },

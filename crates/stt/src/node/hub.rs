@@ -13,17 +13,15 @@ use std::{
 use stc::Coded;
 use tokio::sync::{Notify, mpsc};
 
-use super::{Admission, Packet};
+use super::{Admission, Packet, packets::Packets};
 use crate::{
-    CloseReason, Event, EventEmitter, EventKind, NodeId, Refusal, Route, SessionId,
+    CloseReason, Event, EventEmitter, NodeId, Refusal, Route, SessionId,
     limits::{LimitCounters, LimitStats, Limits, Pool, Throttle, TokenBucket, Unread, count},
     protocol::Protocols,
     session::SessionShared,
     wire::WireError,
 };
 
-/// Messages that wait for [`crate::Node::receive`]; beyond them their streams wait.
-const PACKET_QUEUE: usize = 1_024;
 /// How often quiet sessions are asked to give back what they do not need.
 const RECLAIM_EVERY: Duration = Duration::from_secs(1);
 
@@ -41,17 +39,9 @@ pub(crate) struct Hub {
     total: AtomicU64,
     accepting: AtomicBool,
     admission: Mutex<Admission>,
-    packets: mpsc::Sender<Packet>,
-    /// `receive` was called, so unclaimed messages may flow.
-    receiving: AtomicBool,
-    started_receiving: Notify,
+    packets: Packets,
     events: EventEmitter,
     unread: Arc<Unread>,
-    /// Bytes of messages that wait for [`crate::Node::receive`].
-    packet_bytes: AtomicU64,
-    /// Held while listeners are told of a message and it joins the queue.
-    told: Mutex<()>,
-    packet_taken: Notify,
     in_flight: Arc<Pool>,
     reclaimed: Mutex<Option<Instant>>,
     /// How many failed handshakes may be told of.
@@ -88,7 +78,7 @@ impl Hub {
         events: EventEmitter,
         admission: Admission,
     ) -> (Arc<Self>, mpsc::Receiver<Packet>) {
-        let (packets, receiver) = mpsc::channel(PACKET_QUEUE);
+        let (packets, receiver) = Packets::new(events.clone(), limits.max_node_buffer / 4);
         let hub = Self {
             limits,
             sessions: Mutex::default(),
@@ -98,13 +88,8 @@ impl Hub {
             accepting: AtomicBool::new(accepting),
             admission: Mutex::new(admission),
             packets,
-            receiving: AtomicBool::new(false),
-            started_receiving: Notify::new(),
             events,
             unread: Arc::new(Unread::new(limits.max_node_buffer, limits.max_sessions)),
-            packet_bytes: AtomicU64::new(0),
-            told: Mutex::default(),
-            packet_taken: Notify::new(),
             in_flight: Arc::new(Pool::new(limits.max_node_in_flight)),
             reclaimed: Mutex::default(),
             failures: Mutex::new(TokenBucket::new(FAILURES.0, FAILURES.1)),
@@ -143,8 +128,7 @@ impl Hub {
 
     /// What the limits did.
     pub(super) fn limit_stats(&self, half_open: usize, websockets: bool) -> LimitStats {
-        let waiting = self.packet_bytes.load(Ordering::Relaxed);
-        let unread = self.unread.total().saturating_add(waiting);
+        let unread = self.unread.total().saturating_add(self.packets.waiting());
         self.counters.snapshot(unread, half_open, self.limits.memory_bound(websockets))
     }
 
@@ -316,63 +300,9 @@ impl Hub {
         (self.sessions().by_id.len(), self.total.load(Ordering::Relaxed))
     }
 
-    // --- messages of unclaimed streams ---
-
-    pub(super) fn start_receiving(&self) {
-        if !self.receiving.swap(true, Ordering::AcqRel) {
-            self.started_receiving.notify_waiters();
-        }
-    }
-
-    /// Ready once somebody calls the node's `receive`.
-    pub(crate) async fn receiving(&self) {
-        let started = self.started_receiving.notified();
-        let mut started = std::pin::pin!(started);
-        started.as_mut().enable();
-        if !self.receiving.load(Ordering::Acquire) {
-            started.await;
-        }
-    }
-
-    /// A place in the queue of `receive`; `None` once the node stopped.
-    pub(crate) async fn packet_permit(&self) -> Option<mpsc::Permit<'_, Packet>> {
-        loop {
-            let taken = self.packet_taken.notified();
-            let mut taken = std::pin::pin!(taken);
-            taken.as_mut().enable();
-            if self.packet_bytes.load(Ordering::Acquire) <= self.limits.max_node_buffer / 4 {
-                break;
-            }
-            taken.await;
-        }
-        self.packets.reserve().await.ok()
-    }
-
-    /// A message joins the queue of `receive`. Listeners are told before, in the same order.
-    pub(crate) fn packet_arrived(&self, packet: Packet, place: mpsc::Permit<'_, Packet>) {
-        let bytes = u64::try_from(packet.data.len()).unwrap_or(u64::MAX);
-        self.packet_bytes.fetch_add(bytes, Ordering::AcqRel);
-        if !self.events.wants(EventKind::DataReceived) {
-            return place.send(packet);
-        }
-        // Streams have a task each, which may run at the same time.
-        let order = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        self.events.emit(Event::DataReceived {
-            session_id: packet.session_id,
-            stream_id: packet.stream_id,
-            data: packet.data.clone(),
-        });
-        place.send(packet);
-        drop(order);
-    }
-
-    /// A message left the queue of `receive`.
-    pub(super) fn packet_taken(&self, packet: &Packet) {
-        let bytes = u64::try_from(packet.data.len()).unwrap_or(u64::MAX);
-        let before = self.packet_bytes.fetch_sub(bytes, Ordering::AcqRel);
-        if before > self.limits.max_node_buffer / 4 {
-            self.packet_taken.notify_waiters();
-        }
+    /// Messages of streams that nobody claimed.
+    pub(crate) const fn packets(&self) -> &Packets {
+        &self.packets
     }
 
     // --- events ---

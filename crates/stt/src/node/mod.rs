@@ -8,6 +8,7 @@
 //! | its encrypted storage | `chamber` |
 //! | finding and dialling an address | `connect` |
 //! | what sessions report to their node | `hub` |
+//! | messages that nobody claimed | `packets` |
 //! | figures | `stats` |
 
 mod admission;
@@ -17,6 +18,7 @@ mod connect;
 mod error;
 mod handle;
 mod hub;
+mod packets;
 mod stats;
 
 pub use admission::Admission;
@@ -24,6 +26,7 @@ pub use builder::{Mode, NodeBuilder};
 pub use error::{ConnectError, StartError};
 pub use handle::{Node, SendReport};
 pub(crate) use hub::Hub;
+pub(crate) use packets::Taker;
 pub use stats::{LimitStats, NodeStats, SessionCounts, TransportStats};
 
 use crate::SessionId;

@@ -26,7 +26,7 @@ pub struct NodeStats {
     pub server_mode: bool,
     /// Whether peers get sessions at the moment.
     pub accepting_connections: bool,
-    /// What went over UDP, and what was dropped and why.
+    /// What went over UDP and WebSockets, and what was dropped and why.
     pub udp_transport: TransportStats,
     /// Sessions.
     pub sessions: SessionCounts,

@@ -291,6 +291,7 @@ impl Driver {
                 entry.began.mover.stirred(now);
             }),
             Input::Ended(link, path) => {
+                let is_websocket = path.kind() == RouteKind::WebSocket;
                 if let Some(entry) = self.entries.remove(&link) {
                     if let Some(at) = entry.deadline {
                         self.due.remove(&(at, link));
@@ -298,10 +299,12 @@ impl Driver {
                     for path in entry.began.mover.websockets() {
                         self.means.table.remove(path.remote);
                     }
-                }
-                // There may have been no session yet.
-                if path.kind() == RouteKind::WebSocket {
-                    self.means.table.remove(path.remote);
+                    if is_websocket {
+                        self.means.table.remove(path.remote);
+                    }
+                } else if is_websocket {
+                    // There was no session yet.
+                    self.means.table.remove_unused(path.remote);
                 }
             }
             Input::Move { link, wish, reply } => {

@@ -112,7 +112,7 @@ impl Coded for RouteError {
     fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Family { .. } => {
-                Some("open a socket of that family first, with Node::rebind(\"[::]:0\")")
+                Some("open one first: Node::rebind to an address of that family")
             }
             Self::NoAnswer { .. } => {
                 Some("the peer must be reachable there, and listen for that kind of route")

@@ -88,6 +88,8 @@ struct Waiting {
     removed: Notify,
     /// A session uses it, or did.
     owned: Notify,
+    /// The same, for whoever asks.
+    in_use: AtomicBool,
     /// A handshake began in it.
     greeted: AtomicBool,
 }
@@ -140,6 +142,7 @@ impl Table {
     /// A session uses the WebSocket behind `stand_in`.
     pub(super) fn own(&self, stand_in: SocketAddr) {
         if let Some(peer) = self.read().ways.get(&stand_in) {
+            peer.waiting.in_use.store(true, SeqCst);
             peer.waiting.owned.notify_one();
         }
     }
@@ -154,6 +157,16 @@ impl Table {
         let removed = self.write().ways.remove(&stand_in);
         if let Some(peer) = removed {
             peer.waiting.remove();
+        }
+    }
+
+    /// As [`Self::remove`], unless a session uses it: a handshake that failed inside of it ends nothing
+    /// that is another one's.
+    pub(super) fn remove_unused(&self, stand_in: SocketAddr) {
+        let in_use =
+            self.read().ways.get(&stand_in).is_some_and(|peer| peer.waiting.in_use.load(SeqCst));
+        if !in_use {
+            self.remove(stand_in);
         }
     }
 
@@ -307,6 +320,19 @@ impl Drop for Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_failed_handshake_ends_no_websocket_that_a_session_uses() {
+        let (table, _taken) = Table::new(false);
+        let (used, unused) = (table.add(None, Role::Server), table.add(None, Role::Server));
+        table.own(used.stand_in);
+        table.remove_unused(used.stand_in);
+        table.remove_unused(unused.stand_in);
+        unused.removed().await;
+        assert_eq!(table.len(), 1);
+        table.remove(used.stand_in);
+        used.removed().await;
+    }
 
     #[tokio::test]
     async fn a_peer_that_takes_nothing_waits_alone() {

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use super::{
     SessionShared,
     labelled::{self, GivenUp},
+    resets::{self, Reset},
 };
 use crate::{
     CloseReason,
@@ -37,6 +38,8 @@ const RENEW: u64 = 4;
 const RENEWED: u64 = 5;
 /// Gives up a direction of a protocol's stream (CTL-3): a [`GivenUp`].
 const GIVEN_UP: u64 = 6;
+/// Names a direction that was reset (CTL-4): a [`Reset`].
+const RESET: u64 = 7;
 /// Answers that may wait to be sent; a peer that asks more often than it reads gets fewer.
 const MAX_PONGS: usize = 64;
 /// Pings of this side that may wait for their answers.
@@ -64,8 +67,8 @@ pub(crate) struct Control {
     renewal: Mutex<Option<(u64, Vec<u8>)>>,
     /// Numbers of pings to be sent.
     asks: Mutex<Vec<u64>>,
-    /// Directions given up, each with its place.
-    given_up: Mutex<Vec<(GivenUp, OwnedSemaphorePermit)>>,
+    /// Records about directions given up, each with its place.
+    given_up: Mutex<Vec<(u64, Vec<u8>, OwnedSemaphorePermit)>>,
     given_up_places: Arc<Semaphore>,
     next_ping: AtomicU64,
     ping_turns: Semaphore,
@@ -152,8 +155,23 @@ impl Control {
 
     /// Says that a direction was given up, once there is room.
     pub(super) async fn give_up(&self, session: &Arc<SessionShared>, end: GivenUp) {
+        let mut body = Vec::new();
+        end.put(&mut body);
+        self.say_given_up(session, GIVEN_UP, body).await;
+    }
+
+    /// Says which direction was reset, once there is room.
+    pub(super) async fn reset(&self, session: &Arc<SessionShared>, reset: Reset) {
+        let mut body = Vec::new();
+        reset.put(&mut body);
+        self.say_given_up(session, RESET, body).await;
+    }
+
+    async fn say_given_up(&self, session: &Arc<SessionShared>, kind: u64, body: Vec<u8>) {
         let Ok(place) = Arc::clone(&self.given_up_places).acquire_owned().await else { return };
-        self.given_up.lock().unwrap_or_else(PoisonError::into_inner).push((end, place));
+        let mut given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
+        given_up.push((kind, body, place));
+        drop(given_up);
         self.start_writing(session);
     }
 
@@ -215,12 +233,11 @@ impl Control {
         if let Some((kind, body)) = self.renewal().take() {
             put(kind, &body);
         }
-        for (end, _place) in self.given_up.lock().unwrap_or_else(PoisonError::into_inner).drain(..)
-        {
-            let mut body = Vec::new();
-            end.put(&mut body);
-            put(GIVEN_UP, &body);
+        let mut given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
+        for (kind, body, _place) in given_up.drain(..) {
+            put(kind, &body);
         }
+        drop(given_up);
         out.freeze()
     }
 
@@ -321,6 +338,16 @@ pub(super) async fn read(
                 Ok(Some((GIVEN_UP, body))) => match GivenUp::parse(&body) {
                     Some(end) => {
                         labelled::peer_gave_up(session, end);
+                        Ok(false)
+                    }
+                    None => Err("a control record is cut"),
+                },
+                Ok(Some((RESET, body))) => match Reset::parse(&body) {
+                    Some(reset) => {
+                        let reset = session.peer_headers().tell(reset);
+                        if let Some(reset) = reset {
+                            resets::ended(session, reset);
+                        }
                         Ok(false)
                     }
                     None => Err("a control record is cut"),

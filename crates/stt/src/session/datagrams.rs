@@ -191,9 +191,7 @@ pub(super) fn deliver(session: &Arc<SessionShared>, id: u32, message: Bytes) {
         return session.datagrams.count_dropped();
     }
     stream.loose_arrived();
-    if !stream.is_claimed() && stream.start_forwarding() {
-        tokio::spawn(inbound::forward(Arc::clone(session), stream));
-    }
+    inbound::start_forwarding(session, &stream);
     session.stream_arrived();
 }
 

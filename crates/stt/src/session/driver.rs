@@ -52,6 +52,7 @@ pub(super) async fn run(session: Arc<SessionShared>) {
                     session.connection.set_max_concurrent_uni_streams(most);
                 }
                 while readers.try_join_next().is_some() {}
+                session.peer_headers().begin(VarInt::from(stream.id()).into_inner());
                 readers.spawn(inbound::run(Arc::clone(&session), stream));
             }
             Err(error) => break error,

@@ -46,7 +46,8 @@ impl stc::Coded for FrameError {
 }
 
 impl Session {
-    /// The stream that carries frames in order: the highest number.
+    /// The stream that carries frames in order: the highest number. [`Session::accept_stream`] and
+    /// [`Node::receive`](crate::Node::receive) leave it alone.
     pub const FRAME_STREAM: u32 = u32::MAX;
 
     /// Sends a frame of the application, in order with the other frames, and not lost while the

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::{
     control::{Control, Parser},
     labelled::{GivenUp, LabelledTable},
+    resets::Reset,
 };
 use crate::{
     CloseReason,
@@ -27,6 +28,11 @@ pub fn control(bytes: &[u8]) {
             let mut again = Vec::new();
             end.put(&mut again);
             assert_eq!(GivenUp::parse(&again), Some(end));
+        }
+        if let Some(reset) = Reset::parse(&body) {
+            let mut again = Vec::new();
+            reset.put(&mut again);
+            assert_eq!(Reset::parse(&again), Some(reset));
         }
         let _ = control.apply(kind, body);
     }

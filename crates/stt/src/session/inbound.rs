@@ -9,16 +9,18 @@ use std::sync::{
 };
 
 use bytes::Bytes;
+use quinn_proto::VarInt;
 
 use super::{
-    SessionShared, control, deadline,
+    Session, SessionShared, control, deadline,
     driver::{code, read_end},
     early::{Early, Piece},
-    labelled,
+    labelled, resets,
 };
 use crate::{
-    CloseReason, Packet, StreamError,
+    CloseReason, Packet, SessionId, StreamError,
     limits::{Held, count},
+    node::{Hub, Taker},
     stream::{
         Stream, StreamShared,
         header::Header,
@@ -26,7 +28,7 @@ use crate::{
         unpinned,
     },
     wakes::Wakes,
-    wire::{RecvStream, Sink},
+    wire::{ReadError, RecvStream, Sink},
 };
 
 /// Streams of a session that are read from before their header is complete.
@@ -34,10 +36,23 @@ pub(super) const MAX_HEADLESS: usize = 16;
 
 /// Runs until the direction ended.
 pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream) {
-    let Some((header, header_len, mut early)) = read_header(&session, &mut quic).await else {
-        quic.stop(code::HEADER);
-        return;
+    let index = VarInt::from(quic.id()).into_inner();
+    let (header, header_len, mut early) = match read_header(&session, &mut quic).await {
+        Ok(read) => read,
+        Err(Headless::Reset) => {
+            let told = session.peer_headers().missing(index);
+            if let Some(reset) = told {
+                resets::ended(&session, reset);
+            }
+            return;
+        }
+        Err(Headless::Malformed) => {
+            session.peer_headers().came(index);
+            quic.stop(code::HEADER);
+            return;
+        }
     };
+    session.peer_headers().came(index);
     match header {
         Header::Control => {
             control::read(&session, quic, header_len, early.into_pieces()).await;
@@ -55,8 +70,8 @@ pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream) {
                 }
             };
             stream.inbound.start(raw);
-            if !raw && !stream.is_claimed() && stream.start_forwarding() {
-                tokio::spawn(forward(Arc::clone(&session), Arc::clone(&stream)));
+            if !raw {
+                start_forwarding(&session, &stream);
             }
             session.stream_arrived();
             let early = early.into_pieces();
@@ -69,32 +84,51 @@ pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream) {
     }
 }
 
+/// Why a QUIC stream has no header.
+enum Headless {
+    /// The peer reset it before.
+    Reset,
+    /// It is none, or the session is over.
+    Malformed,
+}
+
+impl From<ReadError> for Headless {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Reset(_) => Self::Reset,
+            ReadError::Lost(_) | ReadError::Closed => Self::Malformed,
+        }
+    }
+}
+
 /// Reads until the header is complete; gives back all pieces read so far.
 async fn read_header(
     session: &SessionShared,
     quic: &mut RecvStream,
-) -> Option<(Header, u64, Early)> {
+) -> Result<(Header, u64, Early), Headless> {
+    let malformed = |_| Headless::Malformed;
     let held = &session.held;
     let mut early = Early::new(Arc::clone(held));
     // It may be the control stream's, which must get through whatever waits.
     let first = if held.must_wait() { Header::MAX_LEN } else { held.piece() };
-    let chunk = quic.read_chunk(first).await.ok()??;
-    let mut found = early.push(chunk.offset, chunk.bytes).ok()?;
+    let chunk = quic.read_chunk(first).await?.ok_or(Headless::Malformed)?;
+    let mut found = early.push(chunk.offset, chunk.bytes).map_err(malformed)?;
     if found.is_none() {
         // QUIC stops the sender of more streams than that.
-        let _place = session.headers.acquire().await.ok()?;
+        let place = session.headers.acquire().await;
+        let _place = place.map_err(|_| Headless::Malformed)?;
         while found.is_none() {
             tokio::select! {
                 biased;
                 () = held.room() => {}
-                _ = session.connection.closed() => return None,
+                _ = session.connection.closed() => return Err(Headless::Malformed),
             }
-            let chunk = quic.read_chunk(held.piece()).await.ok()??;
-            found = early.push(chunk.offset, chunk.bytes).ok()?;
+            let chunk = quic.read_chunk(held.piece()).await?.ok_or(Headless::Malformed)?;
+            found = early.push(chunk.offset, chunk.bytes).map_err(malformed)?;
         }
     }
-    let (header, len) = found?;
-    Some((header, u64::try_from(len).ok()?, early))
+    let (header, len) = found.ok_or(Headless::Malformed)?;
+    Ok((header, u64::try_from(len).map_err(|_| Headless::Malformed)?, early))
 }
 
 /// Finds the stream, waiting for the end of an earlier use of its number.
@@ -109,7 +143,7 @@ async fn attach(
             let mut table = session.table();
             match table.receive_into(id)? {
                 Some(stream) => {
-                    let index = quinn_proto::VarInt::from(quic.id()).into_inner();
+                    let index = VarInt::from(quic.id()).into_inner();
                     stream.inbound_quic.store(index, Ordering::Release);
                     return Ok(stream);
                 }
@@ -206,49 +240,92 @@ fn violated(session: &SessionShared, error: StreamError) -> End {
     End::Failed(error)
 }
 
-/// Hands the messages of a stream that nobody claimed to the node's `receive`, once that is called.
-pub(super) async fn forward(session: Arc<SessionShared>, stream: Arc<StreamShared>) {
-    forward_all(&session, &stream).await;
+/// Has [`forward`] run, if it has to: frames wait for whoever dispatches them.
+pub(super) fn start_forwarding(session: &Arc<SessionShared>, stream: &Arc<StreamShared>) {
+    let is_for_anybody = !stream.is_claimed() && stream.id != Session::FRAME_STREAM;
+    if is_for_anybody && stream.start_forwarding() {
+        tokio::spawn(forward(Arc::clone(session), Arc::clone(stream)));
+    }
+}
+
+/// Hands the messages of a stream that nobody claimed to the node, whose `receive` or listeners get
+/// them.
+async fn forward(session: Arc<SessionShared>, stream: Arc<StreamShared>) {
+    let (hub, id) = (Arc::clone(&session.hub), session.id);
+    if forward_all(&session, &stream).await {
+        // What is left needs no session any more.
+        drop(session);
+        if let Some(_place) = hub.packets().leave_behind(stream.inbound.ready_len()) {
+            forward_rest(&hub, id, &stream).await;
+        }
+    }
     stream.stop_forwarding();
 }
 
-async fn forward_all(session: &Arc<SessionShared>, stream: &Arc<StreamShared>) {
+fn packet(session_id: SessionId, stream: &StreamShared, message: Bytes) -> Packet {
+    // What waits for `receive` must not hold the buffer that it came in.
+    Packet { session_id, stream_id: stream.id, data: unpinned(message) }
+}
+
+/// True when the session is over and nobody was there.
+async fn forward_all(session: &Arc<SessionShared>, stream: &Arc<StreamShared>) -> bool {
     let hub = Arc::clone(&session.hub);
-    tokio::select! {
-        biased;
-        () = stream.claimed() => return,
-        () = hub.receiving() => {}
-    }
     let handle = Stream { shared: Arc::clone(stream), session: Arc::clone(session) };
+    let mut given_back: Option<Packet> = None;
     loop {
-        let permit = tokio::select! {
+        let taker = hub.packets().taker(async { drop(session.closed().await) });
+        let taker = tokio::select! {
             biased;
-            () = stream.claimed() => return,
-            permit = hub.packet_permit() => match permit {
-                Some(permit) => permit,
+            () = stream.claimed(), if given_back.is_none() => return false,
+            taker = taker => match taker {
+                None => return false,
+                Some(Taker::Nobody) => return true,
+                Some(taker) => taker,
+            },
+        };
+        let next = match given_back.take() {
+            Some(packet) => packet,
+            None => match handle.take_message() {
+                Taken::Got(message) => packet(session.id, stream, message),
+                Taken::Finished | Taken::Failed(_) => return false,
+                Taken::Wait => {
+                    // Idle streams must not hold places in the node's queue.
+                    drop(taker);
+                    let known = stream.inbound.ready_len();
+                    tokio::select! {
+                        biased;
+                        () = stream.claimed() => return false,
+                        ready = stream.inbound.wait_for(|| stream.inbound.changed_from(known)) => match ready {
+                            Taken::Got(()) => continue,
+                            _ => return false,
+                        },
+                    }
+                }
+            },
+        };
+        given_back = hub.packets().pass_on(next, taker).await;
+    }
+}
+
+/// The same for a stream whose session is over.
+async fn forward_rest(hub: &Hub, id: SessionId, stream: &StreamShared) {
+    let mut given_back: Option<Packet> = None;
+    loop {
+        let taker = tokio::select! {
+            biased;
+            () = stream.claimed(), if given_back.is_none() => return,
+            taker = hub.packets().taker(std::future::pending()) => match taker {
+                Some(taker) => taker,
                 None => return,
             },
         };
-        let message = match handle.take_message() {
-            Taken::Got(message) => message,
-            Taken::Finished | Taken::Failed(_) => return,
-            Taken::Wait => {
-                // Idle streams must not hold places in the node's queue.
-                drop(permit);
-                let known = stream.inbound.ready_len();
-                tokio::select! {
-                    biased;
-                    () = stream.claimed() => return,
-                    ready = stream.inbound.wait_for(|| stream.inbound.changed_from(known)) => match ready {
-                        Taken::Got(()) => continue,
-                        _ => return,
-                    },
-                }
-            }
+        let next = match given_back.take() {
+            Some(packet) => packet,
+            None => match stream.inbound.take_message().0 {
+                Taken::Got(message) => packet(id, stream, message),
+                _ => return,
+            },
         };
-        // What waits for `receive` must not hold the buffer that it came in.
-        let data = unpinned(message);
-        let packet = Packet { session_id: session.id, stream_id: stream.id, data };
-        hub.packet_arrived(packet, permit);
+        given_back = hub.packets().pass_on(next, taker).await;
     }
 }

@@ -11,6 +11,7 @@
 //! | frames of the application | `frames` |
 //! | handing bytes to the engine, the urgent first | `feed`, `precedence` |
 //! | streams of protocols | `labelled` |
+//! | directions that were reset before their header came | `resets` |
 //! | adaptive priorities | `adaptive` |
 //! | records between the two sessions (credit) | `control` |
 
@@ -31,6 +32,7 @@ mod inbound;
 mod labelled;
 mod outbound;
 mod precedence;
+mod resets;
 mod shared;
 mod stats;
 mod table;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use quinn_proto::VarInt;
 
-use super::{SessionShared, driver::write_error, feed::Feed, labelled};
+use super::{SessionShared, driver::write_error, feed::Feed, labelled, resets};
 use crate::{
     StreamError,
     stream::{StreamShared, header::Header, outbound::Next},
@@ -60,14 +60,14 @@ async fn first_work(stream: &StreamShared) -> Option<Next> {
     loop {
         match stream.outbound.next() {
             Next::Wait => stream.outbound.wait_for_work().await,
-            Next::Reset(_) => {
+            // A peer that nobody wants to hear from need not hear of it.
+            Next::Reset(_) if stream.inbound.never_asked_for() => {
                 stream.outbound.acknowledged();
-                stream.inbound.never_asked_for();
                 return None;
             }
             Next::Over => return None,
-            // An empty stream that is closed still has to be seen by the peer.
-            work @ (Next::Write(_) | Next::Finish) => return Some(work),
+            // An empty stream that is closed or given up still has to be seen by the peer.
+            work @ (Next::Write(_) | Next::Finish | Next::Reset(_)) => return Some(work),
         }
     }
 }
@@ -111,7 +111,10 @@ async fn pump(
             }
             Next::Reset(code) => {
                 feed.quic.reset(VarInt::from_u32(code));
-                labelled::given_up(session, stream, code).await;
+                match &stream.labelled {
+                    Some(_) => labelled::given_up(session, stream, code).await,
+                    None => resets::tell(session, stream.id, feed.quic.id(), code).await,
+                }
                 outbound.acknowledged();
             }
             // Who waits for an answer has to hear that there will be none.

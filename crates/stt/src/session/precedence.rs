@@ -169,11 +169,13 @@ mod tests {
         use std::sync::{Arc, atomic::*};
         let precedence = Arc::new(Precedence::default());
         let room = Arc::new((AtomicUsize::new(0), tokio::sync::Notify::new()));
+        let through = Arc::new(AtomicUsize::new(0));
         let writers: Vec<_> = (0..8)
             .map(|number| {
                 let (precedence, room) = (Arc::clone(&precedence), Arc::clone(&room));
+                let through = Arc::clone(&through);
                 tokio::spawn(async move {
-                    for _ in 0..20_000 {
+                    for _ in 0..5_000 {
                         precedence
                             .write(number % 3, async {
                                 let (left, order) = (&room.0, Ordering::SeqCst);
@@ -183,6 +185,7 @@ mod tests {
                                 }
                             })
                             .await;
+                        through.fetch_add(1, Ordering::SeqCst);
                     }
                 })
             })
@@ -201,13 +204,21 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        let done = async {
-            tokio::select! {
-                () = all => {}
-                () = source => {}
+        // However slow the machine is: somebody gets through.
+        let stuck = async {
+            loop {
+                let before = through.load(Ordering::SeqCst);
+                tokio::time::sleep(std::time::Duration::from_secs(120)).await;
+                if through.load(Ordering::SeqCst) == before {
+                    return before;
+                }
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(60), done).await.unwrap();
+        tokio::select! {
+            () = all => {}
+            () = source => {}
+            before = stuck => panic!("nobody got through after {before} times"),
+        }
     }
 
     #[test]

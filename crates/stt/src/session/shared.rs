@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{
+    Session,
     adaptive::Adaptive,
     control::Control,
     datagrams::{self, Datagrams},
@@ -18,6 +19,7 @@ use super::{
     labelled::LabelledTable,
     outbound,
     precedence::Precedence,
+    resets::Headers,
     table::Table,
 };
 use crate::{
@@ -66,6 +68,7 @@ pub(crate) struct SessionShared {
     latch: CloseLatch,
     table: Mutex<Table>,
     labelled: Mutex<LabelledTable>,
+    peer_headers: Mutex<Headers>,
     /// A stream of the peer that nobody has claimed came in.
     arrived: Notify,
     /// Why it ended; `None` while it lives.
@@ -117,6 +120,7 @@ impl SessionShared {
                 limits.max_frame_size,
                 Arc::clone(&held),
             )),
+            peer_headers: Mutex::default(),
             held,
             precedence: Precedence::default(),
             send_window: SendWindow::new(limits.max_in_flight, Arc::clone(hub.in_flight())),
@@ -139,6 +143,11 @@ impl SessionShared {
 
     pub(super) fn labelled(&self) -> MutexGuard<'_, LabelledTable> {
         self.labelled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which of the peer's QUIC streams have shown their header.
+    pub(super) fn peer_headers(&self) -> MutexGuard<'_, Headers> {
+        self.peer_headers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All streams, those of protocols included.
@@ -219,6 +228,7 @@ impl SessionShared {
                 .all()
                 .into_iter()
                 .filter(|stream| stream.has_arrived() && !stream.is_claimed())
+                .filter(|stream| stream.id != Session::FRAME_STREAM)
                 .min_by_key(|stream| stream.inbound_quic.load(Ordering::Acquire));
             if let Some(stream) = next {
                 if stream.claim() {
@@ -362,7 +372,7 @@ impl SessionShared {
         let streams = self.all_streams();
         for stream in streams {
             let error = StreamError::SessionEnded(reason.clone());
-            stream.outbound.fail(error.clone());
+            stream.outbound.session_over(error.clone());
             stream.inbound.end(End::Failed(error));
         }
         self.ended.send_replace(Some(reason.clone()));

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use super::Session;
 use crate::{
     StreamError,
     limits::Held,
@@ -56,11 +57,12 @@ impl Table {
     /// # Errors
     /// There are too many.
     pub(super) fn make(&mut self) -> Result<Arc<StreamShared>, StreamError> {
-        while self.streams.contains_key(&self.next) {
-            self.next = self.next.checked_add(2).unwrap_or(self.next % 2 + 2);
+        // The highest number is that of frames.
+        while self.next == Session::FRAME_STREAM || self.streams.contains_key(&self.next) {
+            self.next = self.next.checked_add(2).unwrap_or(2 - self.next % 2);
         }
         let id = self.next;
-        self.next = self.next.checked_add(2).unwrap_or(self.next % 2 + 2);
+        self.next = self.next.checked_add(2).unwrap_or(2 - self.next % 2);
         self.insert(self.fresh(id, self.max_frame_size))
     }
 
@@ -144,6 +146,17 @@ mod tests {
         let mut there = Table::new(false, 10, 100, Held::boundless());
         assert_eq!([here.make().unwrap().id, here.make().unwrap().id], [1, 3]);
         assert_eq!([there.make().unwrap().id, there.make().unwrap().id], [2, 4]);
+    }
+
+    #[test]
+    fn the_number_of_frames_is_skipped_and_numbers_begin_anew_after_the_last() {
+        let mut table = Table::new(true, 10, 100, Held::boundless());
+        table.next = Session::FRAME_STREAM - 2;
+        assert_eq!(table.make().unwrap().id, Session::FRAME_STREAM - 2);
+        assert_eq!(table.make().unwrap().id, 1);
+        let mut table = Table::new(false, 10, 100, Held::boundless());
+        table.next = u32::MAX - 1;
+        assert_eq!([table.make().unwrap().id, table.make().unwrap().id], [u32::MAX - 1, 2]);
     }
 
     #[test]

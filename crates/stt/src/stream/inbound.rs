@@ -191,13 +191,15 @@ impl Inbound {
     }
 
     /// This side's direction was given up before the peer saw it: one that nobody reads and that has
-    /// not begun will not begin as its answer.
-    pub(crate) fn never_asked_for(&self) {
+    /// not begun will not begin as its answer. False if it may, or somebody waits for it.
+    pub(crate) fn never_asked_for(&self) -> bool {
         self.change(|state| {
-            if state.refused && state.raw.is_none() {
+            let unasked = state.refused && state.raw.is_none();
+            if unasked {
                 state.end.get_or_insert(End::Finished);
             }
-        });
+            unasked
+        })
     }
 
     /// No more bytes will come. The first reason stays.

@@ -80,6 +80,8 @@ struct State {
     bytes: u64,
     /// The application took something and has not answered yet.
     answering: bool,
+    /// The writing task waits for the peer's transport to have all of it.
+    finishing: bool,
     waker: Option<Waker>,
 }
 
@@ -112,6 +114,7 @@ impl Outbound {
                 messages: 0,
                 bytes: 0,
                 answering: false,
+                finishing: false,
                 waker: None,
             }),
             work: Notify::new(),
@@ -413,6 +416,7 @@ impl Outbound {
             return Next::Write(batch);
         }
         if state.life == Life::Closing && state.queued == 0 {
+            state.finishing = true;
             return Next::Finish;
         }
         Next::Wait
@@ -463,6 +467,14 @@ impl Outbound {
         let mut state = self.lock();
         state.life = Life::Closed;
         self.progressed(state);
+    }
+
+    /// The session is over. Whether all had arrived before, the writing task knows if it waits for
+    /// just that: the end may have come together with the acknowledgement.
+    pub(crate) fn session_over(&self, error: StreamError) {
+        if !self.lock().finishing {
+            self.fail(error);
+        }
     }
 
     /// It broke. The first reason stays.
@@ -546,6 +558,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::{super::credit::INITIAL_WINDOW, *};
+    use crate::CloseReason;
 
     fn written(outbound: &Outbound) -> Vec<u8> {
         match outbound.next() {
@@ -613,6 +626,32 @@ mod tests {
         assert_eq!(outbound.next(), Next::Finish);
         outbound.acknowledged();
         assert_eq!(outbound.next(), Next::Over);
+    }
+
+    #[tokio::test]
+    async fn an_acknowledgement_that_comes_with_the_end_of_the_session_counts() {
+        let outbound = Outbound::new(3, 100);
+        outbound.push_message(b"a").unwrap();
+        written(&outbound);
+        outbound.close();
+        let over = StreamError::SessionEnded(CloseReason::Timeout);
+        // Bytes are on their way yet.
+        let other = Outbound::new(4, 100);
+        other.push_message(b"a").unwrap();
+        other.close();
+        other.session_over(over.clone());
+        assert_eq!(other.wait_closed().await, Err(over.clone()));
+        assert_eq!(outbound.next(), Next::Finish);
+        outbound.session_over(over.clone());
+        outbound.acknowledged();
+        assert_eq!(outbound.wait_closed().await, Ok(()));
+        // The writing task says what it sees.
+        let outbound = Outbound::new(5, 100);
+        outbound.close();
+        assert_eq!(outbound.next(), Next::Finish);
+        outbound.session_over(over.clone());
+        outbound.fail(over.clone());
+        assert_eq!(outbound.wait_closed().await, Err(over));
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl WireStats {
     /// reasons that occurred. But for `other_protocol` nobody was given an answer.
     pub fn dropped(&self) -> impl Iterator<Item = (&'static str, u64, &'static str)> {
         [
-            ("unknown", self.dropped_unknown, "no seed of this node fits: a stranger, or a peer with another seed"),
+            ("unknown", self.dropped_unknown, "no seed and no session of this node fits: a stranger, a peer with another seed, or one whose session this node has ended or forgotten, by a restart for example"),
             ("stale", self.dropped_stale, "a peer's clock and this one differ by more than the window: set both; or somebody sends an old recording"),
             ("replayed", self.dropped_replayed, "a first packet that was used before: somebody sends a recording, or the network repeats"),
             ("forgotten", self.dropped_forgotten, "a first packet of a time of which this node does not know what was used, before its start as a rule: a peer whose clock is behind, or somebody sends a recording"),
