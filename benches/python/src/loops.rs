@@ -86,6 +86,7 @@ pub(crate) async fn pubsub(count: usize) -> Outcome<f64> {
                     came += 1;
                 }
                 TopicEvent::Gap { missed } => return Err(format!("{missed} are missing").into()),
+                _ => {}
             }
         }
     }
@@ -113,7 +114,7 @@ pub(crate) async fn streams(count: usize) -> Outcome<f64> {
     let (ours, theirs) = (StreamManager::new(config.clone())?, StreamManager::new(config)?);
     let connector = SttConnector::new(client.clone(), server.local_addr().to_string());
     let sender = ours.connect_stream("bench", connector)?;
-    sender.send(Bytes::from_static(b"first")).await?;
+    sender.send_message(Bytes::from_static(b"first")).await?;
     let session = server.accept().await.ok_or("the server stopped")?;
     let transport = SttTransport::new(session.accept_stream().await?);
     let receiver = theirs.accept_under("", transport).await?.ok_or("no stream")?;
@@ -121,14 +122,14 @@ pub(crate) async fn streams(count: usize) -> Outcome<f64> {
     let begun = Instant::now();
     let sending = tokio::spawn(async move {
         for _ in 0..count / BATCH {
-            let batch = (0..BATCH).map(|_| Bytes::copy_from_slice(&[7; SMALL])).collect();
-            sender.send_batch(batch).await?;
+            let batch: Vec<_> = (0..BATCH).map(|_| Bytes::copy_from_slice(&[7; SMALL])).collect();
+            sender.send_batch(&batch).await?;
         }
         Outcome::Ok(sender)
     });
     let (mut came, count) = (0, count / BATCH * BATCH);
     while came < count {
-        for message in receiver.receive_many(BATCH).await? {
+        for message in receiver.stream().receive_many(BATCH).await? {
             came += usize::from(std::hint::black_box(message.to_vec()).len() == SMALL);
         }
     }
