@@ -15,6 +15,7 @@ import tempfile
 import time
 
 from blake3 import blake3
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
@@ -63,8 +64,19 @@ def seed_of(text):
     return Seed(bytes(int(bits[at : at + 8], 2) for at in range(0, 256, 8)))
 
 
-def open_packet(secrets, suite, packet, number_at):
-    """PKT-2, PKT-3. Numbers are small here: none is expanded. `secrets` are those of the peer's first keys,
+def expanded(truncated, length, largest):
+    """RFC 9000, appendix A.3: the number that is nearest to the one that is expected."""
+    expected, window = largest + 1, 1 << 8 * length
+    number = expected & ~(window - 1) | truncated
+    if number <= expected - window // 2:
+        return number + window
+    if number > expected + window // 2 and number >= window:
+        return number - window
+    return number
+
+
+def open_packet(secrets, suite, packet, number_at, largest):
+    """PKT-2, PKT-3. `largest` is the largest number so far, or -1. `secrets` are those of the peer's first keys,
     of the keys before, and of the newest ones with their number, which the key phase tells apart.
     """
     first, before, newest, generation = secrets
@@ -79,7 +91,8 @@ def open_packet(secrets, suite, packet, number_at):
     body_at = number_at + (packet[0] & 3) + 1
     for at in range(number_at, body_at):
         packet[at] ^= mask[1 + at - number_at]
-    number = int.from_bytes(packet[number_at:body_at], "big")
+    truncated = int.from_bytes(packet[number_at:body_at], "big")
+    number = expanded(truncated, body_at - number_at, largest)
     is_newest = packet[0] & 0x80 or packet[0] >> 2 & 1 == generation & 1
     key, iv, _ = packet_keys(newest if is_newest else before)
     nonce = bytes(a ^ b for a, b in zip(iv, number.to_bytes(12, "big")))
@@ -130,6 +143,8 @@ class Client:
         self.seen = {INITIAL: set(), HANDSHAKE: set(), SESSION: set()}
         self.crypto = {INITIAL: Pieces(), HANDSHAKE: Pieces(), SESSION: Pieces()}
         self.sent, self.streams, self.waiting = {}, {}, []
+        # What the update to a generation mixes in.
+        self.fresh = {}
         # Streams of the peer that ended, and how; streams of ours that it stopped, and with what code.
         self.ends, self.stops = {}, {}
         self.confirmed = False
@@ -204,12 +219,21 @@ class Client:
         if space not in self.secrets:
             # It came in one datagram with what gives its keys.
             return self.waiting.append((space, packet, number_at))
+        try:
+            number, payload = self.open(space, packet, number_at)
+        except InvalidTag:
+            # RFC 9001, section 6.2: the peer updates its keys when it likes, and this side follows.
+            assert space == SESSION
+            self.update()
+            number, payload = self.open(space, packet, number_at)
+        self.seen[space].add(number)
+        self.take_frames(space, payload)
+
+    def open(self, space, packet, number_at):
         generations, suite = self.secrets[space]
         first, before, newest = (generations[at][1] for at in (0, -2 if generations[1:] else 0, -1))
         secrets = (first, before, newest, len(generations) - 1)
-        number, payload = open_packet(secrets, suite, packet, number_at)
-        self.seen[space].add(number)
-        self.take_frames(space, payload)
+        return open_packet(secrets, suite, packet, number_at, max(self.seen[space], default=-1))
 
     def take_frames(self, space, data):
         """RFC 9000, section 19: what a responder may send."""
@@ -325,10 +349,10 @@ class Client:
     def generation(self):
         return len(self.secrets[SESSION][0]) - 1
 
-    def update(self, *fresh):
+    def update(self):
         """KEY-6, KEY-7."""
         generations, suite = self.secrets[SESSION]
-        newest = generations[-1]
+        newest, fresh = generations[-1], self.fresh.get(len(generations), [])
         generations.append(
             [derive(secret, "stt/1 key update", bytes([suite]), *fresh) for secret in newest]
         )
@@ -347,11 +371,11 @@ class Client:
         protocol = side.noise_protocol
         split = (protocol.cipher_state_encrypt.k, protocol.cipher_state_decrypt.k)
         hash_ = protocol.handshake_hash
-        fresh = transcript_root(split, hash_, "stt/1 renewal", self.suite)
         goal = int.from_bytes(renewed[:8], "big")
+        self.fresh[goal] = [transcript_root(split, hash_, "stt/1 renewal", self.suite)]
         assert self.generation() < goal
         while self.generation() < goal:
-            self.update(*[fresh] if self.generation() + 1 == goal else [])
+            self.update()
             # The answer comes under the new keys.
             number = varint(self.generation())
             assert control(2, number, 3, len(number)) == number
