@@ -71,23 +71,17 @@ async fn main() -> Outcome {
 
     let mut peers = Vec::new();
     let mut watching = JoinSet::new();
-    for name in ["closes", "stops", "is denied", "vanishes"] {
-        let peer = if name == "vanishes" { vanishing(&seed, &watcher)? } else { None };
-        let (peer, theirs) = match peer {
-            Some(theirs) => (None, theirs),
-            None => {
-                let peer = node(&seed, Mode::Client).await?;
-                let (_, theirs) = common::connect(&peer, &watcher).await?;
-                (Some(peer), theirs)
-            }
-        };
+    for name in ["closes", "stops", "is denied"] {
+        let peer = node(&seed, Mode::Client).await?;
+        let (_, theirs) = common::connect(&peer, &watcher).await?;
         peers.push(peer);
         watching.spawn(watch(name, theirs));
     }
+    watching.spawn(watch("vanishes", vanishing(&seed, &watcher)?));
     // Four sessions live, and then end in four ways. The last one's peer is gone already, with its
     // thread and its socket: nobody says so.
     tokio::time::sleep(2 * HEARTBEAT).await;
-    if let [Some(closes), Some(stops), Some(denied), _] = peers.as_slice() {
+    if let [closes, stops, denied] = peers.as_slice() {
         for session in closes.sessions() {
             session.close("thank you").await;
         }
@@ -120,20 +114,20 @@ async fn main() -> Outcome {
 }
 
 /// A peer whose whole runtime is thrown away in the middle of a session: the watcher's end of it.
-fn vanishing(seed: &SharedSeed, watcher: &Node) -> Outcome<Option<Session>> {
-    let (seed, address) = (seed.clone(), watcher.local_addr().to_string());
-    let thread = std::thread::spawn(move || -> Outcome<stt::SessionId> {
+fn vanishing(seed: &SharedSeed, watcher: &Node) -> Outcome<Session> {
+    let (seed, watcher) = (seed.clone(), watcher.clone());
+    let thread = std::thread::spawn(move || -> Outcome<Session> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (node, id) = runtime.block_on(async {
+        let (node, theirs) = runtime.block_on(async {
             let node = node(&seed, Mode::Client).await?;
-            let id = node.connect(&address).await?.id();
-            Outcome::Ok((node, id))
+            // Both ends know the session before one of them is gone.
+            let (_, theirs) = common::connect(&node, &watcher).await?;
+            Outcome::Ok((node, theirs))
         })?;
         // Without this, dropping the node would say goodbye.
         std::mem::forget(node);
         runtime.shutdown_background();
-        Ok(id)
+        Ok(theirs)
     });
-    let id = thread.join().map_err(|_| "the peer panicked")??;
-    Ok(watcher.session(id))
+    thread.join().map_err(|_| "the peer panicked")?
 }
