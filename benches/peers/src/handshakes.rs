@@ -90,8 +90,8 @@ async fn stt(on: Handle, at_once: usize, count: usize) -> Result<[f64; 2]> {
     }
     let ours = client.clone();
     let seconds = repeat(at_once, count, move || one(ours.clone(), address)).await?;
-    client.stop(std::time::Duration::ZERO).await;
-    server.stop(std::time::Duration::ZERO).await;
+    client.stop_within(std::time::Duration::ZERO).await;
+    server.stop_within(std::time::Duration::ZERO).await;
     Ok(seconds)
 }
 

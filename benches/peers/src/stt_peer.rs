@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use stt::{Mode, Node, NodeBuilder, Session, SharedSeed};
+use stt::{ConnectOptions, Mode, Node, NodeBuilder, Session, SharedSeed};
 use tokio::runtime::Handle;
 
 use crate::{Result, websocket_peer};
@@ -33,7 +33,7 @@ pub fn builder(terms: Terms) -> Result<NodeBuilder> {
     // All clients have one address here, and the peer has no such limit.
     let builder = Node::builder(seed()).host("127.0.0.1").handshakes_per_second(u32::MAX);
     Ok(match terms.max_mtu {
-        Some(bytes) => builder.max_mtu(bytes)?,
+        Some(bytes) => builder.max_mtu(bytes),
         None => builder,
     })
 }
@@ -50,7 +50,7 @@ pub async fn connect(node: &Node, to: SocketAddr) -> Result<Session> {
 
 /// To an address with a scheme.
 pub async fn connect_to(node: &Node, to: &str) -> Result<Session> {
-    Ok(node.connect_to(to, None, Duration::from_secs(30)).await?)
+    Ok(node.connect_with(to, &ConnectOptions::new().timeout(Duration::from_secs(30))).await?)
 }
 
 /// A client here, a server in the runtime of `on`, and a session.
@@ -79,7 +79,7 @@ pub async fn pair(on: &Handle, terms: Terms) -> Result<Pair> {
 impl Pair {
     /// Ends both sides.
     pub async fn stop(self) {
-        self.client_node.stop(Duration::from_secs(1)).await;
-        self.server_node.stop(Duration::from_secs(1)).await;
+        self.client_node.stop_within(Duration::from_secs(1)).await;
+        self.server_node.stop_within(Duration::from_secs(1)).await;
     }
 }

@@ -11,8 +11,8 @@
 use std::{fmt::Write as _, fs, path::PathBuf, process::ExitCode};
 
 use stc::{
-    Context, ContextData, FileOptions, Key, SealOptions, StreamConfig, StreamingContext,
-    aead::Suite, content_hash,
+    ContentId, Context, ContextData, FileOptions, Key, SealOptions, StreamConfig, StreamingContext,
+    aead::Suite,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -38,7 +38,10 @@ fn main() -> ExitCode {
     };
     let context = Context::builder(key.clone()).lattice(16, 1).build().unwrap();
     let about = |kind: &str, content: &[u8]| {
-        format!("kind: envelope\ncontent-kind: {kind}\ncontent: {}\n", hex(&content_hash(content)))
+        format!(
+            "kind: envelope\ncontent-kind: {kind}\ncontent: {}\n",
+            hex(ContentId::of(content).as_bytes())
+        )
     };
 
     let blob = context.seal("a text", &SealOptions::new().use_decoys(false)).unwrap();
@@ -66,7 +69,7 @@ fn main() -> ExitCode {
         let mut stream = StreamingContext::with_config(key.clone(), config).unwrap();
         let frame = vec![9; 9000];
         let (header, sealed) = stream.encrypt_chunk(&frame).unwrap();
-        let fields = format!("kind: chunk\ncontent: {}\n", hex(&content_hash(&frame)));
+        let fields = format!("kind: chunk\ncontent: {}\n", hex(ContentId::of(&frame).as_bytes()));
         let body = [header.to_bytes().as_slice(), &sealed].concat();
         write(&format!("chunk-{}", suite.id()), &fields, &body);
     }

@@ -10,12 +10,12 @@ use crate::kdf;
 /// bytes whatever order a map was built in.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum Value {
+pub enum ContextValue {
     /// Nothing.
     Null,
     /// True or false.
     Bool(bool),
-    /// A whole number, made by [`Value::integer`].
+    /// A whole number, made by [`ContextValue::integer`].
     Integer(Integer),
     /// A floating-point number. Every not-a-number is the same value.
     Float(f64),
@@ -24,9 +24,9 @@ pub enum Value {
     /// Bytes.
     Bytes(Vec<u8>),
     /// A list.
-    List(Vec<Value>),
+    List(Vec<ContextValue>),
     /// A map from names to values.
-    Map(BTreeMap<String, Value>),
+    Map(BTreeMap<String, ContextValue>),
 }
 
 /// A whole number that CBOR can hold without a tag: -2^64 to 2^64 - 1.
@@ -37,10 +37,10 @@ pub struct Integer {
     argument: u64,
 }
 
-/// Deepest nesting that is encoded. Deeper lists and maps are refused by [`Value::within_limits`].
+/// Deepest nesting that is encoded. Deeper lists and maps are refused by [`ContextValue::within_limits`].
 pub const MAX_DEPTH: usize = 32;
 
-impl Value {
+impl ContextValue {
     /// The whole number, if it lies within -2^64 to 2^64 - 1.
     #[must_use]
     pub fn integer(number: i128) -> Option<Self> {
@@ -53,10 +53,12 @@ impl Value {
     /// Whether lists and maps nest at most [`MAX_DEPTH`] deep.
     #[must_use]
     pub fn within_limits(&self) -> bool {
-        fn fits(value: &Value, left: usize) -> bool {
+        fn fits(value: &ContextValue, left: usize) -> bool {
             match value {
-                Value::List(items) => left > 0 && items.iter().all(|item| fits(item, left - 1)),
-                Value::Map(map) => left > 0 && map.values().all(|item| fits(item, left - 1)),
+                ContextValue::List(items) => {
+                    left > 0 && items.iter().all(|item| fits(item, left - 1))
+                }
+                ContextValue::Map(map) => left > 0 && map.values().all(|item| fits(item, left - 1)),
                 _ => true,
             }
         }
@@ -186,56 +188,56 @@ fn to_half(number: f64) -> Option<u16> {
     }
 }
 
-impl From<bool> for Value {
+impl From<bool> for ContextValue {
     fn from(value: bool) -> Self {
         Self::Bool(value)
     }
 }
 
-impl From<i64> for Value {
+impl From<i64> for ContextValue {
     fn from(value: i64) -> Self {
         Self::integer(i128::from(value)).unwrap_or(Self::Null)
     }
 }
 
-impl From<i32> for Value {
+impl From<i32> for ContextValue {
     fn from(value: i32) -> Self {
         Self::from(i64::from(value))
     }
 }
 
-impl From<u64> for Value {
+impl From<u64> for ContextValue {
     fn from(argument: u64) -> Self {
         Self::Integer(Integer { negative: false, argument })
     }
 }
 
-impl From<f64> for Value {
+impl From<f64> for ContextValue {
     fn from(value: f64) -> Self {
         Self::Float(value)
     }
 }
 
-impl From<&str> for Value {
+impl From<&str> for ContextValue {
     fn from(value: &str) -> Self {
         Self::Text(value.to_owned())
     }
 }
 
-impl From<String> for Value {
+impl From<String> for ContextValue {
     fn from(value: String) -> Self {
         Self::Text(value)
     }
 }
 
-impl From<Vec<u8>> for Value {
+impl From<Vec<u8>> for ContextValue {
     fn from(value: Vec<u8>) -> Self {
         Self::Bytes(value)
     }
 }
 
-impl From<Vec<Value>> for Value {
-    fn from(value: Vec<Value>) -> Self {
+impl From<Vec<ContextValue>> for ContextValue {
+    fn from(value: Vec<ContextValue>) -> Self {
         Self::List(value)
     }
 }
@@ -244,18 +246,18 @@ impl From<Vec<Value>> for Value {
 ///
 /// It is not stored in the envelope and it is no secret; it enters the key.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ContextData(Value);
+pub struct ContextData(ContextValue);
 
 impl ContextData {
     /// A map with nothing in it yet.
     #[must_use]
     pub fn new() -> Self {
-        Self(Value::Map(BTreeMap::new()))
+        Self(ContextValue::Map(BTreeMap::new()))
     }
 
     /// Any value. It may nest at most [`MAX_DEPTH`] deep.
     #[must_use]
-    pub fn from_value(value: Value) -> Option<Self> {
+    pub fn from_value(value: ContextValue) -> Option<Self> {
         value.within_limits().then_some(Self(value))
     }
 
@@ -264,13 +266,13 @@ impl ContextData {
     /// It does not look at the depth: a value that nests deeper than [`MAX_DEPTH`] is encoded all the
     /// same, and programs that keep to the format need not take it. [`Self::from_value`] refuses one.
     #[must_use]
-    pub fn with(self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn with(self, name: impl Into<String>, value: impl Into<ContextValue>) -> Self {
         let mut map = match self.0 {
-            Value::Map(map) => map,
+            ContextValue::Map(map) => map,
             _ => BTreeMap::new(),
         };
         map.insert(name.into(), value.into());
-        Self(Value::Map(map))
+        Self(ContextValue::Map(map))
     }
 
     /// The deterministic CBOR form that is hashed.
@@ -281,7 +283,7 @@ impl ContextData {
 
     /// What enters the key; no data at all counts as CBOR's null.
     pub(crate) fn digest(data: Option<&Self>) -> [u8; 32] {
-        let cbor = data.map_or_else(|| Value::Null.to_cbor(), Self::to_cbor);
+        let cbor = data.map_or_else(|| ContextValue::Null.to_cbor(), Self::to_cbor);
         kdf::digest("stc v1 context data", &[&cbor])
     }
 }
@@ -296,7 +298,7 @@ impl Default for ContextData {
 mod tests {
     use super::*;
 
-    fn hex(value: &Value) -> String {
+    fn hex(value: &ContextValue) -> String {
         value.to_cbor().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
@@ -318,10 +320,10 @@ mod tests {
             (-18_446_744_073_709_551_616, "3bffffffffffffffff"),
         ];
         for (number, expected) in integers {
-            assert_eq!(hex(&Value::integer(number).unwrap()), expected, "{number}");
+            assert_eq!(hex(&ContextValue::integer(number).unwrap()), expected, "{number}");
         }
-        assert_eq!(Value::integer(1 << 64), None);
-        assert_eq!(Value::integer(-(1 << 64) - 1), None);
+        assert_eq!(ContextValue::integer(1 << 64), None);
+        assert_eq!(ContextValue::integer(-(1 << 64) - 1), None);
         let floats = [
             (0.0, "f90000"),
             (-0.0, "f98000"),
@@ -341,7 +343,7 @@ mod tests {
             (f64::NAN, "f97e00"),
         ];
         for (number, expected) in floats {
-            assert_eq!(hex(&Value::Float(number)), expected, "{number}");
+            assert_eq!(hex(&ContextValue::Float(number)), expected, "{number}");
         }
     }
 
@@ -361,11 +363,11 @@ mod tests {
 
     #[test]
     fn nesting_is_bounded() {
-        let mut value = Value::Null;
+        let mut value = ContextValue::Null;
         for _ in 0..MAX_DEPTH {
-            value = Value::List(vec![value]);
+            value = ContextValue::List(vec![value]);
         }
         assert!(ContextData::from_value(value.clone()).is_some());
-        assert!(ContextData::from_value(Value::List(vec![value])).is_none());
+        assert!(ContextData::from_value(ContextValue::List(vec![value])).is_none());
     }
 }

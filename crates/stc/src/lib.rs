@@ -13,6 +13,7 @@
 //! | turning a phrase into a key | [`stretch`] |
 //! | outputs that are complete or absent | [`OutputFile`] |
 //! | inputs that must not change meanwhile | [`SteadyFile`] |
+//! | the address of content | [`ContentId`] |
 //! | stable codes of errors | [`Coded`] |
 //!
 //! # A message with a decoy
@@ -58,6 +59,7 @@
 
 pub mod aead;
 mod coded;
+mod content_id;
 mod context;
 mod context_data;
 pub mod envelope;
@@ -72,16 +74,16 @@ pub mod streaming;
 pub mod stretch;
 
 pub use coded::Coded;
+pub use content_id::{ContentId, ContentIdError};
 pub use context::{
-    Builder, Content, Context, ContextError, EntropyHealth, FileOptions, FileReport, FoundSlot,
-    Hash, HealthStatus, OpenOptions, Plaintext, SealOptions, State, StateError, content_hash,
-    quick,
+    Content, Context, ContextBuilder, ContextError, EntropyHealth, FileOptions, FileReport,
+    FoundSlot, Hash, HealthStatus, OpenOptions, Plaintext, SealOptions, State, StateError, quick,
 };
-pub use context_data::{ContextData, Integer, MAX_DEPTH, Value};
+pub use context_data::{ContextData, ContextValue, Integer, MAX_DEPTH};
 pub use envelope::{EnvelopeError, Header, OpenError, SealError};
 pub use key::{Key, KeyParseError};
 pub use output_file::OutputFile;
 pub use record::RecordError;
 pub use seed::{Seed, SeedError};
 pub use steady::{FileChanged, FileStamp, SteadyFile};
-pub use streaming::{ChunkHeader, StreamConfig, StreamError, StreamingContext};
+pub use streaming::{ChunkError, ChunkHeader, StreamConfig, StreamingContext};

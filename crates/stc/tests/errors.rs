@@ -4,8 +4,8 @@
 use std::{collections::BTreeSet, io};
 
 use stc::{
-    Coded, EnvelopeError, KeyParseError, OpenError, RecordError, SealError, SeedError, StateError,
-    StreamError,
+    ChunkError, Coded, EnvelopeError, KeyParseError, OpenError, RecordError, SealError, SeedError,
+    StateError,
     random::RandomError,
     stretch::{Cost, StretchError},
 };
@@ -53,15 +53,15 @@ fn all() -> Vec<Box<dyn Coded>> {
         Box::new(SealError::ChunkLen { got: 1 }),
         Box::new(SealError::Cipher),
         Box::new(SealError::Io { what: "write the envelope", source: io_error() }),
-        Box::new(StreamError::TooLarge { got: 1 << 24 }),
-        Box::new(StreamError::Header),
-        Box::new(StreamError::Length { expected: 16, got: 15 }),
-        Box::new(StreamError::Forged),
-        Box::new(StreamError::Replayed { sequence: 1 }),
-        Box::new(StreamError::TooOld { sequence: 1 }),
-        Box::new(StreamError::OtherSender),
-        Box::new(StreamError::OutOfRange { knob: "max_depth", got: 0, least: 1, most: 15 }),
-        Box::new(StreamError::Metadata),
+        Box::new(ChunkError::TooLarge { got: 1 << 24 }),
+        Box::new(ChunkError::Header),
+        Box::new(ChunkError::Length { expected: 16, got: 15 }),
+        Box::new(ChunkError::Forged),
+        Box::new(ChunkError::Replayed { sequence: 1 }),
+        Box::new(ChunkError::TooOld { sequence: 1 }),
+        Box::new(ChunkError::OtherSender),
+        Box::new(ChunkError::OutOfRange { knob: "max_depth", got: 0, least: 1, most: 15 }),
+        Box::new(ChunkError::Metadata),
         Box::new(RecordError::NotOne),
         Box::new(RecordError::Forged),
         Box::new(RecordError::Content),
@@ -90,9 +90,9 @@ fn an_error_inside_another_keeps_its_code() {
     let cost = Cost::new(1, 1).unwrap_err();
     assert_eq!(SealError::from(cost).code(), cost.code());
     assert_eq!(OpenError::from(cost).code(), cost.code());
-    assert_eq!(StreamError::from(SeedError::from(cost)).code(), cost.code());
+    assert_eq!(ChunkError::from(SeedError::from(cost)).code(), cost.code());
     assert_eq!(OpenError::from(EnvelopeError::NotAnEnvelope).code(), "envelope.not_one");
     assert_eq!(StateError::from(RecordError::Mixed).code(), "record.mixed");
-    assert_eq!(StreamError::Marks(RecordError::Mixed).code(), "record.mixed");
+    assert_eq!(ChunkError::Marks(RecordError::Mixed).code(), "record.mixed");
     assert_eq!(SealError::from(RandomError::Stuck).code(), "random.stuck");
 }

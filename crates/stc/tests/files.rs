@@ -107,7 +107,7 @@ fn files_cross_with_progress_and_report() {
     let made = context
         .encrypt_file(
             &input,
-            &place.path("movie.stc"),
+            place.path("movie.stc"),
             &SealOptions::new().password("pw"),
             &small_chunks().progress(&progress),
         )
@@ -118,7 +118,7 @@ fn files_cross_with_progress_and_report() {
 
     let options = OpenOptions::new().password("pw");
     let opened = context
-        .decrypt_file(&place.path("movie.stc"), &place.path("restored"), &options, &small_chunks())
+        .decrypt_file(place.path("movie.stc"), place.path("restored"), &options, &small_chunks())
         .unwrap();
     assert_eq!((opened.chunks, opened.bytes), (5, 300_000));
     assert_eq!(opened.slot.unwrap().index, 0);
@@ -312,7 +312,7 @@ fn a_decoy_is_a_file() {
     let context = keyed();
     let input = place.with("a", b"real");
     let options = SealOptions::new().password("pw").decoy_file("other", &place.dir);
-    let made = context.encrypt_file(&input, &place.path("out"), &options, &small_chunks());
+    let made = context.encrypt_file(&input, place.path("out"), &options, &small_chunks());
     assert!(matches!(made, Err(SealError::Io { what: "read a decoy", .. })), "{made:?}");
 }
 

@@ -75,7 +75,7 @@ fn eight_gibibytes_on_disk() {
     let body = report.metadata.encoded_len() as u64;
     let cut = File::options().write(true).open(&sealed).unwrap();
     cut.set_len(body + 4000 * (1_048_576 + 16)).unwrap();
-    let error = context.decrypt_file(&sealed, &dir.path().join("cut"), &open, &files).unwrap_err();
+    let error = context.decrypt_file(&sealed, dir.path().join("cut"), &open, &files).unwrap_err();
     assert!(matches!(error, OpenError::Chunk { chunk: 3999 }), "{error:?}");
     assert!(!dir.path().join("cut").exists());
 }

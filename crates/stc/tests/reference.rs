@@ -104,7 +104,7 @@ fn large_files_with_progress_and_the_slot_found_beforehand() {
     };
     let files = FileOptions::new().chunk_len(1_048_576).durable(false).progress(&show_progress);
     let seal = SealOptions::new().password("strong_password");
-    let made = context.encrypt_file(&path("movie.mp4"), &path("movie.bin"), &seal, &files).unwrap();
+    let made = context.encrypt_file(path("movie.mp4"), path("movie.bin"), &seal, &files).unwrap();
     assert_eq!(shown.load(Ordering::Relaxed), 3);
     fs::write(path("movie.bin.meta"), made.metadata.to_bytes()).unwrap();
 
@@ -116,7 +116,7 @@ fn large_files_with_progress_and_the_slot_found_beforehand() {
 
     let files = FileOptions::new().durable(false);
     let stats =
-        context.decrypt_file(&path("movie.bin"), &path("restored.mp4"), &open, &files).unwrap();
+        context.decrypt_file(path("movie.bin"), path("restored.mp4"), &open, &files).unwrap();
     assert_eq!(fs::read(path("restored.mp4")).unwrap(), vec![9; 3_000_000]);
     assert!(stats.throughput_mbps() > 0.0);
     assert!(stats.peak_memory < 16 << 20);

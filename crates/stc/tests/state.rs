@@ -4,7 +4,7 @@
 mod common;
 
 use common::{context, keyed};
-use stc::{Coded, ContextData, OpenOptions, SealOptions, State, content_hash};
+use stc::{Coded, ContentId, ContextData, OpenOptions, SealOptions, State};
 
 #[test]
 fn every_hash_differs_and_every_one_verifies() {
@@ -23,7 +23,7 @@ fn every_hash_differs_and_every_one_verifies() {
     moved.position = 1;
     assert!(!context.verify(&moved, b"data", None));
     assert!(!common::context("other").verify(&first, b"data", None));
-    assert_eq!(content_hash(b"data"), content_hash(b"data"));
+    assert_eq!(ContentId::of(b"data"), ContentId::of(b"data"));
 }
 
 #[test]
@@ -112,6 +112,6 @@ fn states_live_in_files_too() {
     let second = context("seed");
     second.load_state_file(&path).unwrap();
     assert_eq!(first.hash(b"y", None), second.hash(b"y", None));
-    let absent = second.load_state_file(&dir.path().join("absent")).unwrap_err();
+    let absent = second.load_state_file(dir.path().join("absent")).unwrap_err();
     assert_eq!(absent.code(), "state.io");
 }

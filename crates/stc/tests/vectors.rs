@@ -12,9 +12,9 @@
 use std::{collections::BTreeMap, fs, io::Cursor, path::Path};
 
 use stc::{
-    ChunkHeader, Coded, Content, Context, ContextData, FileOptions, Header, Key, OpenOptions, Seed,
-    State, StreamConfig, StreamingContext, Value, content_hash,
-    streaming::{Role, StreamMetadata},
+    ChunkHeader, Coded, Content, ContentId, Context, ContextData, ContextValue, FileOptions,
+    Header, Key, OpenOptions, Seed, State, StreamConfig, StreamingContext,
+    streaming::{StreamMetadata, StreamRole},
 };
 
 /// Files in the folder: change it on purpose when vectors are added.
@@ -75,15 +75,17 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn value(json: serde_json::Value) -> Value {
+fn value(json: serde_json::Value) -> ContextValue {
     match json {
-        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Null => ContextValue::Null,
         serde_json::Value::Bool(flag) => flag.into(),
         serde_json::Value::Number(number) => number.as_i64().unwrap().into(),
         serde_json::Value::String(text) => text.into(),
-        serde_json::Value::Array(items) => Value::List(items.into_iter().map(value).collect()),
+        serde_json::Value::Array(items) => {
+            ContextValue::List(items.into_iter().map(value).collect())
+        }
         serde_json::Value::Object(map) => {
-            Value::Map(map.into_iter().map(|(name, item)| (name, value(item))).collect())
+            ContextValue::Map(map.into_iter().map(|(name, item)| (name, value(item))).collect())
         }
     }
 }
@@ -104,7 +106,7 @@ fn envelope(vector: &Vector) -> Vec<(&'static str, Outcome)> {
     if let Some(data) = &data {
         options = options.context_data(data);
     }
-    let described = |content: &[u8]| ("content", hex(&content_hash(content)));
+    let described = |content: &[u8]| ("content", hex(ContentId::of(content).as_bytes()));
     let memory = context.open(&vector.body, &options).map_err(|error| error.code());
     let memory = memory.map(|content| {
         let kind = if matches!(content, Content::Text(_)) { "text" } else { "bytes" };
@@ -147,8 +149,8 @@ fn envelope(vector: &Vector) -> Vec<(&'static str, Outcome)> {
 fn chunk(vector: &Vector) -> Outcome {
     // The role in the head is the sender's.
     let config = match vector.get("role") {
-        Some("initiator") => StreamConfig::new().role(Role::Responder),
-        Some("responder") => StreamConfig::new().role(Role::Initiator),
+        Some("initiator") => StreamConfig::new().role(StreamRole::Responder),
+        Some("responder") => StreamConfig::new().role(StreamRole::Initiator),
         _ => StreamConfig::new(),
     };
     let key = Key::from_bytes(unhex(vector.get("seed").unwrap()).try_into().unwrap());
@@ -157,7 +159,7 @@ fn chunk(vector: &Vector) -> Outcome {
     let opened =
         ChunkHeader::from_bytes(head).and_then(|header| stream.decrypt_chunk(&header, sealed));
     opened
-        .map(|content| fields([("content", hex(&content_hash(&content)))]))
+        .map(|content| fields([("content", hex(ContentId::of(&content).as_bytes()))]))
         .map_err(|error| error.code())
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use clap::Args;
-use stt::{Mode, Node, NodeBuilder, NodeId, SharedSeed};
+use stt::{ConnectOptions, Mode, Node, NodeBuilder, NodeId, SharedSeed};
 use tokio::runtime::{Builder, Runtime};
 use zeroize::Zeroizing;
 
@@ -120,7 +120,7 @@ impl PeerArgs {
     ) -> Result<(Node, stt::Session), CliError> {
         let node = start(builder.host(any_host()), Mode::Client).await?;
         let session = node
-            .connect_to(address, self.peer, self.timeout())
+            .connect_with(address, &ConnectOptions::new().expect(self.peer).timeout(self.timeout()))
             .await
             .map_err(|error| CliError::doing(format!("no session with {address}"), &error))?;
         Ok((node, session))
@@ -158,7 +158,7 @@ pub(crate) async fn take_sessions(node: &Node) {
 async fn take_leave() {
     let nodes = std::mem::take(&mut *RUNNING.lock().unwrap_or_else(PoisonError::into_inner));
     for node in nodes {
-        node.stop(LEAVE).await;
+        node.stop_within(LEAVE).await;
     }
 }
 
@@ -168,7 +168,7 @@ pub(crate) async fn stop(node: &Node) {
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .retain(|other| other.node_id() != node.node_id());
-    node.stop(PATIENCE).await;
+    node.stop_within(PATIENCE).await;
 }
 
 /// Runs a command's future on a runtime of its own, until it is done or a signal ends it.

@@ -439,7 +439,7 @@ fn what_is_missing_is_said_plainly() {
     let one_name = send(home.path(), &file, "127.0.0.1:9", &more);
     assert_eq!(error(&one_name)["code"], "usage.name");
     let bad_address = send(home.path(), &file, "nowhere", &["--json"]);
-    assert_eq!(error(&bad_address)["code"], "connect.malformed");
+    assert_eq!(error(&bad_address)["code"], "address.malformed");
     let guessable = stt()
         .args(["ping", "127.0.0.1:9", "--strict-seed", "--json"])
         .env("STT_SEED", "password")

@@ -8,7 +8,7 @@ use std::{
 
 use axum::{Router, middleware, response::IntoResponse, routing::get};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use stt::{Event, EventEmitter, Node, ProtocolHandler, events::HandlerId};
+use stt::{Event, EventFilter, Node, ProtocolHandler, Subscription};
 use stt_store::Chamber;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tonic::service::Routes;
@@ -61,7 +61,8 @@ pub struct Gateway {
     address: SocketAddr,
     serving: JoinHandle<()>,
     beside: Vec<JoinHandle<()>>,
-    handler: Option<HandlerId>,
+    /// Dropped, no events of the node are told.
+    _events: Option<Subscription>,
     /// Dropped, no managed streams of peers are taken in.
     _protocol: ProtocolHandler,
 }
@@ -109,7 +110,7 @@ impl Gateway {
         });
         let app = app(&state, &settings)?;
         let protocol = managed::take_in(&state)?;
-        let handler = listen_to_node(&state);
+        let events = listen_to_node(&state);
         let beside = vec![
             tokio::spawn(streams::take_in_all(Arc::clone(&state))),
             tokio::spawn(watch_health(Arc::clone(&state))),
@@ -119,7 +120,7 @@ impl Gateway {
         let serving = tokio::spawn(listener::serve(listening, tls, app, Arc::clone(&state), max));
         state.health.set_all(true);
         emit_system(&state, SystemEventKind::Startup, "", "the gateway takes calls");
-        Ok(Self { state, address, serving, beside, handler, _protocol: protocol })
+        Ok(Self { state, address, serving, beside, _events: events, _protocol: protocol })
     }
 
     /// Where it listens.
@@ -151,9 +152,6 @@ impl Drop for Gateway {
         self.state.phase.send_replace(Phase::Ending);
         self.serving.abort();
         self.beside.iter().for_each(JoinHandle::abort);
-        if let Some(handler) = self.handler {
-            self.state.node.events().remove(EventEmitter::ANY, handler);
-        }
     }
 }
 
@@ -246,9 +244,9 @@ fn emit_system(state: &State, kind: SystemEventKind, code: &str, message: &str) 
 }
 
 /// Turns events of the node into those of the gateway.
-fn listen_to_node(state: &Shared) -> Option<HandlerId> {
+fn listen_to_node(state: &Shared) -> Option<Subscription> {
     let state_of_handler = Arc::downgrade(state);
-    let handler = state.node.events().on(EventEmitter::ANY, move |event: Arc<Event>| {
+    let handler = state.node.on(EventFilter::All, move |event: Arc<Event>| {
         if let Some(state) = state_of_handler.upgrade() {
             tell(&state, &event);
         }

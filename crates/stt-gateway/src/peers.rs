@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use stt::{Node, NodeId, Session};
+use stt::{ConnectOptions, Node, NodeId, Session};
 use stt_streams::{ErrorClass, TransportError};
 use tonic::{Request, Response, Status};
 
@@ -106,7 +106,7 @@ pub(crate) async fn reach(state: &Shared, id: NodeId) -> Result<Session, Transpo
         return Ok(session);
     }
     let address = address(&added.address, added.port);
-    let session = state.node.connect_to(&address, Some(id), Node::DEFAULT_CONNECT_TIMEOUT).await?;
+    let session = state.node.connect_with(&address, &ConnectOptions::new().expect(id)).await?;
     streams::take_in(state, session.clone());
     Ok(session)
 }
@@ -209,7 +209,7 @@ impl PeerService for PeersOver {
             None => {
                 let address = address(&wanted.address, port);
                 let dial =
-                    self.0.node.connect_to(&address, expect, Node::DEFAULT_CONNECT_TIMEOUT).await;
+                    self.0.node.connect_with(&address, &ConnectOptions::new().expect(expect)).await;
                 let new = dial.map_err(|error| error.to_status())?;
                 let mut all = self.0.node.sessions_with(new.peer_node_id()).into_iter();
                 match all.find(|session| session.id() != new.id()) {

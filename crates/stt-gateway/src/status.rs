@@ -131,7 +131,7 @@ impl ToStatus for stt::IdParseError {
 impl ToStatus for ConnectError {
     fn grpc_code(&self) -> Code {
         match self {
-            Self::Malformed { .. } => Code::InvalidArgument,
+            Self::Address(_) => Code::InvalidArgument,
             Self::Refused(stt::Refusal::Denied) => Code::PermissionDenied,
             Self::Full { .. } => Code::ResourceExhausted,
             _ => Code::Unavailable,

@@ -249,7 +249,7 @@ async fn send_all(mut requests: Streaming<ExchangeRequest>, stream: Stream) -> R
         let Some(exchange_request::Part::Data(data)) = request.part else {
             return Err(wrong_part("messages after the first are `data`"));
         };
-        stream.send_bytes(data).await.map_err(|error| error.to_status())?;
+        stream.send(data).await.map_err(|error| error.to_status())?;
     }
     stream.close().await.map_err(|error| error.to_status())
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use stt::{Mode, Node, SharedSeed};
+use stt::{ConnectOptions, Mode, Node, SharedSeed};
 use stt_gateway::{
     Drained, Gateway, GatewaySettings, Token,
     proto::{
@@ -202,7 +202,7 @@ async fn a_stream_reaches_a_peer_and_comes_back() {
             let session = peer.accept().await.unwrap();
             let stream = session.accept_stream().await.unwrap();
             while let Some(message) = stream.receive().await.unwrap() {
-                stream.send_bytes(message).await.unwrap();
+                stream.send(message).await.unwrap();
             }
             stream.close().await.unwrap();
         }
@@ -294,7 +294,10 @@ async fn neither_an_open_call_nor_a_silent_connection_holds_up_the_end() {
     let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
     let peer = self::node().await;
-    let session = node.connect_to(&peer.local_addr().to_string(), None, LONG).await.unwrap();
+    let session = node
+        .connect_with(&peer.local_addr().to_string(), &ConnectOptions::new().timeout(LONG))
+        .await
+        .unwrap();
     let id = session.peer_node_id().to_string();
     let open = exchange_request::Part::Open(OpenStream { peer: id, ..Default::default() });
     let first = requests(vec![ExchangeRequest { part: Some(open) }]);

@@ -11,7 +11,7 @@ use pyo3::{
 use stc::Key;
 use stt::{
     SessionId,
-    codec::{CodecConfig, CodecError, CodecMode, Credit, Received, Role, Segment},
+    codec::{Arrival, CodecConfig, CodecError, CodecMode, CodecRole, Credit, Segment},
 };
 
 use crate::{failure::OrRaise, value};
@@ -38,8 +38,8 @@ fn config(
     let config = config.with_window(window).or_raise(py)?;
     Ok(match role {
         None => config,
-        Some("initiator") => config.with_role(Role::Initiator),
-        Some("responder") => config.with_role(Role::Responder),
+        Some("initiator") => config.with_role(CodecRole::Initiator),
+        Some("responder") => config.with_role(CodecRole::Responder),
         Some(_) => return Err(PyValueError::new_err("role is 'initiator', 'responder' or None")),
     })
 }
@@ -174,9 +174,9 @@ impl Decoder {
         let (py, segment) = (segment.py(), Bytes::from(value::buffer(segment)?));
         let received = py.detach(|| lock(&self.inner).receive_segment(segment));
         Ok(match received.or_raise(py)? {
-            Received::New => "new",
-            Received::Duplicate => "duplicate",
-            Received::Reset => "reset",
+            Arrival::New => "new",
+            Arrival::Duplicate => "duplicate",
+            Arrival::Reset => "reset",
         })
     }
 

@@ -405,7 +405,7 @@ impl Context {
 #[pyfunction]
 pub fn content_hash<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     let (py, data) = (data.py(), TextOrBytes::take(data)?);
-    Ok(PyBytes::new(py, &py.detach(|| stc::content_hash(data.as_bytes()))))
+    Ok(PyBytes::new(py, &py.detach(|| *stc::ContentId::of(data.as_bytes()).as_bytes())))
 }
 
 /// A random key in its printable form, as `stt seed new` makes it.

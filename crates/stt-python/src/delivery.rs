@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyDict};
 use stt::{
-    Delivery, SessionId, SessionPool, StreamOptions,
+    ContentId, Delivery, SessionId, SessionPool, StreamOptions,
     delivery::{Chance, EntropyThresholds, OverheadCap},
     priority::PriorityReport,
 };
@@ -96,16 +96,22 @@ impl Pool {
     }
 
     fn pick(&self, content: [u8; 32]) -> PyResult<Option<Session>> {
-        Ok(self.inner.get()?.pick(&content).map(Session::new))
+        Ok(self.inner.get()?.pick(&ContentId::from_bytes(content)).map(Session::new))
     }
 
     fn rank(&self, content: [u8; 32], count: usize) -> PyResult<Vec<Session>> {
-        Ok(self.inner.get()?.rank(&content, count).into_iter().map(Session::new).collect())
+        Ok(self
+            .inner
+            .get()?
+            .rank(&ContentId::from_bytes(content), count)
+            .into_iter()
+            .map(Session::new)
+            .collect())
     }
 
     fn report(&self, content: [u8; 32], session: &[u8], held: bool) -> PyResult<()> {
         let id: SessionId = session_id(session)?;
-        self.inner.get()?.report(&content, id, held);
+        self.inner.get()?.report(&ContentId::from_bytes(content), id, held);
         Ok(())
     }
 
@@ -140,7 +146,7 @@ impl AdaptivePriority {
 
     fn accessed(&self, content: [u8; 32]) {
         let mut inner = self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        inner.accessed(&content, std::time::Instant::now());
+        inner.accessed(&ContentId::from_bytes(content), std::time::Instant::now());
     }
 
     fn assess<'py>(
@@ -152,6 +158,9 @@ impl AdaptivePriority {
     ) -> PyResult<Bound<'py, PyDict>> {
         let surroundings = stt::priority::Surroundings { congestion, affinity };
         let mut inner = self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        priority(py, &inner.assess(&content, surroundings, std::time::Instant::now()))
+        priority(
+            py,
+            &inner.assess(&ContentId::from_bytes(content), surroundings, std::time::Instant::now()),
+        )
     }
 }

@@ -9,8 +9,8 @@ use pyo3::{
     types::{PyBytes, PyDict, PyList},
 };
 use stt::{
-    Admission, ConnectError, Event, EventEmitter, EventKind, Mode, NodeId, SendReport, SessionId,
-    SharedSeed, StartError, events::EmitterConfig,
+    Admission, ConnectError, ConnectOptions, Event, EventEmitter, EventFilter, EventKind, Mode,
+    NodeId, SendReport, SessionId, SharedSeed, StartError, Subscription, events::EmitterConfig,
 };
 use tokio::sync::{Mutex, mpsc};
 use zeroize::Zeroizing;
@@ -26,15 +26,17 @@ use crate::{
 const EVENTS: usize = 1024;
 /// Events that Python takes at once.
 const EVENTS_AT_ONCE: usize = 64;
-/// Kinds that are always forwarded. Messages are only if somebody wants to hear of them.
-const FORWARDED: [EventKind; 7] = [
-    EventKind::SessionCreated,
-    EventKind::SessionClosed,
-    EventKind::PeerConnected,
-    EventKind::PeerDisconnected,
-    EventKind::RouteChanged,
-    EventKind::Error,
-    EventKind::Warning,
+/// Events that are always forwarded. Messages are only if somebody wants to hear of them.
+const FORWARDED: [EventFilter<'static>; 9] = [
+    EventFilter::Kind(EventKind::SessionCreated),
+    EventFilter::Kind(EventKind::SessionClosed),
+    EventFilter::Kind(EventKind::PeerConnected),
+    EventFilter::Kind(EventKind::PeerDisconnected),
+    EventFilter::Kind(EventKind::RouteChanged),
+    EventFilter::Kind(EventKind::Error),
+    EventFilter::Kind(EventKind::Warning),
+    EventFilter::Named("session_suspended"),
+    EventFilter::Named("session_resumed"),
 ];
 
 /// A running node.
@@ -47,26 +49,17 @@ struct Running {
     node: stt::Node,
     events: Arc<Mutex<mpsc::Receiver<Arc<Event>>>>,
     sender: mpsc::Sender<Arc<Event>>,
-    data: std::sync::Mutex<Option<stt::events::HandlerId>>,
+    /// Dropped, nothing is forwarded any more.
+    _forwarded: Vec<Subscription>,
+    data: std::sync::Mutex<Option<Subscription>>,
 }
 
-/// Others that are: what becomes of resumable sessions.
-const FORWARDED_BY_NAME: [&str; 2] = ["session_suspended", "session_resumed"];
-
-/// Forwards events of this kind.
-fn forward(
+/// Forwards these events.
+fn forward<'a>(
     emitter: &EventEmitter,
-    kind: EventKind,
+    events: impl Into<EventFilter<'a>>,
     sender: &mpsc::Sender<Arc<Event>>,
-) -> PyResult<Option<stt::events::HandlerId>> {
-    kind.name().map(|name| forward_named(emitter, name, sender)).transpose()
-}
-
-fn forward_named(
-    emitter: &EventEmitter,
-    name: &str,
-    sender: &mpsc::Sender<Arc<Event>>,
-) -> PyResult<stt::events::HandlerId> {
+) -> PyResult<Subscription> {
     let sender = sender.clone();
     let handler = move |event: Arc<Event>| {
         let sender = sender.clone();
@@ -75,7 +68,7 @@ fn forward_named(
             let _ = sender.send(event).await;
         }
     };
-    emitter.on(name, handler).map_err(|error| PyValueError::new_err(error.to_string()))
+    emitter.on(events, handler).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 pub(crate) fn node_id(bytes: &[u8]) -> PyResult<NodeId> {
@@ -188,12 +181,10 @@ pub(crate) fn start_node(
         (heartbeat.map(seconds).transpose()?, idle_timeout.map(seconds).transpose()?);
     let emitter = EventEmitter::with_runtime(EmitterConfig::default(), runtime.handle().clone());
     let (sender, receiver) = mpsc::channel(EVENTS);
-    for kind in FORWARDED {
-        forward(&emitter, kind, &sender)?;
-    }
-    for name in FORWARDED_BY_NAME {
-        forward_named(&emitter, name, &sender)?;
-    }
+    let forwarded = FORWARDED
+        .into_iter()
+        .map(|events| forward(&emitter, events, &sender))
+        .collect::<PyResult<Vec<_>>>()?;
     let mode = if server_mode { Mode::Server } else { Mode::Client };
     let settings = Settings { seed, node_seed, strict_seed, emitter, mode };
     let with = move |mut builder: stt::NodeBuilder| {
@@ -211,16 +202,16 @@ pub(crate) fn start_node(
             builder = builder.knock_log(path);
         }
         if let Some(time) = heartbeat {
-            builder = builder.heartbeat(time)?;
+            builder = builder.heartbeat(time);
         }
         if let Some(time) = idle_timeout {
-            builder = builder.idle_timeout(time)?;
+            builder = builder.idle_timeout(time);
         }
         if let Some(max) = max_sessions {
             builder = builder.max_sessions(max);
         }
         if let Some(max) = max_streams {
-            builder = builder.max_streams(max)?;
+            builder = builder.max_streams(max);
         }
         if let Some(bytes) = max_frame_size {
             builder = builder.max_frame_size(bytes);
@@ -230,7 +221,8 @@ pub(crate) fn start_node(
     bridge::begin_detached(py, reactor, settings.start(with), move |py, started| {
         let node = started.map_err(|failure| failure.raise(py))?;
         let events = Arc::new(Mutex::new(receiver));
-        let inner = Held::new(Running { node, events, sender, data: std::sync::Mutex::default() });
+        let (_forwarded, data) = (forwarded, std::sync::Mutex::default());
+        let inner = Held::new(Running { node, events, sender, _forwarded, data });
         Ok(Py::new(py, Node { inner })?.into_any())
     })
 }
@@ -340,9 +332,9 @@ impl Node {
         let mut data = running.data.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let emitter = running.node.events();
         if yes && data.is_none() {
-            *data = forward(emitter, EventKind::DataReceived, &running.sender)?;
-        } else if !yes && let Some(id) = data.take() {
-            emitter.remove(EventKind::DataReceived.name().unwrap_or_default(), id);
+            *data = Some(forward(emitter, EventKind::DataReceived, &running.sender)?);
+        } else if !yes {
+            drop(data.take());
         }
         Ok(())
     }
@@ -371,7 +363,10 @@ impl Node {
         let node = self.node()?.clone();
         let expect = expect.as_deref().map(node_id).transpose()?;
         let timeout = seconds(timeout)?;
-        let dialling = async move { node.connect_to(&address, expect, timeout).await };
+        let dialling = async move {
+            node.connect_with(&address, &ConnectOptions::new().expect(expect).timeout(timeout))
+                .await
+        };
         bridge::begin(py, reactor, dialling, connected)
     }
 
@@ -416,7 +411,7 @@ impl Node {
     ) -> PyResult<Py<PyAny>> {
         let node = self.node()?.clone();
         let data = Bytes::from(value::buffer(data)?);
-        let sending = async move { node.send_to_all(data, stream_id).await };
+        let sending = async move { node.send_to_all_on(stream_id, data).await };
         bridge::begin(py, reactor, sending, report)
     }
 
@@ -429,7 +424,7 @@ impl Node {
     ) -> PyResult<Py<PyAny>> {
         let _inside = bridge::engine()?.enter();
         let data = Bytes::from(value::buffer(data)?);
-        report(py, self.node()?.try_send_to_all(data, stream_id))
+        report(py, self.node()?.try_send_to_all_on(stream_id, data))
     }
 
     fn send_to_sessions(
@@ -443,7 +438,7 @@ impl Node {
         let node = self.node()?.clone();
         let data = Bytes::from(value::buffer(data)?);
         let ids = ids.iter().map(|id| session_id(id)).collect::<PyResult<Vec<_>>>()?;
-        let sending = async move { node.send_to_sessions(&ids, data, stream_id).await };
+        let sending = async move { node.send_to_sessions_on(&ids, stream_id, data).await };
         bridge::begin(py, reactor, sending, report)
     }
 
@@ -524,7 +519,7 @@ impl Node {
     ) -> PyResult<Py<PyAny>> {
         let node = self.node()?.clone();
         let patience = seconds(patience)?;
-        let stopping = async move { node.stop(patience).await };
+        let stopping = async move { node.stop_within(patience).await };
         bridge::begin_detached(py, reactor, stopping, |py, ()| Ok(py.None()))
     }
 }

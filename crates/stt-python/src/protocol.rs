@@ -128,7 +128,7 @@ impl Labelled {
     ) -> PyResult<Py<PyAny>> {
         let both = self.both()?;
         let data = Bytes::from(value::buffer(data)?);
-        let sending = async move { both.sender.read().await.send_bytes(data).await };
+        let sending = async move { both.sender.read().await.send(data).await };
         bridge::begin(py, reactor, sending, nothing)
     }
 

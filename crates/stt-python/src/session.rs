@@ -273,7 +273,7 @@ impl Stream {
     ) -> PyResult<Py<PyAny>> {
         let stream = self.inner.get()?.clone();
         let data = Bytes::from(value::buffer(data)?);
-        bridge::begin(py, reactor, async move { stream.send_bytes(data).await }, nothing)
+        bridge::begin(py, reactor, async move { stream.send(data).await }, nothing)
     }
 
     /// Queues messages in order.
@@ -288,7 +288,7 @@ impl Stream {
         let messages = messages.collect::<PyResult<Vec<_>>>()?;
         let sending = async move {
             for message in messages {
-                stream.send_bytes(message).await?;
+                stream.send(message).await?;
             }
             Ok(())
         };

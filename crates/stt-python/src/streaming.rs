@@ -138,7 +138,7 @@ impl StreamingContext {
         let metadata = metadata
             .map(|bytes| StreamMetadata::from_bytes(&value::buffer(bytes)?).or_raise(py))
             .transpose()?;
-        let config = || -> Result<_, stc::StreamError> {
+        let config = || -> Result<_, stc::ChunkError> {
             StreamConfig::new()
                 .optimal_chunk_size(optimal_chunk_size)?
                 .enable_adaptive_chunking(enable_adaptive_chunking)

@@ -8,7 +8,7 @@ use pyo3::{
     prelude::*,
     types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple},
 };
-use stc::{ContextData, MAX_DEPTH, Seed, Value};
+use stc::{ContextData, ContextValue, MAX_DEPTH, Seed};
 use zeroize::{Zeroize, Zeroizing};
 
 /// The bytes of any object with a buffer.
@@ -86,29 +86,29 @@ pub(crate) fn context_data(value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<
     ContextData::from_value(value).map(Some).ok_or_else(too_deep)
 }
 
-fn plain(value: &Bound<'_, PyAny>, left: usize) -> PyResult<Value> {
+fn plain(value: &Bound<'_, PyAny>, left: usize) -> PyResult<ContextValue> {
     let deeper = || {
         let text = format!("context_data may nest at most {MAX_DEPTH} deep");
         left.checked_sub(1).ok_or_else(|| PyValueError::new_err(text))
     };
     if value.is_none() {
-        return Ok(Value::Null);
+        return Ok(ContextValue::Null);
     }
     if let Ok(yes) = value.cast::<PyBool>() {
-        return Ok(Value::Bool(yes.is_true()));
+        return Ok(ContextValue::Bool(yes.is_true()));
     }
     if value.is_instance_of::<PyInt>() {
         let out_of_range = || {
             PyValueError::new_err("a whole number in context_data lies within -2**64 to 2**64-1")
         };
         let number: i128 = value.extract().map_err(|_| out_of_range())?;
-        return Value::integer(number).ok_or_else(out_of_range);
+        return ContextValue::integer(number).ok_or_else(out_of_range);
     }
     if let Ok(number) = value.cast::<PyFloat>() {
-        return Ok(Value::Float(number.value()));
+        return Ok(ContextValue::Float(number.value()));
     }
     if let Ok(text) = value.cast::<PyString>() {
-        return Ok(Value::Text(text.to_cow()?.into_owned()));
+        return Ok(ContextValue::Text(text.to_cow()?.into_owned()));
     }
     if let Ok(map) = value.cast::<PyDict>() {
         let left = deeper()?;
@@ -118,7 +118,7 @@ fn plain(value: &Bound<'_, PyAny>, left: usize) -> PyResult<Value> {
             let name = name.cast::<PyString>().map_err(|_| not_text())?.to_cow()?.into_owned();
             out.insert(name, plain(&item, left)?);
         }
-        return Ok(Value::Map(out));
+        return Ok(ContextValue::Map(out));
     }
     if value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
         let left = deeper()?;
@@ -126,9 +126,9 @@ fn plain(value: &Bound<'_, PyAny>, left: usize) -> PyResult<Value> {
             .try_iter()?
             .map(|item| plain(&item?, left))
             .collect::<PyResult<_>>()
-            .map(Value::List);
+            .map(ContextValue::List);
     }
-    buffer(value).map(Value::Bytes).map_err(|_| {
+    buffer(value).map(ContextValue::Bytes).map_err(|_| {
         PyTypeError::new_err("context_data holds None, bool, int, float, str, bytes, list and dict")
     })
 }

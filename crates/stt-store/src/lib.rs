@@ -56,7 +56,6 @@
 mod binary_storage;
 mod blob;
 mod chamber;
-mod content_id;
 mod disk;
 mod error;
 pub mod log;
@@ -74,7 +73,6 @@ pub use chamber::{
     Chamber, ChamberKey, ChamberOptions, ChamberStats, Collected, ContentInfo, ContentReader,
     FileSource, Keep, NamedEntry, Problem, Protection, VerifyReport,
 };
-pub use content_id::{ContentId, ContentIdError};
 pub use disk::{DiskOptions, DiskProvider};
 pub use error::{Holder, StoreError};
 pub use memory::MemoryProvider;
@@ -85,3 +83,4 @@ pub use object_store;
 pub use provider::{
     BlobReader, BlobWriter, BoxFuture, KindUsage, Op, Source, StorageProvider, Swept, Usage,
 };
+pub use stc::{ContentId, ContentIdError};

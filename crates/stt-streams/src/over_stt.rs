@@ -29,9 +29,12 @@ impl From<stt::StreamError> for TransportError {
     fn from(error: stt::StreamError) -> Self {
         let class = match &error {
             stt::StreamError::Late { .. } => ErrorClass::Timeout,
-            stt::StreamError::TooMany { .. } => ErrorClass::ResourceExhausted,
+            stt::StreamError::TooMany { .. } | stt::StreamError::Full { .. } => {
+                ErrorClass::ResourceExhausted
+            }
             stt::StreamError::Closed { .. }
             | stt::StreamError::Reset { .. }
+            | stt::StreamError::UnknownSession { .. }
             | stt::StreamError::SessionEnded(_) => ErrorClass::Transient,
             _ => ErrorClass::Permanent,
         };
@@ -49,7 +52,7 @@ impl From<stt::ConnectError> for TransportError {
 
 impl Transport for SttTransport {
     fn send(&self, frame: Bytes) -> Pending<'_, Result<(), TransportError>> {
-        Box::pin(async move { Ok(self.0.send_bytes(frame).await?) })
+        Box::pin(async move { Ok(self.0.send(frame).await?) })
     }
 
     fn receive(&self) -> Pending<'_, Result<Option<Bytes>, TransportError>> {
@@ -91,7 +94,7 @@ impl From<stt::ProtocolError> for TransportError {
 
 impl Transport for ProtocolTransport {
     fn send(&self, frame: Bytes) -> Pending<'_, Result<(), TransportError>> {
-        Box::pin(async move { Ok(self.0.send_bytes(frame).await?) })
+        Box::pin(async move { Ok(self.0.send(frame).await?) })
     }
 
     fn receive(&self) -> Pending<'_, Result<Option<Bytes>, TransportError>> {

@@ -177,7 +177,7 @@ async fn when_nobody_has_it_the_reasons_are_told() {
     assert!(member.library.unshare(member.shared.root));
     let (strange, stopped) = (node().await, node().await);
     let gone = provider(&stopped);
-    stopped.stop(Duration::ZERO).await;
+    stopped.stop_within(Duration::ZERO).await;
     let ticket = ticket(&member.shared, [member.provider(), provider(&strange), gone]);
     // Those who are there have a session already: the time below is for the other one.
     for node in [&member.node, &strange] {

@@ -95,7 +95,7 @@ async fn values_of_others_and_members_are_known_again() {
     assert_eq!(stored.copies, 1);
     let node = second.node();
     drop(second);
-    within(node.stop(Duration::from_secs(5))).await;
+    within(node.stop_within(Duration::from_secs(5))).await;
     drop(node);
 
     // The old chamber is closed once everything is written.
@@ -131,7 +131,7 @@ async fn values_of_others_and_members_are_known_again() {
     .await;
     // The publisher is gone; the copy is not.
     let publisher = first.node().node_id();
-    within(first.node().stop(Duration::from_secs(5))).await;
+    within(first.node().stop_within(Duration::from_secs(5))).await;
     let value = within(again.dht().find_value(b"key")).await.unwrap().unwrap();
     assert_eq!((value.data.as_slice(), value.publisher), (&b"of the first"[..], publisher));
 }

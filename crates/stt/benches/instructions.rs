@@ -109,7 +109,7 @@ async fn first_flight(node: &Node, stranger: &UdpSocket) -> Vec<u8> {
     let join = async {
         let session = member.connect(&address).await.unwrap();
         session.close("recorded").await;
-        member.stop(Duration::from_secs(1)).await;
+        member.stop_within(Duration::from_secs(1)).await;
     };
     let (first, ()) = tokio::join!(relay, join);
     let _ = node;
@@ -117,7 +117,7 @@ async fn first_flight(node: &Node, stranger: &UdpSocket) -> Vec<u8> {
 }
 
 async fn bulk(mib: usize) {
-    let small = || builder().max_mtu(1_452).unwrap();
+    let small = || builder().max_mtu(1_452);
     let server = small().start(Mode::Server).await.unwrap();
     let client = small().start(Mode::Client).await.unwrap();
     let ours = client.connect(&server.local_addr().to_string()).await.unwrap();

@@ -47,18 +47,18 @@ fn events(runtime: &tokio::runtime::Runtime) {
     const EMISSIONS: usize = 200;
     for handlers in [1, 10, 100, 1_000] {
         let calls = Arc::new(AtomicU64::new(0));
-        let emitter = runtime.block_on(async {
+        let (emitter, _subscriptions) = runtime.block_on(async {
             let emitter = EventEmitter::new();
-            for _ in 0..handlers {
+            let on = |_| {
                 let calls = Arc::clone(&calls);
-                emitter
-                    .on("event", move |_| {
-                        calls.fetch_add(1, Ordering::Relaxed);
-                        std::future::ready(())
-                    })
-                    .unwrap();
-            }
-            emitter
+                let count = move |_| {
+                    calls.fetch_add(1, Ordering::Relaxed);
+                    std::future::ready(())
+                };
+                emitter.on("event", count).unwrap()
+            };
+            let subscriptions: Vec<_> = (0..handlers).map(on).collect();
+            (emitter, subscriptions)
         });
         let event = Event::custom("event", Fields::new()).unwrap();
         let rounds = time(|| {

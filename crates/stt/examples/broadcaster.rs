@@ -43,7 +43,7 @@ async fn main() -> Outcome {
 
     let events = EventEmitter::new();
     let (done, mut counts) = mpsc::unbounded_channel();
-    events.on("broadcast_complete", move |event: Arc<Event>| {
+    let _subscription = events.on("broadcast_complete", move |event: Arc<Event>| {
         let _ = done.send(event.fields().get("count").and_then(Value::as_int));
         std::future::ready(())
     })?;

@@ -31,7 +31,7 @@ async fn main() -> Outcome {
             let _ = back.send_frame(MY_ACK, &length.to_be_bytes()).await;
         }
     })?;
-    theirs.dispatch_frames(&server)?;
+    let _serving = theirs.dispatch_frames(&server)?;
 
     let client = FrameDispatcher::new();
     let (acknowledged, mut acks) = mpsc::unbounded_channel();
@@ -39,12 +39,12 @@ async fn main() -> Outcome {
         let _ = acknowledged.send(frame.payload);
         async {}
     })?;
-    ours.dispatch_frames(&client)?;
+    let _hearing = ours.dispatch_frames(&client)?;
 
-    ours.send_frame(MY_HANDSHAKE, &[&1_u32.to_be_bytes()[..], b"alice"].concat()).await?;
+    ours.send_frame(MY_HANDSHAKE, [&1_u32.to_be_bytes()[..], b"alice"].concat()).await?;
     ours.send_frame(0xfe, b"a type that the server does not know").await?;
     for length in 0..100_u32 {
-        ours.send_frame(MY_DATA, &vec![7; usize::try_from(length)?]).await?;
+        ours.send_frame(MY_DATA, vec![7; usize::try_from(length)?]).await?;
     }
     let (version, name) = greetings.recv().await.ok_or("no greeting")?;
     assert_eq!((&version[..], name.as_str()), (&1_u32.to_be_bytes()[..], "alice"));

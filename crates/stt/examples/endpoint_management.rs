@@ -4,10 +4,8 @@
 mod common;
 
 use common::Outcome;
-use std::sync::Arc;
-
 use stt::{
-    Event, Fields, Mode, Value,
+    Event, EventKind, Fields, Mode, Value,
     endpoints::{EndpointId, EndpointManager, Outgoing},
 };
 
@@ -24,17 +22,16 @@ async fn main() -> Outcome {
         async move {
             for session in node.sessions() {
                 if session.peer_node_id().as_bytes()[..] == *outgoing.id.as_bytes() {
-                    session.get_stream(STREAM)?.send_bytes(outgoing.data.clone()).await?;
+                    session.get_stream(STREAM)?.send(outgoing.data.clone()).await?;
                 }
             }
             Ok(())
         }
     });
 
-    let table = endpoints.clone();
-    node.events().on("peer_connected", move |event: Arc<Event>| {
-        let table = table.clone();
-        async move {
+    let (table, mut connected) = (endpoints.clone(), node.subscribe(EventKind::PeerConnected)?);
+    tokio::spawn(async move {
+        while let Some(event) = connected.next().await {
             if let Event::PeerConnected { peer } = &*event {
                 let metadata = Fields::from([
                     ("type".into(), Value::from("viewer")),
@@ -43,7 +40,7 @@ async fn main() -> Outcome {
                 let _ = table.add_endpoint(*peer, ("unknown", 0), metadata);
             }
         }
-    })?;
+    });
 
     let client = common::node(&seed, Mode::Client).await?;
     let (ours, theirs) = common::connect(&client, &node).await?;

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use stt::{Event, EventEmitter, events::EventError};
+use stt::{Event, EventEmitter, EventFilter, Subscription, events::EventError};
 
 #[derive(Clone, Default)]
 struct EventMetrics {
@@ -17,14 +17,13 @@ struct EventMetrics {
 }
 
 impl EventMetrics {
-    fn listen(&self, events: &EventEmitter) -> Result<(), EventError> {
+    fn listen(&self, events: &EventEmitter) -> Result<Subscription, EventError> {
         let counters = Arc::clone(&self.counters);
-        events.on(EventEmitter::ANY, move |event: Arc<Event>| {
+        events.on(EventFilter::All, move |event: Arc<Event>| {
             let mut counters = counters.lock().unwrap_or_else(PoisonError::into_inner);
             *counters.entry(event.name().to_owned()).or_default() += 1;
             std::future::ready(())
-        })?;
-        Ok(())
+        })
     }
 
     fn count(&self, name: &str) -> u64 {
@@ -38,7 +37,7 @@ async fn main() -> Outcome {
     let seed = common::seed()?;
     let node = common::node(&seed, stt::Mode::Server).await?;
     let metrics = EventMetrics::default();
-    metrics.listen(node.events())?;
+    let _subscription = metrics.listen(node.events())?;
 
     let client = common::node(&seed, stt::Mode::Client).await?;
     let (ours, _) = common::connect(&client, &node).await?;

@@ -36,7 +36,7 @@ async fn main() -> Outcome {
                 retry_helps: true,
                 details: "the viewer is gone".into(),
             })?;
-            viewer.get_stream(STREAM)?.send_bytes(outgoing.data).await?;
+            viewer.get_stream(STREAM)?.send(outgoing.data).await?;
             Ok(())
         }
     });

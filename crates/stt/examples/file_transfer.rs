@@ -37,7 +37,7 @@ async fn main() -> Outcome {
             break;
         }
         sent += chunk.len();
-        stream.send_bytes(chunk.into()).await?;
+        stream.send(chunk).await?;
         if sent * 4 / SIZE > shown {
             shown = sent * 4 / SIZE;
             println!("progress: {} %", 25 * shown);

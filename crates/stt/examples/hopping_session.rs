@@ -64,7 +64,7 @@ async fn main() -> Outcome {
     let received = receiving.await??;
     assert_eq!(sent, received);
     println!("five changes, one session, {received} messages: all there, all in order");
-    server.stop(Duration::from_secs(1)).await;
-    client.stop(Duration::from_secs(1)).await;
+    server.stop_within(Duration::from_secs(1)).await;
+    client.stop_within(Duration::from_secs(1)).await;
     Ok(())
 }

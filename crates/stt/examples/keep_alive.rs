@@ -56,7 +56,7 @@ async fn watch(name: &'static str, session: Session) -> Ended {
 
 async fn node(seed: &SharedSeed, mode: Mode) -> Outcome<Node> {
     let builder = Node::builder(seed.clone()).host("127.0.0.1");
-    Ok(builder.heartbeat(HEARTBEAT)?.idle_timeout(SILENCE)?.start(mode).await?)
+    Ok(builder.heartbeat(HEARTBEAT).idle_timeout(SILENCE).start(mode).await?)
 }
 
 #[tokio::main]
@@ -64,7 +64,7 @@ async fn main() -> Outcome {
     let seed = common::seed()?;
     let watcher = node(&seed, Mode::Server).await?;
     let (told, mut reasons) = mpsc::unbounded_channel();
-    watcher.on_session_closed(move |_, reason| {
+    let _told = watcher.on_session_closed(move |_, reason| {
         // Nobody listens any more once the example is over.
         let _ = told.send(reason.as_str());
     })?;
@@ -85,7 +85,7 @@ async fn main() -> Outcome {
         for session in closes.sessions() {
             session.close("thank you").await;
         }
-        stops.stop(Duration::from_secs(1)).await;
+        stops.stop_within(Duration::from_secs(1)).await;
         watcher.set_admission(Admission::everyone().deny(denied.node_id()));
     }
 

@@ -9,7 +9,7 @@ mod common;
 use common::Outcome;
 use stt::{
     StreamDecoder, StreamEncoder, StreamOptions,
-    codec::{CodecConfig, Role},
+    codec::{CodecConfig, CodecRole},
 };
 
 const FRAMES: u32 = 300;
@@ -27,7 +27,7 @@ async fn main() -> Outcome {
     let (_client, _server, camera, screen) = common::pair().await?;
     let stream_id = 1;
     // Both ends of a session derive the same key, which nobody else has.
-    let config = CodecConfig::new().with_role(Role::Initiator).with_flow_control(false);
+    let config = CodecConfig::new().with_role(CodecRole::Initiator).with_flow_control(false);
     let mut encoder = StreamEncoder::new(&camera.export("video"), camera.id(), stream_id, config)?;
     let mut decoder = StreamDecoder::new(&screen.export("video"), screen.id(), stream_id, config);
 
@@ -51,11 +51,11 @@ async fn main() -> Outcome {
 
     for number in 0..FRAMES {
         for segment in encoder.send(video_frame(number))? {
-            up.send_bytes(segment.bytes).await?;
+            up.send(segment.bytes).await?;
         }
     }
     for segment in encoder.finish()? {
-        up.send_bytes(segment.bytes).await?;
+        up.send(segment.bytes).await?;
     }
 
     let (shown, stats) = watching.await??;

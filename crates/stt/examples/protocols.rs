@@ -27,7 +27,7 @@ async fn main() -> Outcome {
 fn handle(node: &Node) -> Result<[ProtocolHandler; 3], ProtocolError> {
     let echo = node.handle_protocol(ECHO, |_, stream| async move {
         while let Ok(Some(message)) = stream.receive().await {
-            if stream.send_bytes(message).await.is_err() {
+            if stream.send(message).await.is_err() {
                 return;
             }
         }

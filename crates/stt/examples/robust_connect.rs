@@ -13,7 +13,10 @@ use std::{
 };
 
 use common::Outcome;
-use stt::{Admission, CloseReason, Coded, ConnectError, Mode, Node, NodeId, Session, SharedSeed};
+use stt::{
+    Admission, CloseReason, Coded, ConnectError, ConnectOptions, Mode, Node, NodeId, Session,
+    SharedSeed,
+};
 
 /// When to give up.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -45,7 +48,13 @@ impl Backoff {
     ) -> Result<(Session, u32), ConnectError> {
         let (start, mut failures) = (Instant::now(), 0);
         loop {
-            let error = match node.connect_to(address, Some(id), Duration::from_millis(300)).await {
+            let error = match node
+                .connect_with(
+                    address,
+                    &ConnectOptions::new().expect(id).timeout(Duration::from_millis(300)),
+                )
+                .await
+            {
                 Ok(session) => return Ok((session, failures)),
                 Err(error) => error,
             };
@@ -89,7 +98,7 @@ async fn main() -> Outcome {
     // Where and who: learned once, then the node is gone.
     let first = server(&seed, SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     let (at, id) = (first.local_addr(), first.node_id());
-    first.stop(Duration::ZERO).await;
+    first.stop_within(Duration::ZERO).await;
     drop(first);
 
     println!("1. The peer comes up while we try:");
@@ -107,7 +116,7 @@ async fn main() -> Outcome {
 
     println!("2. The peer restarts, and we come back by ourselves:");
     let restart = async {
-        peer.stop(Duration::from_secs(1)).await;
+        peer.stop_within(Duration::from_secs(1)).await;
         drop(peer);
         server(&seed, at).await
     };

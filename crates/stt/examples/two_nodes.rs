@@ -25,7 +25,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let echoed = run_client(port).await;
 
-    server.stop(Duration::from_secs(1)).await;
+    server.stop_within(Duration::from_secs(1)).await;
     echo.await?;
     echoed?;
     println!("OK: the echo came back, byte for byte");
@@ -37,7 +37,7 @@ async fn run_server(server: Node) {
     while let Some(packet) = server.receive().await {
         println!("Server received: b'{}'", packet.data.escape_ascii());
         let answer = [b"ECHO: ", &packet.data[..]].concat();
-        let report = server.send_to_sessions(&[packet.session_id], answer, 0).await;
+        let report = server.send_to_sessions(&[packet.session_id], answer).await;
         for (session, error) in report.failed {
             println!("No echo to {session}: {error}");
         }
@@ -54,7 +54,7 @@ async fn run_client(port: u16) -> Result<(), Box<dyn Error>> {
     let session = client.connect_udp("localhost", port).await?;
     println!("Connected! Session: {}", session.id());
 
-    let report = client.send_to_sessions(&[session.id()], GREETING, 0).await;
+    let report = client.send_to_sessions(&[session.id()], GREETING).await;
     if let Some((_, error)) = report.failed.into_iter().next() {
         return Err(error.into());
     }
@@ -65,6 +65,6 @@ async fn run_client(port: u16) -> Result<(), Box<dyn Error>> {
     if packet.session_id != session.id() || packet.data != [b"ECHO: ", GREETING].concat() {
         return Err("what came back is not the echo".into());
     }
-    client.stop(Duration::from_secs(1)).await;
+    client.stop_within(Duration::from_secs(1)).await;
     Ok(())
 }

@@ -8,16 +8,15 @@
 
 use std::collections::HashMap;
 
-use crate::{SessionId, recent::Recent};
+use stc::ContentId;
 
-/// BLAKE3 of a content, as [`blake3::hash`] gives it.
-pub type ContentHash = [u8; 32];
+use crate::{SessionId, recent::Recent};
 
 /// A pool of members, by default sessions, and what is known of who holds what.
 #[derive(Debug)]
 pub struct AffinityPool<M = SessionId> {
     members: HashMap<M, MemberStats>,
-    holders: Recent<ContentHash, M>,
+    holders: Recent<ContentId, M>,
     stats: AffinityStats,
 }
 
@@ -106,7 +105,7 @@ impl<M: Member> AffinityPool<M> {
     }
 
     /// The member to ask for this content, if there is any. O(members).
-    pub fn pick(&mut self, content: &ContentHash) -> Option<M> {
+    pub fn pick(&mut self, content: &ContentId) -> Option<M> {
         if let Some(holder) = self.holders.get(content) {
             self.stats.picked_by_knowledge += 1;
             return Some(*holder);
@@ -119,7 +118,7 @@ impl<M: Member> AffinityPool<M> {
     /// The `count` members to ask, best first: for a second try, or for copies. Not counted as
     /// picks.
     #[must_use]
-    pub fn rank(&self, content: &ContentHash, count: usize) -> Vec<M> {
+    pub fn rank(&self, content: &ContentId, count: usize) -> Vec<M> {
         let known = self.holders.get(content);
         let mut members: Vec<M> = self.members.keys().copied().collect();
         members.sort_by_cached_key(|member| {
@@ -131,7 +130,7 @@ impl<M: Member> AffinityPool<M> {
 
     /// Says whether a member held a content. A hit is remembered for later picks, a miss makes the
     /// pool forget that it was said to hold it. Ignored for those who are no members.
-    pub fn report(&mut self, content: &ContentHash, member: M, held: bool) {
+    pub fn report(&mut self, content: &ContentId, member: M, held: bool) {
         let Some(stats) = self.members.get_mut(&member) else { return };
         if held {
             stats.hits += 1;
@@ -166,8 +165,8 @@ impl<M: Member> Default for AffinityPool<M> {
 }
 
 /// The score of a member for a content, and the member itself to break ties alike everywhere.
-fn ranked<M: Member>(content: &ContentHash, member: M) -> ([u8; 8], M) {
-    let digest = blake3::Hasher::new_keyed(content).update(member.id()).finalize();
+fn ranked<M: Member>(content: &ContentId, member: M) -> ([u8; 8], M) {
+    let digest = blake3::Hasher::new_keyed(content.as_bytes()).update(member.id()).finalize();
     let mut score = [0; 8];
     score.iter_mut().zip(digest.as_bytes()).for_each(|(to, from)| *to = *from);
     (score, member)
@@ -177,8 +176,8 @@ fn ranked<M: Member>(content: &ContentHash, member: M) -> ([u8; 8], M) {
 mod tests {
     use super::*;
 
-    fn content(number: u32) -> ContentHash {
-        *blake3::hash(&number.to_le_bytes()).as_bytes()
+    fn content(number: u32) -> ContentId {
+        ContentId::of(&number.to_le_bytes())
     }
 
     fn member(number: u8) -> SessionId {

@@ -3,8 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::{
-    Node, Session, SessionId,
-    affinity::{AffinityPool, AffinityStats, ContentHash},
+    ContentId, Node, Session, SessionId,
+    affinity::{AffinityPool, AffinityStats},
 };
 
 /// Picks the session of a node whose peer most likely holds a content, among those that live.
@@ -25,7 +25,7 @@ impl SessionPool {
     }
 
     /// The session to ask for this content, if there is any.
-    pub fn pick(&self, content: &ContentHash) -> Option<Session> {
+    pub fn pick(&self, content: &ContentId) -> Option<Session> {
         let sessions = self.node.sessions();
         let peer = self.current(&sessions).pick(content)?;
         newest_with(sessions, peer)
@@ -33,14 +33,14 @@ impl SessionPool {
 
     /// The sessions to ask, best first: for a second try, or for copies. One for each peer.
     #[must_use]
-    pub fn rank(&self, content: &ContentHash, count: usize) -> Vec<Session> {
+    pub fn rank(&self, content: &ContentId, count: usize) -> Vec<Session> {
         let sessions = self.node.sessions();
         let peers = self.current(&sessions).rank(content, count);
         peers.into_iter().filter_map(|peer| newest_with(sessions.clone(), peer)).collect()
     }
 
     /// Says whether the peer of a session held a content.
-    pub fn report(&self, content: &ContentHash, session: SessionId, held: bool) {
+    pub fn report(&self, content: &ContentId, session: SessionId, held: bool) {
         let Some(session) = self.node.session(session) else { return };
         let peer = session.peer_node_id();
         let mut pool = self.current(&self.node.sessions());

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{affinity::ContentHash, recent::Recent};
+use crate::{ContentId, recent::Recent};
 
 /// How urgent, 0 (last) to 1000 (first). The default is 500.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,7 +121,7 @@ pub struct PriorityReport {
 /// Remembers at most [`Self::MAX_CONTENTS`] contents; one that was forgotten counts as new.
 #[derive(Debug)]
 pub struct AdaptivePriority {
-    seen: Recent<ContentHash, Seen>,
+    seen: Recent<ContentId, Seen>,
     half_life: Duration,
 }
 
@@ -157,7 +157,7 @@ impl AdaptivePriority {
     }
 
     /// Notes that a content was read or asked for.
-    pub fn accessed(&mut self, content: &ContentHash, now: Instant) {
+    pub fn accessed(&mut self, content: &ContentId, now: Instant) {
         let seen = self.seen.touch(*content, || Seen { times: 0, accessed: None });
         seen.accessed = Some(now);
     }
@@ -165,7 +165,7 @@ impl AdaptivePriority {
     /// The priority with which to send a content now; counts as sending it once.
     pub fn assess(
         &mut self,
-        content: &ContentHash,
+        content: &ContentId,
         around: Surroundings,
         now: Instant,
     ) -> PriorityReport {
@@ -195,6 +195,10 @@ impl Default for AdaptivePriority {
 mod tests {
     use super::*;
 
+    fn content(byte: u8) -> ContentId {
+        ContentId::from_bytes([byte; 32])
+    }
+
     const FULL: Surroundings = Surroundings { congestion: 1.0, affinity: 0.5 };
 
     #[test]
@@ -208,21 +212,21 @@ mod tests {
     fn each_part_moves_it_the_documented_way() {
         let now = Instant::now();
         let mut adaptive = AdaptivePriority::new();
-        let first = adaptive.assess(&[1; 32], FULL, now);
-        let again = adaptive.assess(&[1; 32], FULL, now);
+        let first = adaptive.assess(&content(1), FULL, now);
+        let again = adaptive.assess(&content(1), FULL, now);
         assert_eq!((first.uniqueness, again.uniqueness), (1.0, 0.5));
         assert!(again.priority < first.priority);
 
-        adaptive.accessed(&[2; 32], now);
-        let fresh = adaptive.assess(&[2; 32], FULL, now);
+        adaptive.accessed(&content(2), now);
+        let fresh = adaptive.assess(&content(2), FULL, now);
         assert!(fresh.priority > first.priority);
         let mut later = AdaptivePriority::new();
-        later.accessed(&[2; 32], now);
-        let stale = later.assess(&[2; 32], FULL, now + AdaptivePriority::DEFAULT_HALF_LIFE);
+        later.accessed(&content(2), now);
+        let stale = later.assess(&content(2), FULL, now + AdaptivePriority::DEFAULT_HALF_LIFE);
         assert!((stale.recency - 0.5).abs() < 1e-9);
 
         let far = Surroundings { affinity: 0.0, ..FULL };
-        assert!(adaptive.assess(&[3; 32], far, now).priority < first.priority);
+        assert!(adaptive.assess(&content(3), far, now).priority < first.priority);
     }
 
     #[test]
@@ -231,12 +235,12 @@ mod tests {
         let spread = |congestion| {
             let around = Surroundings { congestion, affinity: 0.5 };
             let mut adaptive = AdaptivePriority::new();
-            adaptive.accessed(&[1; 32], now);
-            let high = adaptive.assess(&[1; 32], around, now).priority.get();
+            adaptive.accessed(&content(1), now);
+            let high = adaptive.assess(&content(1), around, now).priority.get();
             for _ in 0..9 {
-                adaptive.assess(&[2; 32], around, now);
+                adaptive.assess(&content(2), around, now);
             }
-            high - adaptive.assess(&[2; 32], around, now).priority.get()
+            high - adaptive.assess(&content(2), around, now).priority.get()
         };
         assert!(spread(1.0) > 4 * spread(0.0));
         assert!(spread(0.0) > 0);
@@ -245,7 +249,7 @@ mod tests {
     #[test]
     fn nonsense_is_clamped() {
         let around = Surroundings { congestion: f64::NAN, affinity: f64::INFINITY };
-        let report = AdaptivePriority::new().assess(&[1; 32], around, Instant::now());
+        let report = AdaptivePriority::new().assess(&content(1), around, Instant::now());
         assert_eq!((report.congestion, report.affinity), (0.0, 1.0));
     }
 }

@@ -21,7 +21,7 @@ pub struct SharedSeed {
 /// Why no seed was made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum SeedError {
+pub enum SharedSeedError {
     /// Nothing was given.
     #[error("the seed is empty")]
     Empty,
@@ -39,7 +39,7 @@ pub enum SeedError {
     },
 }
 
-impl Coded for SeedError {
+impl Coded for SharedSeedError {
     fn code(&self) -> &'static str {
         match self {
             Self::Empty => "seed.empty",
@@ -101,9 +101,9 @@ impl SharedSeed {
     /// `tokio::task::spawn_blocking`.
     ///
     /// # Errors
-    /// [`SeedError`] when nothing is given, a printed key has a typing error, or there is not
+    /// [`SharedSeedError`] when nothing is given, a printed key has a typing error, or there is not
     /// enough memory.
-    pub fn from_text(text: &str) -> Result<Self, SeedError> {
+    pub fn from_text(text: &str) -> Result<Self, SharedSeedError> {
         let text = text.trim();
         if Key::looks_printed(text) {
             return Ok(Self::from_key(Key::parse(text)?));
@@ -115,7 +115,7 @@ impl SharedSeed {
     ///
     /// # Errors
     /// As [`Self::from_text`].
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, SeedError> {
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, SharedSeedError> {
         match std::str::from_utf8(bytes) {
             Ok(text) if Key::looks_printed(text) => Ok(Self::from_key(Key::parse(text)?)),
             _ => Self::with_cost(bytes, None, Cost::DEFAULT),
@@ -127,10 +127,14 @@ impl SharedSeed {
     /// `realm` keeps two groups apart that happen to choose one phrase.
     ///
     /// # Errors
-    /// [`SeedError::Empty`] and [`SeedError::Stretch`].
-    pub fn with_cost(phrase: &[u8], realm: Option<&str>, cost: Cost) -> Result<Self, SeedError> {
+    /// [`SharedSeedError::Empty`] and [`SharedSeedError::Stretch`].
+    pub fn with_cost(
+        phrase: &[u8],
+        realm: Option<&str>,
+        cost: Cost,
+    ) -> Result<Self, SharedSeedError> {
         if phrase.is_empty() {
-            return Err(SeedError::Empty);
+            return Err(SharedSeedError::Empty);
         }
         let salt = blake3::derive_key("stt/1 seed realm", realm.unwrap_or_default().as_bytes());
         let root = stretch(phrase, &salt, cost)?;
@@ -149,10 +153,12 @@ impl SharedSeed {
     /// Refuses a seed that can be guessed, for callers that want strong ones only.
     ///
     /// # Errors
-    /// [`SeedError::Guessable`].
-    pub fn strict(self) -> Result<Self, SeedError> {
+    /// [`SharedSeedError::Guessable`].
+    pub fn strict(self) -> Result<Self, SharedSeedError> {
         match self.is_guessable() {
-            Some(SeedWarning { guesses_log10 }) => Err(SeedError::Guessable { guesses_log10 }),
+            Some(SeedWarning { guesses_log10 }) => {
+                Err(SharedSeedError::Guessable { guesses_log10 })
+            }
             None => Ok(self),
         }
     }
@@ -214,7 +220,7 @@ mod tests {
         text.push(if last == 'q' { 'p' } else { 'q' });
         assert_eq!(
             SharedSeed::from_text(&text).unwrap_err(),
-            SeedError::Key(KeyParseError::Checksum)
+            SharedSeedError::Key(KeyParseError::Checksum)
         );
     }
 
@@ -222,11 +228,11 @@ mod tests {
     fn weak_phrases_are_warned_about_and_refused_when_strict() {
         let weak = SharedSeed::with_cost(b"password123", None, cheap()).unwrap();
         assert!(weak.is_guessable().unwrap().guesses_log10 < 6);
-        assert!(matches!(weak.strict(), Err(SeedError::Guessable { .. })));
+        assert!(matches!(weak.strict(), Err(SharedSeedError::Guessable { .. })));
         let strong = b"orbit-velvet-cactus-trumpet-lantern-9-quarry";
         assert_eq!(SharedSeed::with_cost(strong, None, cheap()).unwrap().is_guessable(), None);
-        assert_eq!(SharedSeed::with_cost(b"", None, cheap()).unwrap_err(), SeedError::Empty);
-        assert_eq!(SharedSeed::from_text(" \n").unwrap_err(), SeedError::Empty);
+        assert_eq!(SharedSeed::with_cost(b"", None, cheap()).unwrap_err(), SharedSeedError::Empty);
+        assert_eq!(SharedSeed::from_text(" \n").unwrap_err(), SharedSeedError::Empty);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{builder, connect, other_end, seed};
-use stt::{Mode, Node};
+use stt::{ConnectOptions, Mode, Node};
 use tokio::{runtime::Runtime, task::JoinSet};
 
 const STREAM: u32 = 7;
@@ -26,7 +26,10 @@ fn crowd(runtime: &Runtime, sessions: usize) -> (Node, Node) {
             }
             let (client, address) = (client.clone(), address.clone());
             attempts.spawn(async move {
-                client.connect_to(&address, None, Duration::from_secs(60)).await.unwrap();
+                client
+                    .connect_with(&address, &ConnectOptions::new().timeout(Duration::from_secs(60)))
+                    .await
+                    .unwrap();
             });
         }
         attempts.join_all().await;
@@ -42,10 +45,10 @@ fn not_copied(sessions: usize) {
     let (server, _client) = crowd(&runtime, sessions);
     let message = Bytes::from(vec![7; LEN]);
     // What streams need is made by the first, small message.
-    let warm_up = runtime.block_on(server.send_to_all(&b"hello"[..], STREAM));
+    let warm_up = runtime.block_on(server.send_to_all_on(STREAM, &b"hello"[..]));
     assert_eq!(warm_up.sent, sessions);
     let used = allocation_counter::measure(|| {
-        let report = runtime.block_on(server.send_to_all(message.clone(), STREAM));
+        let report = runtime.block_on(server.send_to_all_on(STREAM, message.clone()));
         assert_eq!((report.sent, report.failed.len()), (sessions, 0));
     });
     let each = used.bytes_total / u64::try_from(sessions).unwrap();
@@ -84,7 +87,7 @@ async fn slow_receivers_neither_delay_nor_grow_the_others() {
     let message = Bytes::from(vec![1; LEN]);
     let mut left_out = 0;
     for _ in 0..ROUNDS {
-        let report = server.try_send_to_all(message.clone(), STREAM);
+        let report = server.try_send_to_all_on(STREAM, message.clone());
         assert!(report.failed.is_empty());
         assert!(report.full.iter().all(|id| *id == slow.id()), "only the slow one is left out");
         left_out += report.full.len();

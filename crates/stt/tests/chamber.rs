@@ -27,7 +27,7 @@ async fn the_chamber_stays_while_the_node_id_changes() {
     assert_eq!(error.code(), "store.in_use");
     assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
 
-    node.stop(Duration::ZERO).await;
+    node.stop_within(Duration::ZERO).await;
     drop(node);
     // The same call works once the other one is gone.
     assert_eq!(second.chamber().await.unwrap().get(&id).await.unwrap(), b"Important data");
@@ -79,7 +79,7 @@ async fn in_home(home: &Path) {
     let own = stt_store::ChamberKey::from_seed(&seed).unwrap().id();
     assert!(home.join(".seigr/chambers").join(own).join("format").is_file());
     assert_eq!(chambers(), 1);
-    node.stop(Duration::ZERO).await;
+    node.stop_within(Duration::ZERO).await;
     drop(node);
 
     let other = start(2).await;

@@ -7,7 +7,7 @@ use stc::Key;
 use stt::{
     SessionId,
     codec::{
-        CodecConfig, CodecError, CodecMode, Credit, Received, Role, Segment, StreamDecoder,
+        Arrival, CodecConfig, CodecError, CodecMode, CodecRole, Credit, Segment, StreamDecoder,
         StreamEncoder,
     },
 };
@@ -230,7 +230,7 @@ fn a_reset_begins_anew_and_the_past_stays_past() {
     encoder.grant(Credit { limit: 1_000, ..before });
     assert_eq!(encoder.credit_left(), 8, "credit from before the reset");
     let new = encoder.send(&b"new"[..]).unwrap();
-    assert_eq!(decoder.receive_segment(new[0].bytes.clone()), Ok(Received::Reset));
+    assert_eq!(decoder.receive_segment(new[0].bytes.clone()), Ok(Arrival::Reset));
     assert_eq!(decoder.receive_segment(old[3].bytes.clone()), Err(CodecError::Stale));
     assert_eq!(decoder.receive_all(), "new");
     assert_eq!(decoder.stats().resets, 1);
@@ -243,15 +243,15 @@ fn a_reset_begins_anew_and_the_past_stays_past() {
 
 #[test]
 fn another_key_session_stream_or_role_is_forged() {
-    let (mut encoder, _) = pair(small().with_role(Role::Initiator));
+    let (mut encoder, _) = pair(small().with_role(CodecRole::Initiator));
     let segment = encoder.send(&b"x"[..]).unwrap()[0].bytes.clone();
-    let config = small().with_role(Role::Initiator);
+    let config = small().with_role(CodecRole::Initiator);
     let other_session = SessionId::from_bytes([8; 8]);
     let wrong = [
         StreamDecoder::new(&Key::from_bytes([6; 32]), session(), STREAM, config),
         StreamDecoder::new(&root(), other_session, STREAM, config),
         StreamDecoder::new(&root(), session(), STREAM + 1, config),
-        StreamDecoder::new(&root(), session(), STREAM, config.with_role(Role::Responder)),
+        StreamDecoder::new(&root(), session(), STREAM, config.with_role(CodecRole::Responder)),
         StreamDecoder::new(&root(), session(), STREAM, small()),
     ];
     for mut decoder in wrong {
@@ -263,7 +263,7 @@ fn another_key_session_stream_or_role_is_forged() {
         changed[at] ^= 1;
         assert!(right.receive_segment(changed).is_err(), "byte {at}");
     }
-    assert_eq!(right.receive_segment(segment), Ok(Received::New));
+    assert_eq!(right.receive_segment(segment), Ok(Arrival::New));
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn missing_segments_can_be_skipped() {
     assert!(decoder.receive_all().is_empty());
     assert_eq!(decoder.skip_missing(), 2);
     assert_eq!(decoder.receive_all(), vec![1; 32]);
-    assert_eq!(decoder.receive_segment(segments[0].bytes.clone()), Ok(Received::Duplicate));
+    assert_eq!(decoder.receive_segment(segments[0].bytes.clone()), Ok(Arrival::Duplicate));
     assert_eq!(decoder.skip_missing(), 0);
 }
 

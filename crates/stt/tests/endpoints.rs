@@ -75,7 +75,10 @@ async fn bytes_go_to_one_to_many_and_to_all() {
     add(&manager, &["a", "b", "c"]);
     manager.send_to_endpoint(&id("a"), &b"one"[..]).await.unwrap();
     let report = manager.send_to_many(&[id("a"), id("b"), id("x")], &b"many"[..]).await;
-    assert_eq!((report.sent, report.failed), (2, vec![EndpointError::Unknown { id: id("x") }]));
+    assert_eq!(
+        (report.sent, report.failed),
+        (2, vec![(id("x"), EndpointError::Unknown { id: id("x") })])
+    );
     assert_eq!(manager.broadcast(&b"all"[..]).await.sent, 3);
     let sent = sent.lock().unwrap();
     let count = |data: &[u8]| sent.iter().filter(|(_, sent)| sent == data).count();
@@ -94,12 +97,12 @@ async fn a_slow_and_a_broken_endpoint_delay_no_other() {
     assert_eq!((report.sent, sent.lock().unwrap().len()), (500, 500));
     assert_eq!(before.elapsed(), ManagerConfig::DEFAULT_SEND_TIMEOUT);
     let mut failed = report.failed;
-    failed.sort_by_key(ToString::to_string);
+    failed.sort_by_key(|(id, _)| id.clone());
     assert!(
-        matches!(&failed[0], EndpointError::Send { retry_helps: false, details, .. } if details == "broken")
+        matches!(&failed[0].1, EndpointError::Send { retry_helps: false, details, .. } if details == "broken")
     );
     assert_eq!(
-        failed[1],
+        failed[1].1,
         EndpointError::SendTimeout { id: id("slow"), within: Duration::from_secs(10) }
     );
 }

@@ -5,9 +5,9 @@
 use std::{collections::HashSet, time::Duration};
 
 use stt::{
-    CloseReason, Coded, ConnectError, HandshakeError, IdentityError, KeyringError, NodeId,
-    Priority, ProtocolError, Refusal, RouteError, RouteKind, SeedError, StartError, StreamError,
-    WireError,
+    Address, CloseReason, Coded, ConnectError, HandshakeError, IdentityError, KeyringError, NodeId,
+    Priority, ProtocolError, Refusal, RouteError, RouteKind, SessionId, SharedSeedError,
+    StartError, StreamError, WireError,
     codec::CodecError,
     delivery::DeliveryError,
     dispatch::DispatchError,
@@ -51,15 +51,14 @@ fn errors_of_nodes() -> Vec<Box<dyn Coded>> {
         all.push(Box::new(TransferError::Declined { decline }));
     }
     let others: Vec<Box<dyn Coded>> = vec![
-        Box::new(SeedError::Empty),
-        Box::new(SeedError::Guessable { guesses_log10: 1 }),
+        Box::new(SharedSeedError::Empty),
+        Box::new(SharedSeedError::Guessable { guesses_log10: 1 }),
         Box::new(KeyringError::Full { max: 4 }),
         Box::new(KeyringError::Unknown),
         Box::new(KeyringError::Last),
         Box::new("x".parse::<NodeId>().unwrap_err()),
         Box::new(IdentityError::EmptySeed),
         Box::new(IdentityError::Keys),
-        Box::new(WireError::PortInUse { address: address() }),
         Box::new(WireError::Bind { address: address(), reason: text() }),
         Box::new(WireError::KnockLog { path: path(), reason: text() }),
         Box::new(WireError::NeedsKnockLog),
@@ -75,7 +74,7 @@ fn errors_of_nodes() -> Vec<Box<dyn Coded>> {
         Box::new(StartError::Certificate { cause: text() }),
         Box::new(StartError::HostNotFound { host: text(), cause: text() }),
         Box::new(StartError::PortInUse { address: address() }),
-        Box::new(ConnectError::Malformed { address: text() }),
+        Box::new(StartError::Listen { address: "wss://h".parse().unwrap() }),
         Box::new(ConnectError::Certificate { host: text(), port: 1, cause: text() }),
         Box::new(ConnectError::WebSocket { host: text(), port: 1, cause: text() }),
         Box::new(ConnectError::HostNotFound { host: text(), cause: text() }),
@@ -121,6 +120,7 @@ fn errors_of_primitives() -> Vec<Box<dyn Coded>> {
     vec![
         Box::new(EventError::NoRuntime),
         Box::new(EventError::Name { got, max }),
+        Box::new(EventError::Misspelt { nearest: "error" }),
         Box::new(EventError::TooManyHandlers { limit: 1 }),
         Box::new(EventError::TooManyNames { limit: 1 }),
         Box::new(EventError::OutOfRange { what, min, max, got }),
@@ -130,7 +130,6 @@ fn errors_of_primitives() -> Vec<Box<dyn Coded>> {
         Box::new(DispatchError::Panicked { frame_type: 0x80 }),
         Box::new(DeliveryError::OutOfRange { what, min: 0.0, max: 1.0, got: 2.0 }),
         Box::new(DeliveryError::TooLong { got: 2, max: 1 }),
-        Box::new(DeliveryError::PathTooNarrow { got: 1, need: 2 }),
         Box::new(DeliveryError::Malformed),
         Box::new(DeliveryError::Coder),
         Box::new(StreamError::Late { id: 1, within: Duration::ZERO }),
@@ -153,7 +152,10 @@ fn errors_of_primitives() -> Vec<Box<dyn Coded>> {
         Box::new(EndpointError::NoSender),
         Box::new(EndpointError::SendTimeout { id: id(), within: Duration::ZERO }),
         Box::new(EndpointError::QueueFull { id: id() }),
-        Box::new(RouteError::Malformed { target: host() }),
+        Box::new("".parse::<Address>().unwrap_err()),
+        Box::new(StreamError::Full { id: 1 }),
+        Box::new(StreamError::PathTooNarrow { got: 1, need: 2 }),
+        Box::new(StreamError::UnknownSession { id: SessionId::from_bytes([0; 8]) }),
         Box::new(RouteError::HostNotFound { host: host(), cause: host() }),
         Box::new(RouteError::Family { host: host() }),
         Box::new(RouteError::NoAnswer { kind: RouteKind::Udp }),
@@ -187,7 +189,7 @@ fn errors_of_primitives() -> Vec<Box<dyn Coded>> {
 fn errors_that_stand_for_the_same_say_the_same() {
     let weak = stt::SharedSeed::from_bytes(b"12345").unwrap().is_guessable().unwrap();
     let (start, seed) =
-        (StartError::GuessableSeed(weak), SeedError::Guessable { guesses_log10: 1 });
+        (StartError::GuessableSeed(weak), SharedSeedError::Guessable { guesses_log10: 1 });
     assert_eq!((start.code(), start.hint()), (seed.code(), seed.hint()));
     assert_eq!(start.retry_helps(), seed.retry_helps());
     let peer = WireError::PeerHandshake(HandshakeError::Tampered);

@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use common::{builder, other_end};
-use stt::{Delivery, Mode, Node, Session, SharedSeed, StreamOptions};
+use stt::{ConnectOptions, Delivery, Mode, Node, Session, SharedSeed, StreamOptions};
 use tokio::task::JoinSet;
 
 const ADDRESS: &str = "STT_TEST_FLOOD";
@@ -69,7 +69,12 @@ async fn flood() {
         for node in &nodes {
             let (node, address) = (node.clone(), address.clone());
             pushing.spawn(async move {
-                let knocked = node.connect_to(&address, None, Duration::from_millis(100)).await;
+                let knocked = node
+                    .connect_with(
+                        &address,
+                        &ConnectOptions::new().timeout(Duration::from_millis(100)),
+                    )
+                    .await;
                 if let Ok(session) = knocked {
                     session.abort("one more");
                 }

@@ -79,8 +79,7 @@ async fn a_directory_arrives_whole() {
     assert_eq!(all(&received.path), all(&root));
     assert_eq!(fs::read_dir(to.path()).unwrap().count(), 1);
     // It is not there twice, whatever may be overwritten.
-    let mut receiving = ReceiveOptions::default();
-    receiving.overwrite = true;
+    let receiving = ReceiveOptions::new().overwrite(true);
     let (sent, received) = send(&ours, &inbox, &root, to.path(), &receiving).await;
     assert_eq!(sent.unwrap_err().code(), "transfer.declined_exists");
     assert_eq!(received.unwrap_err().code(), "transfer.exists");
@@ -114,8 +113,7 @@ async fn modes_and_times_are_kept_when_asked_for() {
     for (preserve, dir, file) in
         [(false, (0o700, false), (0o600, false)), (true, (0o750, true), (0o754, true))]
     {
-        let mut receiving = ReceiveOptions::default();
-        receiving.preserve = preserve;
+        let receiving = ReceiveOptions::new().preserve(preserve);
         let to = to.path().join(preserve.to_string());
         fs::create_dir(&to).unwrap();
         let (_, received) = send(&ours, &inbox, &root, &to, &receiving).await;
@@ -138,9 +136,8 @@ async fn an_interrupted_directory_goes_on_where_it_stopped() {
     }
     let (server, _client, _, ours) = common::session().await;
     let (inbox, cut) = (Inbox::of(&server), AtomicBool::new(false));
-    let mut receiving = ReceiveOptions::default();
     let session = ours.clone();
-    receiving.progress = Some(Arc::new(move |progress| {
+    let receiving = ReceiveOptions::new().progress(Arc::new(move |progress| {
         if progress.done > 12 << 20 && !cut.swap(true, Ordering::Relaxed) {
             session.abort("pulled the plug");
         }

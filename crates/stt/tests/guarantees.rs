@@ -17,8 +17,8 @@ use std::{
 use bytes::Bytes;
 use common::{Relay, builder, other_end, seed};
 use stt::{
-    CloseReason, Coded, ConnectError, Delivery, Mode, Node, Session, SharedSeed, StreamError,
-    StreamOptions,
+    CloseReason, Coded, ConnectError, ConnectOptions, Delivery, Mode, Node, Session, SharedSeed,
+    StreamError, StreamOptions,
     delivery::{Chance, Probability},
     transfer::{self, ReceiveOptions, SendOptions},
 };
@@ -30,7 +30,7 @@ const SOON: Duration = Duration::from_millis(300);
 const DEAD: StreamError = StreamError::SessionEnded(CloseReason::Timeout);
 
 async fn node(seed: &SharedSeed, mode: Mode) -> Node {
-    let builder = builder(seed).heartbeat(SILENCE / 4).unwrap().idle_timeout(SILENCE).unwrap();
+    let builder = builder(seed).heartbeat(SILENCE / 4).idle_timeout(SILENCE);
     builder.start(mode).await.unwrap()
 }
 
@@ -70,7 +70,10 @@ async fn connect() {
     // Before, and during: whatever number of datagrams gets through.
     for datagrams in [0, 1, 2, 3] {
         let path = Relay::short_lived(server.local_addr(), datagrams).await;
-        let error = client.connect_to(&path.address().to_string(), None, SOON).await.unwrap_err();
+        let error = client
+            .connect_with(&path.address().to_string(), &ConnectOptions::new().timeout(SOON))
+            .await
+            .unwrap_err();
         assert!(matches!(error, ConnectError::NoAnswer { .. }), "{error:?}");
         assert!(error.retry_helps());
         assert_eq!(client.sessions().len(), 0);
@@ -156,7 +159,7 @@ async fn send() {
             if taken == 500 {
                 pair.path.cut();
             }
-            match stream.send(&numbered(taken, 10_000)).await {
+            match stream.send(numbered(taken, 10_000)).await {
                 Ok(()) => taken += 1,
                 // During: the one that waited for room was not taken.
                 Err(error) => return (taken, error),
@@ -170,8 +173,8 @@ async fn send() {
     assert!(arrived < taken, "{arrived} of {taken}");
     // Before.
     assert_eq!(stream.send(b"late").await.unwrap_err(), DEAD);
-    assert_eq!(stream.send_bytes(Bytes::from_static(b"late")).await.unwrap_err(), DEAD);
-    assert_eq!(stream.try_send(&Bytes::from_static(b"late")).unwrap_err(), DEAD);
+    assert_eq!(stream.send(Bytes::from_static(b"late")).await.unwrap_err(), DEAD);
+    assert_eq!(stream.try_send(b"late").unwrap_err(), DEAD);
     assert_eq!(pair.ours.open_stream().unwrap_err(), DEAD);
 }
 
@@ -184,7 +187,7 @@ async fn flush() {
     small.send(b"handed over").await.unwrap();
     small.flush().await.unwrap();
     // During.
-    large.send(&vec![0; 8 << 20]).await.unwrap();
+    large.send(vec![0; 8 << 20]).await.unwrap();
     assert_eq!(large.flush().await.unwrap_err(), DEAD);
     // Before.
     assert_eq!(small.flush().await.unwrap_err(), DEAD);
@@ -201,7 +204,7 @@ async fn close_stream() {
         let stream = ours.open_stream().unwrap();
         let receiving = tokio::spawn(async move { numbers(&theirs, 1).await });
         for number in 0..50 {
-            stream.send(&numbered(number, 10_000)).await.unwrap();
+            stream.send(numbered(number, 10_000)).await.unwrap();
         }
         stream.close().await.unwrap();
         ours.abort("");
@@ -248,7 +251,7 @@ async fn receive() {
     let pair = Pair::new().await;
     let (stream, quiet) = (pair.ours.open_stream().unwrap(), pair.ours.open_stream().unwrap());
     for number in 0..10 {
-        stream.send(&numbered(number, 1_000)).await.unwrap();
+        stream.send(numbered(number, 1_000)).await.unwrap();
     }
     quiet.send(b"once").await.unwrap();
     pair.ours.ping().await.unwrap();
@@ -354,18 +357,18 @@ async fn send_to_all() {
         }
         other
     });
-    let first = pair.server.send_to_all(message.clone(), 9).await;
+    let first = pair.server.send_to_all_on(9, message.clone()).await;
     assert_eq!((first.sent, first.failed.len()), (2, 0), "taken is not arrived");
-    let second = pair.server.send_to_all(message.clone(), 9).await;
+    let second = pair.server.send_to_all_on(9, message.clone()).await;
     assert_eq!((second.sent, second.failed), (1, vec![(pair.ours.id(), DEAD)]));
     // Before: it is not there any more, and by its id it is reported.
-    assert_eq!(pair.server.send_to_all(message.clone(), 9).await.sent, 1);
+    assert_eq!(pair.server.send_to_all_on(9, message.clone()).await.sent, 1);
     // The other one's queue may be full of what was sent before.
-    let tried = pair.server.try_send_to_all(&b""[..], 9);
+    let tried = pair.server.try_send_to_all_on(9, &b""[..]);
     assert_eq!((tried.sent + tried.full.len(), tried.failed.len()), (1, 0));
     assert!(!tried.full.contains(&pair.ours.id()));
-    let by_id = pair.server.send_to_sessions(&[pair.ours.id()], &b"x"[..], 9).await;
-    assert_eq!((by_id.sent, by_id.failed[0].1.code()), (0, "stream.session_ended"));
+    let by_id = pair.server.send_to_sessions_on(&[pair.ours.id()], 9, &b"x"[..]).await;
+    assert_eq!((by_id.sent, by_id.failed[0].1.code()), (0, "stream.unknown_session"));
     reading.await.unwrap();
 }
 
@@ -374,7 +377,7 @@ async fn node_receive() {
     let pair = Pair::new().await;
     // The first call makes messages flow.
     for number in 0..4_u32 {
-        let sent = pair.client.send_to_all(numbered(number, 100), 3).await;
+        let sent = pair.client.send_to_all_on(3, numbered(number, 100)).await;
         assert_eq!(sent.sent, 1);
         if number == 0 {
             pair.server.receive().await.unwrap();
@@ -397,7 +400,7 @@ async fn node_receive() {
     });
     assert_eq!(packet.unwrap().data, &b"third"[..]);
     // Until the node is stopped.
-    let (packet, ()) = tokio::join!(pair.server.receive(), pair.server.stop(SOON));
+    let (packet, ()) = tokio::join!(pair.server.receive(), pair.server.stop_within(SOON));
     assert_eq!(packet, None);
 }
 
@@ -406,7 +409,7 @@ async fn close_session() {
     let pair = Pair::new().await;
     let stream = pair.ours.open_stream().unwrap();
     for number in 0..100 {
-        stream.send(&numbered(number, 5_000)).await.unwrap();
+        stream.send(numbered(number, 5_000)).await.unwrap();
     }
     let receiving = numbers(&pair.theirs, stream.id());
     // After: what was sent is there, and the peer knows why it ended.
@@ -450,20 +453,20 @@ async fn abort_session() {
 async fn closed() {
     let pair = Pair::new().await;
     let told = Arc::new(AtomicUsize::new(0));
-    for node in [&pair.client, &pair.server] {
+    let _subscriptions = [&pair.client, &pair.server].map(|node| {
         let (told, id) = (Arc::clone(&told), pair.ours.id());
         node.on_session_closed(move |session, reason| {
             assert_eq!((session, reason), (id, &CloseReason::Timeout));
             told.fetch_add(1, SeqCst);
         })
-        .unwrap();
-    }
+        .unwrap()
+    });
     pair.die().await;
     // Any number of times, with one answer.
     assert_eq!(pair.ours.closed().await, CloseReason::Timeout);
     assert_eq!(pair.ours.close_reason(), Some(CloseReason::Timeout));
-    pair.client.stop(SOON).await;
-    pair.server.stop(SOON).await;
+    pair.client.stop_within(SOON).await;
+    pair.server.stop_within(SOON).await;
     tokio::time::timeout(SILENCE, async {
         while told.load(SeqCst) < 2 {
             tokio::task::yield_now().await;
@@ -479,7 +482,7 @@ async fn stop() {
     let pair = Pair::new().await;
     let stream = pair.ours.open_stream().unwrap();
     stream.send(b"last words").await.unwrap();
-    pair.client.stop(SILENCE).await;
+    pair.client.stop_within(SILENCE).await;
     assert_eq!(pair.theirs.closed().await, CloseReason::Shutdown { by_peer: true });
     let there = pair.theirs.accept_stream().await.unwrap();
     assert_eq!(there.receive().await.unwrap().unwrap(), &b"last words"[..]);
@@ -491,7 +494,7 @@ async fn stop() {
     let stream = pair.ours.open_stream().unwrap();
     pair.path.cut();
     stream.send(b"lost").await.unwrap();
-    pair.client.stop(Duration::from_millis(50)).await;
+    pair.client.stop_within(Duration::from_millis(50)).await;
     assert_eq!(pair.ours.close_reason(), Some(CloseReason::Shutdown { by_peer: false }));
     assert_eq!(pair.theirs.closed().await, CloseReason::Timeout);
 }

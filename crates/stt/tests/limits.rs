@@ -17,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use common::{builder, connect, other_end, seed, session};
-use stt::{Coded, Mode, Node, Session, SharedSeed, StreamError};
+use stt::{Coded, ConnectOptions, Mode, Node, Session, SharedSeed, StreamError};
 use tokio::{
     net::{TcpSocket, UdpSocket},
     task::JoinSet,
@@ -36,7 +36,9 @@ async fn begin_and_vanish(seed: &SharedSeed, last: u8, server: SocketAddr) -> No
     let relay = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, last), 0)).await.unwrap();
     let attacker = client_at(seed, last).await;
     let (attempt, address) = (attacker.clone(), relay.local_addr().unwrap().to_string());
-    tokio::spawn(async move { attempt.connect_to(&address, None, LONG).await });
+    tokio::spawn(async move {
+        attempt.connect_with(&address, &ConnectOptions::new().timeout(LONG)).await
+    });
     let mut datagram = [0; 2048];
     let (len, _) = relay.recv_from(&mut datagram).await.unwrap();
     relay.send_to(&datagram[..len], server).await.unwrap();
@@ -61,21 +63,23 @@ async fn too_many_handshakes_from_one_address_are_dropped_and_others_connect() {
     let mut attempts = JoinSet::new();
     for _ in 0..20 {
         let (greedy, address) = (greedy.clone(), address.clone());
-        attempts.spawn(async move { greedy.connect_to(&address, None, SOON).await.is_ok() });
+        attempts.spawn(async move {
+            greedy.connect_with(&address, &ConnectOptions::new().timeout(SOON)).await.is_ok()
+        });
     }
     let in_time = attempts.join_all().await.into_iter().filter(|done| *done).count();
     assert!((2..=3).contains(&in_time), "{in_time} of 20");
     assert!(server.stats().udp_transport.dropped_too_often >= 17);
     connect(&client_at(&seed, 3).await, &server).await;
     // A try that was dropped is no lasting harm: the next ones get in.
-    let later = greedy.connect_to(&address, None, LONG).await;
+    let later = greedy.connect_with(&address, &ConnectOptions::new().timeout(LONG)).await;
     assert!(later.is_ok(), "{later:?}");
 }
 
 #[tokio::test]
 async fn handshakes_that_are_never_finished_neither_fill_the_node_nor_shut_others_out() {
     let seed = seed();
-    let builder = builder(&seed).max_half_open(8).unwrap();
+    let builder = builder(&seed).max_half_open(8);
     let server = builder.start(Mode::Server).await.unwrap();
     let mut attackers = Vec::new();
     for last in [2, 2, 2, 3, 3, 4, 4, 5, 5] {
@@ -136,7 +140,7 @@ async fn no_more_sessions_begin_than_there_may_be_however_many_knock_at_once() {
 #[tokio::test]
 async fn streams_beyond_the_limit_are_refused_one_by_one() {
     let seed = seed();
-    let server = builder(&seed).max_streams(8).unwrap().start(Mode::Server).await.unwrap();
+    let server = builder(&seed).max_streams(8).start(Mode::Server).await.unwrap();
     let client = builder(&seed).start(Mode::Client).await.unwrap();
     let session = connect(&client, &server).await;
     let mut streams = Vec::new();
@@ -177,7 +181,7 @@ async fn a_path_that_acknowledges_nothing_holds_no_more_than_what_may_be_in_flig
     let server = builder(&seed).start(Mode::Server).await.unwrap();
     for (limit, held) in [(64 << 10, 64 << 10), (64 << 20, 256 << 10)] {
         // Over a datagram of 64 KiB the first congestion window would be larger than either.
-        let client = builder(&seed).max_mtu(1_452).unwrap().max_in_flight(limit).unwrap();
+        let client = builder(&seed).max_mtu(1_452).max_in_flight(limit);
         let client = client.start(Mode::Client).await.unwrap();
         let relay = common::Relay::to(server.local_addr()).await;
         let session = client.connect(&relay.address().to_string()).await.unwrap();
@@ -193,13 +197,13 @@ async fn a_path_that_acknowledges_nothing_holds_no_more_than_what_may_be_in_flig
 async fn sessions_without_a_share_of_the_nodes_bytes_in_flight_still_deliver() {
     let seed = seed();
     let server = builder(&seed).start(Mode::Server).await.unwrap();
-    let client = builder(&seed).max_node_in_flight(0).unwrap().start(Mode::Client).await.unwrap();
+    let client = builder(&seed).max_node_in_flight(0).start(Mode::Client).await.unwrap();
     let message = Bytes::from(vec![9; 4 << 20]);
     for _ in 0..2 {
         let session = connect(&client, &server).await;
         let theirs = other_end(&server, &session).await;
         let stream = session.open_stream().unwrap();
-        stream.send_bytes(message.clone()).await.unwrap();
+        stream.send(message.clone()).await.unwrap();
         let got = theirs.accept_stream().await.unwrap().receive().await.unwrap().unwrap();
         assert!(got == message);
     }
@@ -211,7 +215,7 @@ async fn sessions_without_a_share_of_the_nodes_bytes_in_flight_still_deliver() {
 async fn unread_bytes_are_bounded_for_the_whole_node_and_a_modest_session_does_not_notice() {
     const LIMIT: u64 = 1 << 20;
     let seed = seed();
-    let server = builder(&seed).max_node_buffer(LIMIT).unwrap().max_mtu(1_452).unwrap();
+    let server = builder(&seed).max_node_buffer(LIMIT).max_mtu(1_452);
     let server = server.start(Mode::Server).await.unwrap();
     let greedy = builder(&seed).start(Mode::Client).await.unwrap();
     let mut flood = JoinSet::new();
@@ -243,12 +247,12 @@ async fn unread_bytes_are_bounded_for_the_whole_node_and_a_modest_session_does_n
 async fn messages_that_wait_for_receive_are_bounded_in_bytes() {
     const LIMIT: u64 = 1 << 20;
     let seed = seed();
-    let server = builder(&seed).max_node_buffer(LIMIT).unwrap();
+    let server = builder(&seed).max_node_buffer(LIMIT);
     let server = server.start(Mode::Server).await.unwrap();
     let client = builder(&seed).start(Mode::Client).await.unwrap();
     let session = connect(&client, &server).await;
     // The first one makes messages flow to the queue; the others are then not taken.
-    assert_eq!(client.send_to_all(&b"first"[..], 1).await.sent, 1);
+    assert_eq!(client.send_to_all_on(1, &b"first"[..]).await.sent, 1);
     server.receive().await.unwrap();
     let sending = tokio::spawn(async move {
         let stream = session.open_stream().unwrap();
@@ -271,7 +275,7 @@ async fn timed(ours: &Session, theirs: &Session, bytes: usize) -> Duration {
     let start = Instant::now();
     let stream = ours.open_stream().unwrap();
     let there = theirs.get_stream(stream.id()).unwrap();
-    stream.send(&vec![0; bytes]).await.unwrap();
+    stream.send(vec![0; bytes]).await.unwrap();
     assert_eq!(there.receive().await.unwrap().unwrap().len(), bytes);
     start.elapsed()
 }
@@ -334,9 +338,7 @@ async fn the_node_says_how_long_messages_of_all_its_streams_may_be() {
 #[tokio::test]
 async fn streams_get_wider_windows_only_within_what_a_session_may_hold_unread() {
     let seed = seed();
-    for (node, grows) in
-        [(builder(&seed).max_session_buffer(0).unwrap(), false), (builder(&seed), true)]
-    {
+    for (node, grows) in [(builder(&seed).max_session_buffer(0), false), (builder(&seed), true)] {
         let server = node.start(Mode::Server).await.unwrap();
         let client = builder(&seed).start(Mode::Client).await.unwrap();
         let ours = connect(&client, &server).await;
@@ -366,12 +368,13 @@ async fn streams_get_wider_windows_only_within_what_a_session_may_hold_unread() 
 #[tokio::test]
 async fn limits_out_of_range_are_refused_by_name() {
     let refused = [
-        builder(&seed()).max_half_open(0).unwrap_err(),
-        builder(&seed()).max_in_flight(1).unwrap_err(),
-        builder(&seed()).max_node_in_flight(u64::MAX).unwrap_err(),
-        builder(&seed()).max_node_buffer(1).unwrap_err(),
+        builder(&seed()).max_half_open(0),
+        builder(&seed()).max_in_flight(1),
+        builder(&seed()).max_node_in_flight(u64::MAX),
+        builder(&seed()).max_node_buffer(1),
     ];
-    for error in refused {
+    for refused in refused {
+        let error = refused.start(Mode::Client).await.unwrap_err();
         assert_eq!(error.code(), "node.out_of_range", "{error}");
     }
 }

@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use stt::{
-    Mode, SessionPool,
+    ContentId, EventKind, Mode, SessionPool,
     endpoints::{EndpointId, ManagerConfig, NodeEndpoints},
 };
 
@@ -50,9 +50,9 @@ async fn the_peers_of_a_node_are_endpoints_while_they_have_sessions() {
     clients[0].1.close("bye").await;
     until(|| manager.len() == 2).await;
     assert!(manager.send_to_endpoint(&first, &b"x"[..]).await.is_err());
-    assert_eq!(server.events().handler_count("session_created"), 1);
+    assert_eq!(server.events().handler_count(EventKind::SessionCreated), 1);
     drop(behind);
-    assert_eq!(server.events().handler_count("session_created"), 0);
+    assert_eq!(server.events().handler_count(EventKind::SessionCreated), 0);
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn the_pool_picks_among_live_sessions_and_learns_from_answers() {
         servers.push((server, session));
     }
     let pool = SessionPool::new(client.clone());
-    let content = *blake3::hash(b"a content").as_bytes();
+    let content = ContentId::of(b"a content");
     let picked = pool.pick(&content).unwrap();
     assert_eq!(pool.rank(&content, 3).len(), 3);
     assert_eq!(pool.pick(&content).unwrap().id(), picked.id(), "the same each time");

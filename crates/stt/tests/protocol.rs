@@ -238,7 +238,7 @@ async fn one_that_is_given_up_at_once_ends_for_both() {
 
 async fn small(max_streams: usize) -> (Node, Node, stt::Session) {
     let seed = common::seed();
-    let limited = |builder: NodeBuilder| builder.max_streams(max_streams).unwrap();
+    let limited = |builder: NodeBuilder| builder.max_streams(max_streams);
     let server = limited(common::builder(&seed)).start(stt::Mode::Server).await.unwrap();
     let client = common::builder(&seed).start(stt::Mode::Client).await.unwrap();
     let session = common::connect(&client, &server).await;
@@ -300,7 +300,7 @@ async fn who_does_not_read_is_not_sent_more_than_its_window() {
     let theirs = caught.recv().await.unwrap();
     let sending = tokio::spawn(async move {
         for _ in 0..100 {
-            stream.send_bytes(Bytes::from(vec![7; 100_000])).await.unwrap();
+            stream.send(Bytes::from(vec![7; 100_000])).await.unwrap();
         }
         stream.close().await.unwrap();
     });
@@ -331,12 +331,12 @@ async fn the_end_of_the_session_ends_them_and_a_stopped_node_lets_go_of_its_hand
     });
     drop(witness);
     assert!(weak.upgrade().is_some());
-    server.stop(Duration::from_secs(5)).await;
+    server.stop_within(Duration::from_secs(5)).await;
     assert!(weak.upgrade().is_none());
     assert_eq!(ours.receive().await.unwrap_or(None), None);
     let error = theirs.send(b"late").await.unwrap_err();
     assert!(matches!(error, ProtocolError::Stream(_)));
-    client.stop(Duration::ZERO).await;
+    client.stop_within(Duration::ZERO).await;
     let error = session.open_protocol("x").unwrap_err();
     assert_eq!(error.code(), "stream.session_ended");
 }

@@ -99,15 +99,15 @@ async fn cuts_while_messages_flow_both_ways_lose_and_double_nothing() {
 async fn a_cut_and_its_mending_are_events_and_states() {
     let pair = pair().await;
     let told = Arc::new(Mutex::new(Vec::new()));
-    for name in ["session_suspended", "session_resumed"] {
+    let _subscriptions = ["session_suspended", "session_resumed"].map(|name| {
         let told = told.clone();
         let note = move |event: Arc<stt::Event>| {
             let id = event.fields()["session_id"].as_text().unwrap().to_owned();
             told.lock().unwrap().push((event.name().to_owned(), id));
             std::future::ready(())
         };
-        pair.client.events().on(name, note).unwrap();
-    }
+        pair.client.on(name, note).unwrap()
+    });
     let mut state = pair.ours.state();
     assert!(matches!(*state.borrow_and_update(), ResumeState::Connected));
     let before = pair.ours.session().unwrap();
@@ -188,7 +188,7 @@ async fn a_peer_that_was_started_anew_has_lost_it() {
     let ours = here.connect(&at.to_string(), id).await.unwrap();
     let theirs = there.accept().await.unwrap();
     ours.send("kept").await.unwrap();
-    server.stop(Duration::ZERO).await;
+    server.stop_within(Duration::ZERO).await;
     assert!(soon(there.accept()).await.is_none(), "nothing comes from a node that was stopped");
     drop((theirs, there, server));
     // The port may be in use for a moment more.
@@ -214,7 +214,7 @@ async fn who_does_not_come_back_in_time_is_given_up() {
     let lifetime = Duration::from_millis(300);
     let pair = pair_with(ResumeOptions::default().with_lifetime(lifetime).unwrap()).await;
     // The client is gone without a word: its node stops, and its session with it.
-    pair.client.stop(Duration::ZERO).await;
+    pair.client.stop_within(Duration::ZERO).await;
     let why = soon(pair.theirs.ended()).await;
     assert_eq!(why.code(), "resume.expired", "{why}");
     let why = soon(pair.ours.ended()).await;

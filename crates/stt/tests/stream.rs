@@ -16,7 +16,7 @@ async fn request_and_response_on_a_stream_that_both_sides_name() {
     let answering = tokio::spawn(async move {
         let stream = theirs.get_stream(1).unwrap();
         let request = stream.receive().await.unwrap().unwrap();
-        stream.send(&[b"got ", &request[..]].concat()).await.unwrap();
+        stream.send([b"got ", &request[..]].concat()).await.unwrap();
         stream.close().await.unwrap();
     });
     let stream = ours.open_stream().unwrap();
@@ -49,7 +49,7 @@ async fn message_boundaries_are_kept() {
     let lengths = [0, 1, 63, 64, 16_383, 16_384, 70_000, 3_000_000, 0, 5];
     let sender = tokio::spawn(async move {
         for len in lengths {
-            sending.send(&vec![u8::try_from(len % 251).unwrap(); len]).await.unwrap();
+            sending.send(vec![u8::try_from(len % 251).unwrap(); len]).await.unwrap();
         }
         sending.close().await.unwrap();
     });
@@ -304,4 +304,126 @@ async fn what_was_read_to_its_end_counts_as_closed_when_the_peer_goes_at_once() 
         theirs.abort("read it all");
         assert_eq!(closing.await.unwrap(), Ok(()));
     }
+}
+
+/// Many more than may be open at once, one after the other.
+const MANY: u32 = 600;
+
+#[tokio::test]
+async fn streams_that_are_dropped_end_on_both_sides_and_make_room() {
+    let (_server, _client, theirs, ours) = session().await;
+    for number in 0..MANY {
+        let here = ours.open_stream().unwrap();
+        here.send(&number.to_be_bytes()).await.unwrap();
+        let there = theirs.accept_stream().await.unwrap();
+        assert_eq!(there.receive().await.unwrap().unwrap(), number.to_be_bytes()[..]);
+        drop(there);
+        assert_eq!(here.receive().await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn streams_of_one_message_that_nobody_claims_make_room_too() {
+    let (server, _client, _theirs, ours) = session().await;
+    for number in 0..MANY {
+        ours.open_stream().unwrap().send(&number.to_be_bytes()).await.unwrap();
+        assert_eq!(server.receive().await.unwrap().data, number.to_be_bytes()[..]);
+    }
+    // One that said nothing leaves nothing.
+    for _ in 0..MANY {
+        ours.open_stream().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_was_sent_before_the_drop_arrives_whoever_drops_it() {
+    let (_server, _client, theirs, ours) = session().await;
+    let here = ours.open_stream().unwrap();
+    let other = here.clone();
+    here.send(b"first").await.unwrap();
+    drop(here);
+    let there = theirs.accept_stream().await.unwrap();
+    assert_eq!(there.receive().await.unwrap().unwrap(), "first");
+    other.send(vec![7; 300_000]).await.unwrap();
+    // Also where there is no runtime.
+    std::thread::spawn(move || drop(other)).join().unwrap();
+    assert_eq!(there.receive().await.unwrap().unwrap().len(), 300_000);
+    assert_eq!(there.receive().await.unwrap(), None);
+
+    let mut raw = ours.open_stream().unwrap().into_raw();
+    raw.write_all(b"raw").await.unwrap();
+    let mut there = theirs.accept_stream().await.unwrap().into_raw();
+    let mut three = [0; 3];
+    there.read_exact(&mut three).await.unwrap();
+    drop(there);
+    assert_eq!(raw.read(&mut three).await.unwrap(), 0, "the end, and not a message");
+}
+
+#[tokio::test]
+async fn who_sends_to_a_stream_that_was_dropped_is_told() {
+    let (_server, _client, theirs, ours) = session().await;
+    let here = ours.open_stream().unwrap();
+    here.send(b"read").await.unwrap();
+    let there = theirs.accept_stream().await.unwrap();
+    there.receive().await.unwrap();
+    drop(there);
+    let error = loop {
+        if let Err(error) = here.send(&[0; 10_000]).await {
+            break error;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(matches!(error, StreamError::Reset { code: 0x06, .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_stream_whose_holder_panics_is_reset() {
+    let (_server, _client, theirs, ours) = session().await;
+    let here = ours.open_stream().unwrap();
+    here.send(b"half").await.unwrap();
+    let there = theirs.accept_stream().await.unwrap();
+    assert_eq!(there.receive().await.unwrap().unwrap(), "half");
+    let panics = tokio::spawn(async move {
+        let _held = here;
+        panic!("on purpose");
+    });
+    assert!(panics.await.unwrap_err().is_panic());
+    let error = there.receive().await.unwrap_err();
+    assert!(matches!(error, StreamError::Reset { code: 0x100, .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_stream_asked_for_by_number_is_kept_by_its_session() {
+    let (_server, _client, theirs, ours) = session().await;
+    for number in 0..3_u8 {
+        ours.get_stream(7).unwrap().send(&[number]).await.unwrap();
+    }
+    for number in 0..3_u8 {
+        let message = theirs.get_stream(7).unwrap().receive().await.unwrap();
+        assert_eq!(message.unwrap(), [number][..]);
+    }
+}
+
+#[tokio::test]
+async fn what_arrives_is_a_stream_of_sessions_of_streams_of_messages() {
+    use futures_util::{StreamExt, TryStreamExt};
+    let seed = common::seed();
+    let server = common::builder(&seed).start(stt::Mode::Server).await.unwrap();
+    let client = common::builder(&seed).start(stt::Mode::Client).await.unwrap();
+    let ours = common::connect(&client, &server).await;
+    let mut sessions = std::pin::pin!(server.incoming());
+    let theirs = sessions.next().await.unwrap();
+    let here = ours.open_stream().unwrap();
+    for text in ["a", "b"] {
+        here.send(text).await.unwrap();
+    }
+    drop(here);
+    let mut streams = std::pin::pin!(theirs.incoming_streams());
+    let there = streams.next().await.unwrap();
+    let all: Vec<_> = there.messages().try_collect().await.unwrap();
+    assert_eq!(all, ["a", "b"]);
+    ours.close("done").await;
+    assert!(streams.next().await.is_none());
+    server.stop().await;
+    assert!(sessions.next().await.is_none());
 }

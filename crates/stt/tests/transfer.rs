@@ -11,7 +11,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::Poll,
     time::Duration,
@@ -19,7 +19,7 @@ use std::{
 
 use common::{Inbox, builder, connect, seed};
 use stt::{
-    Coded, Mode, Node, Session,
+    Coded, ContentId, Mode, Node, Session,
     transfer::{
         Phase, ReceiveOptions, Received, SendOptions, Sent, TransferError, decline_first_version,
         receive, send,
@@ -82,7 +82,7 @@ async fn files_of_any_size_arrive_whole_under_their_name() {
         )
         .await;
         let (sent, received) = (sent.unwrap(), received.unwrap());
-        assert_eq!(sent.hash, *blake3::hash(&data).as_bytes());
+        assert_eq!(sent.hash, ContentId::of(&data));
         assert_eq!((received.hash, received.size), (sent.hash, len as u64));
         assert_eq!(received.path, to.path().join(&name));
         assert!(fs::read(received.path).unwrap() == data);
@@ -99,10 +99,9 @@ async fn an_interrupted_transfer_goes_on_where_it_stopped() {
 
     let (_server, _client, theirs, ours) = session().await;
     let cut = Arc::new(AtomicBool::new(false));
-    let mut receiving = ReceiveOptions::default();
     let session_to_cut = ours.clone();
     let cut_once = Arc::clone(&cut);
-    receiving.progress = Some(Arc::new(move |progress| {
+    let receiving = ReceiveOptions::new().progress(Arc::new(move |progress| {
         if progress.done > 8 << 20 && !cut_once.swap(true, Ordering::Relaxed) {
             session_to_cut.abort("pulled the plug");
         }
@@ -116,9 +115,9 @@ async fn an_interrupted_transfer_goes_on_where_it_stopped() {
 
     let (_server, _client, theirs, ours) = session().await;
     let phases = Arc::new(Mutex::new(Vec::new()));
-    let mut sending = SendOptions::default();
     let seen = Arc::clone(&phases);
-    sending.progress = Some(Arc::new(move |progress| seen.lock().unwrap().push(progress.phase)));
+    let sending = SendOptions::new()
+        .progress(Arc::new(move |progress| seen.lock().unwrap().push(progress.phase)));
     let (sent, received) =
         transfer(&ours, &theirs, &path, to.path(), sending, ReceiveOptions::default()).await;
     let (sent, received) = (sent.unwrap(), received.unwrap());
@@ -138,9 +137,8 @@ async fn what_an_earlier_attempt_left_is_compared_before_it_is_used() {
     fs::write(&path, &data).unwrap();
 
     let (_server, _client, theirs, ours) = session().await;
-    let mut receiving = ReceiveOptions::default();
     let session_to_cut = ours.clone();
-    receiving.progress = Some(Arc::new(move |progress| {
+    let receiving = ReceiveOptions::new().progress(Arc::new(move |progress| {
         if progress.done > 4 << 20 {
             session_to_cut.abort("pulled the plug");
         }
@@ -188,8 +186,7 @@ async fn an_existing_file_is_kept_unless_asked() {
     assert_eq!(fs::read(to.path().join("a.txt")).unwrap(), b"old");
     assert_eq!(names(to.path()), ["a.txt"]);
 
-    let mut receiving = ReceiveOptions::default();
-    receiving.overwrite = true;
+    let receiving = ReceiveOptions::new().overwrite(true);
     let (sent, received) =
         transfer(&ours, &theirs, &path, to.path(), SendOptions::default(), receiving).await;
     assert!(sent.is_ok() && received.is_ok());
@@ -210,8 +207,7 @@ async fn hostile_names_stay_in_the_directory() {
         ("\u{1b}[31m", Some("_[31m")),
         ("..", None),
     ] {
-        let mut sending = SendOptions::default();
-        sending.name = Some(name.into());
+        let sending = SendOptions::new().name(name.to_owned());
         let (sent, received) =
             transfer(&ours, &theirs, &path, &to, sending, ReceiveOptions::default()).await;
         match expected {
@@ -241,8 +237,7 @@ async fn a_file_that_changes_on_the_way_is_not_sent() {
     for change in changes {
         fs::write(&path, bytes(20 << 20)).unwrap();
         let (file, once) = (open(&path), AtomicBool::new(false));
-        let mut sending = SendOptions::default();
-        sending.progress = Some(Arc::new(move |progress| {
+        let sending = SendOptions::new().progress(Arc::new(move |progress| {
             if progress.phase == Phase::Moving && !once.swap(true, Ordering::Relaxed) {
                 change(&file);
             }
@@ -264,8 +259,7 @@ async fn a_newer_attempt_takes_the_place_of_one_that_is_silent() {
     fs::write(&path, bytes(64 << 20)).unwrap();
     let (begun, moving) = tokio::sync::oneshot::channel();
     let begun = Mutex::new(Some(begun));
-    let mut receiving = ReceiveOptions::default();
-    receiving.progress = Some(Arc::new(move |_| {
+    let receiving = ReceiveOptions::new().progress(Arc::new(move |_| {
         begun.lock().unwrap().take().map(|begun| begun.send(()));
     }));
     let sending = SendOptions::default();
@@ -298,8 +292,7 @@ async fn a_newer_attempt_takes_the_place_of_one_that_is_silent() {
 async fn a_receiver_that_wants_one_file_gets_one() {
     let (_server, _client, theirs, ours) = session().await;
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let mut receiving = ReceiveOptions::default();
-    receiving.files_left = Some(Arc::new(1.into()));
+    let receiving = ReceiveOptions::new().files_left(Arc::new(AtomicUsize::new(1)));
     let mut codes = Vec::new();
     for name in ["a", "b"] {
         let path = from.path().join(name);
@@ -323,14 +316,13 @@ async fn an_orderly_end_of_the_session_is_told_as_one() {
         fs::write(&path, bytes(64 << 20)).unwrap();
         let stop = Arc::new(tokio::sync::Notify::new());
         let begun = Arc::clone(&stop);
-        let mut receiving = ReceiveOptions::default();
-        receiving.progress = Some(Arc::new(move |_| begun.notify_one()));
+        let receiving = ReceiveOptions::new().progress(Arc::new(move |_| begun.notify_one()));
         let transferring =
             transfer(&ours, &theirs, &path, to.path(), SendOptions::default(), receiving);
         let ending = async {
             stop.notified().await;
             let node = if by_receiver { &server } else { &client };
-            node.stop(std::time::Duration::from_secs(1)).await;
+            node.stop_within(std::time::Duration::from_secs(1)).await;
         };
         let ((sent, received), ()) = tokio::join!(transferring, ending);
         // Whose own node was stopped knows why.
@@ -464,9 +456,8 @@ async fn a_send_that_is_given_up_lets_the_receiver_go_and_goes_on_later() {
     let mut ended = receiving(&theirs, to.path());
 
     let half = Arc::new(Notify::new());
-    let mut sending = SendOptions::default();
     let told = Arc::clone(&half);
-    sending.progress = Some(Arc::new(move |progress| {
+    let sending = SendOptions::new().progress(Arc::new(move |progress| {
         if progress.done > 8 << 20 {
             told.notify_one();
         }
@@ -491,9 +482,8 @@ async fn a_receive_that_is_given_up_ends_the_sender() {
     let path = from.path().join("big.bin");
     fs::write(&path, bytes(32 << 20)).unwrap();
     let half = Arc::new(Notify::new());
-    let mut options = ReceiveOptions::default();
     let told = Arc::clone(&half);
-    options.progress = Some(Arc::new(move |progress| {
+    let options = ReceiveOptions::new().progress(Arc::new(move |progress| {
         if progress.done > 8 << 20 {
             told.notify_one();
         }
@@ -516,7 +506,7 @@ async fn a_receive_that_is_given_up_ends_the_sender() {
 #[tokio::test]
 async fn transfers_that_were_given_up_leave_no_stream_behind() {
     let seed = seed();
-    let few = || builder(&seed).max_streams(4).unwrap();
+    let few = || builder(&seed).max_streams(4);
     let server = few().start(Mode::Server).await.unwrap();
     let client = few().start(Mode::Client).await.unwrap();
     let ours = connect(&client, &server).await;
@@ -527,8 +517,7 @@ async fn transfers_that_were_given_up_leave_no_stream_behind() {
     let _ended = receiving(&theirs, to.path());
 
     for polls in 1..40 {
-        let mut sending = SendOptions::default();
-        sending.name = Some(format!("{polls}.bin"));
+        let sending = SendOptions::new().name(format!("{polls}.bin"));
         let mut sending = pin!(send(&ours, &path, &sending));
         for _ in 0..polls {
             // Some are over before they can be given up.

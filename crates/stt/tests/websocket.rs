@@ -7,7 +7,7 @@ mod common;
 use std::{net::SocketAddr, time::Duration};
 
 use common::{builder, seed};
-use stt::{Coded, Mode, Node, SharedSeed};
+use stt::{Coded, ConnectOptions, Mode, Node, SharedSeed};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -41,7 +41,10 @@ async fn a_session_over_a_websocket_carries_both_ways() {
     assert_eq!(address.port(), server.local_addr().port(), "the UDP port unless told otherwise");
     let client = client(&seed).await;
     let session = client
-        .connect_to(&format!("ws://{address}/any/path"), Some(server.node_id()), SOON * 20)
+        .connect_with(
+            &format!("ws://{address}/any/path"),
+            &ConnectOptions::new().expect(server.node_id()).timeout(SOON * 20),
+        )
         .await
         .unwrap();
     assert_eq!(session.peer_node_id(), server.node_id());
@@ -134,7 +137,8 @@ async fn captured(seed: &SharedSeed) -> Vec<u8> {
     };
     let client = client(seed).await;
     let target = format!("ws://{tapped}");
-    let dialling = client.connect_to(&target, None, SOON);
+    let options = ConnectOptions::new().timeout(SOON);
+    let dialling = client.connect_with(&target, &options);
     tokio::join!(tapping, dialling).0
 }
 
@@ -207,7 +211,7 @@ async fn what_cannot_be_reached_is_said() {
     let seed = seed();
     let client = client(&seed).await;
     let odd = client.connect("http://localhost/x").await.unwrap_err();
-    assert_eq!(odd.code(), "connect.malformed");
+    assert_eq!(odd.code(), "address.malformed");
     let free = TcpListener::bind(ANY).await.unwrap().local_addr().unwrap();
     let closed = client.connect(&format!("ws://{free}")).await.unwrap_err();
     assert_eq!(closed.code(), "connect.websocket");

@@ -58,7 +58,7 @@ async fn a_session_through_a_proxy_that_ends_tls_carries_both_ways() {
     let (server, inner) = listening(builder(&seed)).await;
     let made = certificate("localhost");
     let outer = proxy(&made, inner).await;
-    let client = builder(&seed).trust_certificate(made.cert.der()).unwrap();
+    let client = builder(&seed).trust_certificate(made.cert.der());
     let client = client.start(Mode::Client).await.unwrap();
     let address = format!("wss://localhost:{}/a/path", outer.port());
     let ours = client.connect(&address).await.unwrap();
@@ -71,7 +71,7 @@ async fn a_session_through_a_proxy_that_ends_tls_carries_both_ways() {
     let there = theirs.get_stream(here.id()).unwrap();
     let echo = async {
         let message = there.receive().await.unwrap().unwrap();
-        there.send_bytes(message).await.unwrap();
+        there.send(message).await.unwrap();
     };
     let asking = async {
         here.send(&message).await.unwrap();
@@ -88,7 +88,7 @@ async fn a_certificate_that_nobody_vouches_for_or_for_another_name_is_refused() 
     let made = certificate("localhost");
     let address = format!("wss://localhost:{}", proxy(&made, inner).await.port());
     // Trusts another one, so that there is one at all on a machine without any.
-    let stranger = builder(&seed).trust_certificate(certificate("x").cert.der()).unwrap();
+    let stranger = builder(&seed).trust_certificate(certificate("x").cert.der());
     let stranger = stranger.start(Mode::Client).await.unwrap();
     let error = stranger.connect(&address).await.unwrap_err();
     assert_eq!(error.code(), "connect.certificate");
@@ -97,7 +97,7 @@ async fn a_certificate_that_nobody_vouches_for_or_for_another_name_is_refused() 
 
     let other = certificate("other.example");
     let address = format!("wss://localhost:{}", proxy(&other, inner).await.port());
-    let client = builder(&seed).trust_certificate(other.cert.pem()).unwrap();
+    let client = builder(&seed).trust_certificate(other.cert.pem());
     let client = client.start(Mode::Client).await.unwrap();
     let error = client.connect(&address).await.unwrap_err();
     assert_eq!(error.code(), "connect.certificate", "{error}");
@@ -109,10 +109,11 @@ async fn a_certificate_that_nobody_vouches_for_or_for_another_name_is_refused() 
 async fn a_server_without_tls_is_told_apart_from_a_bad_certificate() {
     let seed = seed();
     let (_server, inner) = listening(builder(&seed)).await;
-    let client = builder(&seed).trust_certificate(certificate("x").cert.der()).unwrap();
+    let client = builder(&seed).trust_certificate(certificate("x").cert.der());
     let client = client.start(Mode::Client).await.unwrap();
     let error = client.connect(&format!("wss://{inner}")).await.unwrap_err();
     assert_eq!(error.code(), "connect.websocket", "{error}");
-    let error = builder(&seed).trust_certificate(b"no certificate").unwrap_err();
+    let error = builder(&seed).trust_certificate(b"no certificate").start(Mode::Client).await;
+    let error = error.unwrap_err();
     assert_eq!(error.code(), "node.certificate");
 }

@@ -85,12 +85,12 @@ impl Context {
     /// exists is [`SealError::Io`] with [`io::ErrorKind::AlreadyExists`].
     pub fn encrypt_file<'a>(
         &self,
-        input: &'a Path,
-        output: &Path,
+        input: impl AsRef<Path>,
+        output: impl AsRef<Path>,
         options: &SealOptions<'a>,
         file_options: &FileOptions<'a>,
     ) -> Result<FileReport, SealError> {
-        let file = SteadyFile::open(input).map_err(sealing_io("open the input"))?;
+        let file = SteadyFile::open(input.as_ref()).map_err(sealing_io("open the input"))?;
         let len = file.known_len();
         self.encrypt_into(file, len, output, options, file_options)
     }
@@ -103,11 +103,11 @@ impl Context {
         &self,
         reader: impl Read + Send + 'a,
         len: Option<u64>,
-        output: &Path,
+        output: impl AsRef<Path>,
         options: &SealOptions<'a>,
         file_options: &FileOptions<'a>,
     ) -> Result<FileReport, SealError> {
-        let output = OutputFile::create(output, file_options.overwrite)
+        let output = OutputFile::create(output.as_ref(), file_options.overwrite)
             .map_err(sealing_io("create the output"))?;
         let report = self.encrypt_stream(reader, len, output.file(), options, file_options)?;
         output.finish(file_options.durable).map_err(sealing_io("complete the output"))?;
@@ -162,8 +162,8 @@ impl Context {
     /// [`io::ErrorKind::AlreadyExists`].
     pub fn decrypt_file(
         &self,
-        input: &Path,
-        output: &Path,
+        input: impl AsRef<Path>,
+        output: impl AsRef<Path>,
         options: &OpenOptions<'_>,
         file_options: &FileOptions<'_>,
     ) -> Result<FileReport, OpenError> {
@@ -180,11 +180,11 @@ impl Context {
         &self,
         reader: impl Read + Send,
         len: Option<u64>,
-        output: &Path,
+        output: impl AsRef<Path>,
         options: &OpenOptions<'_>,
         file_options: &FileOptions<'_>,
     ) -> Result<FileReport, OpenError> {
-        let output = OutputFile::create(output, file_options.overwrite)
+        let output = OutputFile::create(output.as_ref(), file_options.overwrite)
             .map_err(opening_io("create the output"))?;
         let report = self.decrypt_stream(reader, len, output.file(), options, file_options)?;
         output.finish(file_options.durable).map_err(opening_io("complete the output"))?;

@@ -16,12 +16,6 @@ pub struct Hash {
     pub digest: [u8; 32],
 }
 
-/// Plain BLAKE3: the address of content. Everybody can compute it, and every call gives the same.
-#[must_use]
-pub fn content_hash(data: &[u8]) -> [u8; 32] {
-    *blake3::hash(data).as_bytes()
-}
-
 impl Context {
     fn digest(
         &self,

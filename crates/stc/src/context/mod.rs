@@ -2,7 +2,7 @@
 //!
 //! | look for | in |
 //! |---|---|
-//! | making a context | [`Context`], [`Builder`] |
+//! | making a context | [`Context`], [`ContextBuilder`] |
 //! | what a call may be told | [`SealOptions`], [`OpenOptions`], [`FileOptions`] |
 //! | messages in memory | `messages` |
 //! | files, streams and ranges | `files` |
@@ -27,7 +27,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use content::{Content, Plaintext};
 pub use files::{FileReport, FoundSlot};
-pub use hashing::{Hash, content_hash};
+pub use hashing::Hash;
 pub use health::{EntropyHealth, HealthStatus};
 pub use options::{FileOptions, OpenOptions, SealOptions};
 use passwords::Passwords;
@@ -77,14 +77,14 @@ pub(crate) struct Moving {
 
 /// How a context is to be made.
 #[derive(Clone, Debug)]
-pub struct Builder {
+pub struct ContextBuilder {
     seed: Option<Seed>,
     cost: Result<Cost, StretchError>,
     max_kib: u64,
     realm: Vec<u8>,
 }
 
-impl Builder {
+impl ContextBuilder {
     /// Memory of a stretch: a matrix of `lattice_size² × depth` KiB. Default: 128 and 6, 96 MiB.
     ///
     /// Two contexts agree only when they have the same cost. Values out of range are refused by
@@ -188,7 +188,7 @@ impl Context {
     /// A context from a phrase, bytes, an integer or a [`Key`], at the default cost.
     ///
     /// # Errors
-    /// As [`Builder::build`].
+    /// As [`ContextBuilder::build`].
     pub fn new(seed: impl Into<Seed>) -> Result<Self, ContextError> {
         Self::builder(seed).build()
     }
@@ -196,15 +196,15 @@ impl Context {
     /// A context from 32 random bytes: no stretch. Passwords are stretched at the default cost.
     ///
     /// # Errors
-    /// As [`Builder::build`].
+    /// As [`ContextBuilder::build`].
     pub fn from_key(key: Key) -> Result<Self, ContextError> {
         Self::new(key)
     }
 
     /// Sets cost and realm.
     #[must_use]
-    pub fn builder(seed: impl Into<Seed>) -> Builder {
-        Builder {
+    pub fn builder(seed: impl Into<Seed>) -> ContextBuilder {
+        ContextBuilder {
             seed: Some(seed.into()),
             cost: Ok(Cost::DEFAULT),
             max_kib: Cost::MAX_KIB,
@@ -215,8 +215,13 @@ impl Context {
     /// A context whose only secrets are passwords: its root key is 32 zero bytes. It refuses to
     /// make an envelope that would open without a password.
     #[must_use]
-    pub fn seedless() -> Builder {
-        Builder { seed: None, cost: Ok(Cost::DEFAULT), max_kib: Cost::MAX_KIB, realm: Vec::new() }
+    pub fn seedless() -> ContextBuilder {
+        ContextBuilder {
+            seed: None,
+            cost: Ok(Cost::DEFAULT),
+            max_kib: Cost::MAX_KIB,
+            realm: Vec::new(),
+        }
     }
 
     /// What a stretch costs in this context.

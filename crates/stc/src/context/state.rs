@@ -165,10 +165,10 @@ impl Context {
     ///
     /// # Errors
     /// [`StateError`].
-    pub fn save_state_file(&self, path: &Path) -> Result<(), StateError> {
+    pub fn save_state_file(&self, path: impl AsRef<Path>) -> Result<(), StateError> {
         let bytes = self.save_state()?.to_bytes();
         let write = || {
-            let output = OutputFile::create(path, true)?;
+            let output = OutputFile::create(path.as_ref(), true)?;
             output.file().write_all(&bytes)?;
             output.finish(true)
         };
@@ -179,7 +179,7 @@ impl Context {
     ///
     /// # Errors
     /// [`StateError`]; the context is then as it was.
-    pub fn load_state_file(&self, path: &Path) -> Result<(), StateError> {
+    pub fn load_state_file(&self, path: impl AsRef<Path>) -> Result<(), StateError> {
         let bytes = fs::read(path).map_err(|source| StateError::Io { what: "read", source })?;
         self.load_state(&State::from_bytes(&bytes)?)
     }

@@ -1,19 +1,19 @@
 //! Settings of a stream.
 
-use super::StreamError;
+use super::ChunkError;
 use crate::{aead::Suite, stretch::Cost};
 
 /// Which end of a stream with two directions this is. Chunks of one role do not open at an end of
 /// the same role, so nobody can send a peer its own chunks back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
+pub enum StreamRole {
     /// The end that began.
     Initiator,
     /// The end that answered.
     Responder,
 }
 
-impl Role {
+impl StreamRole {
     pub(super) const fn number(role: Option<Self>) -> u8 {
         match role {
             None => 0,
@@ -46,7 +46,7 @@ pub struct StreamConfig {
     pub(super) key_schedule_size: usize,
     pub(super) entropy_pool_size: usize,
     pub(super) rotation_bytes: u64,
-    pub(super) role: Option<Role>,
+    pub(super) role: Option<StreamRole>,
     pub(super) realm: Vec<u8>,
     pub(super) suite: Suite,
 }
@@ -70,11 +70,11 @@ impl Default for StreamConfig {
 }
 
 /// `got`, if it lies from `least` to `most`.
-fn within(knob: &'static str, got: u64, least: u64, most: u64) -> Result<u64, StreamError> {
+fn within(knob: &'static str, got: u64, least: u64, most: u64) -> Result<u64, ChunkError> {
     if (least..=most).contains(&got) {
         Ok(got)
     } else {
-        Err(StreamError::OutOfRange { knob, got, least, most })
+        Err(ChunkError::OutOfRange { knob, got, least, most })
     }
 }
 
@@ -93,8 +93,8 @@ impl StreamConfig {
     /// receiver checks sub-chunks one by one, so a forged chunk costs it one of them at most.
     ///
     /// # Errors
-    /// [`StreamError::OutOfRange`].
-    pub fn optimal_chunk_size(mut self, bytes: usize) -> Result<Self, StreamError> {
+    /// [`ChunkError::OutOfRange`].
+    pub fn optimal_chunk_size(mut self, bytes: usize) -> Result<Self, ChunkError> {
         let bytes = within("optimal_chunk_size", bytes as u64, 1024, 1 << 20)?;
         self.sub_chunk_log2 = u8::try_from(bytes.ilog2()).unwrap_or(13);
         Ok(self)
@@ -111,8 +111,8 @@ impl StreamConfig {
     /// Side of the stretch's matrix, 16 to 1,024. Default: 128.
     ///
     /// # Errors
-    /// [`StreamError::OutOfRange`].
-    pub fn lattice_size(mut self, side: u16) -> Result<Self, StreamError> {
+    /// [`ChunkError::OutOfRange`].
+    pub fn lattice_size(mut self, side: u16) -> Result<Self, ChunkError> {
         within("lattice_size", side.into(), 16, 1024)?;
         self.lattice_size = side;
         Ok(self)
@@ -122,8 +122,8 @@ impl StreamConfig {
     /// seed that is a key is not stretched.
     ///
     /// # Errors
-    /// [`StreamError::OutOfRange`]; the constructor refuses more than [`Self::max_depth`].
-    pub fn initial_depth(mut self, layers: u8) -> Result<Self, StreamError> {
+    /// [`ChunkError::OutOfRange`]; the constructor refuses more than [`Self::max_depth`].
+    pub fn initial_depth(mut self, layers: u8) -> Result<Self, ChunkError> {
         within("initial_depth", layers.into(), 1, Self::MAX_DEPTH.into())?;
         self.initial_depth = layers;
         Ok(self)
@@ -133,8 +133,8 @@ impl StreamConfig {
     /// memory that a stranger's metadata can cost.
     ///
     /// # Errors
-    /// [`StreamError::OutOfRange`].
-    pub fn max_depth(mut self, layers: u8) -> Result<Self, StreamError> {
+    /// [`ChunkError::OutOfRange`].
+    pub fn max_depth(mut self, layers: u8) -> Result<Self, ChunkError> {
         within("max_depth", layers.into(), 1, Self::MAX_DEPTH.into())?;
         self.max_depth = layers;
         Ok(self)
@@ -144,8 +144,8 @@ impl StreamConfig {
     /// 4,096. Default: 256. Each takes 8 KiB once it is in use.
     ///
     /// # Errors
-    /// [`StreamError::OutOfRange`].
-    pub fn key_schedule_size(mut self, epochs: usize) -> Result<Self, StreamError> {
+    /// [`ChunkError::OutOfRange`].
+    pub fn key_schedule_size(mut self, epochs: usize) -> Result<Self, ChunkError> {
         within("key_schedule_size", epochs as u64, 1, 4096)?;
         self.key_schedule_size = epochs;
         Ok(self)
@@ -155,8 +155,8 @@ impl StreamConfig {
     /// taken from them, 8 bytes each.
     ///
     /// # Errors
-    /// [`StreamError::OutOfRange`].
-    pub fn entropy_pool_size(mut self, bytes: usize) -> Result<Self, StreamError> {
+    /// [`ChunkError::OutOfRange`].
+    pub fn entropy_pool_size(mut self, bytes: usize) -> Result<Self, ChunkError> {
         within("entropy_pool_size", bytes as u64, 64, 65_536)?;
         self.entropy_pool_size = bytes;
         Ok(self)
@@ -165,8 +165,8 @@ impl StreamConfig {
     /// Megabytes (10^6 bytes) sealed under one key, 1 to 60,000. Default: 10.
     ///
     /// # Errors
-    /// [`StreamError::OutOfRange`].
-    pub fn key_rotation_mb(mut self, megabytes: u32) -> Result<Self, StreamError> {
+    /// [`ChunkError::OutOfRange`].
+    pub fn key_rotation_mb(mut self, megabytes: u32) -> Result<Self, ChunkError> {
         within("key_rotation_mb", megabytes.into(), 1, 60_000)?;
         self.rotation_bytes = u64::from(megabytes) * 1_000_000;
         Ok(self)
@@ -174,7 +174,7 @@ impl StreamConfig {
 
     /// Which end this is. Default: none, and then an end opens its own chunks too.
     #[must_use]
-    pub const fn role(mut self, role: Role) -> Self {
+    pub const fn role(mut self, role: StreamRole) -> Self {
         self.role = Some(role);
         self
     }
@@ -195,9 +195,9 @@ impl StreamConfig {
     }
 
     /// The stretch at `depth` layers.
-    pub(super) fn cost(&self, depth: u8) -> Result<Cost, StreamError> {
+    pub(super) fn cost(&self, depth: u8) -> Result<Cost, ChunkError> {
         within("depth", depth.into(), 1, self.max_depth.into())?;
         Cost::new(self.lattice_size, depth)
-            .map_err(|error| StreamError::Seed(crate::SeedError::Stretch(error)))
+            .map_err(|error| ChunkError::Seed(crate::SeedError::Stretch(error)))
     }
 }

@@ -5,7 +5,7 @@ use crate::{Coded, RecordError, SeedError, random::RandomError};
 /// Why a chunk was not sealed or opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum StreamError {
+pub enum ChunkError {
     /// More bytes than a chunk holds.
     #[error("a chunk of {got} bytes was given; {} are the most", super::MAX_CHUNK)]
     TooLarge {
@@ -67,7 +67,7 @@ pub enum StreamError {
     Random(#[from] RandomError),
 }
 
-impl Coded for StreamError {
+impl Coded for ChunkError {
     fn code(&self) -> &'static str {
         match self {
             Self::TooLarge { .. } => "chunk.too_large",

@@ -1,6 +1,6 @@
 //! The 16 bytes before every chunk.
 
-use super::StreamError;
+use super::ChunkError;
 use crate::aead::{Suite, TAG_LEN};
 
 /// Bytes of a header.
@@ -52,10 +52,10 @@ impl ChunkHeader {
     /// Reads a header. What it accepts writes the same bytes again.
     ///
     /// # Errors
-    /// [`StreamError::Header`] unless there are exactly 16 bytes with flags that this version
+    /// [`ChunkError::Header`] unless there are exactly 16 bytes with flags that this version
     /// writes.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, StreamError> {
-        let bytes = <&[u8; HEADER_LEN]>::try_from(bytes).map_err(|_| StreamError::Header)?;
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ChunkError> {
+        let bytes = <&[u8; HEADER_LEN]>::try_from(bytes).map_err(|_| ChunkError::Header)?;
         let [s0, s1, s2, s3, n0, n1, n2, n3, n4, n5, n6, n7, l0, l1, l2, flags] = *bytes;
         let header = Self {
             sequence: u32::from_be_bytes([s0, s1, s2, s3]),
@@ -68,14 +68,14 @@ impl ChunkHeader {
     }
 
     /// Refuses what [`Self::to_bytes`] would not carry, or a sender would not write.
-    pub(super) fn check(&self) -> Result<(), StreamError> {
+    pub(super) fn check(&self) -> Result<(), ChunkError> {
         let length_fits = self.data_length < 1 << 24;
         let known = self.flags & !(SPLIT | (SIZE_MASK << SIZE_SHIFT) | CHACHA) == 0;
         let size_fits = match self.sub_chunk_len() {
             Some(size) => (1024..=1 << 20).contains(&size) && self.data_length > size,
             None => self.flags & (SIZE_MASK << SIZE_SHIFT) == 0,
         };
-        if length_fits && known && size_fits { Ok(()) } else { Err(StreamError::Header) }
+        if length_fits && known && size_fits { Ok(()) } else { Err(ChunkError::Header) }
     }
 
     /// Bytes of plaintext in each sub-chunk, if the chunk is split. The last may have fewer.
@@ -149,7 +149,7 @@ mod tests {
                 let header = ChunkHeader { sequence: 7, nonce: 9, data_length: length, flags };
                 match ChunkHeader::from_bytes(&header.to_bytes()) {
                     Ok(parsed) => assert_eq!(parsed, header),
-                    Err(error) => assert_eq!(error, StreamError::Header),
+                    Err(error) => assert_eq!(error, ChunkError::Header),
                 }
             }
         }
@@ -162,7 +162,7 @@ mod tests {
             assert_eq!(parsed.suite(), Suite::ChaCha20Poly1305);
             assert_eq!(parsed.epoch(), u16::MAX);
         }
-        assert_eq!(ChunkHeader::from_bytes(&[0; 15]), Err(StreamError::Header));
-        assert_eq!(ChunkHeader::from_bytes(&[0; 17]), Err(StreamError::Header));
+        assert_eq!(ChunkHeader::from_bytes(&[0; 15]), Err(ChunkError::Header));
+        assert_eq!(ChunkHeader::from_bytes(&[0; 17]), Err(ChunkError::Header));
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | sealing and opening chunks | [`StreamingContext`] |
 //! | the 16 bytes before a chunk | [`ChunkHeader`] |
-//! | settings | [`StreamConfig`], [`Role`] |
+//! | settings | [`StreamConfig`], [`StreamRole`] |
 //! | what a receiver remembers, and for how long | `epochs` |
 //! | figures | [`PerformanceStats`] |
 //!
@@ -24,9 +24,9 @@ use std::collections::HashSet;
 
 use zeroize::Zeroize;
 
-pub use config::{Role, StreamConfig};
+pub use config::{StreamConfig, StreamRole};
 use epochs::{Epochs, Known};
-pub use error::StreamError;
+pub use error::ChunkError;
 pub use header::{ChunkHeader, HEADER_LEN, MAX_CHUNK};
 use pieces::{epoch_key, open_pieces, open_pieces_in_place};
 use sender::Sender;
@@ -63,13 +63,13 @@ impl StreamMetadata {
     /// Reads what [`Self::to_bytes`] wrote.
     ///
     /// # Errors
-    /// [`StreamError::Metadata`].
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, StreamError> {
-        let bytes = <&[u8; METADATA_LEN]>::try_from(bytes).map_err(|_| StreamError::Metadata)?;
+    /// [`ChunkError::Metadata`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ChunkError> {
+        let bytes = <&[u8; METADATA_LEN]>::try_from(bytes).map_err(|_| ChunkError::Metadata)?;
         let [first, nonce @ ..] = *bytes;
         let depth = first & 0xf;
         if first >> 4 != Self::VERSION || depth == 0 {
-            return Err(StreamError::Metadata);
+            return Err(ChunkError::Metadata);
         }
         Ok(Self { depth, nonce: u64::from_be_bytes(nonce) })
     }
@@ -85,7 +85,7 @@ impl StreamMetadata {
 ///
 /// # Chunks
 /// Chunks may be lost and may come in any order; each opens once. What a receiver refuses as
-/// [`StreamError::TooOld`], and what it cannot refuse any more, is in `docs/security.md`.
+/// [`ChunkError::TooOld`], and what it cannot refuse any more, is in `docs/security.md`.
 pub struct StreamingContext {
     root: Key,
     config: StreamConfig,
@@ -107,16 +107,16 @@ impl StreamingContext {
     /// A stream with the default settings.
     ///
     /// # Errors
-    /// [`StreamError`]: no seed, no randomness.
-    pub fn new(seed: impl Into<Seed>) -> Result<Self, StreamError> {
+    /// [`ChunkError`]: no seed, no randomness.
+    pub fn new(seed: impl Into<Seed>) -> Result<Self, ChunkError> {
         Self::with_config(seed, StreamConfig::default())
     }
 
     /// A stream with settings of one's own.
     ///
     /// # Errors
-    /// [`StreamError`]: no seed, no randomness, or `initial_depth` above `max_depth`.
-    pub fn with_config(seed: impl Into<Seed>, config: StreamConfig) -> Result<Self, StreamError> {
+    /// [`ChunkError`]: no seed, no randomness, or `initial_depth` above `max_depth`.
+    pub fn with_config(seed: impl Into<Seed>, config: StreamConfig) -> Result<Self, ChunkError> {
         let depth = config.initial_depth;
         Self::at_depth(&seed.into(), config, depth)
     }
@@ -124,18 +124,18 @@ impl StreamingContext {
     /// A receiver that takes the depth from a sender's metadata and listens to that sender only.
     ///
     /// # Errors
-    /// [`StreamError::OutOfRange`] when the metadata asks for more than `max_depth`.
+    /// [`ChunkError::OutOfRange`] when the metadata asks for more than `max_depth`.
     pub fn join(
         seed: impl Into<Seed>,
         metadata: &StreamMetadata,
         config: StreamConfig,
-    ) -> Result<Self, StreamError> {
+    ) -> Result<Self, ChunkError> {
         let mut joined = Self::at_depth(&seed.into(), config, metadata.depth)?;
         joined.listen_to(metadata.nonce);
         Ok(joined)
     }
 
-    fn at_depth(seed: &Seed, config: StreamConfig, depth: u8) -> Result<Self, StreamError> {
+    fn at_depth(seed: &Seed, config: StreamConfig, depth: u8) -> Result<Self, ChunkError> {
         let root = seed.root(&config.realm, config.cost(depth)?)?;
         Ok(Self {
             sender: Sender::new(&root, &config)?,
@@ -173,9 +173,9 @@ impl StreamingContext {
     /// Seals `data`, 0 to 16 MiB - 1 bytes.
     ///
     /// # Errors
-    /// [`StreamError::TooLarge`]; [`StreamError::Random`] when a new nonce was due and there is no
+    /// [`ChunkError::TooLarge`]; [`ChunkError::Random`] when a new nonce was due and there is no
     /// randomness. No number is used twice after an error.
-    pub fn encrypt_chunk(&mut self, data: &[u8]) -> Result<(ChunkHeader, Vec<u8>), StreamError> {
+    pub fn encrypt_chunk(&mut self, data: &[u8]) -> Result<(ChunkHeader, Vec<u8>), ChunkError> {
         let mut out = Vec::new();
         let header = self.encrypt_into(data, &mut out)?;
         Ok((header, out))
@@ -189,7 +189,7 @@ impl StreamingContext {
         &mut self,
         data: &[u8],
         out: &mut Vec<u8>,
-    ) -> Result<ChunkHeader, StreamError> {
+    ) -> Result<ChunkHeader, ChunkError> {
         let started = self.sealing.start();
         let header = self.sender.begin(&self.root, &self.config, data.len())?;
         out.reserve(header.sealed_len());
@@ -210,7 +210,7 @@ impl StreamingContext {
     ///
     /// # Errors
     /// As [`Self::encrypt_chunk`]; `data` is then as it was.
-    pub fn encrypt_in_place(&mut self, data: &mut Vec<u8>) -> Result<ChunkHeader, StreamError> {
+    pub fn encrypt_in_place(&mut self, data: &mut Vec<u8>) -> Result<ChunkHeader, ChunkError> {
         let started = self.sealing.start();
         let len = data.len();
         let header = self.sender.begin(&self.root, &self.config, len)?;
@@ -229,12 +229,12 @@ impl StreamingContext {
     /// costs at most one key derivation and the check of one tag.
     ///
     /// # Errors
-    /// [`StreamError`]; nothing of the plaintext is released.
+    /// [`ChunkError`]; nothing of the plaintext is released.
     pub fn decrypt_chunk(
         &mut self,
         header: &ChunkHeader,
         sealed: &[u8],
-    ) -> Result<Vec<u8>, StreamError> {
+    ) -> Result<Vec<u8>, ChunkError> {
         let mut out = Vec::new();
         self.decrypt_into(header, sealed, &mut out)?;
         Ok(out)
@@ -250,7 +250,7 @@ impl StreamingContext {
         header: &ChunkHeader,
         sealed: &[u8],
         out: &mut Vec<u8>,
-    ) -> Result<(), StreamError> {
+    ) -> Result<(), ChunkError> {
         let before = out.len();
         let outcome = self.open(header, sealed.len(), |key| open_pieces(key, header, sealed, out));
         if outcome.is_err() {
@@ -270,7 +270,7 @@ impl StreamingContext {
         &mut self,
         header: &ChunkHeader,
         chunk: &mut Vec<u8>,
-    ) -> Result<(), StreamError> {
+    ) -> Result<(), ChunkError> {
         let outcome =
             self.open(header, chunk.len(), |key| open_pieces_in_place(key, header, chunk));
         match outcome {
@@ -285,14 +285,14 @@ impl StreamingContext {
         &mut self,
         header: &ChunkHeader,
         sealed_len: usize,
-        read: impl FnOnce(&AeadKey) -> Result<(), StreamError>,
-    ) -> Result<(), StreamError> {
+        read: impl FnOnce(&AeadKey) -> Result<(), ChunkError>,
+    ) -> Result<(), ChunkError> {
         let started = self.opening.start();
         let outcome = self.admit(header, sealed_len, read);
         match outcome {
             Ok(()) => self.opening.stop(started, header.data_length as usize),
-            Err(StreamError::Replayed { .. }) => self.replayed += 1,
-            Err(StreamError::TooOld { .. }) => self.too_old += 1,
+            Err(ChunkError::Replayed { .. }) => self.replayed += 1,
+            Err(ChunkError::TooOld { .. }) => self.too_old += 1,
             Err(_) => self.forged += 1,
         }
         outcome
@@ -302,28 +302,28 @@ impl StreamingContext {
         &mut self,
         header: &ChunkHeader,
         sealed_len: usize,
-        read: impl FnOnce(&AeadKey) -> Result<(), StreamError>,
-    ) -> Result<(), StreamError> {
+        read: impl FnOnce(&AeadKey) -> Result<(), ChunkError>,
+    ) -> Result<(), ChunkError> {
         let ChunkHeader { sequence, nonce, .. } = *header;
         header.check()?;
         if sealed_len != header.sealed_len() {
-            return Err(StreamError::Length { expected: header.sealed_len(), got: sealed_len });
+            return Err(ChunkError::Length { expected: header.sealed_len(), got: sealed_len });
         }
         if !self.only.is_empty() && !self.only.contains(&nonce) {
-            return Err(StreamError::OtherSender);
+            return Err(ChunkError::OtherSender);
         }
         match self.epochs.known(nonce, sequence) {
-            Known::Seen => Err(StreamError::Replayed { sequence }),
-            Known::TooOld => Err(StreamError::TooOld { sequence }),
+            Known::Seen => Err(ChunkError::Replayed { sequence }),
+            Known::TooOld => Err(ChunkError::TooOld { sequence }),
             Known::Fresh(place) if place.key().suite() == header.suite() => {
                 read(place.key())?;
                 place.accept();
                 Ok(())
             }
             // A sender has one suite.
-            Known::Fresh(_) => Err(StreamError::Forged),
+            Known::Fresh(_) => Err(ChunkError::Forged),
             Known::NewEpoch => {
-                let role = Role::opposite(self.config.role);
+                let role = StreamRole::opposite(self.config.role);
                 let key = epoch_key(&self.root, header.suite(), nonce, role, sequence)?;
                 read(&key)?;
                 self.epochs.accept_new(nonce, sequence, key);
@@ -359,27 +359,27 @@ impl StreamingContext {
     /// The highest chunk that was opened of each sender, sealed under the seed: at most 16.1 KiB.
     ///
     /// # Errors
-    /// [`StreamError::Marks`] when there is no randomness.
-    pub fn save_marks(&self) -> Result<Vec<u8>, StreamError> {
-        let mut content = vec![Role::number(Role::opposite(self.config.role))];
+    /// [`ChunkError::Marks`] when there is no randomness.
+    pub fn save_marks(&self) -> Result<Vec<u8>, ChunkError> {
+        let mut content = vec![StreamRole::number(StreamRole::opposite(self.config.role))];
         for (nonce, next) in self.epochs.marks() {
             content.extend(nonce.to_be_bytes());
             content.extend(next.to_be_bytes());
         }
-        record::seal(&self.root, MARKS, &content).map_err(StreamError::Marks)
+        record::seal(&self.root, MARKS, &content).map_err(ChunkError::Marks)
     }
 
     /// Takes marks that an earlier receiver saved: what is not newer is refused as
-    /// [`StreamError::TooOld`] or [`StreamError::Replayed`], also if it was never opened.
+    /// [`ChunkError::TooOld`] or [`ChunkError::Replayed`], also if it was never opened.
     ///
     /// # Errors
-    /// [`StreamError::Marks`] when they are of another seed or role, or changed.
-    pub fn load_marks(&mut self, saved: &[u8]) -> Result<(), StreamError> {
-        let content = record::open(&self.root, MARKS, saved).map_err(StreamError::Marks)?;
-        let bad = StreamError::Marks(RecordError::Content);
+    /// [`ChunkError::Marks`] when they are of another seed or role, or changed.
+    pub fn load_marks(&mut self, saved: &[u8]) -> Result<(), ChunkError> {
+        let content = record::open(&self.root, MARKS, saved).map_err(ChunkError::Marks)?;
+        let bad = ChunkError::Marks(RecordError::Content);
         let (role, marks) = content.split_first().ok_or(bad)?;
         let (marks, rest) = marks.as_chunks::<16>();
-        if *role != Role::number(Role::opposite(self.config.role))
+        if *role != StreamRole::number(StreamRole::opposite(self.config.role))
             || !rest.is_empty()
             || marks.len() > epochs::MAX_SENDERS
         {

@@ -1,6 +1,6 @@
 //! Keys, nonces, and the sub-chunks of one chunk.
 
-use super::{ChunkHeader, Role, StreamError};
+use super::{ChunkError, ChunkHeader, StreamRole};
 use crate::{
     Key,
     aead::{AeadKey, Suite},
@@ -12,16 +12,16 @@ pub(super) fn epoch_key(
     root: &Key,
     suite: Suite,
     nonce: u64,
-    role: Option<Role>,
+    role: Option<StreamRole>,
     sequence: u32,
-) -> Result<AeadKey, StreamError> {
+) -> Result<AeadKey, ChunkError> {
     let [high, low, _, _] = sequence.to_be_bytes();
     let key = kdf::derive(
         root,
         "stc v1 stream",
-        &[&[suite.id()], &nonce.to_be_bytes(), &[Role::number(role)], &[high, low]],
+        &[&[suite.id()], &nonce.to_be_bytes(), &[StreamRole::number(role)], &[high, low]],
     );
-    AeadKey::new(suite, &key).ok_or(StreamError::Forged)
+    AeadKey::new(suite, &key).ok_or(ChunkError::Forged)
 }
 
 /// Sequence (4 bytes), then the index of the sub-chunk (8 bytes): unique under the epoch's key.
@@ -37,17 +37,17 @@ pub(super) fn open_pieces(
     header: &ChunkHeader,
     sealed: &[u8],
     out: &mut Vec<u8>,
-) -> Result<(), StreamError> {
+) -> Result<(), ChunkError> {
     let associated = header.to_bytes();
     let (data, tags) =
-        sealed.split_at_checked(header.data_length as usize).ok_or(StreamError::Header)?;
+        sealed.split_at_checked(header.data_length as usize).ok_or(ChunkError::Header)?;
     // Zeroing a megabyte for a forgery would be work; each piece makes room for itself.
     for ((piece, tag), index) in header.pieces(data).zip(tags.as_chunks().0).zip(0..) {
         let at = out.len();
         out.resize(at + piece.len(), 0);
         let space = out.get_mut(at..).unwrap_or_default();
         key.open_to(chunk_nonce(header.sequence, index), &associated, piece, tag, space)
-            .map_err(|_| StreamError::Forged)?;
+            .map_err(|_| ChunkError::Forged)?;
     }
     Ok(())
 }
@@ -57,13 +57,13 @@ pub(super) fn open_pieces_in_place(
     key: &AeadKey,
     header: &ChunkHeader,
     chunk: &mut [u8],
-) -> Result<(), StreamError> {
+) -> Result<(), ChunkError> {
     let associated = header.to_bytes();
     let (data, tags) =
-        chunk.split_at_mut_checked(header.data_length as usize).ok_or(StreamError::Header)?;
+        chunk.split_at_mut_checked(header.data_length as usize).ok_or(ChunkError::Header)?;
     for ((piece, tag), index) in header.pieces_mut(data).zip(tags.as_chunks().0).zip(0..) {
         key.open_beside_tag(chunk_nonce(header.sequence, index), &associated, piece, tag)
-            .map_err(|_| StreamError::Forged)?;
+            .map_err(|_| ChunkError::Forged)?;
     }
     Ok(())
 }

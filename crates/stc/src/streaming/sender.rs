@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::{
-    ChunkHeader, MAX_CHUNK, StreamConfig, StreamError,
+    ChunkError, ChunkHeader, MAX_CHUNK, StreamConfig,
     pieces::{chunk_nonce, epoch_key},
 };
 use crate::{Key, aead::AeadKey, random};
@@ -19,7 +19,7 @@ impl Pool {
         Self { bytes: Zeroizing::new(vec![0; size]), used: size }
     }
 
-    fn draw(&mut self) -> Result<u64, StreamError> {
+    fn draw(&mut self) -> Result<u64, ChunkError> {
         loop {
             if let Some(bytes) = self.bytes.get(self.used..).and_then(|rest| rest.first_chunk()) {
                 self.used += 8;
@@ -46,7 +46,7 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn new(root: &Key, config: &StreamConfig) -> Result<Self, StreamError> {
+    pub(super) fn new(root: &Key, config: &StreamConfig) -> Result<Self, ChunkError> {
         let mut pool = Pool::new(config.entropy_pool_size);
         let nonce = pool.draw()?;
         let key = epoch_key(root, config.suite, nonce, config.role, 0)?;
@@ -72,7 +72,7 @@ impl Sender {
     }
 
     /// Number of the next chunk, with its key in place.
-    fn advance(&mut self, root: &Key, config: &StreamConfig) -> Result<u32, StreamError> {
+    fn advance(&mut self, root: &Key, config: &StreamConfig) -> Result<u32, ChunkError> {
         if self.sealed_in_epoch >= config.rotation_bytes && self.next >> 16 == self.epoch {
             self.rotate();
         }
@@ -104,9 +104,9 @@ impl Sender {
         root: &Key,
         config: &StreamConfig,
         len: usize,
-    ) -> Result<ChunkHeader, StreamError> {
+    ) -> Result<ChunkHeader, ChunkError> {
         let data_length = u32::try_from(len).ok().filter(|_| len <= MAX_CHUNK);
-        let data_length = data_length.ok_or(StreamError::TooLarge { got: len })?;
+        let data_length = data_length.ok_or(ChunkError::TooLarge { got: len })?;
         let split =
             (config.adaptive && len > 1 << config.sub_chunk_log2).then_some(config.sub_chunk_log2);
         let sequence = self.advance(root, config)?;
@@ -125,10 +125,10 @@ impl Sender {
         header: &ChunkHeader,
         index: u32,
         piece: &mut [u8],
-    ) -> Result<[u8; 16], StreamError> {
+    ) -> Result<[u8; 16], ChunkError> {
         self.sub_chunks += u64::from(header.sub_chunk_len().is_some());
         let nonce = chunk_nonce(header.sequence, index);
-        self.key.seal(nonce, &header.to_bytes(), piece).map_err(|_| StreamError::Forged)
+        self.key.seal(nonce, &header.to_bytes(), piece).map_err(|_| ChunkError::Forged)
     }
 
     /// Goes to chunk `next`, for tests of the range's end.

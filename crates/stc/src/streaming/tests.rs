@@ -30,13 +30,13 @@ fn frames_of_every_interesting_size() {
         let header = sender.encrypt_in_place(&mut in_place).unwrap();
         let mut bad = in_place.clone();
         bad[len / 2] ^= 1;
-        assert_eq!(receiver.decrypt_in_place(&header, &mut bad), Err(StreamError::Forged));
+        assert_eq!(receiver.decrypt_in_place(&header, &mut bad), Err(ChunkError::Forged));
         assert!(bad.is_empty());
         receiver.decrypt_in_place(&header, &mut in_place).unwrap();
         assert!(in_place == data, "{len} in place");
     }
     let refused = sender.encrypt_chunk(&vec![0; 1 << 24]).unwrap_err();
-    assert_eq!(refused, StreamError::TooLarge { got: 1 << 24 });
+    assert_eq!(refused, ChunkError::TooLarge { got: 1 << 24 });
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn each_chunk_opens_once() {
     let (header, sealed) = sender.encrypt_chunk(b"once").unwrap();
     assert_eq!(receiver.decrypt_chunk(&header, &sealed).unwrap(), b"once");
     let again = receiver.decrypt_chunk(&header, &sealed).unwrap_err();
-    assert_eq!(again, StreamError::Replayed { sequence: 0 });
+    assert_eq!(again, ChunkError::Replayed { sequence: 0 });
     assert_eq!(receiver.performance_stats().replayed, 1);
 }
 
@@ -83,7 +83,7 @@ fn forged_epochs_take_no_memory() {
             data_length: 4,
             flags: 0,
         };
-        assert_eq!(receiver.decrypt_chunk(&header, &[0; 20]), Err(StreamError::Forged));
+        assert_eq!(receiver.decrypt_chunk(&header, &[0; 20]), Err(ChunkError::Forged));
     }
     let stats = receiver.performance_stats();
     assert_eq!((stats.epochs_remembered, stats.forged), (0, 2000));
@@ -118,13 +118,13 @@ fn two_senders_and_a_restarted_one_do_not_meet() {
 
 #[test]
 fn roles_stop_reflection() {
-    let mut left = stream(StreamConfig::new().role(Role::Initiator));
-    let mut right = stream(StreamConfig::new().role(Role::Responder));
+    let mut left = stream(StreamConfig::new().role(StreamRole::Initiator));
+    let mut right = stream(StreamConfig::new().role(StreamRole::Responder));
     let (header, sealed) = left.encrypt_chunk(b"hello").unwrap();
-    assert_eq!(left.decrypt_chunk(&header, &sealed), Err(StreamError::Forged));
+    assert_eq!(left.decrypt_chunk(&header, &sealed), Err(ChunkError::Forged));
     assert_eq!(right.decrypt_chunk(&header, &sealed).unwrap(), b"hello");
     let mut neutral = stream(StreamConfig::new());
-    assert_eq!(neutral.decrypt_chunk(&header, &sealed), Err(StreamError::Forged));
+    assert_eq!(neutral.decrypt_chunk(&header, &sealed), Err(ChunkError::Forged));
 }
 
 #[test]
@@ -185,8 +185,8 @@ fn what_is_older_than_the_table_is_refused_as_such() {
         let outcome = receiver.decrypt_chunk(header, sealed);
         let sequence = header.sequence;
         match (header.epoch(), sequence & 1) {
-            (0 | 1, _) => assert_eq!(outcome, Err(StreamError::TooOld { sequence })),
-            (_, 0) => assert_eq!(outcome, Err(StreamError::Replayed { sequence })),
+            (0 | 1, _) => assert_eq!(outcome, Err(ChunkError::TooOld { sequence })),
+            (_, 0) => assert_eq!(outcome, Err(ChunkError::Replayed { sequence })),
             _ => assert_eq!(outcome.unwrap(), b"b"),
         }
     }
@@ -224,9 +224,9 @@ fn saved_marks_refuse_after_a_restart_what_was_opened_before_it() {
         assert!(restarted.decrypt_chunk(header, sealed).is_err());
     }
     let mut other = StreamingContext::new(Key::from_bytes([6; 32])).unwrap();
-    assert_eq!(other.load_marks(&marks), Err(StreamError::Marks(RecordError::Forged)));
-    let mut role = stream(StreamConfig::new().role(Role::Initiator));
-    assert_eq!(role.load_marks(&marks), Err(StreamError::Marks(RecordError::Content)));
+    assert_eq!(other.load_marks(&marks), Err(ChunkError::Marks(RecordError::Forged)));
+    let mut role = stream(StreamConfig::new().role(StreamRole::Initiator));
+    assert_eq!(role.load_marks(&marks), Err(ChunkError::Marks(RecordError::Content)));
 }
 
 #[test]
@@ -240,12 +240,12 @@ fn metadata_is_nine_bytes_and_pins_the_sender() {
     let (header, sealed) = sender.encrypt_chunk(b"mine").unwrap();
     assert_eq!(receiver.decrypt_chunk(&header, &sealed).unwrap(), b"mine");
     let (header, sealed) = stream(StreamConfig::new()).encrypt_chunk(b"other").unwrap();
-    assert_eq!(receiver.decrypt_chunk(&header, &sealed), Err(StreamError::OtherSender));
+    assert_eq!(receiver.decrypt_chunk(&header, &sealed), Err(ChunkError::OtherSender));
     let greedy = StreamMetadata { depth: 7, nonce: 1 };
     let refused = StreamingContext::join(key(), &greedy, StreamConfig::new()).unwrap_err();
     assert_eq!(refused.code(), "chunk.setting");
     for bad in [&bytes[..8], &[0; 9], &[0x10; 9], &[0x21; 9]] {
-        assert_eq!(StreamMetadata::from_bytes(bad), Err(StreamError::Metadata));
+        assert_eq!(StreamMetadata::from_bytes(bad), Err(ChunkError::Metadata));
     }
 }
 
@@ -256,7 +256,7 @@ fn the_depth_of_a_phrase_matters_and_metadata_settles_it() {
     let mut sender = StreamingContext::with_config("phrase", config(3)).unwrap();
     let (header, sealed) = sender.encrypt_chunk(b"x").unwrap();
     let mut other = StreamingContext::with_config("phrase", config(2)).unwrap();
-    assert_eq!(other.decrypt_chunk(&header, &sealed), Err(StreamError::Forged));
+    assert_eq!(other.decrypt_chunk(&header, &sealed), Err(ChunkError::Forged));
     let metadata = sender.stream_metadata();
     let mut joined = StreamingContext::join("phrase", &metadata, config(2)).unwrap();
     assert_eq!(joined.decrypt_chunk(&header, &sealed).unwrap(), b"x");
@@ -321,7 +321,7 @@ proptest! {
             let (header, sealed, data, opened) = &mut chunks[at];
             let outcome = receiver.decrypt_chunk(header, sealed);
             if *opened {
-                prop_assert_eq!(outcome, Err(StreamError::Replayed { sequence: header.sequence }));
+                prop_assert_eq!(outcome, Err(ChunkError::Replayed { sequence: header.sequence }));
             } else {
                 prop_assert_eq!(outcome.as_ref(), Ok(&*data));
                 *opened = true;
@@ -353,8 +353,8 @@ proptest! {
                     prop_assert!(!*opened && data == [*number]);
                     *opened = true;
                 }
-                Err(StreamError::Replayed { .. }) => prop_assert!(*opened),
-                Err(StreamError::TooOld { .. }) => {}
+                Err(ChunkError::Replayed { .. }) => prop_assert!(*opened),
+                Err(ChunkError::TooOld { .. }) => {}
                 Err(error) => prop_assert!(false, "{}", error),
             }
         }

@@ -17,7 +17,6 @@ use stt::{
 };
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::send::hex;
 use crate::{
     drops,
     error::CliError,
@@ -65,11 +64,11 @@ impl ReceiveCommand {
         let unfinished = unfinished(&self.dir, FORGOTTEN)
             .map_err(|error| CliError::file("could not read", &self.dir, &error))?;
         let builder = self.listen.apply(self.seed.builder(output)?)?;
-        let mut options = ReceiveOptions::default();
-        options.overwrite = self.overwrite;
-        options.preserve = self.preserve;
-        options.progress = Some(progress::handler(output));
-        options.files_left = self.once.then(|| Arc::new(1.into()));
+        let options = ReceiveOptions::new()
+            .overwrite(self.overwrite)
+            .preserve(self.preserve)
+            .progress(progress::handler(output))
+            .files_left(self.once.then(|| Arc::new(AtomicUsize::new(1))));
         let moving = Arc::new(AtomicUsize::new(0));
         let ended = network::run(async {
             let node = network::start(builder, Mode::Server).await?;
@@ -94,7 +93,7 @@ impl ReceiveCommand {
             }));
             tell_unfinished(output, &unfinished);
             let result = tokio::select! {
-                result = serve(&node, &self.dir, &options, &moving, output) => result,
+                result = serve(&node, (&self.dir, self.once), &options, &moving, output) => result,
                 () = drops::watch(&node, output) => Ok(()),
             };
             network::stop(&node).await;
@@ -140,10 +139,10 @@ impl Moving {
     }
 }
 
-/// Takes files until there are as many as are wanted.
+/// Takes files into `dir`, one if it is to be `once`.
 async fn serve(
     node: &Node,
-    dir: &Path,
+    (dir, once): (&Path, bool),
     options: &ReceiveOptions,
     moving: &Arc<AtomicUsize>,
     output: &Output,
@@ -158,7 +157,6 @@ async fn serve(
         .map_err(|error| CliError::doing("no files are taken", &error))?;
     // Dropped with this, so that a transfer ends when the command does.
     let (mut transfers, mut sessions) = (JoinSet::new(), JoinSet::new());
-    let once = options.files_left.is_some();
     loop {
         tokio::select! {
             Some(session) = node.accept() => {
@@ -238,7 +236,7 @@ fn report(output: &Output, received: &Received, session: &Session) {
         "files": received.files,
         "bytes": received.size,
         "resumed_at": received.resumed_at,
-        "blake3": hex(&received.hash),
+        "blake3": received.hash.to_string(),
         "seconds": received.elapsed.as_secs_f64(),
         "megabytes_per_second": speed,
         "session": figures::session(session),

@@ -81,9 +81,8 @@ impl SendCommand {
 
     /// One after the other. What is declined keeps none of the others from going.
     async fn send_all(&self, session: &Session, output: &Output) -> Result<(), CliError> {
-        let mut options = SendOptions::default();
-        options.name = self.name.clone();
-        options.progress = Some(progress::handler(output));
+        let options =
+            SendOptions::new().name(self.name.clone()).progress(progress::handler(output));
         let mut failed: Option<CliError> = None;
         for path in &self.paths {
             match send_one(session, path, &options).await {
@@ -159,7 +158,7 @@ fn report(output: &Output, sent: &Sent, session: &Session) {
             "left_out": sent.left_out,
             "bytes": sent.size,
             "resumed_at": sent.resumed_at,
-            "blake3": hex(&sent.hash),
+            "blake3": sent.hash.to_string(),
             "seconds": sent.elapsed.as_secs_f64(),
             "megabytes_per_second": speed,
             "session": figures::session(session),

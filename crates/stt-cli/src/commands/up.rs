@@ -143,7 +143,7 @@ async fn stop(node: &Node, gateway: Gateway, drain: Duration, output: &Output) {
     if gateway.stop(drain.mul_f64(0.75)).await == Drained::Cut {
         output.note("Some calls did not end in time, and were ended.");
     }
-    node.stop(drain.saturating_sub(begun.elapsed())).await;
+    node.stop_within(drain.saturating_sub(begun.elapsed())).await;
 }
 
 fn now_ms() -> u64 {

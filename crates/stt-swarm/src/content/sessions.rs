@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stt::{Node, NodeId, Session};
+use stt::{ConnectOptions, Node, NodeId, Session};
 use tokio::task::JoinSet;
 
 use crate::Provider;
@@ -79,7 +79,9 @@ impl Sessions {
             let patience = self.patience;
             dials.spawn(async move {
                 tokio::time::sleep(STAGGER * at).await;
-                let dialled = node.connect_to(&address, Some(peer), patience).await;
+                let dialled = node
+                    .connect_with(&address, &ConnectOptions::new().expect(peer).timeout(patience))
+                    .await;
                 dialled.map_err(|error| format!("{address}: {error}"))
             });
         }

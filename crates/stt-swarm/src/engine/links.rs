@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stt::{ConnectError, Node, NodeId, ProtocolError, ProtocolStream, Session};
+use stt::{ConnectError, ConnectOptions, Node, NodeId, ProtocolError, ProtocolStream, Session};
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
@@ -185,7 +185,10 @@ impl Links {
             return Err(LinkError::Avoided { address });
         }
         let place = format!("udp://{address}");
-        let connected = self.node.connect_to(&place, Some(peer), CONNECT_WITHIN).await;
+        let connected = self
+            .node
+            .connect_with(&place, &ConnectOptions::new().expect(peer).timeout(CONNECT_WITHIN))
+            .await;
         let mut state = self.state();
         if connected.is_ok() {
             state.avoided.remove(&key);
@@ -202,7 +205,8 @@ impl Links {
 
     /// Links with whichever member answers at `place`.
     pub(crate) async fn join(self: &Arc<Self>, place: &str) -> Result<NodeId, LinkError> {
-        let session = self.node.connect_to(place, None, CONNECT_WITHIN).await?;
+        let session =
+            self.node.connect_with(place, &ConnectOptions::new().timeout(CONNECT_WITHIN)).await?;
         let peer = session.peer_node_id();
         let older = self.node.sessions_with(peer).into_iter().find(|old| old.id() != session.id());
         let opened = SessionHold::opened(session);

@@ -41,7 +41,7 @@ fn parse(bytes: &[u8]) -> Option<(String, Sequence)> {
 pub(crate) async fn ask(session: Session, topic: String, sequence: Sequence) -> bool {
     let Ok(stream) = session.open_protocol(LABEL) else { return false };
     stream.set_max_frame_size(MAX_MESSAGE);
-    stream.send(&question(&topic, sequence)).await.is_ok()
+    stream.send(question(&topic, sequence)).await.is_ok()
         && matches!(stream.receive().await, Ok(Some(answer)) if answer.as_ref() == [1])
 }
 

@@ -7,7 +7,7 @@ use super::CodecError;
 pub struct CodecConfig {
     segment_size: usize,
     window: u32,
-    role: Option<Role>,
+    role: Option<CodecRole>,
     mode: CodecMode,
     flow_control: bool,
 }
@@ -29,7 +29,7 @@ pub enum CodecMode {
 /// Which end of a session an encoder is. Given on both sides (the encoder's role to both), it stops
 /// segments that are sent back to where they came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum CodecRole {
     /// The side that connected.
     Initiator,
     /// The other side.
@@ -85,7 +85,7 @@ impl CodecConfig {
 
     /// Sets the role of the encoder's side.
     #[must_use]
-    pub const fn with_role(mut self, role: Role) -> Self {
+    pub const fn with_role(mut self, role: CodecRole) -> Self {
         self.role = Some(role);
         self
     }
@@ -124,7 +124,7 @@ impl CodecConfig {
 
     /// The role of the encoder's side.
     #[must_use]
-    pub const fn role(&self) -> Option<Role> {
+    pub const fn role(&self) -> Option<CodecRole> {
         self.role
     }
 

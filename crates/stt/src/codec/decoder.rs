@@ -33,7 +33,7 @@ pub struct StreamDecoder {
 
 /// What became of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Received {
+pub enum Arrival {
     /// It is new.
     New,
     /// It was there already, or was skipped.
@@ -87,17 +87,17 @@ impl StreamDecoder {
     /// [`CodecError::Malformed`], [`CodecError::TooLarge`], [`CodecError::Forged`],
     /// [`CodecError::BeyondCredit`] or [`CodecError::Stale`]. Nothing changes then, except for the
     /// count of refused segments.
-    pub fn receive_segment(&mut self, segment: impl Into<Bytes>) -> Result<Received, CodecError> {
+    pub fn receive_segment(&mut self, segment: impl Into<Bytes>) -> Result<Arrival, CodecError> {
         let received = self.take(segment.into());
         match received {
-            Ok(Received::Duplicate) => self.stats.duplicates += 1,
-            Ok(Received::New | Received::Reset) => self.stats.segments += 1,
+            Ok(Arrival::Duplicate) => self.stats.duplicates += 1,
+            Ok(Arrival::New | Arrival::Reset) => self.stats.segments += 1,
             Err(_) => self.stats.refused += 1,
         }
         received
     }
 
-    fn take(&mut self, segment: Bytes) -> Result<Received, CodecError> {
+    fn take(&mut self, segment: Bytes) -> Result<Arrival, CodecError> {
         let header = Header::parse(&segment)?;
         let (got, limit) = (segment.len() - Segment::OVERHEAD, self.config.segment_size());
         if got > limit {
@@ -124,7 +124,7 @@ impl StreamDecoder {
         }
         if !starts {
             if sequence < next || self.held.contains_key(&sequence) {
-                return Ok(Received::Duplicate);
+                return Ok(Arrival::Duplicate);
             }
             if self.end.is_some_and(|end| sequence > end || header.last) {
                 return Err(CodecError::Stale);
@@ -148,7 +148,7 @@ impl StreamDecoder {
         self.stats.bytes += u64::try_from(data.len()).unwrap_or(u64::MAX);
         self.held_bytes += data.len();
         self.held.insert(sequence, data);
-        Ok(if is_reset { Received::Reset } else { Received::New })
+        Ok(if is_reset { Arrival::Reset } else { Arrival::New })
     }
 
     /// The bytes of the next segment in order, if it is there. An empty last segment gives nothing.

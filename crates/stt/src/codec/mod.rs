@@ -17,8 +17,8 @@ mod encoder;
 mod error;
 mod segment;
 
-pub use config::{CodecConfig, CodecMode, Role};
-pub use decoder::{DecoderStats, Received, StreamDecoder};
+pub use config::{CodecConfig, CodecMode, CodecRole};
+pub use decoder::{Arrival, DecoderStats, StreamDecoder};
 pub use encoder::{EncoderStats, StreamEncoder};
 pub use error::CodecError;
 pub use segment::{Credit, Segment};

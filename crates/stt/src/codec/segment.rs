@@ -23,7 +23,7 @@ use stc::{
     kdf,
 };
 
-use super::{CodecConfig, CodecError, Role};
+use super::{CodecConfig, CodecError, CodecRole};
 use crate::SessionId;
 
 /// A sealed segment, ready to travel.
@@ -128,7 +128,7 @@ pub(super) struct Binding {
     root: Key,
     session: SessionId,
     stream: u32,
-    role: Option<Role>,
+    role: Option<CodecRole>,
     /// The keys used last, newest first: two, because segments around a change of key mix.
     keys: [Option<(KeyName, AeadKey)>; 2],
 }
@@ -150,8 +150,8 @@ impl Binding {
         } else if !is(newest) {
             let role = match self.role {
                 None => 0,
-                Some(Role::Initiator) => 1,
-                Some(Role::Responder) => 2,
+                Some(CodecRole::Initiator) => 1,
+                Some(CodecRole::Responder) => 2,
             };
             let key = kdf::derive(
                 &self.root,

@@ -15,7 +15,10 @@ use super::{
     EndpointAddress, EndpointError, EndpointId, EndpointInfo, EndpointSender, InboxLimits,
     InboxStats, Outgoing, inbox::Inbox,
 };
-use crate::value::{Fields, Value, weight_of};
+use crate::{
+    Payload,
+    value::{Fields, Value, weight_of},
+};
 
 /// Endpoints by id, and what is sent to and received from them. Cheap to clone; clones share
 /// everything.
@@ -69,12 +72,13 @@ pub struct ManagerConfig {
 
 /// What became of a message to several endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 #[must_use = "some endpoints may not have taken the message"]
 pub struct BroadcastReport {
     /// Endpoints whose carrier took it.
     pub sent: usize,
-    /// Why the others did not get it.
-    pub failed: Vec<EndpointError>,
+    /// Endpoints that did not get it, and why.
+    pub failed: Vec<(EndpointId, EndpointError)>,
 }
 
 impl ManagerConfig {
@@ -325,9 +329,9 @@ impl EndpointManager {
     pub async fn send_to_endpoint(
         &self,
         id: &EndpointId,
-        data: impl Into<Bytes>,
+        data: impl Payload,
     ) -> Result<(), EndpointError> {
-        self.sending(id, data.into())?.await
+        self.sending(id, data.into_bytes())?.await
     }
 
     /// Sends to the endpoint with this name; see [`Self::find_by_name`].
@@ -337,7 +341,7 @@ impl EndpointManager {
     pub async fn route_to_endpoint(
         &self,
         name: &str,
-        data: impl Into<Bytes>,
+        data: impl Payload,
     ) -> Result<(), EndpointError> {
         let id = match self.find_by_name(name) {
             Some(id) => id,
@@ -347,12 +351,8 @@ impl EndpointManager {
     }
 
     /// Sends to several endpoints at once, and waits for all.
-    pub async fn send_to_many(
-        &self,
-        ids: &[EndpointId],
-        data: impl Into<Bytes>,
-    ) -> BroadcastReport {
-        let data = data.into();
+    pub async fn send_to_many(&self, ids: &[EndpointId], data: impl Payload) -> BroadcastReport {
+        let data = data.into_bytes();
         let mut report = BroadcastReport::default();
         let mut waiting = JoinSet::new();
         for id in ids {
@@ -361,30 +361,31 @@ impl EndpointManager {
                     let mut send = Box::pin(send);
                     // Most carriers take bytes at once: no task then.
                     match poll_fn(|context| Poll::Ready(send.as_mut().poll(context))).await {
-                        Poll::Ready(sent) => report.add(sent),
+                        Poll::Ready(sent) => report.add(id.clone(), sent),
                         Poll::Pending => {
-                            waiting.spawn(send);
+                            let id = id.clone();
+                            waiting.spawn(async move { (id, send.await) });
                         }
                     }
                 }
-                Err(error) => report.failed.push(error),
+                Err(error) => report.failed.push((id.clone(), error)),
             }
             if waiting.len() >= Self::MAX_SENDING
-                && let Some(Ok(sent)) = waiting.join_next().await
+                && let Some(Ok((id, sent))) = waiting.join_next().await
             {
-                report.add(sent);
+                report.add(id, sent);
             }
         }
         while let Some(sent) = waiting.join_next().await {
-            if let Ok(sent) = sent {
-                report.add(sent);
+            if let Ok((id, sent)) = sent {
+                report.add(id, sent);
             }
         }
         report
     }
 
     /// Sends to all endpoints at once, and waits for all.
-    pub async fn broadcast(&self, data: impl Into<Bytes>) -> BroadcastReport {
+    pub async fn broadcast(&self, data: impl Payload) -> BroadcastReport {
         self.send_to_many(&self.list_endpoints(), data).await
     }
 
@@ -419,12 +420,8 @@ impl EndpointManager {
     ///
     /// # Errors
     /// [`EndpointError::Unknown`], also when the endpoint is removed meanwhile.
-    pub async fn deliver(
-        &self,
-        id: &EndpointId,
-        data: impl Into<Bytes>,
-    ) -> Result<(), EndpointError> {
-        let data = data.into();
+    pub async fn deliver(&self, id: &EndpointId, data: impl Payload) -> Result<(), EndpointError> {
+        let data = data.into_bytes();
         loop {
             let room = {
                 let table = self.read();
@@ -447,12 +444,8 @@ impl EndpointManager {
     ///
     /// # Errors
     /// [`EndpointError::Unknown`] or [`EndpointError::QueueFull`].
-    pub fn try_deliver(
-        &self,
-        id: &EndpointId,
-        data: impl Into<Bytes>,
-    ) -> Result<(), EndpointError> {
-        let data = data.into();
+    pub fn try_deliver(&self, id: &EndpointId, data: impl Payload) -> Result<(), EndpointError> {
+        let data = data.into_bytes();
         let table = self.read();
         if !table.endpoints.contains_key(id) {
             return Err(EndpointError::Unknown { id: id.clone() });
@@ -582,10 +575,10 @@ impl Endpoint {
 }
 
 impl BroadcastReport {
-    fn add(&mut self, sent: Result<(), EndpointError>) {
+    fn add(&mut self, id: EndpointId, sent: Result<(), EndpointError>) {
         match sent {
             Ok(()) => self.sent += 1,
-            Err(error) => self.failed.push(error),
+            Err(error) => self.failed.push((id, error)),
         }
     }
 }

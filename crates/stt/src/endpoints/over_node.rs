@@ -6,8 +6,8 @@ use tokio::sync::Notify;
 
 use super::{EndpointError, EndpointId, EndpointManager, ManagerConfig, Outgoing, SendFailure};
 use crate::{
-    Coded, EventKind, Fields, Node, NodeId, Session, SessionId, Stream,
-    events::{EventError, HandlerId},
+    EventKind, Fields, Node, NodeId, Session, SessionId, Stream,
+    events::{EventError, Subscription},
 };
 
 /// An [`EndpointManager`] whose endpoints are the peers of a node, by their node ids.
@@ -24,8 +24,7 @@ use crate::{
 #[derive(Debug)]
 pub struct NodeEndpoints {
     manager: EndpointManager,
-    node: Node,
-    handlers: Vec<(EventKind, HandlerId)>,
+    _subscriptions: Vec<Subscription>,
     task: tokio::task::AbortHandle,
 }
 
@@ -42,18 +41,17 @@ impl NodeEndpoints {
         let manager = EndpointManager::with_config(config, Some(Box::new(sender)));
         // Events only say that something changed: a missed one is made up for by the next.
         let changed = Arc::new(Notify::new());
-        let mut handlers = Vec::new();
+        let mut subscriptions = Vec::new();
         for kind in [EventKind::SessionCreated, EventKind::SessionClosed, EventKind::RouteChanged] {
             let changed = Arc::clone(&changed);
-            let id = node.events().on(kind.name().unwrap_or_default(), move |_| {
+            subscriptions.push(node.on(kind, move |_| {
                 changed.notify_one();
                 std::future::ready(())
-            })?;
-            handlers.push((kind, id));
+            })?);
         }
         changed.notify_one();
         let task = tokio::spawn(follow(node.clone(), manager.clone(), stream_id, changed));
-        Ok(Self { manager, node: node.clone(), handlers, task: task.abort_handle() })
+        Ok(Self { manager, _subscriptions: subscriptions, task: task.abort_handle() })
     }
 
     /// The manager.
@@ -66,9 +64,6 @@ impl NodeEndpoints {
 impl Drop for NodeEndpoints {
     fn drop(&mut self) {
         self.task.abort();
-        for (kind, id) in &self.handlers {
-            self.node.events().remove(kind.name().unwrap_or_default(), *id);
-        }
     }
 }
 
@@ -136,9 +131,5 @@ async fn send(node: Node, stream_id: u32, outgoing: Outgoing) -> Result<(), Send
         let details = "there is no session with this peer".into();
         return Err(SendFailure { retry_helps: true, details });
     };
-    let failed = |error: crate::StreamError| SendFailure {
-        retry_helps: error.retry_helps(),
-        details: error.to_string(),
-    };
-    session.get_stream(stream_id).map_err(failed)?.send_bytes(outgoing.data).await.map_err(failed)
+    Ok(session.get_stream(stream_id)?.send(outgoing.data).await?)
 }

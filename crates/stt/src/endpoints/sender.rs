@@ -4,6 +4,8 @@ use std::{error::Error, pin::Pin};
 
 use bytes::Bytes;
 
+use stc::Coded;
+
 use super::{EndpointAddress, EndpointId};
 
 /// What is to be sent, and to whom.
@@ -17,7 +19,8 @@ pub struct Outgoing {
     pub data: Bytes,
 }
 
-/// Why bytes were not taken.
+/// Why bytes were not taken. Every error with a code becomes one by itself and says whether a retry
+/// helps; of others the carrier has to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendFailure {
     /// Whether the same call may succeed later.
@@ -26,10 +29,17 @@ pub struct SendFailure {
     pub details: String,
 }
 
-impl<E: Error> From<E> for SendFailure {
-    /// An error that says nothing about retries: a retry may help.
+impl SendFailure {
+    /// What an error says that has no code.
+    #[must_use]
+    pub fn new(error: &dyn Error, retry_helps: bool) -> Self {
+        Self { retry_helps, details: error.to_string() }
+    }
+}
+
+impl<E: Coded> From<E> for SendFailure {
     fn from(error: E) -> Self {
-        Self { retry_helps: true, details: error.to_string() }
+        Self::new(&error, error.retry_helps())
     }
 }
 

@@ -16,9 +16,10 @@ use tokio::{
 };
 
 use super::{
-    Emission, Event, EventError, EventHandler, EventKind, HandlerFuture, HandlerId, HandlerStats,
-    event::check_name,
-    handler::{Offer, QueueLimits, Registered, Waiting, Watch},
+    Emission, Event, EventError, EventFilter, EventHandler, EventKind, EventStream, HandlerFuture,
+    HandlerStats, Subscription,
+    filter::CUSTOM,
+    handler::{HandlerId, Offer, QueueLimits, Registered, Waiting, Watch},
 };
 
 /// Calls handlers when something happens.
@@ -49,8 +50,26 @@ use super::{
 ///   on to its end.
 ///
 /// # Memory
-/// An idle handler costs at most 100 bytes plus what its closure captures; an event is shared by
-/// all handlers that wait for it.
+/// An idle handler costs at most 100 bytes plus what its closure captures, and 32 bytes where its
+/// [`Subscription`] is; an event is shared by all handlers that wait for it.
+///
+/// ```
+/// use stt::{Event, EventEmitter, EventKind};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let events = EventEmitter::new();
+/// let mut warnings = events.subscribe(EventKind::Warning)?;
+/// let greeter = events.on("my_event", |event| async move { println!("{}", event.name()) })?;
+/// events.emit_and_wait(Event::custom("my_event", [("number", 1)])?).await;
+/// drop(greeter); // From now on nobody listens to `my_event`.
+///
+/// events.emit(Event::Warning { code: "disk.low", details: "1 GiB left".into() });
+/// assert_eq!(warnings.next().await.ok_or("no emitter")?.kind(), EventKind::Warning);
+/// assert!(events.on("sesion_created", |_| async {}).is_err(), "did you mean `session_created`?");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct EventEmitter {
     shared: Arc<Shared>,
@@ -79,7 +98,7 @@ pub struct EmitterStats {
 
 type Handler = Arc<Registered<dyn EventHandler>>;
 
-struct Shared {
+pub(super) struct Shared {
     handlers: RwLock<HashMap<Arc<str>, Vec<Handler>>>,
     /// Bit `EventKind as u32` is set when somebody listens to that kind; bit 31 for all events.
     listened: AtomicU32,
@@ -212,65 +231,78 @@ impl EventEmitter {
         Self { shared }
     }
 
-    /// Calls `handler` on every event with this name; [`Self::ANY`] stands for all events.
+    /// Calls `handler` on every event of a kind or a name, until the subscription is dropped.
+    /// [`EventFilter::All`], or [`Self::ANY`], stands for all events.
     ///
     /// # Errors
-    /// [`EventError`] when the name cannot be one, a limit is reached, or there is no runtime.
-    pub fn on<F, Fut>(&self, name: &str, handler: F) -> Result<HandlerId, EventError>
+    /// [`EventError`] when there can be no such event, a limit is reached, or there is no runtime.
+    pub fn on<'a, F, Fut>(
+        &self,
+        events: impl Into<EventFilter<'a>>,
+        handler: F,
+    ) -> Result<Subscription, EventError>
     where
         F: Fn(Arc<Event>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        self.add(name, |id| Arc::new(Registered::new(id, false, handler)))
+        self.add(events.into(), |id| Arc::new(Registered::new(id, false, handler)))
     }
 
     /// As [`Self::on`], for the next event only.
     ///
     /// # Errors
     /// As [`Self::on`].
-    pub fn once<F, Fut>(&self, name: &str, handler: F) -> Result<HandlerId, EventError>
+    pub fn once<'a, F, Fut>(
+        &self,
+        events: impl Into<EventFilter<'a>>,
+        handler: F,
+    ) -> Result<Subscription, EventError>
     where
         F: Fn(Arc<Event>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        self.add(name, |id| Arc::new(Registered::new(id, true, handler)))
+        self.add(events.into(), |id| Arc::new(Registered::new(id, true, handler)))
     }
 
     /// As [`Self::on`], with a handler that is shared or whose type is not known.
     ///
     /// # Errors
     /// As [`Self::on`].
-    pub fn register(
+    pub fn register<'a>(
         &self,
-        name: &str,
+        events: impl Into<EventFilter<'a>>,
         handler: Arc<dyn EventHandler>,
-    ) -> Result<HandlerId, EventError> {
-        self.add(name, |id| Arc::new(Registered::new(id, false, Shareable(handler))))
+    ) -> Result<Subscription, EventError> {
+        self.add(events.into(), |id| Arc::new(Registered::new(id, false, Shareable(handler))))
     }
 
-    /// Removes one handler, and says whether it was there.
-    pub fn remove(&self, name: &str, id: HandlerId) -> bool {
-        let removed = {
-            let mut all = self.write();
-            let Some(list) = all.get_mut(name) else { return false };
-            let Some(at) = list.iter().position(|handler| handler.id == id) else { return false };
-            let removed = list.remove(at);
-            if list.is_empty() {
-                all.remove(name);
-                self.shared.forget(name);
+    /// The events of a kind or a name, to be taken one after the other.
+    ///
+    /// # Errors
+    /// As [`Self::on`].
+    pub fn subscribe<'a>(
+        &self,
+        events: impl Into<EventFilter<'a>>,
+    ) -> Result<EventStream, EventError> {
+        // Of one place: what waits is in the handler's queue, under its limits.
+        let (sender, arriving) = mpsc::channel(1);
+        let subscription = self.on(events, move |event| {
+            let sender = sender.clone();
+            async move {
+                // Nobody takes it any more when the stream is gone.
+                let _ = sender.send(event).await;
             }
-            removed
-        };
-        removed.end();
-        true
+        })?;
+        Ok(EventStream::new(arriving, subscription))
     }
 
-    /// Removes all handlers of one name and returns how many there were.
-    pub fn clear_event(&self, name: &str) -> usize {
+    /// Removes all handlers of one kind or name and returns how many there were.
+    pub fn clear_event<'a>(&self, events: impl Into<EventFilter<'a>>) -> usize {
+        let key = events.into().key();
         let removed = {
-            let mut all = self.write();
-            self.shared.forget(name);
-            all.remove(name).unwrap_or_default()
+            let mut all = self.shared.write();
+            self.shared.forget(key);
+            all.remove(key).unwrap_or_default()
         };
         removed.iter().for_each(|handler| handler.end());
         removed.len()
@@ -279,7 +311,7 @@ impl EventEmitter {
     /// Removes all handlers.
     pub fn clear_all(&self) {
         let removed = {
-            let mut all = self.write();
+            let mut all = self.shared.write();
             self.shared.listened.store(0, Ordering::Release);
             std::mem::take(&mut *all)
         };
@@ -290,15 +322,16 @@ impl EventEmitter {
     /// listened to.
     #[must_use]
     pub fn event_names(&self) -> Vec<Arc<str>> {
-        let mut names: Vec<_> = self.read().keys().cloned().collect();
+        let mut names: Vec<_> =
+            self.read().keys().filter(|key| &***key != CUSTOM).cloned().collect();
         names.sort_unstable();
         names
     }
 
-    /// How many handlers a name has.
+    /// How many handlers a kind or a name has.
     #[must_use]
-    pub fn handler_count(&self, name: &str) -> usize {
-        self.read().get(name).map_or(0, Vec::len)
+    pub fn handler_count<'a>(&self, events: impl Into<EventFilter<'a>>) -> usize {
+        self.read().get(events.into().key()).map_or(0, Vec::len)
     }
 
     /// Whether anybody would be called for such an event: one atomic load, so that nobody makes an
@@ -355,12 +388,6 @@ impl EventEmitter {
         }
     }
 
-    /// What one handler has done so far, while it is registered.
-    #[must_use]
-    pub fn handler_stats(&self, name: &str, id: HandlerId) -> Option<HandlerStats> {
-        self.read().get(name)?.iter().find(|handler| handler.id == id).map(|it| it.stats())
-    }
-
     /// What the emitter has done so far.
     #[must_use]
     pub fn stats(&self) -> EmitterStats {
@@ -375,49 +402,82 @@ impl EventEmitter {
 
     fn add(
         &self,
-        name: &str,
+        filter: EventFilter<'_>,
         make: impl FnOnce(HandlerId) -> Handler,
-    ) -> Result<HandlerId, EventError> {
-        if name != Self::ANY {
-            check_name(name)?;
-        }
+    ) -> Result<Subscription, EventError> {
+        let key = filter.checked_key()?;
         if self.shared.runtime.get().is_none() {
             let handle = runtime::Handle::try_current().map_err(|_| EventError::NoRuntime)?;
             let _ = self.shared.runtime.set(handle);
         }
         let id = HandlerId(self.shared.next_id.fetch_add(1, Ordering::Relaxed));
         let handler = make(id);
-        let mut all = self.write();
-        if all.len() >= Self::MAX_NAMES && !all.contains_key(name) {
-            return Err(EventError::TooManyNames { limit: Self::MAX_NAMES });
-        }
-        let list = match all.get_mut(name) {
-            Some(list) => list,
-            None => all.entry(name.into()).or_default(),
+        let mut all = self.shared.write();
+        let known = all.get_key_value(key).map(|(known, list)| (Arc::clone(known), list.len()));
+        let (key, handlers) = match known {
+            Some(known) => known,
+            None if all.len() >= Self::MAX_NAMES => {
+                return Err(EventError::TooManyNames { limit: Self::MAX_NAMES });
+            }
+            None => (Arc::from(key), 0),
         };
-        if list.len() >= Self::MAX_HANDLERS {
+        if handlers >= Self::MAX_HANDLERS {
             return Err(EventError::TooManyHandlers { limit: Self::MAX_HANDLERS });
         }
-        list.push(handler);
-        let bit = if name == Self::ANY { ANY_BIT } else { bit(EventKind::of_name(name)) };
+        all.entry(Arc::clone(&key)).or_default().push(handler);
+        let bit = if *key == *Self::ANY { ANY_BIT } else { bit(EventKind::of_name(&key)) };
         let before = self.shared.listened.fetch_or(bit, Ordering::AcqRel);
         drop(all);
         if before & bit == 0 {
             self.shared.heard.notify_waiters();
         }
-        Ok(id)
+        Ok(Subscription::new(Arc::downgrade(&self.shared), key, id))
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<Arc<str>, Vec<Handler>>> {
         self.shared.handlers.read().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<Arc<str>, Vec<Handler>>> {
-        self.shared.handlers.write().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Shared {
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<Arc<str>, Vec<Handler>>> {
+        self.handlers.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes one handler. What it holds is dropped outside of the lock: that may be the last handle
+    /// of a node, or another subscription.
+    pub(super) fn remove(&self, key: &str, id: HandlerId) {
+        let removed = {
+            let mut all = self.write();
+            let Some(list) = all.get_mut(key) else { return };
+            let Some(at) = list.iter().position(|handler| handler.id == id) else { return };
+            let removed = list.remove(at);
+            if list.is_empty() {
+                all.remove(key);
+                self.forget(key);
+            }
+            removed
+        };
+        removed.end();
+    }
+
+    /// What one handler has done so far, while it is registered.
+    pub(super) fn stats_of(&self, key: &str, id: HandlerId) -> Option<HandlerStats> {
+        let all = self.handlers.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(key)?.iter().find(|handler| handler.id == id).map(|it| it.stats())
+    }
+
+    /// The last handler of a name is gone. The bit of custom events stays: it stands for many
+    /// names, and only saves work.
+    fn forget(&self, key: &str) {
+        let bit = match EventKind::of_name(key) {
+            EventKind::Custom if key == EventEmitter::ANY => ANY_BIT,
+            EventKind::Custom => return,
+            kind => bit(kind),
+        };
+        self.listened.fetch_and(!bit, Ordering::Release);
+    }
+
     fn emit(&self, event: Event, done: Option<mpsc::Sender<Infallible>>) -> Emission {
         self.emitted.fetch_add(1, Ordering::Relaxed);
         let mut emission = Emission::default();
@@ -426,7 +486,8 @@ impl Shared {
         let event = Arc::new(event);
         if let Some(runtime) = self.runtime.get() {
             let all = self.handlers.read().unwrap_or_else(PoisonError::into_inner);
-            let lists = [all.get(event.name()), all.get(EventEmitter::ANY)];
+            let custom = if event.kind() == EventKind::Custom { all.get(CUSTOM) } else { None };
+            let lists = [all.get(event.name()), all.get(EventEmitter::ANY), custom];
             for handler in lists.into_iter().flatten().flatten() {
                 let waiting = Waiting { event: Arc::clone(&event), _done: done.clone() };
                 match handler.offer(waiting, self.limits, runtime, &self.watch) {
@@ -458,27 +519,16 @@ impl Shared {
         emission
     }
 
-    /// The last handler of a name is gone. The bit of custom events stays: it stands for many
-    /// names, and only saves work.
-    fn forget(&self, name: &str) {
-        let bit = match EventKind::of_name(name) {
-            EventKind::Custom if name == EventEmitter::ANY => ANY_BIT,
-            EventKind::Custom => return,
-            kind => bit(kind),
-        };
-        self.listened.fetch_and(!bit, Ordering::Release);
-    }
-
     /// Removes handlers that wanted one event and have it.
     fn sweep(&self, name: &str) {
-        let mut all = self.handlers.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.write();
         let mut gone = Vec::new();
-        for name in [name, EventEmitter::ANY] {
-            let Some(list) = all.get_mut(name) else { continue };
+        for key in [name, EventEmitter::ANY, CUSTOM] {
+            let Some(list) = all.get_mut(key) else { continue };
             gone.extend(list.extract_if(.., |handler| handler.is_over()));
             if list.is_empty() {
-                all.remove(name);
-                self.forget(name);
+                all.remove(key);
+                self.forget(key);
             }
         }
         drop(all);

@@ -15,6 +15,12 @@ pub enum EventError {
         /// Most bytes that it may have.
         max: usize,
     },
+    /// No built-in event has this name, but one has nearly the same.
+    #[error("there is no such event; did you mean `{nearest}`?")]
+    Misspelt {
+        /// The built-in event with the nearest name.
+        nearest: &'static str,
+    },
     /// The event has as many handlers as it may.
     #[error("the event already has {limit} handlers, as many as one may have")]
     TooManyHandlers {
@@ -46,6 +52,7 @@ impl stc::Coded for EventError {
         match self {
             Self::NoRuntime => "events.no_runtime",
             Self::Name { .. } => "events.name",
+            Self::Misspelt { .. } => "events.misspelt",
             Self::TooManyHandlers { .. } => "events.too_many_handlers",
             Self::TooManyNames { .. } => "events.too_many_names",
             Self::OutOfRange { .. } => "events.out_of_range",
@@ -60,6 +67,9 @@ impl stc::Coded for EventError {
         Some(match self {
             Self::NoRuntime => "call it from inside the runtime, or give one with `with_runtime`",
             Self::Name { .. } => "use a shorter name; `*` stands for all events when registering",
+            Self::Misspelt { .. } => {
+                "correct the name; `EventFilter::Custom` is for an event of your own with such a name"
+            }
             Self::TooManyHandlers { .. } | Self::TooManyNames { .. } => {
                 "remove handlers that are no longer needed"
             }

@@ -32,9 +32,9 @@ where
     }
 }
 
-/// Names one registration, for [`super::EventEmitter::remove`]. Never reused by the same emitter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct HandlerId(pub(super) u64);
+/// Names one registration. Never reused by the same emitter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HandlerId(pub(super) u64);
 
 /// What became of one emission.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::{Admission, Hub, Node, StartError, chamber::ChamberSlot, handle::Who};
 use crate::{
-    Event, EventEmitter,
+    Address, AddressError, Event, EventEmitter, IntoAddress, RouteKind,
     identity::{Identity, IdentityError},
     keyring::Keyring,
     limits::{Limits, per_second},
@@ -32,7 +32,23 @@ enum Seeds {
     Ring(Arc<Keyring>),
 }
 
-/// Settings of a [`Node`].
+/// Settings of a [`Node`]. What is wrong with one of them is told by [`start`](Self::start).
+///
+/// ```
+/// use stt::{Coded, Mode, Node, SharedSeed};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let seed = SharedSeed::from_bytes(&[7; 32])?;
+/// let builder = Node::builder(seed).listen("127.0.0.1:0").listen("ws://127.0.0.1:0").max_streams(64);
+/// let node = builder.clone().start(Mode::Server).await?;
+/// assert!(node.websocket_addr().is_some());
+///
+/// let error = builder.max_streams(0).start(Mode::Server).await.err().ok_or("it started")?;
+/// assert_eq!(error.code(), "node.out_of_range");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct NodeBuilder {
     seeds: Seeds,
@@ -42,7 +58,8 @@ pub struct NodeBuilder {
     persistent_identity: bool,
     host: String,
     port: u16,
-    websocket: Option<SocketAddr>,
+    websocket: Option<(String, u16)>,
+    listen: Result<(), Unheard>,
     heartbeat: Duration,
     idle_timeout: Duration,
     clock_window: Duration,
@@ -54,7 +71,14 @@ pub struct NodeBuilder {
     clockless: bool,
     clockless_peers: usize,
     admission: Admission,
-    tls_roots: Roots,
+    certificates: Vec<Vec<u8>>,
+}
+
+/// Why it cannot listen where it was told to.
+#[derive(Clone, Debug)]
+enum Unheard {
+    Malformed(AddressError),
+    Listen(Address),
 }
 
 impl NodeBuilder {
@@ -99,6 +123,7 @@ impl NodeBuilder {
             host: "0.0.0.0".into(),
             port: 0,
             websocket: None,
+            listen: Ok(()),
             heartbeat: Self::DEFAULT_HEARTBEAT,
             idle_timeout: Self::DEFAULT_IDLE_TIMEOUT,
             clock_window: Self::DEFAULT_CLOCK_WINDOW,
@@ -109,7 +134,7 @@ impl NodeBuilder {
             clockless: false,
             clockless_peers: 0,
             admission: Admission::default(),
-            tls_roots: Roots::default(),
+            certificates: Vec::new(),
             limits: Limits::default(),
         }
     }
@@ -157,6 +182,27 @@ impl NodeBuilder {
         self
     }
 
+    /// Where to listen: `HOST:PORT` or `udp://HOST:PORT` is [`host`](Self::host) and
+    /// [`port`](Self::port) in one, `ws://HOST:PORT` is [`websocket`](Self::websocket); port 0 is any
+    /// free one. Paths are not told apart, and TLS is for a proxy in front.
+    #[must_use]
+    pub fn listen(mut self, at: impl IntoAddress) -> Self {
+        match at.into_address() {
+            Err(error) => self.listen = Err(Unheard::Malformed(error)),
+            Ok(address) if address.is_secure() || address.path() != "/" => {
+                self.listen = Err(Unheard::Listen(address));
+            }
+            Ok(address) if address.kind() == Some(RouteKind::WebSocket) => {
+                self.websocket = Some((address.host().to_owned(), address.port()));
+            }
+            Ok(address) => {
+                address.host().clone_into(&mut self.host);
+                self.port = address.port();
+            }
+        }
+        self
+    }
+
     /// UDP port. Default: 0, a random free one.
     #[must_use]
     pub const fn port(mut self, port: u16) -> Self {
@@ -170,52 +216,42 @@ impl NodeBuilder {
     /// Whoever shows no knock of a member gets the answer of a web server that has no such page.
     /// Sessions are sealed inside of the messages as they are over UDP.
     #[must_use]
-    pub const fn websocket(mut self, address: SocketAddr) -> Self {
-        self.websocket = Some(address);
+    pub fn websocket(mut self, address: SocketAddr) -> Self {
+        self.websocket = Some((address.ip().to_string(), address.port()));
         self
     }
 
     /// Trusts servers of `wss://` addresses that show this certificate, or one signed with it, beside
     /// those that the operating system trusts. In DER, or in PEM with any number of certificates.
     /// Default: none. Android trusts its own store alone.
-    ///
-    /// # Errors
-    /// [`StartError::Certificate`].
-    pub fn trust_certificate(mut self, certificate: impl AsRef<[u8]>) -> Result<Self, StartError> {
-        self.tls_roots
-            .add(certificate.as_ref())
-            .map_err(|cause| StartError::Certificate { cause })?;
-        Ok(self)
+    #[must_use]
+    pub fn trust_certificate(mut self, certificate: impl AsRef<[u8]>) -> Self {
+        self.certificates.push(certificate.as_ref().to_vec());
+        self
     }
 
     /// Longest silence before a sign of life is sent. 100 ms to one hour; default
     /// [`Self::DEFAULT_HEARTBEAT`].
-    ///
-    /// # Errors
-    /// [`StartError::OutOfRange`].
-    pub fn heartbeat(mut self, heartbeat: Duration) -> Result<Self, StartError> {
-        self.heartbeat = in_range("heartbeat", heartbeat, 100, 3_600_000)?;
-        Ok(self)
+    #[must_use]
+    pub const fn heartbeat(mut self, heartbeat: Duration) -> Self {
+        self.heartbeat = heartbeat;
+        self
     }
 
     /// Longest silence before a session is given up; the smaller of both sides' counts. 1 s to one
     /// day; default [`Self::DEFAULT_IDLE_TIMEOUT`], three heartbeats.
-    ///
-    /// # Errors
-    /// [`StartError::OutOfRange`].
-    pub fn idle_timeout(mut self, timeout: Duration) -> Result<Self, StartError> {
-        self.idle_timeout = in_range("idle_timeout", timeout, 1_000, 86_400_000)?;
-        Ok(self)
+    #[must_use]
+    pub const fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = timeout;
+        self
     }
 
     /// How far a peer's clock may be from this one's. 1 s to one day; default
     /// [`Self::DEFAULT_CLOCK_WINDOW`]. A larger one needs more memory against replays.
-    ///
-    /// # Errors
-    /// [`StartError::OutOfRange`].
-    pub fn clock_window(mut self, window: Duration) -> Result<Self, StartError> {
-        self.clock_window = in_range("clock_window", window, 1_000, 86_400_000)?;
-        Ok(self)
+    #[must_use]
+    pub const fn clock_window(mut self, window: Duration) -> Self {
+        self.clock_window = window;
+        self
     }
 
     /// Whether a seed that can be guessed is refused at the start instead of warned about. Default:
@@ -261,34 +297,28 @@ impl NodeBuilder {
     /// When there are so many, one that took longer than a second gives way to a new one; if none
     /// did, the new one is dropped without an answer, and counted
     /// ([`TransportStats::dropped_crowded`](crate::TransportStats)).
-    ///
-    /// # Errors
-    /// [`StartError::NumberOutOfRange`].
-    pub fn max_half_open(mut self, max: usize) -> Result<Self, StartError> {
-        self.limits.door.max_half_open = number_in_range("max_half_open", max, 1, 65_536)?;
-        Ok(self)
+    #[must_use]
+    pub const fn max_half_open(mut self, max: usize) -> Self {
+        self.limits.door.max_half_open = max;
+        self
     }
 
     /// Bytes that one session may have handed to the transport before the peer acknowledged others.
     /// 16 KiB to 1 GiB; default [`Self::DEFAULT_MAX_IN_FLIGHT`]. A session holds that much at most,
     /// beside the queues of its streams, and sends that much at most in one round trip.
-    ///
-    /// # Errors
-    /// [`StartError::NumberOutOfRange`].
-    pub fn max_in_flight(mut self, bytes: u64) -> Result<Self, StartError> {
-        self.limits.max_in_flight = number_in_range("max_in_flight", bytes, 16 << 10, 1 << 30)?;
-        Ok(self)
+    #[must_use]
+    pub const fn max_in_flight(mut self, bytes: u64) -> Self {
+        self.limits.max_in_flight = bytes;
+        self
     }
 
     /// As [`max_in_flight`](Self::max_in_flight), of all sessions together. 0 to 2^62; default
     /// [`Self::DEFAULT_MAX_NODE_IN_FLIGHT`]. Each session has up to 256 KiB in any case, which do not
     /// count here; the busy ones have the rest, as their path needs it.
-    ///
-    /// # Errors
-    /// [`StartError::NumberOutOfRange`].
-    pub fn max_node_in_flight(mut self, bytes: u64) -> Result<Self, StartError> {
-        self.limits.max_node_in_flight = number_in_range("max_node_in_flight", bytes, 0, 1 << 62)?;
-        Ok(self)
+    #[must_use]
+    pub const fn max_node_in_flight(mut self, bytes: u64) -> Self {
+        self.limits.max_node_in_flight = bytes;
+        self
     }
 
     /// Bytes that may wait unread in all sessions together. 64 KiB to 2^62; default
@@ -299,12 +329,10 @@ impl NodeBuilder {
     /// takes some of it; their peers then stop sending. Others do not notice. Messages that
     /// wait for [`Node::receive`] have a quarter of this for themselves, and the transport itself
     /// holds at most as much again, and 64 KiB of each session.
-    ///
-    /// # Errors
-    /// [`StartError::NumberOutOfRange`].
-    pub fn max_node_buffer(mut self, bytes: u64) -> Result<Self, StartError> {
-        self.limits.max_node_buffer = number_in_range("max_node_buffer", bytes, 64 << 10, 1 << 62)?;
-        Ok(self)
+    #[must_use]
+    pub const fn max_node_buffer(mut self, bytes: u64) -> Self {
+        self.limits.max_node_buffer = bytes;
+        self
     }
 
     /// Bytes a second that each session may send; `None`, the default, is no limit. At run time:
@@ -329,30 +357,26 @@ impl NodeBuilder {
     /// Most sessions at once. At least 1; default [`Self::DEFAULT_MAX_SESSIONS`].
     #[must_use]
     pub const fn max_sessions(mut self, max: usize) -> Self {
-        self.limits.max_sessions = if max == 0 { 1 } else { max };
+        self.limits.max_sessions = max;
         self
     }
 
     /// Most streams of one session that are in use at once. 1 to 1,024; default
     /// [`Self::DEFAULT_MAX_STREAMS`].
-    ///
-    /// # Errors
-    /// [`StartError::NumberOutOfRange`].
-    pub fn max_streams(mut self, max: usize) -> Result<Self, StartError> {
-        self.limits.max_streams = number_in_range("max_streams", max, 1, 1_024)?;
-        Ok(self)
+    #[must_use]
+    pub const fn max_streams(mut self, max: usize) -> Self {
+        self.limits.max_streams = max;
+        self
     }
 
     /// Bytes that may wait unread in all streams of one session before their windows stop growing;
     /// every stream has 1 MiB in any case. 0 to 2^62; default
     /// [`Self::DEFAULT_MAX_SESSION_BUFFER`]. Lower it on machines with little memory: a stream that
     /// is read slowly, over a path that is fast, may fill its window.
-    ///
-    /// # Errors
-    /// [`StartError::NumberOutOfRange`].
-    pub fn max_session_buffer(mut self, bytes: u64) -> Result<Self, StartError> {
-        self.limits.max_session_buffer = number_in_range("max_session_buffer", bytes, 0, 1 << 62)?;
-        Ok(self)
+    #[must_use]
+    pub const fn max_session_buffer(mut self, bytes: u64) -> Self {
+        self.limits.max_session_buffer = bytes;
+        self
     }
 
     /// Largest datagram to try, in bytes of UDP payload. 1,200 to 65,507; the default is what the
@@ -361,12 +385,10 @@ impl NodeBuilder {
     /// What the path really carries is found by probing (RFC 8899), up to this. Lower it where
     /// probes themselves do harm, or to 1,200 so that none are sent; raise it on a network with
     /// jumbo frames, to 8,952 for an Ethernet of 9,000.
-    ///
-    /// # Errors
-    /// [`StartError::NumberOutOfRange`].
-    pub fn max_mtu(mut self, bytes: u16) -> Result<Self, StartError> {
-        self.max_mtu = Some(number_in_range("max_mtu", bytes, MIN_MTU, 65_507)?);
-        Ok(self)
+    #[must_use]
+    pub const fn max_mtu(mut self, bytes: u16) -> Self {
+        self.max_mtu = Some(bytes);
+        self
     }
 
     /// Longest message in bytes on streams that set no limit of their own. Default:
@@ -420,8 +442,9 @@ impl NodeBuilder {
     /// Starts the node. Call it inside a tokio runtime; the node's tasks run there.
     ///
     /// # Errors
-    /// [`StartError`]: the seed is refused, the host is unknown, the port is in use, or the
-    /// operating system has no socket or no random bytes.
+    /// [`StartError`]: a setting is out of its range ([`StartError::OutOfRange`],
+    /// [`StartError::NumberOutOfRange`]), the seed is refused, the host is unknown, the port is in use,
+    /// or the operating system has no socket or no random bytes.
     pub async fn start(self, mode: Mode) -> Result<Node, StartError> {
         self.start_over(mode, Wire::bind).await
     }
@@ -436,6 +459,11 @@ impl NodeBuilder {
             Seeds::One(seed) => Arc::new(Keyring::from(seed)),
             Seeds::Ring(keyring) => keyring,
         };
+        self.check()?;
+        let mut tls_roots = Roots::default();
+        for certificate in &self.certificates {
+            tls_roots.add(certificate).map_err(|cause| StartError::Certificate { cause })?;
+        }
         let warning = keyring.warning();
         if let (true, Some(warning)) = (self.strict_seed, &warning) {
             return Err(StartError::GuessableSeed(*warning));
@@ -446,7 +474,11 @@ impl NodeBuilder {
             (None, None, true) => return Err(StartError::NoNodeSeed),
             (None, _, false) => Arc::new(Identity::ephemeral()?),
         };
-        let (bind, beside) = self.local_addresses().await?;
+        let (bind, beside) = local_addresses(&self.host, self.port).await?;
+        let websocket = match &self.websocket {
+            Some((host, port)) => Some(local_addresses(host, *port).await?.0),
+            None => None,
+        };
         let wire = open(WireConfig {
             bind,
             identity: Arc::clone(&identity),
@@ -459,13 +491,13 @@ impl NodeBuilder {
             knock_log: self.knock_log,
             clock: if self.clockless { Clock::learned() } else { Clock::System },
             timeless_knocks: self.clockless_peers,
-            websocket: self.websocket,
+            websocket,
             listens: Vec::new(),
             seed_stagger: WireConfig::SEED_STAGGER,
             #[cfg(test)]
             offer: None,
             limits: self.limits,
-            tls_roots: self.tls_roots,
+            tls_roots,
         })?;
         if let Some(beside) = beside {
             let port = wire.local_addr().port();
@@ -493,15 +525,46 @@ impl NodeBuilder {
         Ok(Node::run(who, wire, hub, packets, warning, chamber))
     }
 
-    /// The first address of the host, and the first of the other family.
-    async fn local_addresses(&self) -> Result<(SocketAddr, Option<SocketAddr>), StartError> {
-        let not_found = |cause| StartError::HostNotFound { host: self.host.clone(), cause };
-        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
-        let found: Vec<_> = found.map_err(|error| not_found(error.to_string()))?.collect();
-        let first = *found.first().ok_or_else(|| not_found("the name has no address".into()))?;
-        let other = found.into_iter().find(|one| one.is_ipv4() != first.is_ipv4());
-        Ok((first, other))
+    /// Whether all settings are inside their ranges.
+    fn check(&self) -> Result<(), StartError> {
+        match &self.listen {
+            Ok(()) => {}
+            Err(Unheard::Malformed(error)) => return Err(error.clone().into()),
+            Err(Unheard::Listen(address)) => {
+                return Err(StartError::Listen { address: address.clone() });
+            }
+        }
+        in_range("heartbeat", self.heartbeat, 100, 3_600_000)?;
+        in_range("idle_timeout", self.idle_timeout, 1_000, 86_400_000)?;
+        in_range("clock_window", self.clock_window, 1_000, 86_400_000)?;
+        let Limits { door, max_sessions, max_streams, .. } = self.limits;
+        number_in_range("max_half_open", door.max_half_open, 1, 65_536)?;
+        number_in_range("max_sessions", max_sessions, 1, usize::MAX)?;
+        number_in_range("max_streams", max_streams, 1, 1_024)?;
+        let Limits { max_in_flight, max_node_in_flight, .. } = self.limits;
+        number_in_range("max_in_flight", max_in_flight, 16 << 10, 1 << 30)?;
+        number_in_range("max_node_in_flight", max_node_in_flight, 0, 1 << 62)?;
+        let Limits { max_node_buffer, max_session_buffer, .. } = self.limits;
+        number_in_range("max_node_buffer", max_node_buffer, 64 << 10, 1 << 62)?;
+        number_in_range("max_session_buffer", max_session_buffer, 0, 1 << 62)?;
+        if let Some(bytes) = self.max_mtu {
+            number_in_range("max_mtu", bytes, MIN_MTU, 65_507)?;
+        }
+        Ok(())
     }
+}
+
+/// The first address of a host, and the first of the other family.
+async fn local_addresses(
+    host: &str,
+    port: u16,
+) -> Result<(SocketAddr, Option<SocketAddr>), StartError> {
+    let not_found = |cause| StartError::HostNotFound { host: host.to_owned(), cause };
+    let found = tokio::net::lookup_host((host, port)).await;
+    let found: Vec<_> = found.map_err(|error| not_found(error.to_string()))?.collect();
+    let first = *found.first().ok_or_else(|| not_found("the name has no address".into()))?;
+    let other = found.into_iter().find(|one| one.is_ipv4() != first.is_ipv4());
+    Ok((first, other))
 }
 
 /// The identity of a node seed. The stretch takes tenths of a second, which others need not wait.
@@ -515,21 +578,21 @@ fn in_range(
     value: Duration,
     min_ms: u64,
     max_ms: u64,
-) -> Result<Duration, StartError> {
+) -> Result<(), StartError> {
     let (min, max) = (Duration::from_millis(min_ms), Duration::from_millis(max_ms));
     if (min..=max).contains(&value) {
-        Ok(value)
+        Ok(())
     } else {
         Err(StartError::OutOfRange { name, value, min, max })
     }
 }
 
-fn number_in_range<N>(name: &'static str, value: N, min: N, max: N) -> Result<N, StartError>
+fn number_in_range<N>(name: &'static str, value: N, min: N, max: N) -> Result<(), StartError>
 where
     N: Copy + PartialOrd + TryInto<u64>,
 {
     if value >= min && value <= max {
-        return Ok(value);
+        return Ok(());
     }
     let number = |number: N| number.try_into().unwrap_or(u64::MAX);
     let (value, min, max) = (number(value), number(min), number(max));

@@ -19,9 +19,50 @@ const MAX_ADDRESSES: usize = 8;
 /// over UDP within two round trips; a second is more than any has but a lossy one.
 const WEBSOCKET_AFTER: Duration = Duration::from_secs(1);
 
-/// Reads an address.
-pub(super) fn parse(address: &str) -> Result<Target, ConnectError> {
-    Target::parse(address).ok_or_else(|| ConnectError::Malformed { address: address.to_owned() })
+/// Whom to reach, and how long to try.
+///
+/// ```no_run
+/// # async fn example(node: stt::Node, bob: stt::NodeId) -> Result<(), stt::ConnectError> {
+/// let options = stt::ConnectOptions::new().expect(bob).timeout(std::time::Duration::from_secs(3));
+/// let session = node.connect_with("peer.example.com:9337", &options).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectOptions {
+    pub(super) expect: Option<NodeId>,
+    pub(super) timeout: Duration,
+}
+
+impl ConnectOptions {
+    /// How long an answer is waited for unless set otherwise.
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// All defaults: whichever member answers, within [`Self::DEFAULT_TIMEOUT`].
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { expect: None, timeout: Self::DEFAULT_TIMEOUT }
+    }
+
+    /// Only the node that proves to have this id gets to know who is calling. Default: any member.
+    #[must_use]
+    pub fn expect(mut self, peer: impl Into<Option<NodeId>>) -> Self {
+        self.expect = peer.into();
+        self
+    }
+
+    /// How long to wait for an answer. Default: [`Self::DEFAULT_TIMEOUT`].
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Dials over what `target` names.

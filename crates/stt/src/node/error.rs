@@ -4,7 +4,12 @@ use std::{net::SocketAddr, time::Duration};
 
 use stc::Coded;
 
-use crate::{Refusal, identity::IdentityError, seed::SeedWarning, wire::WireError};
+use crate::{
+    Address, AddressError, Refusal,
+    identity::IdentityError,
+    seed::SeedWarning,
+    wire::{PORT_IN_USE, WireError},
+};
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +51,15 @@ pub enum StartError {
         /// What is wrong with it.
         cause: String,
     },
+    /// Where to listen is no address.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// No node listens at such an address.
+    #[error("no node listens at {address}")]
+    Listen {
+        /// The address.
+        address: Address,
+    },
     /// The host to listen on has no address.
     #[error("the host {host} to listen on was not found: {cause}")]
     HostNotFound {
@@ -84,6 +98,7 @@ impl StartError {
         "node.no_node_seed",
         "node.out_of_range",
         "node.certificate",
+        "node.listen",
         "node.host_not_found",
         "node.port_in_use",
     ];
@@ -96,6 +111,8 @@ impl Coded for StartError {
             Self::NoNodeSeed => "node.no_node_seed",
             Self::OutOfRange { .. } | Self::NumberOutOfRange { .. } => "node.out_of_range",
             Self::Certificate { .. } => "node.certificate",
+            Self::Address(error) => error.code(),
+            Self::Listen { .. } => "node.listen",
             Self::HostNotFound { .. } => "node.host_not_found",
             Self::PortInUse { .. } => "node.port_in_use",
             Self::Identity(error) => error.code(),
@@ -115,7 +132,11 @@ impl Coded for StartError {
     fn hint(&self) -> Option<&'static str> {
         match self {
             Self::GuessableSeed(_) => Some("make one with `stt seed new`"),
-            Self::PortInUse { .. } => Some("choose another port, or 0 for a random free one"),
+            Self::PortInUse { .. } => Some(PORT_IN_USE),
+            Self::Address(error) => error.hint(),
+            Self::Listen { .. } => Some(
+                "listen at HOST:PORT or ws://HOST:PORT; the proxy that ends TLS passes `wss://` on",
+            ),
             Self::Wire(error) => error.hint(),
             _ => None,
         }
@@ -126,15 +147,9 @@ impl Coded for StartError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The text is no address.
-    #[error(
-        "`{address}` is not an address: HOST:PORT, udp://HOST:PORT, ws://HOST:PORT/PATH or \
-         wss://HOST/PATH"
-    )]
-    Malformed {
-        /// The text.
-        address: String,
-    },
+    /// It is no address, or none that can be connected to.
+    #[error(transparent)]
+    Address(#[from] AddressError),
     /// The certificate of a `wss://` server does not verify.
     #[error("the certificate of {host} at port {port} does not verify: {cause}")]
     Certificate {
@@ -217,7 +232,6 @@ impl From<WireError> for ConnectError {
 impl ConnectError {
     /// Codes of the variants that are this type's own, as `docs/errors.md` lists them.
     pub const CODES: &'static [&'static str] = &[
-        "connect.malformed",
         "connect.certificate",
         "connect.websocket",
         "connect.host_not_found",
@@ -235,7 +249,7 @@ impl ConnectError {
 impl Coded for ConnectError {
     fn code(&self) -> &'static str {
         match self {
-            Self::Malformed { .. } => "connect.malformed",
+            Self::Address(error) => error.code(),
             Self::Certificate { .. } => "connect.certificate",
             Self::WebSocket { .. } => "connect.websocket",
             Self::HostNotFound { .. } => "connect.host_not_found",
@@ -260,10 +274,9 @@ impl Coded for ConnectError {
             | Self::Full { .. } => true,
             Self::Refused(refusal) => *refusal != Refusal::Denied,
             Self::Wire(error) => error.retry_helps(),
-            Self::Malformed { .. }
-            | Self::Certificate { .. }
-            | Self::Family { .. }
-            | Self::Stopped => false,
+            Self::Address(_) | Self::Certificate { .. } | Self::Family { .. } | Self::Stopped => {
+                false
+            }
         }
     }
 
@@ -275,6 +288,7 @@ impl Coded for ConnectError {
                  and see whom the other side turned away and why (`stt receive` says so, \
                  `Node::stats` counts what was dropped)",
             ),
+            Self::Address(error) => error.hint(),
             Self::NoRoute { .. } => {
                 Some("connect this machine to the network, or correct the address")
             }

@@ -17,15 +17,15 @@ use tokio::{
 };
 
 use super::{
-    Admission, ConnectError, Hub, Mode, NodeBuilder, NodeStats, Packet, SessionCounts,
-    chamber::ChamberSlot, connect,
+    Admission, ConnectError, ConnectOptions, Hub, Mode, NodeBuilder, NodeStats, Packet,
+    SessionCounts, chamber::ChamberSlot, connect,
 };
 use crate::{
-    CloseReason, Event, EventEmitter, EventKind, Identity, IdentityError, Keyring, NodeId, Refusal,
-    RouteError, Session, SessionId, StreamError,
-    events::{EventError, HandlerId},
+    Address, AddressError, CloseReason, Event, EventEmitter, EventKind, Identity, IdentityError,
+    IntoAddress, Keyring, NodeId, Payload, Refusal, RouteError, RouteKind, Session, SessionId,
+    StreamError,
+    events::{EventError, EventFilter, EventStream, Subscription},
     protocol::{ProtocolError, ProtocolHandler, ProtocolStream},
-    route::{Place, Target},
     seed::{SeedWarning, SharedSeed},
     session::{SessionShared, SessionStart},
     stream::StreamShared,
@@ -76,22 +76,20 @@ impl std::fmt::Debug for Node {
 }
 
 /// What became of a message to several sessions.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 #[must_use = "some sessions may not have taken the message"]
 pub struct SendReport {
     /// Sessions whose queue took it.
     pub sent: usize,
     /// Sessions that did not, and why.
     pub failed: Vec<(SessionId, StreamError)>,
-    /// Sessions that [`Node::try_send_to_all`] left out because their queue is full: their peer does
+    /// Sessions that [`Node::try_send_to_all_on`] left out because their queue is full: their peer does
     /// not read, or its path is slow.
     pub full: Vec<SessionId>,
 }
 
 impl Node {
-    /// How long `connect` waits for an answer unless told otherwise.
-    pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
     /// Settings of a node whose peers share `seed`.
     #[must_use]
     pub fn builder(seed: SharedSeed) -> NodeBuilder {
@@ -178,10 +176,19 @@ impl Node {
     /// one. An address of the other family is one more, at first: IPv4 and IPv6 each have a socket
     /// of their own, and a session moves between them with [`Session::move_to`].
     ///
+    /// ```no_run
+    /// # fn example(node: stt::Node) -> Result<(), stt::RouteError> {
+    /// let here = node.rebind("[::]:0")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// [`RouteError`]: nothing has changed.
-    pub fn rebind(&self, to: SocketAddr) -> Result<SocketAddr, RouteError> {
-        self.inner.wire.rebind(to)
+    /// [`RouteError`]: nothing has changed. A name is no address here.
+    pub fn rebind(&self, to: impl IntoAddress) -> Result<SocketAddr, RouteError> {
+        let to = to.into_address()?;
+        let here = to.socket_addr().filter(|_| to.kind() != Some(RouteKind::WebSocket));
+        self.inner.wire.rebind(here.ok_or_else(|| AddressError::new(to.to_string()))?)
     }
 
     /// As [`Self::rebind`], with a socket of the caller's.
@@ -231,51 +238,39 @@ impl Node {
 
     // --- sessions ---
 
-    /// Connects over UDP to `host`, a name or an address, and waits up to
-    /// [`Self::DEFAULT_CONNECT_TIMEOUT`].
+    /// Connects to an address, an [`Address`], the system's, or a text, and waits up to
+    /// [`ConnectOptions::DEFAULT_TIMEOUT`]. `HOST:PORT` is UDP, and after a second of silence a
+    /// WebSocket as well.
     ///
     /// Any member of the seed may answer; to reach one node and no other use
-    /// [`connect_to`](Self::connect_to).
+    /// [`connect_with`](Self::connect_with).
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect(&self, to: impl IntoAddress) -> Result<Session, ConnectError> {
+        self.connect_with(to, &ConnectOptions::new()).await
+    }
+
+    /// As [`connect`](Self::connect), over UDP to `host`, a name or an address.
     ///
     /// # Errors
     /// [`ConnectError`].
     pub async fn connect_udp(&self, host: &str, port: u16) -> Result<Session, ConnectError> {
-        let place = Place { host: host.to_owned(), port, path: "/".to_owned() };
-        let address = place.to_string();
-        self.dial(&Target::Udp(place), &address, None, Self::DEFAULT_CONNECT_TIMEOUT).await
+        self.connect(Address::udp(host, port)).await
     }
 
-    /// As [`connect_udp`](Self::connect_udp), with all in one text: `udp://HOST:PORT`,
-    /// `ws://HOST:PORT/PATH`, `wss://HOST/PATH` through a proxy that ends TLS, or `HOST:PORT`, which is UDP, and after a second of silence a WebSocket
-    /// as well.
+    /// As [`connect`](Self::connect), to one node and no other, or with another patience.
     ///
     /// # Errors
     /// [`ConnectError`].
-    pub async fn connect(&self, address: &str) -> Result<Session, ConnectError> {
-        self.connect_to(address, None, Self::DEFAULT_CONNECT_TIMEOUT).await
-    }
-
-    /// As [`connect`](Self::connect). With `expect`, only the node that proves to have this id gets to
-    /// know who is calling. Waits up to `timeout`.
-    ///
-    /// # Errors
-    /// [`ConnectError`].
-    pub async fn connect_to(
+    pub async fn connect_with(
         &self,
-        address: &str,
-        expect: Option<NodeId>,
-        timeout: Duration,
+        to: impl IntoAddress,
+        options: &ConnectOptions,
     ) -> Result<Session, ConnectError> {
-        self.dial(&connect::parse(address)?, address, expect, timeout).await
-    }
-
-    async fn dial(
-        &self,
-        target: &Target,
-        address: &str,
-        expect: Option<NodeId>,
-        timeout: Duration,
-    ) -> Result<Session, ConnectError> {
+        let address = to.into_address()?;
+        let target = address.dialled()?;
+        let ConnectOptions { expect, timeout } = *options;
         if !self.is_running() {
             return Err(ConnectError::Stopped);
         }
@@ -286,7 +281,7 @@ impl Node {
             Ok(established) => self.adopt(established?),
             Err(_) => {
                 self.inner.wire.unanswered();
-                Err(ConnectError::NoAnswer { address: address.to_owned(), within: timeout })
+                Err(ConnectError::NoAnswer { address: address.to_string(), within: timeout })
             }
         }
     }
@@ -307,6 +302,11 @@ impl Node {
             session = self.inner.hub.accept() => Some(Session::from_shared(session)),
             _ = stopped.wait_for(|stopped| *stopped) => None,
         }
+    }
+
+    /// The sessions that peers begin, as [`accept`](Self::accept) gives them; ends when the node stops.
+    pub fn incoming(&self) -> impl futures_util::Stream<Item = Session> + Send + use<'_> {
+        futures_util::stream::unfold(self, |node| async move { Some((node.accept().await?, node)) })
     }
 
     /// The live session with this id.
@@ -331,24 +331,34 @@ impl Node {
 
     // --- messages ---
 
+    /// As [`send_to_all_on`](Self::send_to_all_on), on stream 0.
+    pub async fn send_to_all(&self, message: impl Payload) -> SendReport {
+        self.send_to_all_on(0, message).await
+    }
+
     /// Sends `message` on stream `stream_id` of every session. From 4 KiB on it is not copied: all
     /// queues share it until each session seals its packets. A shorter one is copied next to its
     /// length, which costs less than sharing would.
     ///
     /// Every session is tried at once; the call returns when the queues of all have taken it or
     /// failed, so a peer that does not read delays the caller, but no other peer of this call. To
-    /// leave such peers out instead, use [`try_send_to_all`](Self::try_send_to_all). Nobody being
-    /// there is a [`Event::Warning`] with code `send.nobody`, not an error.
-    pub async fn send_to_all(&self, message: impl Into<Bytes>, stream_id: u32) -> SendReport {
+    /// leave such peers out instead, use [`try_send_to_all_on`](Self::try_send_to_all_on). Nobody
+    /// being there is a [`Event::Warning`] with code `send.nobody`, not an error.
+    pub async fn send_to_all_on(&self, stream_id: u32, message: impl Payload) -> SendReport {
         let sessions = self.inner.hub.all_sessions();
-        self.fan_out(sessions, message.into(), stream_id).await
+        self.fan_out(sessions, message.into_bytes(), stream_id).await
     }
 
-    /// As [`send_to_all`](Self::send_to_all), but never waits: sessions whose queue is full (1 MiB)
-    /// are left out, and reported as such. For what is sent again and again to many, so that slow
-    /// ones neither delay the others nor grow.
-    pub fn try_send_to_all(&self, message: impl Into<Bytes>, stream_id: u32) -> SendReport {
-        let (message, mut report) = (message.into(), SendReport::default());
+    /// As [`try_send_to_all_on`](Self::try_send_to_all_on), on stream 0.
+    pub fn try_send_to_all(&self, message: impl Payload) -> SendReport {
+        self.try_send_to_all_on(0, message)
+    }
+
+    /// As [`send_to_all_on`](Self::send_to_all_on), but never waits: sessions whose queue is full
+    /// (1 MiB) are left out, and reported as such. For what is sent again and again to many, so that
+    /// slow ones neither delay the others nor grow.
+    pub fn try_send_to_all_on(&self, stream_id: u32, message: impl Payload) -> SendReport {
+        let (message, mut report) = (message.into_bytes(), SendReport::default());
         for session in self.inner.hub.all_sessions() {
             match try_one(&session, &message, stream_id) {
                 Ok(None) => report.sent += 1,
@@ -359,13 +369,18 @@ impl Node {
         report
     }
 
-    /// As [`send_to_all`](Self::send_to_all), to the sessions with these ids. Ids of sessions that
-    /// are over are reported as failed.
-    pub async fn send_to_sessions(
+    /// As [`send_to_sessions_on`](Self::send_to_sessions_on), on stream 0.
+    pub async fn send_to_sessions(&self, ids: &[SessionId], message: impl Payload) -> SendReport {
+        self.send_to_sessions_on(ids, 0, message).await
+    }
+
+    /// As [`send_to_all_on`](Self::send_to_all_on), to the sessions with these ids. Ids of sessions
+    /// that are over, or never were, are reported as failed: [`StreamError::UnknownSession`].
+    pub async fn send_to_sessions_on(
         &self,
         ids: &[SessionId],
-        message: impl Into<Bytes>,
         stream_id: u32,
+        message: impl Payload,
     ) -> SendReport {
         let (mut sessions, mut gone) = (Vec::with_capacity(ids.len()), Vec::new());
         for id in ids {
@@ -374,12 +389,9 @@ impl Node {
                 None => gone.push(*id),
             }
         }
-        let mut report = self.fan_out(sessions, message.into(), stream_id).await;
-        let over = StreamError::SessionEnded(CloseReason::Closed {
-            by_peer: false,
-            text: "no live session has this id".into(),
-        });
-        report.failed.extend(gone.into_iter().map(|id| (id, over.clone())));
+        let mut report = self.fan_out(sessions, message.into_bytes(), stream_id).await;
+        let unknown = |id| (id, StreamError::UnknownSession { id });
+        report.failed.extend(gone.into_iter().map(unknown));
         report
     }
 
@@ -444,6 +456,14 @@ impl Node {
         }
     }
 
+    /// The messages that [`receive`](Self::receive) gives; ends when the node stops.
+    pub fn packets(&self) -> impl futures_util::Stream<Item = Packet> + Send + use<'_> {
+        futures_util::stream::unfold(
+            self,
+            |node| async move { Some((node.receive().await?, node)) },
+        )
+    }
+
     // --- protocols ---
 
     /// Hands every stream that peers open for the protocol `label`
@@ -478,16 +498,47 @@ impl Node {
         self.inner.hub.events()
     }
 
-    /// Calls `handler` with every session that ends, and why.
+    /// Calls `handler` on every event of a kind or a name, until the subscription is dropped; as
+    /// [`EventEmitter::on`].
+    ///
+    /// A handler that holds a clone of this node keeps it running, at most as long as the
+    /// subscription lives.
+    ///
+    /// # Errors
+    /// [`EventError`] when there can be no such event, or there are too many handlers.
+    pub fn on<'a, F, Fut>(
+        &self,
+        events: impl Into<EventFilter<'a>>,
+        handler: F,
+    ) -> Result<Subscription, EventError>
+    where
+        F: Fn(Arc<Event>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.events().on(events, handler)
+    }
+
+    /// The events of a kind or a name, to be taken one after the other; they end with the node. As
+    /// [`EventEmitter::subscribe`].
+    ///
+    /// # Errors
+    /// As [`on`](Self::on).
+    pub fn subscribe<'a>(
+        &self,
+        events: impl Into<EventFilter<'a>>,
+    ) -> Result<EventStream, EventError> {
+        self.events().subscribe(events)
+    }
+
+    /// Calls `handler` with every session that ends, and why, until the subscription is dropped.
     ///
     /// # Errors
     /// [`EventError`] when there are too many handlers.
     pub fn on_session_closed(
         &self,
         handler: impl Fn(SessionId, &CloseReason) + Send + Sync + 'static,
-    ) -> Result<HandlerId, EventError> {
-        let name = EventKind::SessionClosed.name().unwrap_or_default();
-        self.events().on(name, move |event| {
+    ) -> Result<Subscription, EventError> {
+        self.events().on(EventKind::SessionClosed, move |event| {
             if let Event::SessionClosed { session_id, reason, .. } = &*event {
                 handler(*session_id, reason);
             }
@@ -520,9 +571,15 @@ impl Node {
         self.inner.running.load(Ordering::Acquire)
     }
 
-    /// Stops the node: no more sessions are taken, what was sent is delivered for at most `patience`,
-    /// then every session is closed with [`CloseReason::Shutdown`], and `receive` gives `None`.
-    pub async fn stop(&self, patience: Duration) {
+    /// Stops the node: no more sessions are taken, what was sent is delivered for at most
+    /// [`Session::CLOSE_PATIENCE`], then every session is closed with [`CloseReason::Shutdown`], and
+    /// `receive` gives `None`.
+    pub async fn stop(&self) {
+        self.stop_within(Session::CLOSE_PATIENCE).await;
+    }
+
+    /// As [`stop`](Self::stop), with another patience.
+    pub async fn stop_within(&self, patience: Duration) {
         if !self.inner.running.swap(false, Ordering::AcqRel) {
             return;
         }

@@ -23,6 +23,7 @@ mod stats;
 
 pub use admission::Admission;
 pub use builder::{Mode, NodeBuilder};
+pub use connect::ConnectOptions;
 pub use error::{ConnectError, StartError};
 pub use handle::{Node, SendReport};
 pub(crate) use hub::Hub;

@@ -11,13 +11,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::ProtocolError;
 use crate::{
-    Priority, RawStream, Stream, StreamError,
+    Payload, Priority, RawStream, Stream, StreamError,
     session::code,
-    stream::{inbound::Taken, into_result, label::Label},
+    stream::{PANICKED, inbound::Taken, into_result, label::Label},
 };
-
-/// What is said of a stream whose holder panicked.
-const PANICKED: u32 = 0x100;
 
 /// The sending direction of a protocol's stream: messages, or raw bytes by `AsyncWrite`, or the ones
 /// after the others, as the protocol says.
@@ -70,16 +67,8 @@ impl ProtocolSender {
     ///
     /// # Errors
     /// [`ProtocolError`]; as [`Stream::send`] in [`ProtocolError::Stream`].
-    pub async fn send(&self, message: &[u8]) -> Result<(), ProtocolError> {
+    pub async fn send(&self, message: impl Payload) -> Result<(), ProtocolError> {
         self.stream().send(message).await.map_err(|error| self.explain(error))
-    }
-
-    /// As [`send`](Self::send), without copying a long message.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
-    pub async fn send_bytes(&self, message: Bytes) -> Result<(), ProtocolError> {
-        self.stream().send_bytes(message).await.map_err(|error| self.explain(error))
     }
 
     /// Queues raw bytes without copying them; waits while the queue is full.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{ProtocolError, ProtocolReceiver, ProtocolSender};
-use crate::{Priority, Session, Stream, StreamStats, stream::label::Label};
+use crate::{Payload, Priority, Session, Stream, StreamStats, stream::label::Label};
 
 /// A two-way stream of one protocol, from [`Session::open_protocol`] or for the handler of
 /// [`Node::handle_protocol`](crate::Node::handle_protocol).
@@ -82,16 +82,8 @@ impl ProtocolStream {
     ///
     /// # Errors
     /// As [`ProtocolSender::send`].
-    pub async fn send(&self, message: &[u8]) -> Result<(), ProtocolError> {
+    pub async fn send(&self, message: impl Payload) -> Result<(), ProtocolError> {
         self.sender.send(message).await
-    }
-
-    /// As [`ProtocolSender::send_bytes`].
-    ///
-    /// # Errors
-    /// As [`ProtocolSender::send`].
-    pub async fn send_bytes(&self, message: Bytes) -> Result<(), ProtocolError> {
-        self.sender.send_bytes(message).await
     }
 
     /// As [`ProtocolReceiver::receive`].

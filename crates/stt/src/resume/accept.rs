@@ -84,7 +84,7 @@ impl Sessions {
         drop(begun);
         match found {
             Ok((entry, link, answer)) => {
-                if sender.send_bytes(answer.encode()).await.is_err() {
+                if sender.send(answer.encode()).await.is_err() {
                     entry.shared.with(|machine| {
                         if machine.has_link(link) {
                             machine.detach();
@@ -97,7 +97,7 @@ impl Sessions {
             }
             Err(refused) => {
                 // Whoever was refused need not be waited for.
-                let _ = sender.send_bytes(Frame::Refused(refused).encode()).await;
+                let _ = sender.send(Frame::Refused(refused).encode()).await;
                 let _ = tokio::time::timeout(FIRST_FRAME, sender.close()).await;
             }
         }

@@ -13,7 +13,10 @@ use super::{
     shared::Shared,
     tokens::{EXPORT, Ticket},
 };
-use crate::{Coded, Node, NodeId, ProtocolError, ProtocolReceiver, ProtocolSender, Session};
+use crate::{
+    Address, Coded, ConnectOptions, Node, NodeId, ProtocolError, ProtocolReceiver, ProtocolSender,
+    Session,
+};
 
 /// How long one attempt may take, and its answer.
 const ATTEMPT: Duration = Duration::from_secs(10);
@@ -26,14 +29,15 @@ type Ends = (ProtocolSender, ProtocolReceiver);
 #[derive(Debug)]
 pub(super) struct Dialler {
     pub(super) node: Node,
-    pub(super) address: String,
+    pub(super) address: Address,
     pub(super) peer: NodeId,
     pub(super) options: ResumeOptions,
 }
 
 impl Dialler {
     async fn dial(&self) -> Result<(Session, Ends), ResumeError> {
-        let connected = self.node.connect_to(&self.address, Some(self.peer), ATTEMPT).await;
+        let options = ConnectOptions::new().expect(self.peer).timeout(ATTEMPT);
+        let connected = self.node.connect_with(&self.address, &options).await;
         let session = connected.map_err(|error| ResumeError::Connect(error.into()))?;
         let stream = session.open_protocol(LABEL)?;
         stream.set_max_frame_size(self.options.max_frame());
@@ -62,7 +66,7 @@ impl Dialler {
         session: &Session,
         (sender, receiver): &Ends,
     ) -> Result<(Arc<Shared>, u64), ResumeError> {
-        sender.send_bytes(Frame::Open.encode()).await?;
+        sender.send(Frame::Open.encode()).await?;
         let at = match first(receiver, ATTEMPT).await? {
             Some(Frame::Accepted { at, .. }) => at,
             Some(Frame::Refused(why)) => return Err(ResumeError::of_refusal(why)),
@@ -108,7 +112,7 @@ impl Dialler {
         let told = shared.machine().positions();
         let (asked, proof) = ticket.ask(shared.id, told, &export);
         let resume = Frame::Resume { id: asked.id, attempt: asked.attempt, at: told, proof };
-        if sender.send_bytes(resume.encode()).await.is_err() {
+        if sender.send(resume.encode()).await.is_err() {
             return Ok(None);
         }
         let (at, proof) = match first(receiver, ATTEMPT).await {

@@ -8,7 +8,7 @@ use super::{
     ResumableSession, ResumeError, ResumeOptions, accept::Sessions, connect::Dialler,
     shared::Shared,
 };
-use crate::{Node, NodeId, ProtocolHandler};
+use crate::{IntoAddress, Node, NodeId, ProtocolHandler};
 
 /// The protocol that carries them.
 pub(super) const LABEL: &str = "stt/resume";
@@ -99,12 +99,14 @@ impl Continuity {
     /// peer has no `Continuity`.
     pub async fn connect(
         &self,
-        address: &str,
+        address: impl IntoAddress,
         peer: NodeId,
     ) -> Result<ResumableSession, ResumeError> {
         let Inner { node, options, .. } = &*self.inner;
         let (node, options) = (node.clone(), *options);
-        let dialler = Dialler { node, address: address.to_owned(), peer, options };
+        let address =
+            address.into_address().map_err(|error| ResumeError::Connect(Arc::new(error.into())))?;
+        let dialler = Dialler { node, address, peer, options };
         let shared = dialler.begin().await?;
         Ok(ResumableSession::new(shared, Arc::clone(&self.inner)))
     }

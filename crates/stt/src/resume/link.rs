@@ -93,7 +93,7 @@ async fn write(shared: &Arc<Shared>, link: u64, sender: &ProtocolSender) -> Link
             match next {
                 Next::Frame(frame) => {
                     let is_last = frame == Frame::GivenUp;
-                    if sender.send_bytes(frame.encode()).await.is_err() {
+                    if sender.send(frame.encode()).await.is_err() {
                         return LinkEnd::Cut;
                     }
                     if is_last {

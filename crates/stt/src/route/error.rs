@@ -2,7 +2,7 @@
 
 use stc::Coded;
 
-use super::{mover::Failure, path::RouteKind};
+use super::{AddressError, mover::Failure, path::RouteKind};
 use crate::wire::WireError;
 
 /// Why a session or a node did not change its route. The session goes on over the route that it
@@ -10,14 +10,9 @@ use crate::wire::WireError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RouteError {
-    /// The text is no address.
-    #[error(
-        "`{target}` is not an address: HOST:PORT, udp://HOST:PORT, ws://HOST:PORT/PATH or wss://…"
-    )]
-    Malformed {
-        /// The text.
-        target: String,
-    },
+    /// It is no address, or not one for this.
+    #[error(transparent)]
+    Address(#[from] AddressError),
     /// The name has no address.
     #[error("the host {host} was not found: {cause}")]
     HostNotFound {
@@ -64,7 +59,6 @@ pub enum RouteError {
 impl RouteError {
     /// Codes of the variants that are this type's own, as `docs/errors.md` lists them.
     pub const CODES: &'static [&'static str] = &[
-        "route.malformed",
         "route.host_not_found",
         "route.family",
         "route.no_answer",
@@ -86,7 +80,7 @@ impl RouteError {
 impl Coded for RouteError {
     fn code(&self) -> &'static str {
         match self {
-            Self::Malformed { .. } => "route.malformed",
+            Self::Address(error) => error.code(),
             Self::HostNotFound { .. } => "route.host_not_found",
             Self::Family { .. } => "route.family",
             Self::NoAnswer { .. } => "route.no_answer",
@@ -105,7 +99,7 @@ impl Coded for RouteError {
             | Self::WebSocket { .. }
             | Self::TooManySockets { .. } => true,
             Self::Bind(error) => error.retry_helps(),
-            Self::Malformed { .. } | Self::Family { .. } | Self::Superseded | Self::Ended => false,
+            Self::Address(_) | Self::Family { .. } | Self::Superseded | Self::Ended => false,
         }
     }
 
@@ -120,6 +114,7 @@ impl Coded for RouteError {
             Self::TooManySockets { .. } => {
                 Some("sockets that were left are closed a second after their last session moved")
             }
+            Self::Address(error) => error.hint(),
             Self::Bind(error) => error.hint(),
             _ => None,
         }

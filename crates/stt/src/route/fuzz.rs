@@ -50,7 +50,7 @@ pub fn address(text: &str) {
         Target::WebSocket(place) => ("ws://", place),
         Target::SecureWebSocket(place) => ("wss://", place),
     };
-    assert!(!place.host.is_empty() && place.port != 0 && place.path.starts_with('/'));
+    assert!(!place.host.is_empty() && place.path.starts_with('/'));
     let again = format!("{scheme}{place}{}", place.path);
     assert_eq!(Target::parse(&again), Some(target));
 }

@@ -10,7 +10,7 @@
 //!
 //! | look for | in |
 //! |---|---|
-//! | what a person may write as an address | `target` |
+//! | what a person may write as an address | `target`, [`Address`] (`address`) |
 //! | which stand-in is whom | `table` |
 //! | one way to a peer | `path` |
 //! | whose datagram it is, and where it goes | `link` |
@@ -25,6 +25,7 @@
 //! | TCP, or what is in its place | `network` |
 //! | TLS in front of it | `tls` |
 
+mod address;
 mod answer;
 mod carry;
 mod datagram;
@@ -51,6 +52,7 @@ mod udp;
 mod watch;
 mod websocket;
 
+pub use address::{Address, AddressError, IntoAddress};
 pub(crate) use datagram::{RouteKeys, id_of};
 pub(crate) use driver::{Began, Input, Inputs, Means, run};
 pub use error::RouteError;

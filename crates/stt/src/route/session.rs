@@ -112,16 +112,15 @@ impl SessionRoute {
     }
 
     /// Moves to `target`.
-    pub(crate) async fn move_to(&self, target: &str) -> Result<(), RouteError> {
-        let malformed = || RouteError::Malformed { target: target.to_owned() };
-        match Target::parse(target).ok_or_else(malformed)? {
+    pub(crate) async fn move_to(&self, target: &Target) -> Result<(), RouteError> {
+        match target {
             Target::Any(place) | Target::Udp(place) => {
-                let path = self.resolve(&place).await?;
+                let path = self.resolve(place).await?;
                 self.wish(Wish::Path(path)).await
             }
-            Target::WebSocket(place) => self.wish(Wish::Open(Web { place, secure: false })).await,
-            Target::SecureWebSocket(place) => {
-                self.wish(Wish::Open(Web { place, secure: true })).await
+            Target::WebSocket(place) | Target::SecureWebSocket(place) => {
+                let secure = matches!(target, Target::SecureWebSocket(_));
+                self.wish(Wish::Open(Web { place: place.clone(), secure })).await
             }
         }
     }

@@ -44,6 +44,16 @@ pub(crate) enum Target {
 }
 
 impl Target {
+    /// Host, port and path.
+    pub(crate) const fn place(&self) -> &Place {
+        match self {
+            Self::Any(place)
+            | Self::Udp(place)
+            | Self::WebSocket(place)
+            | Self::SecureWebSocket(place) => place,
+        }
+    }
+
     /// Reads an address. `None` if it is none.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
@@ -88,7 +98,7 @@ fn place(text: &str, default_port: Option<u16>, with_path: bool) -> Option<Place
         return None;
     }
     let port = match port {
-        Some(port) => port.parse().ok().filter(|port| *port != 0)?,
+        Some(port) => port.parse().ok()?,
         None => default_port?,
     };
     Some(Place { host: host.to_owned(), port, path })
@@ -106,6 +116,7 @@ mod tests {
     fn every_form_is_understood() {
         let cases = [
             ("example.org:80", Target::Any(at("example.org", 80, "/"))),
+            ("0.0.0.0:0", Target::Any(at("0.0.0.0", 0, "/"))),
             (" [::1]:9337 ", Target::Any(at("::1", 9337, "/"))),
             ("udp://10.0.0.1:5", Target::Udp(at("10.0.0.1", 5, "/"))),
             ("ws://example.org", Target::WebSocket(at("example.org", 80, "/"))),
@@ -124,7 +135,6 @@ mod tests {
             "host",
             "host:",
             ":80",
-            "host:0",
             "host:70000",
             "::1:80",
             "[::1]",

@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::SessionShared;
-use crate::priority::{AdaptivePriority, PriorityReport, Surroundings};
+use crate::{
+    ContentId,
+    priority::{AdaptivePriority, PriorityReport, Surroundings},
+};
 
 /// Made when the first stream asks for it.
 #[derive(Debug, Default)]
@@ -32,7 +35,7 @@ impl Adaptive {
     }
 
     /// A content was read or asked for.
-    pub(crate) fn accessed(&self, content: &[u8; 32]) {
+    pub(crate) fn accessed(&self, content: &ContentId) {
         self.lock().get_or_insert_with(State::new).contents.accessed(content, Instant::now());
     }
 }
@@ -50,7 +53,7 @@ impl SessionShared {
     /// Congestion is the share of the round trip that is spent in queues: what it takes now over
     /// the shortest that was seen.
     pub(crate) fn assess(&self, message: &[u8]) -> PriorityReport {
-        let content = *blake3::hash(message).as_bytes();
+        let content = ContentId::of(message);
         let now = self.connection.rtt();
         let mut state = self.adaptive.lock();
         let state = state.get_or_insert_with(State::new);

@@ -225,14 +225,10 @@ pub(super) async fn send_coded(
     let room = room.min(CODED_ROOM);
     let cap = stream.sending.lock().cap;
     let encoded = session.datagrams.encoder().encode(stream.id, message, wanted, cap, room);
-    let length = u64::try_from(message.len()).unwrap_or(u64::MAX);
-    let too_large = |max: usize| StreamError::FrameTooLarge {
-        len: length,
-        max: u64::try_from(max).unwrap_or(0),
-    };
     let (plan, packets) = encoded.map_err(|error| match error {
-        DeliveryError::TooLong { max, .. } => too_large(max),
-        _ => too_large(0),
+        DeliveryError::TooLong { got, max } => StreamError::TooLong { len: got, max },
+        DeliveryError::PathTooNarrow { got, need } => StreamError::PathTooNarrow { got, need },
+        _ => StreamError::Protocol { id: stream.id, rule: "the repair coder refused the message" },
     })?;
     let first_shortfall = {
         let mut sending = stream.sending.lock();

@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 
 use super::{Session, datagrams};
 use crate::{
-    StreamError,
+    Payload, StreamError,
     dispatch::{Carrier, DispatchError, Frame, FrameDispatcher, FrameType},
 };
 
@@ -45,6 +45,25 @@ impl stc::Coded for FrameError {
     }
 }
 
+/// Keeps frames dispatched: dropped, no more of them are. A handler that runs is given up where it
+/// waits.
+#[derive(Debug)]
+#[must_use = "dropped, no frames are dispatched"]
+pub struct FrameDispatch(JoinHandle<()>);
+
+impl FrameDispatch {
+    /// Waits until the session has ended.
+    pub async fn ended(mut self) {
+        let _ = (&mut self.0).await;
+    }
+}
+
+impl Drop for FrameDispatch {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 impl Session {
     /// The stream that carries frames in order: the highest number. [`Session::accept_stream`] and
     /// [`Node::receive`](crate::Node::receive) leave it alone.
@@ -55,9 +74,13 @@ impl Session {
     ///
     /// # Errors
     /// [`DispatchError::Reserved`] below 0x80, or as [`crate::Stream::send`].
-    pub async fn send_frame(&self, frame_type: u8, payload: &[u8]) -> Result<(), FrameError> {
-        let frame = Frame::encode(FrameType::new(frame_type)?, payload);
-        Ok(self.get_stream(Self::FRAME_STREAM)?.send_bytes(frame).await?)
+    pub async fn send_frame(
+        &self,
+        frame_type: u8,
+        payload: impl Payload,
+    ) -> Result<(), FrameError> {
+        let frame = Frame::encode(FrameType::new(frame_type)?, payload.as_slice());
+        Ok(self.get_stream(Self::FRAME_STREAM)?.send(frame).await?)
     }
 
     /// Sends a frame of the application in one datagram: it may be lost, or overtaken.
@@ -68,13 +91,13 @@ impl Session {
     pub async fn send_frame_datagram(
         &self,
         frame_type: u8,
-        payload: &[u8],
+        payload: impl Payload,
     ) -> Result<(), FrameError> {
-        let frame = Frame::encode(FrameType::new(frame_type)?, payload);
+        let frame = Frame::encode(FrameType::new(frame_type)?, payload.as_slice());
         Ok(datagrams::send_frame(self.shared(), frame).await?)
     }
 
-    /// Dispatches the frames of the peer until the session ends or the task is aborted.
+    /// Dispatches the frames of the peer until the session ends or what is returned is dropped.
     ///
     /// Frames of each carrier are dispatched one after the other. A slow handler makes the peer's
     /// `send_frame` wait, and loses frames in datagrams beyond 1,024 that wait. Frames that arrive
@@ -86,11 +109,11 @@ impl Session {
     pub fn dispatch_frames(
         &self,
         dispatcher: &FrameDispatcher,
-    ) -> Result<JoinHandle<()>, StreamError> {
+    ) -> Result<FrameDispatch, StreamError> {
         let stream = self.get_stream(Self::FRAME_STREAM)?;
         let (session, dispatcher) = (Arc::clone(self.shared()), dispatcher.clone());
         let id = Some(session.id);
-        Ok(tokio::spawn(async move {
+        Ok(FrameDispatch(tokio::spawn(async move {
             let ordered = async {
                 while let Ok(Some(frame)) = stream.receive().await {
                     // Errors are counted by the dispatcher.
@@ -108,6 +131,6 @@ impl Session {
                 () = ordered => {}
                 () = loose => {}
             }
-        }))
+        })))
     }
 }

@@ -9,14 +9,15 @@ use std::{
 
 use super::{SessionShared, SessionStats, labelled};
 use crate::{
-    CloseReason, NodeId, ProtocolError, ProtocolStream, Route, RouteError, RouteKind, SessionId,
-    Stream, StreamError, StreamOptions,
+    CloseReason, ContentId, IntoAddress, Key, NodeId, ProtocolError, ProtocolStream, Route,
+    RouteError, RouteKind, SessionId, Stream, StreamError, StreamOptions, Suite,
 };
 
 /// A sealed session with one peer. Clones are the same session.
 ///
 /// It lives until one side closes it, its node stops, or nothing arrives for the idle timeout.
-/// Dropping the handle closes nothing: the node keeps it.
+/// Dropping the handle closes nothing: the node keeps it ([`Node::session`](crate::Node::session)),
+/// and ends it when its own last handle is dropped.
 #[derive(Clone, Debug)]
 pub struct Session {
     shared: Arc<SessionShared>,
@@ -65,16 +66,16 @@ impl Session {
         self.shared.route.now(self.shared.connection.rtt())
     }
 
-    /// Moves to the peer's address `target`, while data flows: `udp://HOST:PORT` (or `HOST:PORT`),
-    /// `ws://HOST[:PORT][/PATH]`. Returns once the peer answered there and sends there, too; until
-    /// then the route before stays in use.
+    /// Moves to an address of the peer, while data flows; `HOST:PORT` is UDP. Returns once the peer
+    /// answered there and sends there, too; until then the route before stays in use.
     ///
     /// A session that was moved by this call stays there until it is moved again or the route dies.
     ///
     /// # Errors
     /// [`RouteError`]: the session goes on over the route that it has.
-    pub async fn move_to(&self, target: &str) -> Result<Route, RouteError> {
-        self.shared.route.move_to(target).await?;
+    pub async fn move_to(&self, to: impl IntoAddress) -> Result<Route, RouteError> {
+        let to = to.into_address()?;
+        self.shared.route.move_to(to.dialled()?).await?;
         Ok(self.route())
     }
 
@@ -96,14 +97,14 @@ impl Session {
 
     /// The cipher that seals it.
     #[must_use]
-    pub fn suite(&self) -> stc::aead::Suite {
+    pub fn suite(&self) -> Suite {
         self.shared.suite
     }
 
     /// 32 bytes that only the two ends of this session know, for `label`; equal on both sides.
     /// An application binds its own proofs to the session with them.
     #[must_use]
-    pub fn export(&self, label: &str) -> stc::Key {
+    pub fn export(&self, label: &str) -> Key {
         self.shared.exporter.derive(label, &[])
     }
 
@@ -123,12 +124,17 @@ impl Session {
         self.open_stream_with(&StreamOptions::new())
     }
 
-    /// As [`open_stream`](Self::open_stream), with a number or limits of one's own.
+    /// As [`open_stream`](Self::open_stream), with a number or limits of one's own. A stream that is
+    /// open already takes the options over.
     ///
     /// # Errors
     /// As [`open_stream`](Self::open_stream).
     pub fn open_stream_with(&self, options: &StreamOptions) -> Result<Stream, StreamError> {
-        self.shared.open(options).map(|stream| self.handle(stream))
+        let stream = self.shared.open(options)?;
+        if options.id.is_none() {
+            stream.set_owned(true);
+        }
+        Ok(self.handle(stream))
     }
 
     /// The stream with this number, whichever side used it first, or neither yet.
@@ -150,7 +156,16 @@ impl Session {
     /// # Errors
     /// [`StreamError::SessionEnded`].
     pub async fn accept_stream(&self) -> Result<Stream, StreamError> {
-        self.shared.accept().await.map(|stream| self.handle(stream))
+        let stream = self.shared.accept().await?;
+        stream.set_owned(true);
+        Ok(self.handle(stream))
+    }
+
+    /// The streams that [`accept_stream`](Self::accept_stream) gives; ends with the session.
+    pub fn incoming_streams(&self) -> impl futures_util::Stream<Item = Stream> + Send + use<'_> {
+        futures_util::stream::unfold(self, |session| async move {
+            Some((session.accept_stream().await.ok()?, session))
+        })
     }
 
     /// Opens a stream of the protocol `label`, 1 to [`ProtocolStream::MAX_LABEL`] bytes, whose
@@ -170,7 +185,7 @@ impl Session {
     }
 
     fn handle(&self, shared: Arc<crate::stream::StreamShared>) -> Stream {
-        Stream { shared, session: Arc::clone(&self.shared) }
+        Stream::new(shared, Arc::clone(&self.shared))
     }
 
     /// Asks the peer for a sign of life and returns how long that took, queues of both sides
@@ -189,7 +204,7 @@ impl Session {
 
     /// Notes that a content was read or asked for, which raises the adaptive priority of messages
     /// that hold it.
-    pub fn content_accessed(&self, content: &crate::affinity::ContentHash) {
+    pub fn content_accessed(&self, content: &ContentId) {
         self.shared.adaptive.accessed(content);
     }
 

@@ -75,8 +75,15 @@ pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream) {
             }
             session.stream_arrived();
             let early = early.into_pieces();
-            let end = feed(&session, &stream, &mut quic, header_len, early).await;
-            stream.inbound.end(end);
+            let end = tokio::select! {
+                biased;
+                end = feed(&session, &stream, &mut quic, header_len, early) => Some(end),
+                () = stream.unwanted() => None,
+            };
+            if end.is_none() {
+                quic.stop(VarInt::from_u32(code::DROPPED));
+            }
+            stream.inbound.end(end.unwrap_or(End::Finished));
         }
         Header::Labelled { label, id } => {
             labelled::receive(&session, (label, id), quic, header_len, early.into_pieces()).await;
@@ -178,6 +185,9 @@ impl Pipe {
         let skip = usize::try_from(self.header_len.saturating_sub(offset)).unwrap_or(usize::MAX);
         let _ = bytes.split_to(skip.min(bytes.len()));
         let offset = offset.saturating_sub(self.header_len);
+        if self.stream.is_let_go() && !bytes.is_empty() {
+            self.stream.is_unwanted();
+        }
         if let Err(error) = self.stream.inbound.feed(offset, bytes, wakes) {
             let _ = self.broken.set(error);
         }
@@ -270,7 +280,7 @@ fn packet(session_id: SessionId, stream: &StreamShared, message: Bytes) -> Packe
 /// True when the session is over and nobody was there.
 async fn forward_all(session: &Arc<SessionShared>, stream: &Arc<StreamShared>) -> bool {
     let hub = Arc::clone(&session.hub);
-    let handle = Stream { shared: Arc::clone(stream), session: Arc::clone(session) };
+    let handle = Stream::new(Arc::clone(stream), Arc::clone(session));
     let mut given_back: Option<Packet> = None;
     loop {
         let taker = hub.packets().taker(async { drop(session.closed().await) });

@@ -191,7 +191,7 @@ pub(super) fn open(
         other => other.into(),
     })?;
     session.ensure_writer(&shared);
-    Ok(ProtocolStream::new(Stream { shared, session: Arc::clone(session) }, label))
+    Ok(ProtocolStream::new(Stream::new(shared, Arc::clone(session)), label))
 }
 
 /// Receives a direction that the peer opened: of a stream of this side, or a new one for its handler.
@@ -237,7 +237,7 @@ fn hand_over(
     label: Label,
     handler: Handler,
 ) {
-    let stream = Stream { shared: Arc::clone(stream), session: Arc::clone(session) };
+    let stream = Stream::new(Arc::clone(stream), Arc::clone(session));
     let stream = ProtocolStream::new(stream, label);
     let session = Session::from_shared(Arc::clone(session));
     // A handler may panic before it gives its future, too.

@@ -40,7 +40,7 @@ mod table;
 mod vectors;
 
 pub(crate) use driver::code;
-pub use frames::FrameError;
+pub use frames::{FrameDispatch, FrameError};
 pub use handle::Session;
 pub(crate) use shared::{SessionShared, SessionStart};
 pub use stats::SessionStats;

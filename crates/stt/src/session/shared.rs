@@ -7,7 +7,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::{
+    runtime,
+    sync::{Notify, Semaphore, watch},
+};
 
 use super::{
     Session,
@@ -75,6 +78,8 @@ pub(crate) struct SessionShared {
     ended: watch::Sender<Option<CloseReason>>,
     /// What this side said when it closed, since QUIC only says that it did.
     closing: Mutex<Option<CloseReason>>,
+    /// Where its tasks run; handles may be dropped anywhere.
+    runtime: runtime::Handle,
 }
 
 impl std::fmt::Debug for SessionShared {
@@ -128,6 +133,7 @@ impl SessionShared {
             arrived: Notify::new(),
             ended: watch::Sender::new(None),
             closing: Mutex::new(None),
+            runtime: runtime::Handle::current(),
             connection: established.connection,
             hub,
         });
@@ -256,7 +262,14 @@ impl SessionShared {
         if !stream.is_writing() && stream.start_writing() {
             let work = Stepped::new(outbound::run(Arc::clone(self), Arc::clone(stream)));
             stream.set_writer(Arc::downgrade(&work));
-            tokio::spawn(work.run());
+            self.runtime.spawn(work.run());
+        }
+    }
+
+    /// Its last handle was dropped.
+    pub(crate) fn let_go(self: &Arc<Self>, stream: &Arc<StreamShared>) {
+        if stream.let_go() && self.end_reason().is_none() {
+            self.ensure_writer(stream);
         }
     }
 

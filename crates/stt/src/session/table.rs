@@ -75,7 +75,9 @@ impl Table {
         &mut self,
         id: u32,
     ) -> Result<Option<Arc<StreamShared>>, StreamError> {
-        let Some(stream) = self.streams.get(&id) else {
+        let known =
+            self.streams.get(&id).filter(|stream| !(stream.is_let_go() && stream.is_over()));
+        let Some(stream) = known else {
             return self.insert(self.fresh(id, self.max_frame_size)).map(Some);
         };
         if !stream.has_started_receiving() {
@@ -102,7 +104,7 @@ impl Table {
     fn insert(&mut self, stream: StreamShared) -> Result<Arc<StreamShared>, StreamError> {
         if self.streams.len() >= self.max {
             self.streams.retain(|_, stream| {
-                let over = stream.is_over();
+                let over = stream.is_over() || stream.is_left();
                 if over {
                     // Whoever still waits for messages in no order waits in vain.
                     stream.inbound.end(End::Finished);
@@ -132,7 +134,7 @@ impl Table {
 
     /// Streams in which something may still happen.
     pub(super) fn active(&self) -> usize {
-        self.streams.values().filter(|stream| !stream.is_over()).count()
+        self.streams.values().filter(|stream| !stream.is_over() && !stream.is_left()).count()
     }
 }
 

@@ -13,8 +13,8 @@ use tokio::{
 
 use super::{Weather, world::World};
 use crate::{
-    CloseReason, ConnectError, Delivery, Mode, Node, NodeBuilder, Session, StreamError,
-    StreamOptions,
+    CloseReason, ConnectError, ConnectOptions, Delivery, Mode, Node, NodeBuilder, Session,
+    StreamError, StreamOptions,
     delivery::{Chance, Probability},
 };
 
@@ -65,7 +65,9 @@ async fn connect() {
             left = left.saturating_sub(1);
             passes
         });
-        let (outcome, took) = timed(client.connect_to("10.0.0.1:1", None, PATIENCE)).await;
+        let (outcome, took) =
+            timed(client.connect_with("10.0.0.1:1", &ConnectOptions::new().timeout(PATIENCE)))
+                .await;
         match outcome {
             // The last of its datagrams is the responder's FINAL.
             Ok(session) => assert_eq!(session.closed().await, CloseReason::Timeout),
@@ -95,9 +97,9 @@ async fn whatever_waits_ends_with_the_session() {
         pair.cut();
         let before = Instant::now();
         for stream in [&flushed, &closed] {
-            stream.send(&vec![0; 3 << 20]).await.unwrap();
+            stream.send(vec![0; 3 << 20]).await.unwrap();
         }
-        while full.try_send(&Bytes::from(vec![0; 64 << 10])).unwrap() {}
+        while full.try_send(vec![0; 64 << 10]).is_ok() {}
         ending.write_all(&[0; 100]).await.unwrap();
         let mut byte = [0];
         let raw_dead = |error: std::io::Error| error.to_string().contains("the session is over");
@@ -190,7 +192,7 @@ async fn a_message_that_is_late_is_given_up_on_its_way() {
     let there = pair.theirs.get_stream(9).unwrap();
     // Half of it is under way by then, and none has arrived.
     let stream = pair.ours.open_stream_with(&within(Duration::from_millis(40))).unwrap();
-    stream.send(&vec![1; 500_000]).await.unwrap();
+    stream.send(vec![1; 500_000]).await.unwrap();
     sleep(Duration::from_millis(45)).await;
     assert_eq!(stream.delivery_stats().late, 1);
     let stream = pair.ours.open_stream_with(&within(Duration::from_secs(10))).unwrap();
@@ -211,7 +213,7 @@ async fn a_message_with_a_deadline_goes_out_as_the_bandwidth_allows() {
     // Nothing else is under way that could carry it along.
     sleep(Duration::from_secs(5)).await;
     let before = received();
-    stream.send(&vec![1; 100_000]).await.unwrap();
+    stream.send(vec![1; 100_000]).await.unwrap();
     for second in 1..=2 {
         sleep(Duration::from_secs(1)).await;
         let came = received() - before;
@@ -238,7 +240,8 @@ async fn send_to_all() {
     // During: it never waits. The dead one is full soon, and the other has all of it.
     let (mut taken, mut full, before) = (0, 0, Instant::now());
     for _ in 0..40 {
-        let (report, took) = timed(async { pair.server.try_send_to_all(message.clone(), 9) }).await;
+        let (report, took) =
+            timed(async { pair.server.try_send_to_all_on(9, message.clone()) }).await;
         assert_eq!(took, Duration::ZERO);
         assert!(report.failed.is_empty());
         match report.full.as_slice() {
@@ -255,9 +258,9 @@ async fn send_to_all() {
     // Before: as soon as it is over, it is not among them.
     assert_eq!(pair.theirs.closed().await, CloseReason::Timeout);
     assert!(before.elapsed() <= GONE);
-    let report = pair.server.try_send_to_all(message, 9);
+    let report = pair.server.try_send_to_all_on(9, message);
     assert_eq!((report.sent, report.failed.len(), report.full.len()), (1, 0, 0));
-    pair.server.stop(Duration::from_secs(5)).await;
+    pair.server.stop_within(Duration::from_secs(5)).await;
     assert_eq!(reading.await.unwrap(), 41);
 }
 
@@ -268,12 +271,12 @@ async fn at_the_end(seed: u64, end: impl AsyncFnOnce(&Pair)) -> (Pair, Duration)
     let there = pair.theirs.open_stream().unwrap();
     for _ in 0..40 {
         // Nobody reads this.
-        let _ = there.try_send(&Bytes::from(vec![0; 64 << 10]));
+        let _ = there.try_send(vec![0; 64 << 10]);
     }
     sleep(Duration::from_secs(1)).await;
     let here = pair.ours.open_stream().unwrap();
     pair.cut();
-    here.send(&vec![0; 3 << 20]).await.unwrap();
+    here.send(vec![0; 3 << 20]).await.unwrap();
     let ((), took) = timed(end(&pair)).await;
     (pair, took)
 }
@@ -297,18 +300,19 @@ async fn close_session() {
 #[tokio::test(start_paused = true)]
 async fn stop() {
     for patience in [0, 50, 3_000, 20_000].map(Duration::from_millis) {
-        let (pair, took) = at_the_end(1, async |pair| pair.client.stop(patience).await).await;
+        let (pair, took) =
+            at_the_end(1, async |pair| pair.client.stop_within(patience).await).await;
         assert!(took <= patience + Duration::from_secs(1) + MOMENT, "{patience:?}: {took:?}");
         let ended = pair.ours.close_reason();
         assert_eq!(ended, Some(CloseReason::Shutdown { by_peer: false }), "{patience:?}");
         assert_eq!(pair.client.receive().await, None);
         // Before: there is nothing left to do.
-        assert!(timed(pair.client.stop(patience)).await.1 <= MOMENT);
+        assert!(timed(pair.client.stop_within(patience)).await.1 <= MOMENT);
         assert_eq!(pair.theirs.closed().await, CloseReason::Timeout);
     }
     // Nothing waits: no patience is needed.
     let pair = Pair::new(1).await;
-    let ((), took) = timed(pair.client.stop(Duration::from_secs(60))).await;
+    let ((), took) = timed(pair.client.stop_within(Duration::from_secs(60))).await;
     assert!(took <= Duration::from_secs(1), "{took:?}");
     assert_eq!(pair.theirs.closed().await, CloseReason::Shutdown { by_peer: true });
 }

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Weather, world::World};
-use crate::{ConnectError, Mode, Node, RouteKind};
+use crate::{ConnectError, ConnectOptions, Mode, Node, RouteKind};
 
 /// What a user gives for the whole of it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -18,7 +18,7 @@ async fn connects(weather: Weather, seed: u64) -> Duration {
     let (server, client) = (world.node(1, Mode::Server).await, world.node(2, Mode::Client).await);
     world.turn(weather);
     let before = Instant::now();
-    let ours = client.connect_to("10.0.0.1:1", None, PATIENCE).await;
+    let ours = client.connect_with("10.0.0.1:1", &ConnectOptions::new().timeout(PATIENCE)).await;
     let ours = ours.unwrap_or_else(|error| panic!("{error}: seed {seed}, {weather:?}"));
     let took = before.elapsed();
     // An earlier attempt may have come as far as the responder's FINAL: that session is over.
@@ -118,7 +118,8 @@ async fn connects_over_a_websocket(begin: u64, length: u64, fate: Fate) -> Durat
     };
     let before = Instant::now();
     let dialling = async {
-        let ours = client.connect_to("ws://10.0.0.1:1", None, PATIENCE).await;
+        let ours =
+            client.connect_with("ws://10.0.0.1:1", &ConnectOptions::new().timeout(PATIENCE)).await;
         (ours, before.elapsed())
     };
     let ((ours, took), ()) = tokio::join!(dialling, hole);
@@ -167,12 +168,18 @@ async fn a_websocket_that_is_not_there_takes_as_long_as_the_caller_waits() {
     let client = world.node(2, Mode::Client).await;
     let before = Instant::now();
     // Refused at once, where nobody listens.
-    let error = client.connect_to("ws://10.0.0.1:2", None, PATIENCE).await.unwrap_err();
+    let error = client
+        .connect_with("ws://10.0.0.1:2", &ConnectOptions::new().timeout(PATIENCE))
+        .await
+        .unwrap_err();
     assert!(matches!(error, ConnectError::WebSocket { .. }), "{error}");
     assert!(before.elapsed() < Duration::from_secs(1));
     world.streams().stall(true);
     let before = Instant::now();
-    let error = client.connect_to("ws://10.0.0.1:1", None, PATIENCE).await.unwrap_err();
+    let error = client
+        .connect_with("ws://10.0.0.1:1", &ConnectOptions::new().timeout(PATIENCE))
+        .await
+        .unwrap_err();
     assert!(matches!(error, ConnectError::NoAnswer { .. }), "{error}");
     assert_eq!(before.elapsed(), PATIENCE);
     websockets(&client, 0).await;
@@ -186,7 +193,10 @@ async fn one_websocket_is_enough_where_the_peer_is_heard() {
         let world = World::new(Weather { delay: (delay, delay), ..Weather::CALM }, delay);
         let server = world.server_of_two_kinds(1).await;
         let client = world.node(2, Mode::Client).await;
-        let ours = client.connect_to("ws://10.0.0.1:1", None, PATIENCE).await.unwrap();
+        let ours = client
+            .connect_with("ws://10.0.0.1:1", &ConnectOptions::new().timeout(PATIENCE))
+            .await
+            .unwrap();
         assert_eq!(server.accept().await.unwrap().id(), ours.id());
         let counts = [&client, &server].map(|node| node.stats().websocket_connections);
         assert_eq!(counts, [1, 1], "{delay} ms");
@@ -202,7 +212,10 @@ async fn one_attempt_is_enough_where_the_peer_is_heard() {
         let world = World::new(weather, delay);
         let server = world.node(1, Mode::Server).await;
         let client = world.node(2, Mode::Client).await;
-        let ours = client.connect_to("10.0.0.1:1", None, PATIENCE).await.unwrap();
+        let ours = client
+            .connect_with("10.0.0.1:1", &ConnectOptions::new().timeout(PATIENCE))
+            .await
+            .unwrap();
         let theirs = server.accept().await.unwrap();
         assert_eq!(theirs.id(), ours.id());
         assert!(timeout(PATIENCE, server.accept()).await.is_err(), "{delay} ms: one session");
@@ -215,7 +228,10 @@ async fn a_peer_that_is_not_there_takes_as_long_as_the_caller_waits() {
     let world = World::new(Weather::CALM, 1);
     let client = world.node(2, Mode::Client).await;
     let before = Instant::now();
-    let error = client.connect_to("10.0.0.1:1", None, PATIENCE).await.unwrap_err();
+    let error = client
+        .connect_with("10.0.0.1:1", &ConnectOptions::new().timeout(PATIENCE))
+        .await
+        .unwrap_err();
     assert!(matches!(error, ConnectError::NoAnswer { .. }), "{error}");
     assert_eq!(before.elapsed(), PATIENCE);
 }
@@ -236,7 +252,8 @@ async fn of_two_attempts_that_both_finish_one_session_is_left() {
                 world.turn(delay(ms));
             }
         };
-        let (ours, ()) = tokio::join!(client.connect_to("10.0.0.1:1", None, PATIENCE), weather);
+        let options = ConnectOptions::new().timeout(PATIENCE);
+        let (ours, ()) = tokio::join!(client.connect_with("10.0.0.1:1", &options), weather);
         let ours = ours.unwrap();
         let mut begun = 0;
         while timeout(Duration::from_secs(1), server.accept()).await.is_ok() {

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{Weather, world::World};
-use crate::{Mode, SharedSeed, keyring::Keyring, wire::KnockKey};
+use crate::{ConnectOptions, Mode, SharedSeed, keyring::Keyring, wire::KnockKey};
 
 /// How long a handshake may take, and a moment.
 const TIME: Duration = Duration::from_secs(11);
@@ -63,14 +63,17 @@ async fn websockets_without_a_session_end_soon_and_one_address_has_its_share_of_
     let at = SocketAddr::from(([10, 0, 0, 1], 0));
     let settings =
         |builder: crate::NodeBuilder| builder.websocket(at).max_sessions(4).max_half_open(8);
-    let server = world.node_with(1, Mode::Server, |builder| settings(builder).unwrap()).await;
+    let server = world.node_with(1, Mode::Server, settings).await;
     let mut idle = JoinSet::new();
     for nonce in 0..20 {
         idle.spawn(idle_websocket(world.clone(), 9, nonce));
     }
     sleep(Duration::from_millis(500)).await;
     let client = world.node(2, Mode::Client).await;
-    let session = client.connect_to("ws://10.0.0.1:1", None, TIME * 3).await.unwrap();
+    let session = client
+        .connect_with("ws://10.0.0.1:1", &ConnectOptions::new().timeout(TIME * 3))
+        .await
+        .unwrap();
     let mut opened = Vec::new();
     while let Some(one) = idle.join_next().await {
         opened.extend(one.unwrap());
@@ -90,7 +93,7 @@ async fn there_are_no_more_websockets_than_sessions_and_handshakes() {
     let at = SocketAddr::from(([10, 0, 0, 1], 0));
     let settings =
         |builder: crate::NodeBuilder| builder.websocket(at).max_sessions(4).max_half_open(8);
-    let server = world.node_with(1, Mode::Server, |builder| settings(builder).unwrap()).await;
+    let server = world.node_with(1, Mode::Server, settings).await;
     let mut idle = JoinSet::new();
     for nonce in 0..60 {
         idle.spawn(idle_websocket(world.clone(), 50 + u8::try_from(nonce / 2).unwrap(), nonce));
@@ -108,19 +111,22 @@ async fn an_address_that_stands_for_a_websocket_is_nobodys_over_udp() {
     let world = World::new(Weather::CALM, 1);
     let server = world.server_of_two_kinds(1).await;
     let client = world.node(2, Mode::Client).await;
-    let session = client.connect_to("ws://10.0.0.1:1", None, TIME).await.unwrap();
+    let session =
+        client.connect_with("ws://10.0.0.1:1", &ConnectOptions::new().timeout(TIME)).await.unwrap();
     assert_eq!(server.stats().websocket_connections, 1);
     let attacker = world.node(3, Mode::Client).await;
     let stand_in = SocketAddr::from(([240, 0, 0, 0], 443));
     world.nat(SocketAddr::from(([10, 0, 0, 3], 1)), stand_in);
-    let spoofed = attacker.connect_to("udp://10.0.0.1:1", None, TIME * 2).await;
+    let spoofed =
+        attacker.connect_with("udp://10.0.0.1:1", &ConnectOptions::new().timeout(TIME * 2)).await;
     assert!(spoofed.is_err());
     sleep(TIME * 2).await;
     assert_eq!(server.stats().websocket_connections, 1);
     session.ping().await.unwrap();
     assert_eq!(world.streams().opened(), 1);
     // Nor is one dialled that a name or a peer tells of.
-    let dialled = client.connect_to("udp://240.0.0.0:443", None, TIME).await;
+    let dialled =
+        client.connect_with("udp://240.0.0.0:443", &ConnectOptions::new().timeout(TIME)).await;
     assert!(dialled.is_err());
     session.ping().await.unwrap();
     assert_eq!(client.stats().websocket_connections, 1);
@@ -132,13 +138,19 @@ async fn a_panic_in_one_connection_ends_no_other() {
     let world = World::new(Weather::CALM, 1);
     let (server, _client, theirs, ours) = world.session().await;
     let other = world.node(3, Mode::Client).await;
-    let kept = other.connect_to("udp://10.0.0.1:1", None, TIME).await.unwrap();
+    let kept =
+        other.connect_with("udp://10.0.0.1:1", &ConnectOptions::new().timeout(TIME)).await.unwrap();
     theirs.trap();
     let _ = tokio::time::timeout(TIME, ours.ping()).await;
     let reason = theirs.closed().await;
     assert!(reason.to_string().contains("a fault of this node"), "{reason}");
     kept.ping().await.unwrap();
     let late = world.node(4, Mode::Client).await;
-    late.connect_to("udp://10.0.0.1:1", None, TIME).await.unwrap().ping().await.unwrap();
+    late.connect_with("udp://10.0.0.1:1", &ConnectOptions::new().timeout(TIME))
+        .await
+        .unwrap()
+        .ping()
+        .await
+        .unwrap();
     assert_eq!(server.stats().sessions.active, 2);
 }

@@ -304,7 +304,7 @@ async fn a_websocket_that_stalls_is_left_within_500_ms() {
             let stall = || async {
                 world.streams().stall(true);
                 // More than all buffers of the WebSocket take.
-                stream.send(&vec![0; 900_000]).await.unwrap();
+                stream.send(vec![0; 900_000]).await.unwrap();
             };
             let paused = setting.pause((&from, &to), stall).await;
             assert!(paused <= DEAD, "{who}: {paused:?}");

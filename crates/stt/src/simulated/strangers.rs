@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{Weather, world::World};
-use crate::{Mode, Node};
+use crate::{ConnectOptions, Mode, Node};
 
 /// Of one address at once, in the middle of their request; and of all.
 const SHARE: u64 = 64;
@@ -63,7 +63,10 @@ fn slow() -> (Vec<Vec<u8>>, Duration) {
 async fn member(world: &World, host: u8) -> Duration {
     let node = world.node(host, Mode::Client).await;
     let before = Instant::now();
-    let session = node.connect_to("ws://10.0.0.1:1", None, TIME * 3).await.unwrap();
+    let session = node
+        .connect_with("ws://10.0.0.1:1", &ConnectOptions::new().timeout(TIME * 3))
+        .await
+        .unwrap();
     let took = before.elapsed();
     session.close("").await;
     took

@@ -163,8 +163,7 @@ async fn beside_bulk(priority: Priority) -> Vec<Duration> {
     let bulk = ours.open_stream().unwrap();
     let sink = theirs.get_stream(bulk.id()).unwrap();
     let block = bytes::Bytes::from(vec![7; 256 << 10]);
-    let sending =
-        tokio::spawn(async move { while bulk.send_bytes(block.clone()).await.is_ok() {} });
+    let sending = tokio::spawn(async move { while bulk.send(block.clone()).await.is_ok() {} });
     let draining = tokio::spawn(async move { while let Ok(Some(_)) = sink.receive().await {} });
     tokio::time::sleep(Duration::from_secs(1)).await;
     let small = ours.open_stream_with(&StreamOptions::new().priority(priority)).unwrap();

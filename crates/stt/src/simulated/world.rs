@@ -20,7 +20,7 @@ use super::{
     tcp::{Host, Streams},
 };
 use crate::{
-    Mode, Node, NodeBuilder, Session, SharedSeed,
+    ConnectOptions, Mode, Node, NodeBuilder, Session, SharedSeed,
     route::{self, ByteStream, DatagramSocket, Network},
     wire::Wire,
 };
@@ -205,8 +205,10 @@ impl World {
     async fn session_with(&self, server: Node) -> (Node, Node, Session, Session) {
         let client = self.node(2, Mode::Client).await;
         let patience = Duration::from_secs(100);
-        let ours =
-            client.connect_to("udp://10.0.0.1:1", None, patience).await.unwrap_or_else(|error| {
+        let ours = client
+            .connect_with("udp://10.0.0.1:1", &ConnectOptions::new().timeout(patience))
+            .await
+            .unwrap_or_else(|error| {
                 let [ours, theirs] = [&client, &server].map(|node| node.stats().udp_transport);
                 panic!("{error}: {:?}, {ours:?}, {theirs:?}", self.0.lock().unwrap().weather)
             });

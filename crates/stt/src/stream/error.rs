@@ -1,6 +1,6 @@
 //! Why a stream could not do what was asked.
 
-use crate::CloseReason;
+use crate::{CloseReason, SessionId};
 
 /// Why sending or receiving on a stream failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +59,34 @@ pub enum StreamError {
         /// The limit.
         max: usize,
     },
+    /// The stream's queue is full: the peer does not read, or the path is slow.
+    #[error("the queue of stream {id} is full")]
+    Full {
+        /// Its number.
+        id: u32,
+    },
+    /// A repair-coded message is longer than can be sent that way.
+    #[error("a message of {len} bytes is longer than the {max} that fit into datagrams here")]
+    TooLong {
+        /// Its length in bytes.
+        len: usize,
+        /// Most bytes on this path.
+        max: usize,
+    },
+    /// The path carries no datagram that is large enough for a part of a repair-coded message.
+    #[error("the path carries datagrams of {got} bytes, {need} are needed")]
+    PathTooNarrow {
+        /// Bytes that a datagram may have.
+        got: usize,
+        /// Bytes that are needed.
+        need: usize,
+    },
+    /// This node has no live session with this id.
+    #[error("there is no session {id}")]
+    UnknownSession {
+        /// The id.
+        id: SessionId,
+    },
     /// The session is over.
     #[error("the session is over: {0}")]
     SessionEnded(CloseReason),
@@ -74,6 +102,10 @@ impl StreamError {
         "stream.protocol",
         "stream.late",
         "stream.too_many",
+        "stream.full",
+        "delivery.too_long",
+        "delivery.path_too_narrow",
+        "stream.unknown_session",
         "stream.session_ended",
     ];
 }
@@ -88,12 +120,22 @@ impl stc::Coded for StreamError {
             Self::Protocol { .. } => "stream.protocol",
             Self::Late { .. } => "stream.late",
             Self::TooMany { .. } => "stream.too_many",
+            Self::Full { .. } => "stream.full",
+            Self::TooLong { .. } => "delivery.too_long",
+            Self::PathTooNarrow { .. } => "delivery.path_too_narrow",
+            Self::UnknownSession { .. } => "stream.unknown_session",
             Self::SessionEnded(_) => "stream.session_ended",
         }
     }
 
     fn retry_helps(&self) -> bool {
-        matches!(self, Self::TooMany { .. } | Self::Late { .. })
+        matches!(
+            self,
+            Self::TooMany { .. }
+                | Self::Full { .. }
+                | Self::Late { .. }
+                | Self::PathTooNarrow { .. }
+        )
     }
 
     fn hint(&self) -> Option<&'static str> {
@@ -102,6 +144,10 @@ impl stc::Coded for StreamError {
                 "split the message, or open the stream with a larger max_frame_size on both sides",
             ),
             Self::TooMany { .. } => Some("close streams that are done"),
+            Self::Full { .. } => Some("try again later, or use `send`, which waits"),
+            Self::TooLong { .. } => Some("split the message, or send it on a reliable stream"),
+            Self::PathTooNarrow { .. } => Some("use a reliable stream on this path"),
+            Self::UnknownSession { .. } => Some("connect again, and use the id of that session"),
             Self::SessionEnded(_) => Some("connect again"),
             _ => None,
         }
@@ -115,7 +161,7 @@ impl From<StreamError> for std::io::Error {
             StreamError::Closed { .. } => ErrorKind::BrokenPipe,
             StreamError::Reset { .. } => ErrorKind::ConnectionReset,
             StreamError::SessionEnded(_) => ErrorKind::ConnectionAborted,
-            StreamError::TooMany { .. } => ErrorKind::WouldBlock,
+            StreamError::TooMany { .. } | StreamError::Full { .. } => ErrorKind::WouldBlock,
             StreamError::Late { .. } => ErrorKind::TimedOut,
             _ => ErrorKind::InvalidData,
         };

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, OnceLock, Weak,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use bytes::Bytes;
@@ -10,18 +10,22 @@ use tokio::sync::Notify;
 
 use super::{
     RawStream, StreamError,
-    inbound::{Inbound, Taken},
+    inbound::{End, Inbound, Taken},
     label::Label,
-    outbound::{Outbound, Pushed},
+    outbound::{COPY_BELOW, Outbound, Pushed},
     sending::{DeliveryStats, Sending},
     stepped::Stepped,
 };
 use crate::{
+    Payload,
     delivery::{Delivery, OverheadCap},
     limits::Held,
     priority::{Priority, PriorityReport},
     session::SessionShared,
 };
+
+/// What is said of a stream whose holder panicked.
+pub(crate) const PANICKED: u32 = 0x100;
 
 /// How to open a stream.
 #[derive(Clone, Debug, Default)]
@@ -125,6 +129,14 @@ pub(crate) struct StreamShared {
     forwarding: AtomicBool,
     /// That of a protocol's stream.
     pub(crate) labelled: Option<Box<LabelledPart>>,
+    /// Handles of it.
+    handles: AtomicUsize,
+    /// It ends with the last of them.
+    owned: AtomicBool,
+    /// It did.
+    let_go: AtomicBool,
+    /// More than was read came for one that was let go.
+    unwanted: Notify,
 }
 
 /// What a stream of a protocol has besides.
@@ -199,7 +211,55 @@ impl StreamShared {
             loose: AtomicBool::new(false),
             forwarding: AtomicBool::new(false),
             labelled: None,
+            handles: AtomicUsize::new(0),
+            owned: AtomicBool::new(false),
+            let_go: AtomicBool::new(false),
+            unwanted: Notify::new(),
         }
+    }
+
+    /// Whether it ends with its last handle.
+    pub(crate) fn set_owned(&self, owned: bool) {
+        self.owned.store(owned, Ordering::Release);
+    }
+
+    /// Its last handle was dropped.
+    pub(crate) fn is_let_go(&self) -> bool {
+        self.let_go.load(Ordering::Acquire)
+    }
+
+    /// Nobody reads it any more, and something is there to be read.
+    pub(crate) fn is_unwanted(&self) {
+        self.unwanted.notify_one();
+    }
+
+    /// Ready once the peer is to be told that nobody reads it.
+    pub(crate) async fn unwanted(&self) {
+        self.unwanted.notified().await;
+    }
+
+    /// Nobody holds it any more: what is queued still goes out, and nothing more is taken. False if
+    /// nobody has to be told, because the peer never heard of it.
+    pub(crate) fn let_go(&self) -> bool {
+        self.let_go.store(true, Ordering::Release);
+        if self.inbound.ignore() {
+            self.is_unwanted();
+        }
+        if std::thread::panicking() {
+            self.outbound.reset(PANICKED);
+        } else if self.has_arrived() || !self.outbound.is_over() {
+            self.outbound.close_like(self.inbound.is_raw());
+        } else {
+            self.outbound.acknowledged();
+            self.inbound.end(End::Finished);
+            return false;
+        }
+        true
+    }
+
+    /// Whether it was let go, and waits only for a direction that the peer may never open.
+    pub(crate) fn is_left(&self) -> bool {
+        self.is_let_go() && self.outbound.is_over() && !self.has_started_receiving()
     }
 
     /// Takes it for an application. True for the first one.
@@ -300,14 +360,46 @@ impl StreamShared {
 /// One of the numbered streams of a session. Clones are the same stream.
 ///
 /// Sending and receiving are independent: each direction is closed by the side that sends in it.
-/// Dropping the handle closes nothing.
-#[derive(Clone, Debug)]
+///
+/// # Dropping it
+/// One that [`Session::open_stream`] numbered, or that came from [`Session::accept_stream`], ends with
+/// its last handle: what was sent still goes out, then the peer's `receive` gives `None`; when the peer
+/// sends more than was received, its sends fail with [`StreamError::Reset`], code 0x06. While its
+/// holder panics, this side's direction is reset with code 0x100 instead, so that half an answer is
+/// not taken for a whole one.
+///
+/// One that was asked for by number is the session's: whoever knows the number comes back to it, so
+/// dropping its handles closes nothing.
+///
+/// [`Session::open_stream`]: crate::Session::open_stream
+/// [`Session::accept_stream`]: crate::Session::accept_stream
+#[derive(Debug)]
 pub struct Stream {
     pub(crate) shared: Arc<StreamShared>,
     pub(crate) session: Arc<SessionShared>,
 }
 
+impl Clone for Stream {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.shared), Arc::clone(&self.session))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let last = self.shared.handles.fetch_sub(1, Ordering::AcqRel) == 1;
+        if last && self.shared.owned.load(Ordering::Acquire) && !self.shared.is_let_go() {
+            self.session.let_go(&self.shared);
+        }
+    }
+}
+
 impl Stream {
+    pub(crate) fn new(shared: Arc<StreamShared>, session: Arc<SessionShared>) -> Self {
+        shared.handles.fetch_add(1, Ordering::AcqRel);
+        Self { shared, session }
+    }
+
     /// Longest message unless the stream was opened with another limit: 16 MiB.
     pub const DEFAULT_MAX_FRAME_SIZE: u64 = 16 << 20;
 
@@ -317,7 +409,8 @@ impl Stream {
         self.shared.id
     }
 
-    /// Queues `message` for the peer, as one message.
+    /// Queues `message` for the peer, as one message: bytes or text, owned, borrowed or shared
+    /// ([`Payload`]).
     ///
     /// Returns once the message is in this stream's queue (at most 1 MiB and one message beyond),
     /// from where it goes out by itself; waits while the queue is full, because the peer does not
@@ -331,38 +424,37 @@ impl Stream {
     /// [`StreamError::FrameTooLarge`], [`StreamError::Closed`], [`StreamError::Kind`] after raw
     /// bytes, [`StreamError::Reset`] when the peer gave the stream up, or
     /// [`StreamError::SessionEnded`].
-    pub async fn send(&self, message: &[u8]) -> Result<(), StreamError> {
-        if let Some(delivery) = self.prepare(message)? {
-            return self.session.send_apart(&self.shared, message, delivery).await;
+    pub async fn send(&self, message: impl Payload) -> Result<(), StreamError> {
+        if let Some(delivery) = self.prepare(message.as_slice())? {
+            return self.session.send_apart(&self.shared, message.as_slice(), delivery).await;
         }
-        let attempt = || self.shared.outbound.push_message(message);
-        self.queue(attempt).await
+        let outbound = &self.shared.outbound;
+        if message.as_slice().len() < COPY_BELOW {
+            return self.queue(|| outbound.push_message(message.as_slice())).await;
+        }
+        let message = message.into_bytes();
+        self.queue(|| outbound.push_message_bytes(&message)).await
     }
 
-    /// As [`send`](Self::send), without copying a long message.
+    /// As [`send`](Self::send), but never waits. Always reliable, whatever the stream's delivery
+    /// mode.
     ///
     /// # Errors
-    /// As [`send`](Self::send).
-    pub async fn send_bytes(&self, message: Bytes) -> Result<(), StreamError> {
-        if let Some(delivery) = self.prepare(&message)? {
-            return self.session.send_apart(&self.shared, &message, delivery).await;
-        }
-        let attempt = || self.shared.outbound.push_message_bytes(&message);
-        self.queue(attempt).await
-    }
-
-    /// As [`send_bytes`](Self::send_bytes), but never waits: false when the queue is full. Always
-    /// reliable, whatever the stream's delivery mode.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
-    pub fn try_send(&self, message: &Bytes) -> Result<bool, StreamError> {
-        let pushed = self.shared.outbound.push_message_bytes(message)?;
+    /// As [`send`](Self::send), and [`StreamError::Full`] while the queue is full.
+    pub fn try_send(&self, message: impl Payload) -> Result<(), StreamError> {
+        let outbound = &self.shared.outbound;
+        let pushed = if message.as_slice().len() < COPY_BELOW {
+            outbound.push_message(message.as_slice())?
+        } else {
+            outbound.push_message_bytes(&message.into_bytes())?
+        };
         self.session.ensure_writer(&self.shared);
-        if pushed == Pushed::Answer {
-            self.shared.write_now();
+        match pushed {
+            Pushed::Queued => {}
+            Pushed::Answer => self.shared.write_now(),
+            Pushed::Full => return Err(StreamError::Full { id: self.id() }),
         }
-        Ok(pushed != Pushed::Full)
+        Ok(())
     }
 
     /// Sets the priority, if it is adaptive, and gives back the delivery mode unless that is
@@ -436,6 +528,31 @@ impl Stream {
             taken => return into_result(taken),
         }
         into_result(self.shared.inbound.wait_for(|| self.take_message()).await)
+    }
+
+    /// The messages that [`receive`](Self::receive) gives, up to the end or the first error.
+    ///
+    /// ```no_run
+    /// # async fn example(stream: stt::Stream) -> Result<(), stt::StreamError> {
+    /// use futures_util::TryStreamExt;
+    ///
+    /// let mut messages = std::pin::pin!(stream.messages());
+    /// while let Some(message) = messages.try_next().await? {
+    ///     println!("{} bytes", message.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn messages(
+        &self,
+    ) -> impl futures_util::Stream<Item = Result<Bytes, StreamError>> + Send + use<'_> {
+        futures_util::stream::unfold(Some(self), |stream: Option<&Self>| async move {
+            let stream = stream?;
+            match stream.receive().await.transpose()? {
+                Ok(message) => Some((Ok(message), Some(stream))),
+                Err(error) => Some((Err(error), None)),
+            }
+        })
     }
 
     /// One attempt to take a message, raising the peer's credit when it is time.

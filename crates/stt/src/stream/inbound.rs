@@ -182,12 +182,20 @@ impl Inbound {
     }
 
     /// As [`Self::discard`], but the direction lasts until the peer ends it: a numbered stream that
-    /// was over at once would be a new one to what is still under way.
-    pub(crate) fn ignore(&self) {
+    /// was over at once would be a new one to what is still under way. True if something was there
+    /// that nobody took.
+    pub(crate) fn ignore(&self) -> bool {
         self.change(|state| {
+            let unread = state.assembly.ready_len() > 0 || !state.partial.is_empty();
             state.refused = true;
             state.throw_away();
-        });
+            unread
+        })
+    }
+
+    /// Whether it carries raw bytes.
+    pub(crate) fn is_raw(&self) -> bool {
+        self.lock().raw.unwrap_or(false)
     }
 
     /// This side's direction was given up before the peer saw it: one that nobody reads and that has

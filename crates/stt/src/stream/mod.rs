@@ -32,8 +32,8 @@ pub(crate) mod varint;
 mod waiters;
 
 pub use error::StreamError;
-pub(crate) use handle::StreamShared;
 pub(crate) use handle::into_result;
+pub(crate) use handle::{PANICKED, StreamShared};
 pub use handle::{Stream, StreamOptions, StreamStats};
 pub use raw::RawStream;
 pub(crate) use reassembly::unpinned;

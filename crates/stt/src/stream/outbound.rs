@@ -22,7 +22,7 @@ pub(crate) const QUEUE_LIMIT: usize = 1 << 20;
 /// fresh from the system each time, page by page.
 const BLOCK: (usize, usize) = (512, 64 << 10);
 /// From this length on a message is queued as it is instead of being copied behind others.
-const COPY_BELOW: usize = 4 << 10;
+pub(crate) const COPY_BELOW: usize = 4 << 10;
 
 /// What the writing task should do next.
 #[derive(Debug, PartialEq, Eq)]
@@ -296,6 +296,15 @@ impl Outbound {
         drop(state);
         self.work.notify_one();
         started
+    }
+
+    /// As [`Self::close`]; an empty direction says that it carries what the other one does.
+    pub(crate) fn close_like(&self, raw: bool) {
+        {
+            let mut state = self.lock();
+            state.raw.get_or_insert(raw);
+        }
+        self.close();
     }
 
     /// Gives the direction up: what is queued is thrown away.

@@ -17,7 +17,7 @@ const WRITE_LIMIT: usize = 256 << 10;
 /// A stream of bytes without boundaries, for bulk.
 ///
 /// `shutdown` closes this side's direction and returns once the peer's machine has all of it.
-/// Dropping it without `shutdown` does not close the stream.
+/// Dropped without it, it ends as every [`Stream`] does.
 #[derive(Debug)]
 pub struct RawStream {
     stream: Stream,

@@ -24,7 +24,7 @@ use super::{
     record::{self, Answer, Decline, HASH_LEN, Offer, Peer, Record},
     send::blocking,
 };
-use crate::{ProtocolSender, ProtocolStream, Stream, StreamError};
+use crate::{ContentId, ProtocolSender, ProtocolStream, Stream, StreamError};
 
 /// Bytes taken from the stream at once.
 const PIECE: usize = 1 << 20;
@@ -43,19 +43,50 @@ const ROOM_WITHIN: Duration = Duration::from_secs(5);
 
 /// How to receive.
 #[derive(Clone, Default)]
-#[non_exhaustive]
 pub struct ReceiveOptions {
+    overwrite: bool,
+    preserve: bool,
+    progress: Option<ProgressHandler>,
+    files_left: Option<Arc<AtomicUsize>>,
+}
+
+impl ReceiveOptions {
+    /// All defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// Whether a file that has the name is replaced; a directory never is. Default: false, the offer
     /// is declined.
-    pub overwrite: bool,
+    #[must_use]
+    pub const fn overwrite(mut self, overwrite: bool) -> Self {
+        self.overwrite = overwrite;
+        self
+    }
+
     /// Whether files and directories get the sender's permissions, but for those of others to write,
     /// and the time of their last change. Default: false; only their owner can read them.
-    pub preserve: bool,
-    /// Called with every step.
-    pub progress: Option<ProgressHandler>,
+    #[must_use]
+    pub const fn preserve(mut self, preserve: bool) -> Self {
+        self.preserve = preserve;
+        self
+    }
+
+    /// Is called with every step. Default: nothing is.
+    #[must_use]
+    pub fn progress(mut self, handler: ProgressHandler) -> Self {
+        self.progress = Some(handler);
+        self
+    }
+
     /// How many more offers may arrive, a directory counting as one, shared by the transfers that it is
-    /// given to; those beyond it are declined at their ends. Default: `None`, any number.
-    pub files_left: Option<Arc<AtomicUsize>>,
+    /// given to; those beyond it are declined at their ends. Default: any number.
+    #[must_use]
+    pub fn files_left(mut self, left: impl Into<Option<Arc<AtomicUsize>>>) -> Self {
+        self.files_left = left.into();
+        self
+    }
 }
 
 /// A file or directory that arrived.
@@ -76,7 +107,7 @@ pub struct Received {
     pub resumed_at: u64,
     /// BLAKE3 of the file; of a directory that of its files' hashes, one after the other in the order
     /// of the offer.
-    pub hash: [u8; HASH_LEN],
+    pub hash: ContentId,
     /// Time from the offer to the end.
     pub elapsed: Duration,
 }
@@ -94,13 +125,13 @@ pub struct Received {
 /// [`TransferError`]; the sender is told too.
 pub async fn receive(
     stream: ProtocolStream,
-    dir: &Path,
+    dir: impl AsRef<Path>,
     options: &ReceiveOptions,
 ) -> Result<Received, TransferError> {
     let session = stream.session();
     let (mut sender, receiver) = stream.into_split();
     let peer = Peer::new(receiver, session);
-    let received = receive_offer(&mut sender, &peer, dir, options).await;
+    let received = receive_offer(&mut sender, &peer, dir.as_ref(), options).await;
     let verdict = match &received {
         Ok(_) => Ok(()),
         // There is nobody left to be told.
@@ -131,6 +162,8 @@ pub async fn decline_first_version(stream: Stream) -> Result<(), StreamError> {
     let told = raw.write_chunk(Record::Verdict(Err(Decline::Other)).encode()).await;
     stream.start_close();
     stream.ignore();
+    // It hears the verdict, not that nobody reads.
+    stream.shared.set_owned(false);
     told
 }
 
@@ -221,7 +254,7 @@ async fn receive_offer(
         files: u64::try_from(plan.list.files().len()).unwrap_or(u64::MAX),
         size,
         resumed_at: taken.resumed_at,
-        hash: taken.hash,
+        hash: ContentId::from_bytes(taken.hash),
         elapsed: started.elapsed(),
     })
 }

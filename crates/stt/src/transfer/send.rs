@@ -16,19 +16,38 @@ use super::{
     source::{Finished, Source},
     tree::Tree,
 };
-use crate::{ProtocolSender, Session, StreamError};
+use crate::{ContentId, ProtocolSender, Session, StreamError};
 
 /// How long the receiver's word is waited for when it takes no more bytes.
 const LAST_WORD: Duration = Duration::from_secs(10);
 
 /// How to send.
 #[derive(Clone, Default)]
-#[non_exhaustive]
 pub struct SendOptions {
+    name: Option<String>,
+    progress: Option<ProgressHandler>,
+}
+
+impl SendOptions {
+    /// All defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// The name to offer. Default: the file's or directory's own.
-    pub name: Option<String>,
-    /// Called with every step.
-    pub progress: Option<ProgressHandler>,
+    #[must_use]
+    pub fn name(mut self, name: impl Into<Option<String>>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Is called with every step. Default: nothing is.
+    #[must_use]
+    pub fn progress(mut self, handler: ProgressHandler) -> Self {
+        self.progress = Some(handler);
+        self
+    }
 }
 
 /// What arrived, as the sender knows it.
@@ -49,7 +68,7 @@ pub struct Sent {
     pub resumed_at: u64,
     /// BLAKE3 of the file, which the receiver compared; of a directory that of its files' hashes, one
     /// after the other in the order of the offer.
-    pub hash: [u8; HASH_LEN],
+    pub hash: ContentId,
     /// Time from the offer to the receiver's word that all is well.
     pub elapsed: Duration,
 }
@@ -68,11 +87,11 @@ pub struct Sent {
 /// version.
 pub async fn send(
     session: &Session,
-    path: &Path,
+    path: impl AsRef<Path>,
     options: &SendOptions,
 ) -> Result<Sent, TransferError> {
     let tree = {
-        let (path, name) = (path.to_owned(), options.name.clone());
+        let (path, name) = (path.as_ref().to_owned(), options.name.clone());
         Arc::new(blocking(move || Tree::read(path, name)).await?)
     };
     let started = Instant::now();
@@ -128,7 +147,7 @@ pub async fn send(
         left_out: tree.left_out,
         size,
         resumed_at,
-        hash,
+        hash: ContentId::from_bytes(hash),
         elapsed: started.elapsed(),
     })
 }

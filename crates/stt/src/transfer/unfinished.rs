@@ -28,7 +28,7 @@ pub struct Unfinished {
 ///
 /// # Errors
 /// The directory cannot be read. A file that cannot be removed is counted and stays.
-pub fn unfinished(dir: &Path, age: Duration) -> io::Result<Unfinished> {
+pub fn unfinished(dir: impl AsRef<Path>, age: Duration) -> io::Result<Unfinished> {
     let mut found = Unfinished::default();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;

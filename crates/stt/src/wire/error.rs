@@ -8,6 +8,9 @@ use stc::Coded;
 use super::{attempts::Verdict, handshake::HandshakeError};
 use crate::Refusal;
 
+/// What to do when another program has the port.
+pub(crate) const PORT_IN_USE: &str = "choose another port, or 0 for a random free one";
+
 /// Why a socket was not opened or a session not made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -85,7 +88,7 @@ pub enum WireError {
 impl Coded for WireError {
     fn code(&self) -> &'static str {
         match self {
-            Self::PortInUse { .. } => "wire.port_in_use",
+            Self::PortInUse { .. } => "node.port_in_use",
             Self::Bind { .. } => "wire.bind",
             Self::KnockLog { .. } => "wire.knock_log",
             Self::NeedsKnockLog => "wire.needs_knock_log",
@@ -106,7 +109,8 @@ impl Coded for WireError {
 
     fn retry_helps(&self) -> bool {
         match self {
-            Self::NoAnswer { .. }
+            Self::PortInUse { .. }
+            | Self::NoAnswer { .. }
             | Self::PeerGaveUp
             | Self::Refused(Refusal::NotAccepting | Refusal::Full) => true,
             Self::Handshake(error) | Self::PeerHandshake(error) => {
@@ -118,7 +122,7 @@ impl Coded for WireError {
 
     fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::PortInUse { .. } => Some("choose another port, or 0 for any"),
+            Self::PortInUse { .. } => Some(PORT_IN_USE),
             Self::NoAnswer { .. } => Some(
                 "a wrong address, a wrong seed, a clock that is off by minutes, another version \
                  and a firewall look the same from here; the peer's `dropped` counters tell them \

@@ -50,6 +50,7 @@ pub(crate) use endpoint::{Unreached, Wire, WireConfig};
 pub(crate) use engine::{
     Connection, DatagramError, ReadError, RecvStream, SendStream, Sink, WriteError,
 };
+pub(crate) use error::PORT_IN_USE;
 pub use error::WireError;
 pub(crate) use established::{Established, Exporter, Incoming};
 pub use handshake::HandshakeError;

@@ -11,7 +11,7 @@ pub struct ContentId([u8; 32]);
 #[error("a content id has 64 hexadecimal digits")]
 pub struct ContentIdError;
 
-impl stc::Coded for ContentIdError {
+impl crate::Coded for ContentIdError {
     fn code(&self) -> &'static str {
         "store.content_id"
     }
