@@ -1,5 +1,10 @@
 //! Every error says one sentence, has a code of its own, and stands in `docs/errors.md`.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use std::{collections::BTreeSet, io};
 
@@ -74,15 +79,27 @@ fn all() -> Vec<Box<dyn Coded>> {
 fn codes_are_unique_and_documented_and_messages_are_sentences() {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors.md");
     let page = std::fs::read_to_string(page).unwrap();
-    let mut codes = BTreeSet::new();
+    let (mut codes, mut wrong) = (BTreeSet::new(), Vec::new());
     for error in all() {
         let (code, text) = (error.code(), error.to_string());
         assert!(codes.insert(code), "{code} stands for two errors");
-        assert!(page.contains(&format!("`{code}`")), "{code} is not in docs/errors.md");
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{code}` |")));
+        let row = row.unwrap_or_else(|| panic!("{code} is not in docs/errors.md"));
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        let retry = if error.retry_helps() { "yes" } else { "no" };
+        if cells[3] != retry {
+            wrong.push(format!("{code}: a retry helps: {retry}"));
+        }
+        if let Some(hint) = error.hint()
+            && cells[4].replace('`', "") != hint.replace('`', "")
+        {
+            wrong.push(format!("{code}: {hint}"));
+        }
         assert!(!text.contains('\n') && !text.contains('{') && !text.ends_with('.'), "{text}");
         assert!(text.len() > 15 && !text.starts_with(char::is_uppercase), "{code}: {text}");
         assert!(error.hint().is_none_or(|hint| !hint.contains('\n')), "{code}");
     }
+    assert!(wrong.is_empty(), "docs/errors.md says something else of\n{}", wrong.join("\n"));
 }
 
 #[test]

@@ -5,14 +5,17 @@ use std::net::{IpAddr, SocketAddr};
 use clap::Args;
 use stt::NodeBuilder;
 
-use crate::error::CliError;
+use crate::{error::CliError, network};
+
+/// Where nodes listen unless something else is said.
+const PORT: u16 = 9337;
 
 /// Where a node listens for its peers.
 #[derive(Args)]
 pub(crate) struct ListenArgs {
-    /// Where to listen; port 0 is a random free one.
-    #[arg(long, value_name = "HOST:PORT", default_value = "0.0.0.0:9337")]
-    listen: String,
+    /// Where to listen; port 0 is a random free one. [default: port 9337 of all addresses]
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
     /// Also listen for WebSockets, for peers whose network lets no UDP through: at the address of
     /// --listen, or at this one.
     #[arg(long, value_name = "IP:PORT", num_args = 0..=1, require_equals = true)]
@@ -22,7 +25,10 @@ pub(crate) struct ListenArgs {
 impl ListenArgs {
     /// Makes the node listen there.
     pub(crate) fn apply(&self, builder: NodeBuilder) -> Result<NodeBuilder, CliError> {
-        let (host, port) = split(&self.listen)?;
+        let (host, port) = match &self.listen {
+            Some(listen) => split(listen)?,
+            None => (network::any_host().to_owned(), PORT),
+        };
         let mut builder = builder.port(port);
         if let Some(address) = self.websocket {
             builder = builder.websocket(match address {

@@ -2,10 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
 use stc::{Key, Seed};
 use zeroize::Zeroizing;
 
-use crate::{error::CliError, output::Output, password, path_text::shown, private_file};
+use crate::{
+    error::CliError,
+    output::Output,
+    password,
+    path_text::{shown, with_path},
+    private_file,
+};
 
 /// Environment variable that holds the node seed.
 const VARIABLE: &str = "STT_NODE_SEED";
@@ -43,7 +50,9 @@ pub(crate) fn load(file: Option<&Path>, create: bool, output: &Output) -> Result
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(failed)?;
     }
-    create_at(&path, output).map(Seed::from)
+    let seed = create_at(&path, output)?;
+    output.json_line(&json!({ "node_seed": with_path(json!({}), "file", &path) }));
+    Ok(Seed::from(seed))
 }
 
 /// Makes a node seed in a new file.

@@ -477,3 +477,84 @@ fn the_side_that_drops_says_why() {
     assert!(!failed.status.success());
     assert_eq!(receiver.wait_for("dropped")["reason"], "other_node");
 }
+
+/// Results wait for their reader, and nothing else does.
+#[test]
+fn a_reader_that_stops_reading_holds_up_no_transfer() {
+    use std::time::{Duration, Instant};
+    use stt::{Mode, Node, SharedSeed, transfer};
+    const FILES: u32 = 300;
+    let home = home();
+    // Its standard output is a pipe of 64 KiB, of which nothing is read from here on.
+    let mut receiver = Receiver::start(home.path(), &[]);
+    let file = home.path().join("small");
+    fs::write(&file, b"small").unwrap();
+    let seed = fs::read_to_string(home.path().join("seed")).unwrap();
+    let seed = SharedSeed::from_text(&seed).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let node = Node::builder(seed).host("127.0.0.1").start(Mode::Client).await.unwrap();
+        let session = node.connect(&receiver.address).await.unwrap();
+        for number in 0..FILES {
+            let mut options = transfer::SendOptions::default();
+            options.name = Some(format!("{number}-{}", "long".repeat(40)));
+            let sending = transfer::send(&session, &file, &options);
+            let sent = tokio::time::timeout(Duration::from_secs(60), sending).await;
+            sent.unwrap_or_else(|_| panic!("stuck at file {number}")).unwrap();
+        }
+    });
+    assert_eq!(fs::read_dir(home.path().join("in")).unwrap().count(), 300);
+    signal(&receiver.process, rustix::process::Signal::INT);
+    let until = Instant::now() + Duration::from_secs(60);
+    while receiver.process.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < until, "Ctrl-C does not end it");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A name stands for all addresses that it has.
+#[test]
+fn a_name_to_listen_at_is_listened_at_by_all_its_addresses() {
+    use std::net::{SocketAddr, ToSocketAddrs};
+    let home = home();
+    let addresses: Vec<SocketAddr> = ("localhost", 1).to_socket_addrs().unwrap().collect();
+    let receiver = Receiver::at(home.path(), "localhost:0", &[]);
+    let port = receiver.address.parse::<SocketAddr>().unwrap().port();
+    for address in addresses {
+        if std::net::UdpSocket::bind((address.ip(), 0)).is_err() {
+            continue;
+        }
+        let at = SocketAddr::new(address.ip(), port).to_string();
+        let ping = stt()
+            .args(["ping", &at, "-c", "1", "--json", "--seed-file"])
+            .arg(home.path().join("seed"))
+            .output()
+            .unwrap();
+        assert!(ping.status.success(), "{at}: {ping:?}");
+    }
+}
+
+#[test]
+fn a_new_seed_for_machines_comes_with_its_code() {
+    let made = stt().args(["seed", "new", "--json", "--qr"]).output().unwrap();
+    let told: Value = serde_json::from_slice(&made.stdout).unwrap();
+    assert!(told["qr"].as_str().unwrap().contains('█') && told["seed"].is_string());
+}
+
+/// A seed file that was cut would otherwise be a phrase that nobody else has.
+#[test]
+fn a_seed_file_may_have_comments_and_must_be_whole() {
+    let home = home();
+    let receiver = Receiver::start(home.path(), &[]);
+    let seed = fs::read_to_string(home.path().join("seed")).unwrap();
+    let ping = |text: &str| {
+        let file = home.path().join("other");
+        fs::write(&file, text).unwrap();
+        let mut command = stt();
+        command.args(["ping", &receiver.address, "-c", "1", "--json", "--seed-file"]).arg(file);
+        command.output().unwrap()
+    };
+    assert!(ping(&format!("# of the group\n{seed}\n")).status.success());
+    let cut: String = seed.chars().take(30).collect();
+    assert_eq!(error(&ping(&cut))["code"], "key.not_a_key");
+}

@@ -256,3 +256,26 @@ fn a_question_that_is_interrupted_leaves_the_terminal_as_it_was() {
     let modes = String::from_utf8(output.stdout).unwrap();
     assert!(modes.contains(" echo ") && !modes.contains("-echo "), "{modes}");
 }
+
+/// Errors about decoys name the decoy, and come before anything is asked or waited for.
+#[cfg(unix)]
+#[test]
+fn what_cannot_be_a_decoy_is_named() {
+    let dir = place();
+    let dir = dir.path();
+    fs::create_dir(dir.join("folder")).unwrap();
+    let (fifo, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+    rustix::fs::mknodat(rustix::fs::CWD, dir.join("pipe"), fifo, mode, 0).unwrap();
+    for (decoy, code) in [
+        ("folder", "seal.unknown_length"),
+        ("pipe", "seal.unknown_length"),
+        ("absent", "file.not_found"),
+    ] {
+        let args = ["encrypt", "note", "--password-file", "pw", "--decoy", decoy];
+        let refused = run(dir, &[&args[..], &["--decoy-password-file", "other"]].concat());
+        assert_eq!(refused.status.code(), Some(1));
+        let told = stderr(&refused);
+        assert!(told.contains(decoy) && told.contains(code), "{told}");
+        assert!(!dir.join("note.stc").exists());
+    }
+}

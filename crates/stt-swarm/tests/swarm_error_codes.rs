@@ -36,5 +36,9 @@ fn every_error_has_its_row() {
         let row = row.unwrap_or_else(|| panic!("{code} has no row"));
         let retry = if error.retry_helps() { "yes" } else { "no" };
         assert_eq!(row.split('|').nth(3).map(str::trim), Some(retry), "{code}");
+        if let Some(hint) = error.hint() {
+            let told = row.split('|').nth(4).map(|told| told.trim().replace('`', ""));
+            assert_eq!(told, Some(hint.replace('`', "")), "{code}");
+        }
     }
 }

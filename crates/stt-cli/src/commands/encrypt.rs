@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use stc::{FileOptions, SealOptions};
+use stc::{FileOptions, SealError, SealOptions};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -58,6 +58,7 @@ impl EncryptCommand {
             writable(&target, self.force)?;
         }
         let (reader, len) = input(&self.input)?;
+        self.check_decoys()?;
         let password = self.password()?.map(password::composed);
         let decoy_passwords = self.decoy_passwords()?;
         let context = context(self.seed_file.as_deref())?;
@@ -124,6 +125,23 @@ impl EncryptCommand {
             None if is_pipe(&self.input) => "-".into(),
             None => sealed_name(&self.input),
         }
+    }
+
+    /// A decoy is read to its end before anything is written, so it has to have one. Said with its
+    /// name, and before anybody types passwords.
+    fn check_decoys(&self) -> Result<(), CliError> {
+        for path in &self.decoy {
+            let found = std::fs::metadata(path)
+                .map_err(|error| CliError::file("could not read the decoy", path, &error))?;
+            if !found.is_file() {
+                let what = format!("{} cannot be a decoy", shown(path));
+                return Err(CliError::doing(what, &SealError::UnknownLength)
+                    .with_hint("name a regular file"));
+            }
+            std::fs::File::open(path)
+                .map_err(|error| CliError::file("could not read the decoy", path, &error))?;
+        }
+        Ok(())
     }
 
     fn password(&self) -> Result<Option<Zeroizing<Vec<u8>>>, CliError> {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
-use serde_json::json;
+use serde_json::{Value, json};
 use stc::Key;
 
 use crate::{
@@ -69,8 +69,9 @@ fn make(qr: bool, out: Option<PathBuf>, output: &Output) -> Result<(), CliError>
     let seed = Key::generate()
         .map_err(|error| CliError::doing("no seed was made", &error))?
         .to_printable();
-    if qr {
-        output.note(&qr_code(&seed.to_uppercase())?);
+    let code = if qr { Some(qr_code(&seed.to_uppercase())?) } else { None };
+    if let Some(code) = &code {
+        output.note(code);
     }
     match out {
         Some(path) => {
@@ -79,11 +80,19 @@ fn make(qr: bool, out: Option<PathBuf>, output: &Output) -> Result<(), CliError>
                 "A new seed is in {}. Give it to the other machine over a channel you trust.",
                 shown(&path)
             ));
-            output.json_line(&with_path(json!({}), "file", &path));
+            output.json_line(&with_path(with_code(json!({}), code), "file", &path));
         }
-        None => output.result(&seed, &json!({ "seed": seed.as_str() })),
+        None => output.result(&seed, &with_code(json!({ "seed": seed.as_str() }), code)),
     }
     Ok(())
+}
+
+/// The QR code beside it, for machines that show it to somebody.
+fn with_code(mut told: Value, code: Option<String>) -> Value {
+    if let (Some(code), Some(told)) = (code, told.as_object_mut()) {
+        told.insert("qr".into(), code.into());
+    }
+    told
 }
 
 /// Text in upper case takes the denser alphanumeric mode, and [`Key::parse`] reads it.

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     dht::{Member, ProviderFound, Stored, Value},
-    pubsub::{Published, Sequence, queue::Queue},
+    pubsub::{Published, awaited::Question, queue::Queue},
     swarm_error::SwarmError,
 };
 
@@ -72,9 +72,7 @@ pub(crate) enum Command {
     },
     /// Whether a message was here, or comes soon. `topic` is the hash.
     Had {
-        topic: String,
-        publisher: NodeId,
-        sequence: Sequence,
+        question: Question,
         reply: Reply<bool>,
     },
     Publish {

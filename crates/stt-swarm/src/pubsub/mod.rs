@@ -6,8 +6,9 @@
 //! | messages on the wire | `envelope` |
 //! | which message goes to whom | `topics` |
 //! | what waits for a subscriber | `queue` |
-//! | whether subscribers have had a message | `receipt` |
+//! | whether subscribers have had a message | `receipt`, `awaited` |
 
+pub(crate) mod awaited;
 pub(crate) mod envelope;
 pub(crate) mod queue;
 pub(crate) mod receipt;

@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use stt::{NodeId, ProtocolStream, Session};
+use stt::{ProtocolStream, Session};
 use tokio::{sync::mpsc::WeakSender, time::timeout};
 
-use super::Sequence;
+use super::{Sequence, awaited::Question};
 use crate::engine::command::Command;
 
 /// The label of the streams.
@@ -45,15 +45,17 @@ pub(crate) async fn ask(session: Session, topic: String, sequence: Sequence) -> 
         && matches!(stream.receive().await, Ok(Some(answer)) if answer.as_ref() == [1])
 }
 
-/// Answers a question of `publisher`.
-pub(crate) async fn answer(engine: WeakSender<Command>, publisher: NodeId, stream: ProtocolStream) {
+/// Answers a question of the peer of `session`.
+pub(crate) async fn answer(engine: WeakSender<Command>, session: Session, stream: ProtocolStream) {
     stream.set_max_frame_size(MAX_MESSAGE);
     let Ok(Ok(Some(question))) = timeout(ASKED_WITHIN, stream.receive()).await else { return };
     let Some((topic, sequence)) = parse(&question) else { return stream.reset(NONSENSE) };
     let (reply, had) = tokio::sync::oneshot::channel();
     // The engine is not kept running for it.
     let Some(engine) = engine.upgrade() else { return };
-    let asked = engine.send(Command::Had { topic, publisher, sequence, reply }).await;
+    let (publisher, from) = (session.peer_node_id(), session.remote_address().ip());
+    let question = Question { topic, publisher, sequence, from };
+    let asked = engine.send(Command::Had { question, reply }).await;
     drop(engine);
     let had = asked.is_ok() && matches!(had.await, Ok(Ok(true)));
     let _ = stream.send(&[u8::from(had)]).await;

@@ -101,7 +101,7 @@ impl Driver {
             std::future::ready(())
         })?;
         let receipts = node.handle_protocol(receipt::LABEL, move |session, stream| {
-            receipt::answer(asked_by_peers.clone(), session.peer_node_id(), stream)
+            receipt::answer(asked_by_peers.clone(), session, stream)
         })?;
         let places = Arc::clone(&links);
         let whereabouts = Arc::new(move |provider: &PeerId| {
@@ -232,9 +232,7 @@ impl Driver {
                 let sessions = self.subscribers(&topic);
                 answer(reply, Ok((topic, sessions)));
             }
-            Command::Had { topic, publisher, sequence, reply } => {
-                self.had(topic, publisher, sequence, reply);
-            }
+            Command::Had { question, reply } => self.had(question, reply),
             Command::Publish { topic, data, ready, reply } => {
                 self.publish(topic, &data, ready, reply);
             }

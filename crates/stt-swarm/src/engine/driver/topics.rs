@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use libp2p_gossipsub::{self as gossipsub, IdentTopic, MessageAcceptance, PublishError, TopicHash};
 use libp2p_kad::RecordKey;
-use stt::{NodeId, Session};
+use stt::Session;
 
 use super::{Driver, refused};
 use crate::{
@@ -21,7 +21,9 @@ use crate::{
         queries::{MAX_QUERIES, Query, answer},
     },
     pubsub::{
-        Published, Sequence, envelope,
+        Published, Sequence,
+        awaited::{Awaited, Question},
+        envelope,
         queue::Queue,
         receipt,
         topics::{Judged, Topics},
@@ -32,9 +34,6 @@ use crate::{
 /// Messages that wait for a first subscriber, and their bytes.
 const MAX_UNHEARD: usize = 256;
 const MAX_UNHEARD_BYTES: usize = 4 << 20;
-/// Messages that are waited for because their publishers ask, of one publisher and of all.
-const MAX_AWAITED_OF_ONE: usize = 64;
-const MAX_AWAITED: usize = 1_024;
 /// Topics whose last count is known, to go on with it.
 const MAX_COUNTS: usize = 1_024;
 
@@ -46,16 +45,8 @@ pub(super) struct Talk {
     started: u64,
     counts: HashMap<String, u64>,
     unheard: Vec<Unheard>,
-    awaited: Vec<Awaited>,
-}
-
-/// A message that its publisher asks for, and that did not come yet.
-struct Awaited {
-    topic: String,
-    publisher: NodeId,
-    sequence: Sequence,
-    until: Instant,
-    reply: Reply<bool>,
+    /// Messages that their publishers ask for, and that did not come yet.
+    awaited: Awaited<Reply<bool>>,
 }
 
 /// A message that nobody subscribes to yet.
@@ -77,7 +68,7 @@ impl Talk {
             started,
             counts: HashMap::new(),
             unheard: Vec::new(),
-            awaited: Vec::new(),
+            awaited: Awaited::default(),
         }
     }
 }
@@ -86,11 +77,11 @@ impl Talk {
     /// Answers publishers whose messages on `topic` have come.
     fn receipts(&mut self, topic: &str) {
         let topics = &self.topics;
-        let came = |awaited: &mut Awaited| {
-            awaited.topic == topic && topics.had(topic, awaited.publisher, awaited.sequence)
-        };
-        for awaited in self.awaited.extract_if(.., came) {
-            answer(awaited.reply, Ok(true));
+        let came = self.awaited.take(|asked, _| {
+            asked.topic == topic && topics.had(topic, asked.publisher, asked.sequence)
+        });
+        for reply in came {
+            answer(reply, Ok(true));
         }
     }
 }
@@ -227,24 +218,18 @@ impl Driver {
     }
 
     /// Answers a publisher who asks for a receipt, at once or when the message comes.
-    pub(super) fn had(
-        &mut self,
-        topic: String,
-        publisher: NodeId,
-        sequence: Sequence,
-        reply: Reply<bool>,
-    ) {
+    pub(super) fn had(&mut self, question: Question, reply: Reply<bool>) {
+        let Question { topic, publisher, sequence, .. } = &question;
+        if self.talk.topics.had(topic, *publisher, *sequence) {
+            return answer(reply, Ok(true));
+        }
         let awaited = &mut self.talk.awaited;
         // Who asked may be gone.
-        awaited.retain(|awaited| !awaited.reply.is_closed());
-        let of_one = awaited.iter().filter(|awaited| awaited.publisher == publisher).count();
-        let full = awaited.len() >= MAX_AWAITED || of_one >= MAX_AWAITED_OF_ONE;
-        let had = self.talk.topics.had(&topic, publisher, sequence);
-        if had || full {
-            return answer(reply, Ok(had));
-        }
+        drop(awaited.take(|_, reply| reply.is_closed()));
         let until = Instant::now() + receipt::WITHIN;
-        awaited.push(Awaited { topic, publisher, sequence, until, reply });
+        if let Some(gone) = awaited.add(question, until, reply) {
+            answer(gone, Ok(false));
+        }
     }
 
     /// Says again what nobody heard, if `topic` has a subscriber now.
@@ -305,8 +290,8 @@ impl Driver {
                 answer(unheard.reply, Err(error));
             }
         }
-        for late in self.talk.awaited.extract_if(.., |awaited| now >= awaited.until) {
-            answer(late.reply, Ok(false));
+        for late in self.talk.awaited.take_late(now) {
+            answer(late, Ok(false));
         }
         for topic in self.talk.topics.sweep() {
             self.engine.behaviour_mut().gossip.unsubscribe(&IdentTopic::new(&topic));
