@@ -13,6 +13,7 @@
 //! | live streams of chunks | [`streaming`] |
 //! | durable logs | [`log`] |
 //! | nodes | [`node`] |
+//! | the seeds of a node | [`keyring`] |
 //! | sessions and streams | [`session`] |
 //! | how sure and how urgent a message is, the affinity pool | [`delivery`] |
 //! | streams with a label | [`protocol`] |
@@ -35,6 +36,7 @@ mod delivery;
 mod endpoints;
 mod failure;
 mod files;
+mod keyring;
 mod log;
 mod logs;
 mod managed;
@@ -68,6 +70,8 @@ mod _native {
     use crate::delivery::{AdaptivePriority, Pool};
     #[pymodule_export]
     use crate::endpoints::Endpoints;
+    #[pymodule_export]
+    use crate::keyring::Keyring;
     #[pymodule_export]
     use crate::log::{Consumer, Delivery, Log, dead_letter, open_log};
     #[pymodule_export]

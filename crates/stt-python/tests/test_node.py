@@ -19,6 +19,7 @@ from seigr_toolset_transmissions import (
     STTEvents,
     STTNode,
     errors,
+    new_seed,
     verify_signature,
 )
 from stc import content_hash
@@ -109,6 +110,36 @@ def test_signatures_and_another_address() -> None:
             assert await theirs.get_stream(7).receive() == b"still here"
             with pytest.raises(ValueError):
                 client.rebind("no address")
+
+    run(main)
+
+
+def test_a_group_moves_to_another_seed() -> None:
+    async def main() -> None:
+        async with local.started() as server, local.node("client") as client:
+            [first] = server.keyring.seeds()
+            following = new_seed()
+            for node in (server, client):
+                second = await node.keyring.add(following)
+                assert node.keyring.seeds() == [first, second]
+                assert await node.keyring.add(following) == second
+            client.keyring.make_current(second)
+            session = await client.connect_udp(*server.local_address)
+            for node in (server, client):
+                node.keyring.make_current(second)
+                node.keyring.retire(first)
+                with pytest.raises(errors.STTSeedError) as last:
+                    node.keyring.retire(second)
+                assert last.value.code == "keyring.last"
+                with pytest.raises(errors.STTSeedError):
+                    node.keyring.make_current(first)
+            await session.send(b"goes on", 7)
+            async with STTNode(shared_seed=following, host="127.0.0.1") as newcomer:
+                await newcomer.connect_udp(*server.local_address)
+            async with local.node("stranger") as stranger:
+                with pytest.raises(errors.ConnectionTimeoutError):
+                    await stranger.connect_udp(*server.local_address, timeout=0.5)
+            assert following not in repr(server.keyring)
 
     run(main)
 

@@ -19,6 +19,7 @@ __all__ = [
     "Encoder",
     "Endpoints",
     "Events",
+    "Keyring",
     "Labelled",
     "Log",
     "Managed",
@@ -767,3 +768,11 @@ def fetch_ticket(
     swarm: Swarm | None,
     patience: float,
 ) -> Any: ...
+
+@final
+class Keyring:
+    def __new__(cls, node: Node) -> Keyring: ...
+    def add(self, reactor: Reactor, seed: _Data) -> Any: ...
+    def make_current(self, id: str) -> None: ...
+    def retire(self, id: str) -> None: ...
+    def seeds(self) -> list[str]: ...

@@ -115,6 +115,46 @@ class HandshakeManager:
         return [*outgoing, *[("incoming", None)] * incoming]
 
 
+class Keyring:
+    """The seeds by which a running node knows its peers: the current one, with which it connects,
+    and others that it accepts.
+
+    So a group moves to another seed without a pause: everybody adds the next one, then everybody
+    makes it the current one, then everybody retires the first.
+    """
+
+    __slots__ = ("_node",)
+
+    def __init__(self, node: STTNode) -> None:
+        self._node = node
+
+    def _native(self) -> _native.Keyring:
+        return _native.Keyring(self._node._running())
+
+    async def add(self, seed: str | Buffer, *, strict_seed: bool = False) -> str:
+        """Accepts a seed from now on, and does not use it yet; gives its id, which tells nothing
+        about it. Raises ``STTSeedError`` when there are four."""
+        _seeds.check(seed, strict=strict_seed, what="seed")
+        found = self._native().add((loop := here()).native, seed)
+        name: str = await loop.wait(found) if type(found) is Op else found
+        return name
+
+    def make_current(self, seed_id: str) -> None:
+        """Connects with this seed from now on; the one before stays accepted."""
+        self._native().make_current(seed_id)
+
+    def retire(self, seed_id: str) -> None:
+        """Forgets a seed; sessions that were made with it go on. The last one stays."""
+        self._native().retire(seed_id)
+
+    def seeds(self) -> list[str]:
+        """Ids of all seeds, the current one first."""
+        return self._native().seeds()
+
+    def __repr__(self) -> str:
+        return f"<Keyring of {self._node!r}>"
+
+
 class UDPTransport:
     """What goes over UDP."""
 
@@ -236,6 +276,8 @@ class STTNode:
         self.session_manager = SessionManager(self)
         #: Handshakes that are not finished.
         self.handshake_manager = HandshakeManager(self)
+        #: The seeds by which it knows its peers.
+        self.keyring = Keyring(self)
         #: What goes over UDP.
         self.udp_transport = UDPTransport(self)
         #: Cryptography under the shared seed.
