@@ -181,6 +181,12 @@ fn errors_of_primitives() -> Vec<Box<dyn Coded>> {
         Box::new(ResumeError::PeerFull),
         Box::new(ResumeError::GivenUp { by_peer: true }),
         Box::new(ResumeError::Broken { what }),
+        Box::new(ResumeError::Away),
+        Box::new(ResumeError::Left),
+        Box::new(ResumeError::NoIdentity),
+        Box::new(ResumeError::InMemory),
+        Box::new(ResumeError::NotDialled),
+        Box::new(ResumeError::LogDamaged { what }),
     ]
 }
 

@@ -160,6 +160,15 @@ async fn what_is_not_committed_is_bounded_and_pushes_back() {
 #[tokio::test]
 async fn one_that_is_given_up_says_so_and_hands_out_what_was_not_committed() {
     let pair = pair().await;
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let note = {
+        let told = told.clone();
+        move |event: Arc<stt::Event>| {
+            told.lock().unwrap().push(event.fields()["code"].as_text().unwrap().to_owned());
+            std::future::ready(())
+        }
+    };
+    pair.client.events().on("session_given_up", note).unwrap();
     pair.ours.send("not committed").await.unwrap();
     soon(pair.theirs.receive()).await.unwrap();
     drop(pair.theirs);
@@ -169,6 +178,13 @@ async fn one_that_is_given_up_says_so_and_hands_out_what_was_not_committed() {
     assert_eq!(pair.ours.receive().await.unwrap_err().code(), "resume.given_up");
     let kept = pair.ours.take_unacknowledged().unwrap();
     assert_eq!((kept.len(), &kept[0].data[..]), (1, &b"not committed"[..]));
+    soon(async {
+        while told.lock().unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert_eq!(*told.lock().unwrap(), ["resume.given_up"]);
 }
 
 fn persistent(seed: &SharedSeed, at: SocketAddr) -> NodeBuilder {

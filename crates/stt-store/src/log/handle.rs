@@ -211,6 +211,19 @@ impl Log {
         Ok(self.inner.dead.get_or_try_init(open).await?.clone())
     }
 
+    /// Removes the segments of which every record lies before `position`: for who keeps elsewhere,
+    /// or further on in the log, what they say. The segment being written stays. Returns how many
+    /// went.
+    ///
+    /// # Errors
+    /// [`LogError::EpochChanged`]; [`LogError::Store`] when a removal failed: the rest stays for the
+    /// next call.
+    pub async fn trim(&self, position: Position) -> Result<u64, LogError> {
+        let shared = self.inner.shared.clone();
+        shared.check_history(position)?;
+        Ok(blocking("the log", move || shared.trim(position.offset)).await?)
+    }
+
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.inner.shared
     }

@@ -244,12 +244,30 @@ impl Shared {
         view.end = end;
     }
 
-    /// Removes what retention says, oldest first. Each removal is durable before the next one, so
-    /// that a crash leaves no gap. Returns how many segments went.
+    /// Removes what retention says, oldest first. Returns how many segments went.
     pub(super) fn retain(&self, now: u64) -> Result<u64, StoreError> {
+        self.remove_while(|| self.oldest_to_remove(now))
+    }
+
+    /// Removes the segments that hold nothing from `before` on; the last one stays. Returns how
+    /// many went.
+    pub(super) fn trim(&self, before: u64) -> Result<u64, StoreError> {
+        self.remove_while(|| {
+            let view = self.view();
+            let mut bases = view.segments.keys().copied();
+            let (oldest, next) = (bases.next(), bases.next());
+            Ok(oldest.filter(|_| next.is_some_and(|next| next <= before)))
+        })
+    }
+
+    /// Removes segments, each removal durable before the next one, so that a crash leaves no gap.
+    fn remove_while(
+        &self,
+        next: impl Fn() -> Result<Option<u64>, StoreError>,
+    ) -> Result<u64, StoreError> {
         let _one_at_a_time = self.retaining.lock().unwrap_or_else(PoisonError::into_inner);
         let mut removed = 0;
-        while let Some(base) = self.oldest_to_remove(now)? {
+        while let Some(base) = next()? {
             let len = self.view().segments.remove(&base).unwrap_or_default();
             if let Err(error) = self.fs.remove(&self.path(base))
                 && error.kind() != std::io::ErrorKind::NotFound

@@ -270,3 +270,39 @@ async fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
     log.append("three").await.unwrap();
     assert_eq!(all(&log).await, ["one", "three"]);
 }
+
+#[tokio::test]
+async fn trimming_keeps_all_from_a_position_on() {
+    let dir = TempDir::new().unwrap();
+    let open = || async {
+        let options = LogOptions::default().with_segment_bytes(64 << 10).unwrap();
+        Log::open(&key(), dir.path().join("log"), options).await.unwrap()
+    };
+    let log = open().await;
+    let mut positions = Vec::new();
+    for number in 0..60_u8 {
+        positions.push(log.append(vec![number; 10_000]).await.unwrap());
+    }
+    let before = segments(&dir).len();
+    assert!(before > 5);
+    assert_eq!(log.trim(Position::START).await.unwrap(), 0);
+    let removed = log.trim(positions[40]).await.unwrap();
+    assert_eq!(segments(&dir).len() as u64 + removed, before as u64);
+    assert!(removed >= 4, "{removed}");
+    for _ in 0..2 {
+        let records = log.read(positions[40], usize::MAX, usize::MAX).await.unwrap();
+        assert_eq!(records.len(), 20);
+        assert_eq!(records[0].data[0], 40);
+    }
+    let error = log.read(Position::START, 1, 1).await.unwrap_err();
+    assert_eq!(error.code(), "log.trimmed");
+    let (_, end) = log.bounds().await.unwrap();
+    log.trim(end).await.unwrap();
+    assert_eq!(segments(&dir).len(), 1, "the one that is written to stays");
+    drop(log);
+    let log = open().await;
+    assert!(log.stats().start.offset > 40);
+    assert_eq!(log.append("more").await.unwrap().offset, 60);
+    let foreign = Position { epoch: 1, offset: 3 };
+    assert_eq!(log.trim(foreign).await.unwrap_err().code(), "log.epoch_changed");
+}

@@ -520,7 +520,7 @@ impl NodeBuilder {
             let details = warning.to_string();
             hub.events().emit(Event::Warning { code: "seed.guessable", details });
         }
-        let chamber = ChamberSlot::new(self.node_seed, self.chamber_path);
+        let chamber = ChamberSlot::new(self.node_seed, self.chamber_path, self.persistent_identity);
         let who = Who { identity, keyring, mode };
         Ok(Node::run(who, wire, hub, packets, warning, chamber))
     }

@@ -12,23 +12,37 @@ use super::Node;
 pub(super) struct ChamberSlot {
     seed: Option<Zeroizing<Vec<u8>>>,
     path: Option<PathBuf>,
+    /// Whether the node id follows from the seed as well.
+    is_identity: bool,
+    key: OnceCell<ChamberKey>,
     chamber: OnceCell<Chamber>,
 }
 
 impl ChamberSlot {
-    pub(super) fn new(seed: Option<Zeroizing<Vec<u8>>>, path: Option<PathBuf>) -> Self {
-        Self { seed, path, chamber: OnceCell::new() }
+    pub(super) fn new(
+        seed: Option<Zeroizing<Vec<u8>>>,
+        path: Option<PathBuf>,
+        is_identity: bool,
+    ) -> Self {
+        Self { seed, path, is_identity, key: OnceCell::new(), chamber: OnceCell::new() }
+    }
+
+    async fn key(&self) -> Result<ChamberKey, StoreError> {
+        let stretch = || async {
+            let Some(seed) = &self.seed else {
+                let what = "this node has no node seed, with which its chamber would be encrypted";
+                return Err(StoreError::Setting { what: what.to_owned() });
+            };
+            let seed = stc::Seed::from(seed.as_slice());
+            // Stretching a phrase takes a fraction of a second.
+            let key = tokio::task::spawn_blocking(move || ChamberKey::from_seed(&seed)).await;
+            key.map_err(|_| StoreError::Closed { item: "the chamber".to_owned() })?
+        };
+        self.key.get_or_try_init(stretch).await.cloned()
     }
 
     async fn open(&self) -> Result<Chamber, StoreError> {
-        let Some(seed) = &self.seed else {
-            let what = "this node has no node seed, with which its chamber would be encrypted";
-            return Err(StoreError::Setting { what: what.to_owned() });
-        };
-        let seed = stc::Seed::from(seed.as_slice());
-        // Stretching a phrase takes a fraction of a second.
-        let key = tokio::task::spawn_blocking(move || ChamberKey::from_seed(&seed)).await;
-        let key = key.map_err(|_| StoreError::Closed { item: "the chamber".to_owned() })??;
+        let key = self.key().await?;
         let options = ChamberOptions::default();
         match &self.path {
             Some(path) => Chamber::open(&key, path, options).await,
@@ -53,5 +67,15 @@ impl Node {
     pub async fn chamber(&self) -> Result<Chamber, StoreError> {
         let slot = self.chamber_slot();
         slot.chamber.get_or_try_init(|| slot.open()).await.cloned()
+    }
+
+    /// What encrypts all that the node keeps on disks.
+    pub(crate) async fn chamber_key(&self) -> Result<ChamberKey, StoreError> {
+        self.chamber_slot().key().await
+    }
+
+    /// Whether the node id stays the same over restarts.
+    pub(crate) fn has_persistent_identity(&self) -> bool {
+        self.chamber_slot().is_identity
     }
 }

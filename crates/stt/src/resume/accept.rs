@@ -10,9 +10,13 @@ use tokio::sync::mpsc;
 
 use super::{
     ResumeError, ResumeOptions,
+    entry::Entry as Record,
     frame::{Frame, Refused},
+    journal::Journal,
     link::{self, LinkEnd, broken, first},
-    shared::Shared,
+    machine::Machine,
+    shared::{Kept, Shared},
+    stored::{Keys, Role, Stored},
     tokens::{Asked, EXPORT, Holder},
 };
 use crate::{
@@ -29,13 +33,8 @@ const FIRST_FRAME: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 struct Entry {
     shared: Arc<Shared>,
-    holder: Mutex<Holder>,
-}
-
-impl Entry {
-    fn holder(&self) -> MutexGuard<'_, Holder> {
-        self.holder.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    /// Held until a link is attached: attempts take effect in the order of their checks.
+    holder: tokio::sync::Mutex<Holder>,
 }
 
 /// The sessions that peers began here, by peer and id. Bounded.
@@ -44,6 +43,7 @@ pub(super) struct Sessions {
     options: ResumeOptions,
     events: EventEmitter,
     entries: Mutex<Entries>,
+    journal: Option<Arc<Journal>>,
 }
 
 type Ends = (ProtocolSender, ProtocolReceiver);
@@ -52,8 +52,24 @@ type Ends = (ProtocolSender, ProtocolReceiver);
 pub(super) type Begun = mpsc::Sender<Arc<Shared>>;
 
 impl Sessions {
-    pub(super) fn new(options: ResumeOptions, events: EventEmitter) -> Self {
-        Self { options, events, entries: Mutex::default() }
+    pub(super) fn new(
+        options: ResumeOptions,
+        events: EventEmitter,
+        journal: Option<Arc<Journal>>,
+    ) -> Self {
+        Self { options, events, entries: Mutex::default(), journal }
+    }
+
+    pub(super) const fn journal(&self) -> Option<&Arc<Journal>> {
+        self.journal.as_ref()
+    }
+
+    /// Takes in a session that a process before this one left: its peer has so long to come back.
+    pub(super) fn restore(self: &Arc<Self>, shared: &Arc<Shared>, keys: &Keys, left: Duration) {
+        let holder = tokio::sync::Mutex::new(Holder::of_disk(keys));
+        let entry = Arc::new(Entry { shared: Arc::clone(shared), holder });
+        self.entries().insert((shared.peer, shared.id), Arc::clone(&entry));
+        self.wait_for_peer(&entry, 0, left);
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
@@ -74,9 +90,9 @@ impl Sessions {
             _ => return,
         };
         let found = match asked {
-            Frame::Open => self.begin(&begun, &session),
+            Frame::Open => self.begin(&begun, &session).await,
             Frame::Resume { id, attempt, at, proof } => {
-                self.go_on(&session, Asked { id, attempt, at }, proof)
+                self.go_on(&session, Asked { id, attempt, at }, proof).await
             }
             _ => Err(Refused::Broken),
         };
@@ -103,8 +119,16 @@ impl Sessions {
         }
     }
 
-    fn begin(&self, begun: &Begun, session: &Session) -> Result<(Arc<Entry>, u64, Frame), Refused> {
+    async fn begin(
+        &self,
+        begun: &Begun,
+        session: &Session,
+    ) -> Result<(Arc<Entry>, u64, Frame), Refused> {
         let key = (session.peer_node_id(), session.id());
+        // Without a place the application has too many to look at already.
+        let place = begun.try_reserve().map_err(|_| Refused::Full)?;
+        let ticket = session.export(EXPORT);
+        let stored = Stored::new(key.0, key.1, Role::Accepted, ticket.clone());
         let entry = {
             let mut entries = self.entries();
             let is_full = |entries: &Entries| {
@@ -114,32 +138,57 @@ impl Sessions {
             };
             if is_full(&entries) {
                 // Those that finished only answer a peer that has not heard so yet.
-                let finished =
-                    |entry: &Entry| matches!(entry.shared.ended(), Some(ResumeError::Finished));
-                entries.retain(|_, entry| !finished(entry));
+                entries.retain(|_, entry| {
+                    let is_finished = matches!(entry.shared.ended(), Some(ResumeError::Finished));
+                    if is_finished {
+                        entry.shared.forget();
+                    }
+                    !is_finished
+                });
             }
-            if is_full(&entries) {
+            if is_full(&entries) || self.is_disk_full() {
                 return Err(Refused::Full);
             }
             if entries.contains_key(&key) {
                 return Err(Refused::Broken);
             }
-            let shared = Shared::new(key.1, key.0, self.options, self.events.clone());
-            let holder = Mutex::new(Holder::new(session.export(EXPORT)));
+            let kept = self.journal.as_ref();
+            let kept = kept.map(|journal| Kept::new(Arc::clone(journal), journal.number()));
+            let bounds = self.options.bounds;
+            let machine = match &kept {
+                Some(_) => Machine::of_disk(bounds, &stored),
+                None => Machine::new(bounds),
+            };
+            let ids = (key.1, key.0, None);
+            let shared = Shared::new(ids, machine, kept, self.options, self.events.clone());
+            let holder = tokio::sync::Mutex::new(Holder::new(ticket));
             let entry = Arc::new(Entry { shared, holder });
-            // The application has too many to look at already.
-            begun.try_send(Arc::clone(&entry.shared)).map_err(|_| Refused::Full)?;
             entries.insert(key, Arc::clone(&entry));
             entry
         };
+        if let Some(Kept { journal, number, .. }) = entry.shared.kept() {
+            // The peer counts on it from the answer on.
+            let written = journal.write(*number, Record::Session(Box::new(stored))).await;
+            if written.is_err() {
+                self.entries().remove(&key);
+                return Err(Refused::Away);
+            }
+        }
         let at = entry.shared.machine().positions();
         let link = entry.shared.with(|machine| machine.attach(at, at));
         let link = link.map_err(|_| Refused::Broken)?;
         entry.shared.connected(session.clone(), true);
+        place.send(Arc::clone(&entry.shared));
         Ok((entry, link, Frame::Accepted { at, proof: [0; 32] }))
     }
 
-    fn go_on(
+    /// Sessions that are over may hold what nobody took yet.
+    fn is_disk_full(&self) -> bool {
+        let most = self.options.max_sessions.saturating_mul(2);
+        self.journal.as_ref().is_some_and(|journal| journal.kept() >= most)
+    }
+
+    async fn go_on(
         &self,
         session: &Session,
         asked: Asked,
@@ -148,35 +197,43 @@ impl Sessions {
         let key = (session.peer_node_id(), asked.id);
         let entry = self.entries().get(&key).cloned().ok_or(Refused::Unknown)?;
         let export = session.export(EXPORT);
-        // Held until the link is attached: attempts take effect in the order of their checks.
-        let mut holder = entry.holder();
+        let mut holder = entry.holder.lock().await;
         let accepted = holder.check(&asked, &export, proof).ok_or(Refused::Ticket)?;
+        // From the answer on the peer may have nothing but the next ticket.
+        if entry.shared.keep_keys(holder.keys()).await.is_err() {
+            return Err(Refused::Away);
+        }
         let attached = entry.shared.with(|machine| {
+            if entry.shared.ended().is_some_and(|why| why.is_for_later()) {
+                return Ok(None);
+            }
             machine.detach();
             let at = machine.positions();
             let link = machine.attach(asked.at, at)?;
             // The one before is cut, whether it knew or not.
             entry.shared.suspended();
             entry.shared.connected(session.clone(), false);
-            Ok((link, at))
+            Ok(Some((link, at)))
         });
+        drop(holder);
         let (link, at) = match attached {
-            Ok(attached) => attached,
+            Ok(Some(attached)) => attached,
+            Ok(None) => return Err(Refused::Away),
             Err(why) => {
-                drop(holder);
                 self.over(&entry, broken(why));
                 return Err(Refused::Broken);
             }
         };
-        drop(holder);
         Ok((entry, link, Frame::Accepted { at, proof: accepted.answer(at, &export) }))
     }
 
     async fn carry(self: Arc<Self>, entry: &Arc<Entry>, link: u64, ends: Ends) {
         let seen = || {
-            let mut holder = entry.holder();
-            // A frame of a link before says nothing of the newest ticket.
-            if entry.shared.machine().has_link(link) {
+            // A frame of a link before says nothing of the newest ticket. While somebody holds it
+            // there is a newer attempt, and both tickets may count for a while longer.
+            if let Ok(mut holder) = entry.holder.try_lock()
+                && entry.shared.machine().has_link(link)
+            {
                 holder.used();
             }
         };
@@ -202,11 +259,18 @@ impl Sessions {
             entry.shared.suspended();
             machine.links()
         };
+        self.wait_for_peer(entry, links, self.options.lifetime);
+    }
+
+    fn wait_for_peer(self: &Arc<Self>, entry: &Arc<Entry>, links: u64, left: Duration) {
         let (sessions, entry) = (Arc::downgrade(self), Arc::clone(entry));
-        tokio::spawn(async move { expire(&sessions, &entry, links).await });
+        tokio::spawn(async move { expire(&sessions, &entry, links, left).await });
     }
 
     fn over(&self, entry: &Entry, why: ResumeError) {
+        if matches!(entry.shared.ended(), Some(ResumeError::Finished)) {
+            entry.shared.forget();
+        }
         entry.shared.end(why);
         self.entries().remove(&(entry.shared.peer, entry.shared.id));
     }
@@ -220,9 +284,9 @@ impl Sessions {
     }
 }
 
-async fn expire(sessions: &Weak<Sessions>, entry: &Arc<Entry>, links: u64) {
+async fn expire(sessions: &Weak<Sessions>, entry: &Arc<Entry>, links: u64, left: Duration) {
     let lifetime = entry.shared.options.lifetime;
-    let deadline = tokio::time::sleep(lifetime);
+    let deadline = tokio::time::sleep(left);
     let mut deadline = std::pin::pin!(deadline);
     loop {
         let mut changed = std::pin::pin!(entry.shared.changed.notified());

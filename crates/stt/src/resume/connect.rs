@@ -8,14 +8,17 @@ use std::{
 use super::{
     ResumeError, ResumeOptions,
     continuity::LABEL,
-    frame::Frame,
+    entry::Entry,
+    frame::{Frame, Refused},
+    journal::Journal,
     link::{self, LinkEnd, broken, first},
-    shared::Shared,
+    machine::Machine,
+    shared::{Kept, Shared},
+    stored::{Keys, Role, Stored},
     tokens::{EXPORT, Ticket},
 };
 use crate::{
-    Address, Coded, ConnectOptions, Node, NodeId, ProtocolError, ProtocolReceiver, ProtocolSender,
-    Session,
+    Coded, ConnectOptions, Node, NodeId, ProtocolError, ProtocolReceiver, ProtocolSender, Session,
 };
 
 /// How long one attempt may take, and its answer.
@@ -23,21 +26,25 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-type Ends = (ProtocolSender, ProtocolReceiver);
+/// How long a peer may begin anew without a handler for such sessions.
+const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Where and whom to dial.
+type Ends = (ProtocolSender, ProtocolReceiver);
+/// The session that carries it, the number of the link, and the stream.
+type Link = (Session, u64, Ends);
+
+/// Whom to dial.
 #[derive(Debug)]
 pub(super) struct Dialler {
     pub(super) node: Node,
-    pub(super) address: Address,
     pub(super) peer: NodeId,
     pub(super) options: ResumeOptions,
 }
 
 impl Dialler {
-    async fn dial(&self) -> Result<(Session, Ends), ResumeError> {
+    async fn dial(&self, address: &str) -> Result<(Session, Ends), ResumeError> {
         let options = ConnectOptions::new().expect(self.peer).timeout(ATTEMPT);
-        let connected = self.node.connect_with(&self.address, &options).await;
+        let connected = self.node.connect_with(address, &options).await;
         let session = connected.map_err(|error| ResumeError::Connect(error.into()))?;
         let stream = session.open_protocol(LABEL)?;
         stream.set_max_frame_size(self.options.max_frame());
@@ -45,13 +52,18 @@ impl Dialler {
     }
 
     /// Begins a session.
-    pub(super) async fn begin(self) -> Result<Arc<Shared>, ResumeError> {
-        let (session, ends) = self.dial().await?;
-        match self.open(&session, &ends).await {
+    pub(super) async fn begin(
+        self,
+        address: &str,
+        journal: Option<&Arc<Journal>>,
+    ) -> Result<Arc<Shared>, ResumeError> {
+        let (session, ends) = self.dial(address).await?;
+        match self.open(&session, &ends, address, journal).await {
             Ok((shared, link)) => {
                 let ticket = Ticket::new(session.export(EXPORT));
                 shared.connected(session.clone(), true);
-                tokio::spawn(keep(self, Arc::clone(&shared), ticket, (session, link, ends)));
+                let (left, link) = (self.options.lifetime, (session, link, ends));
+                tokio::spawn(keep(self, Arc::clone(&shared), ticket, Some(link), left));
                 Ok(shared)
             }
             Err(error) => {
@@ -61,10 +73,17 @@ impl Dialler {
         }
     }
 
+    /// Goes on with a session that a process before this one left.
+    pub(super) fn go_on(self, shared: &Arc<Shared>, keys: &Keys, left: Duration) {
+        tokio::spawn(keep(self, Arc::clone(shared), Ticket::of_disk(keys), None, left));
+    }
+
     async fn open(
         &self,
         session: &Session,
         (sender, receiver): &Ends,
+        address: &str,
+        journal: Option<&Arc<Journal>>,
     ) -> Result<(Arc<Shared>, u64), ResumeError> {
         sender.send(Frame::Open.encode()).await?;
         let at = match first(receiver, ATTEMPT).await? {
@@ -72,8 +91,19 @@ impl Dialler {
             Some(Frame::Refused(why)) => return Err(ResumeError::of_refusal(why)),
             _ => return Err(ResumeError::Broken { what: "its answer makes no sense" }),
         };
-        let events = self.node.events().clone();
-        let shared = Shared::new(session.id(), self.peer, self.options, events);
+        let (bounds, ids) = (self.options.bounds, (session.id(), self.peer));
+        let (machine, kept) = match journal {
+            Some(journal) => {
+                let role = Role::Dialled(address.to_owned());
+                let stored = Stored::new(ids.1, ids.0, role, session.export(EXPORT));
+                let (machine, number) = (Machine::of_disk(bounds, &stored), journal.number());
+                journal.write(number, Entry::Session(Box::new(stored))).await?;
+                (machine, Some(Kept::new(Arc::clone(journal), number)))
+            }
+            None => (Machine::new(bounds), None),
+        };
+        let (ids, events) = ((ids.0, ids.1, Some(address.to_owned())), self.node.events().clone());
+        let shared = Shared::new(ids, machine, kept, self.options, events);
         let told = shared.machine().positions();
         let link = shared.with(|machine| machine.attach(at, told)).map_err(broken)?;
         Ok((shared, link))
@@ -84,8 +114,10 @@ impl Dialler {
         &self,
         shared: &Arc<Shared>,
         ticket: &mut Ticket,
-    ) -> Result<Option<(Session, u64, Ends)>, ResumeError> {
-        let (session, ends) = match self.dial().await {
+        is_patient: bool,
+    ) -> Result<Option<Link>, ResumeError> {
+        let address = shared.address().unwrap_or_default();
+        let (session, ends) = match self.dial(&address).await {
             Ok(dialled) => dialled,
             Err(ResumeError::Connect(error)) if !error.retry_helps() => {
                 return Err(ResumeError::Connect(error));
@@ -94,6 +126,15 @@ impl Dialler {
         };
         match self.resume(shared, ticket, &session, &ends).await {
             Ok(Some(link)) => Ok(Some((session, link, ends))),
+            // It may be about to open its log.
+            Err(ResumeError::Protocol(_)) if is_patient => {
+                session.abort("not resumed");
+                Ok(None)
+            }
+            Err(ResumeError::Protocol(_)) => {
+                session.abort("not resumed");
+                Err(ResumeError::Lost)
+            }
             failed => {
                 session.abort("not resumed");
                 failed.map(|_| None)
@@ -117,14 +158,17 @@ impl Dialler {
         }
         let (at, proof) = match first(receiver, ATTEMPT).await {
             Ok(Some(Frame::Accepted { at, proof })) => (at, proof),
+            Ok(Some(Frame::Refused(Refused::Away))) => return Ok(None),
             Ok(Some(Frame::Refused(why))) => return Err(ResumeError::of_refusal(why)),
             // Nobody handles such sessions there: it was started anew without.
-            Err(ProtocolError::Unknown { .. }) => return Err(ResumeError::Lost),
+            Err(error @ ProtocolError::Unknown { .. }) => return Err(error.into()),
             _ => return Ok(None),
         };
         if !ticket.accepted(&asked, at, &export, proof) {
             return Err(ResumeError::Ticket);
         }
+        // The peer forgets the ticket before this one as soon as it hears anything.
+        shared.keep_keys(ticket.keys()).await?;
         shared.with(|machine| machine.attach(at, told)).map(Some).map_err(broken)
     }
 
@@ -132,7 +176,8 @@ impl Dialler {
         &self,
         shared: &Arc<Shared>,
         ticket: &mut Ticket,
-    ) -> Result<(Session, u64, Ends), ResumeError> {
+        left: Duration,
+    ) -> Result<Link, ResumeError> {
         let (since, mut pause) = (Instant::now(), FIRST_PAUSE);
         let lifetime = self.options.lifetime;
         loop {
@@ -140,8 +185,10 @@ impl Dialler {
             // Between a half and the whole, so that peers of one node do not come all at once.
             tokio::time::sleep(pause.mul_f64(spread())).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
-            let left = lifetime.saturating_sub(since.elapsed());
-            let attempt = tokio::time::timeout(left, self.attempt(shared, ticket)).await;
+            let left = left.saturating_sub(since.elapsed());
+            let is_patient = shared.kept().is_some() || since.elapsed() < PATIENCE;
+            let attempt = self.attempt(shared, ticket, is_patient);
+            let attempt = tokio::time::timeout(left, attempt).await;
             match attempt {
                 Ok(Ok(Some(link))) => return Ok(link),
                 Ok(Ok(None)) => {}
@@ -157,39 +204,49 @@ fn spread() -> f64 {
     f64::from(byte) / 512.0 + 0.5
 }
 
-/// Keeps a session going until its end.
+/// Keeps a session going until its end. Without a link it dials first, for what is `left` of the
+/// lifetime.
 async fn keep(
     dialler: Dialler,
     shared: Arc<Shared>,
     mut ticket: Ticket,
-    (mut session, mut link, mut ends): (Session, u64, Ends),
+    mut link: Option<Link>,
+    mut left: Duration,
 ) {
     let why = loop {
-        match link::run(&shared, link, ends, || ()).await {
-            LinkEnd::Finished => {
-                session.close("the resumable session is over").await;
-                break ResumeError::Finished;
+        if let Some((session, number, ends)) = link.take() {
+            match link::run(&shared, number, ends, || ()).await {
+                LinkEnd::Finished => {
+                    session.close("the resumable session is over").await;
+                    shared.end(ResumeError::Finished);
+                    return;
+                }
+                LinkEnd::Over(why) => {
+                    shared.end(why);
+                    session.abort("the resumable session is over");
+                    return;
+                }
+                LinkEnd::Cut => session.abort("cut; it is resumed over another session"),
             }
-            LinkEnd::Over(why) => break why,
-            LinkEnd::Cut => {}
+            left = dialler.options.lifetime;
         }
         if let Some(why) = shared.ended() {
             break why;
         }
-        session.abort("cut; it is resumed over another session");
         shared.suspended();
         let mut states = shared.states();
         let again = tokio::select! {
-            again = dialler.again(&shared, &mut ticket) => again,
+            again = dialler.again(&shared, &mut ticket, left) => again,
             _ = states.wait_for(|state| matches!(state, super::ResumeState::Ended(_))) => break
                 ResumeError::GivenUp { by_peer: false },
         };
         match again {
-            Ok(found) => (session, link, ends) = found,
+            Ok(found) => {
+                shared.connected(found.0.clone(), false);
+                link = Some(found);
+            }
             Err(why) => break why,
         }
-        shared.connected(session.clone(), false);
     };
     shared.end(why);
-    session.abort("the resumable session is over");
 }

@@ -1,12 +1,24 @@
 //! The resumable sessions of a node.
 
-use std::sync::Arc;
+use std::{
+    path::Path,
+    sync::{Arc, PoisonError},
+};
 
 use tokio::sync::{Mutex, mpsc};
 
+use stt_store::log::{DurableLog, Log, LogError};
+
 use super::{
-    ResumableSession, ResumeError, ResumeOptions, accept::Sessions, connect::Dialler,
-    shared::Shared,
+    ResumableSession, ResumeError, ResumeOptions,
+    accept::Sessions,
+    connect::Dialler,
+    entry::{Entry, encode},
+    journal::{self, Journal},
+    machine::Machine,
+    options::checked_address,
+    shared::{Kept, Shared},
+    stored::{Book, Over, Role, Stored},
 };
 use crate::{IntoAddress, Node, NodeId, ProtocolHandler};
 
@@ -19,7 +31,7 @@ const WAITING: usize = 64;
 /// sealed sessions that were cut.
 ///
 /// Both sides have one. Clones share it; while one of them or a session lives, peers can resume.
-/// What survives is the loss of a connection, not yet the end of a process.
+/// Sessions of [`new`](Self::new) outlive a connection, those of [`open`](Self::open) a process too.
 ///
 /// ```
 /// use stt::{Mode, Node, SharedSeed, resume::{Continuity, ResumeOptions}};
@@ -58,6 +70,17 @@ pub(super) struct Inner {
     begun: Mutex<mpsc::Receiver<Arc<Shared>>>,
     node: Node,
     options: ResumeOptions,
+    journal: Option<Arc<Journal>>,
+    /// What a process before this one left.
+    restored: std::sync::Mutex<Vec<Arc<Shared>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(journal) = &self.journal {
+            journal.close();
+        }
+    }
 }
 
 impl Inner {
@@ -67,47 +90,140 @@ impl Inner {
 }
 
 impl Continuity {
-    /// Takes in resumable sessions at `node` from now on.
+    /// Takes in resumable sessions at `node` from now on. They are kept in memory.
     ///
     /// # Errors
     /// [`ResumeError::Protocol`] when the node has one already.
     pub fn new(node: &Node, options: ResumeOptions) -> Result<Self, ResumeError> {
+        let sessions = Arc::new(Sessions::new(options, node.events().clone(), None));
+        Self::serve(node, options, sessions, Vec::new())
+    }
+
+    /// Takes in resumable sessions at `node` from now on, and keeps them in `dir`, encrypted with the
+    /// node seed: they outlive this process, however it ends, and the machine's power.
+    ///
+    /// Those that a process before this one left go on: [`restored`](Self::restored) hands them
+    /// out. One process has `dir` open at a time.
+    ///
+    /// # Errors
+    /// [`ResumeError::NoIdentity`] unless the node has a persistent identity;
+    /// [`ResumeError::OutOfRange`] for messages of more than 16 MiB; [`ResumeError::Log`], and
+    /// [`ResumeError::LogDamaged`]; [`ResumeError::Protocol`] when the node has one already.
+    pub async fn open(
+        node: &Node,
+        options: ResumeOptions,
+        dir: impl AsRef<Path>,
+    ) -> Result<Self, ResumeError> {
+        if !node.has_persistent_identity() {
+            return Err(ResumeError::NoIdentity);
+        }
+        let log_options = options.log_options()?;
+        let key = node.chamber_key().await.map_err(LogError::from)?;
+        let log = Log::open(&key, dir, log_options).await?;
+        let (mut book, written) = journal::read(&log).await?;
+        let now = journal::now();
+        let found = found(&mut book, &log, options, now).await?;
+        let journal = Journal::start(log, book, written);
+        let sessions = Sessions::new(options, node.events().clone(), Some(Arc::clone(&journal)));
+        let sessions = Arc::new(sessions);
+        let mut restored = Vec::new();
+        for (number, stored) in found {
+            let left = stored.left(options.lifetime, now);
+            let kept = Kept::new(Arc::clone(&journal), number);
+            let address = match &stored.role {
+                Role::Dialled(address) => Some(address.clone()),
+                Role::Accepted => None,
+            };
+            let machine = Machine::of_disk(options.bounds, &stored);
+            let ids = (stored.id, stored.peer, address);
+            let shared = Shared::new(ids, machine, Some(kept), options, node.events().clone());
+            match (stored.over, &stored.role) {
+                (Some(over), Role::Dialled(_)) => shared.was_over(over.why(options.lifetime)),
+                (Some(over), Role::Accepted) => {
+                    shared.was_over(over.why(options.lifetime));
+                    if over == Over::Finished {
+                        sessions.restore(&shared, &stored.keys, left);
+                        continue;
+                    }
+                }
+                (None, Role::Accepted) => sessions.restore(&shared, &stored.keys, left),
+                (None, Role::Dialled(_)) => {
+                    let (node, peer) = (node.clone(), stored.peer);
+                    let dialler = Dialler { node, peer, options };
+                    dialler.go_on(&shared, &stored.keys, left);
+                }
+            }
+            restored.push(shared);
+        }
+        Self::serve(node, options, sessions, restored)
+    }
+
+    fn serve(
+        node: &Node,
+        options: ResumeOptions,
+        sessions: Arc<Sessions>,
+        restored: Vec<Arc<Shared>>,
+    ) -> Result<Self, ResumeError> {
         let (sender, begun) = mpsc::channel(WAITING);
-        let sessions = Arc::new(Sessions::new(options, node.events().clone()));
         let serving = Arc::downgrade(&sessions);
+        let journal = sessions.journal().cloned();
         let handler = node.handle_protocol(LABEL, move |session, stream| {
             if let Some(sessions) = serving.upgrade() {
                 // In a task of its own: that of the handler ends with the session.
                 tokio::spawn(sessions.serve(sender.clone(), session, stream));
             }
             std::future::ready(())
-        })?;
+        });
+        if let (Err(_), Some(journal)) = (&handler, &journal) {
+            journal.close();
+        }
         let inner = Inner {
-            _handler: handler,
+            _handler: handler?,
             sessions,
             begun: Mutex::new(begun),
             node: node.clone(),
             options,
+            journal,
+            restored: std::sync::Mutex::new(restored),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The sessions that a process before this one left, in the order in which they began, once.
+    /// Those that this side began are being resumed already. One that is over holds what its peer
+    /// did not commit, until it is given up.
+    #[must_use]
+    pub fn restored(&self) -> Vec<ResumableSession> {
+        let mut restored = self.inner.restored.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = std::mem::take(&mut *restored).into_iter();
+        shared.map(|shared| ResumableSession::new(shared, Arc::clone(&self.inner))).collect()
+    }
+
+    /// Lets go of all sessions that a disk keeps ([`ResumeError::Left`]), and returns when all that
+    /// they had is synced and the log is closed. The next [`open`](Self::open) goes on with them.
+    /// Without a disk it does nothing.
+    pub async fn close(&self) {
+        if let Some(journal) = &self.inner.journal {
+            journal.close();
+            journal.closed().await;
+        }
     }
 
     /// Begins a resumable session with the node `peer` at `address`. Cut, it dials there again.
     ///
     /// # Errors
-    /// [`ResumeError::Connect`], [`ResumeError::PeerFull`], [`ResumeError::Protocol`] also when the
-    /// peer has no `Continuity`.
+    /// [`ResumeError::Connect`], [`ResumeError::PeerFull`], [`ResumeError::Away`],
+    /// [`ResumeError::Log`]; [`ResumeError::Protocol`] also when the peer has no `Continuity`.
     pub async fn connect(
         &self,
         address: impl IntoAddress,
         peer: NodeId,
     ) -> Result<ResumableSession, ResumeError> {
-        let Inner { node, options, .. } = &*self.inner;
+        let address = checked_address(address)?;
+        let Inner { node, options, journal, .. } = &*self.inner;
         let (node, options) = (node.clone(), *options);
-        let address =
-            address.into_address().map_err(|error| ResumeError::Connect(Arc::new(error.into())))?;
-        let dialler = Dialler { node, address, peer, options };
-        let shared = dialler.begin().await?;
+        let dialler = Dialler { node, peer, options };
+        let shared = dialler.begin(&address, journal.as_ref()).await?;
         Ok(ResumableSession::new(shared, Arc::clone(&self.inner)))
     }
 
@@ -119,4 +235,44 @@ impl Continuity {
         let shared = self.inner.begun.lock().await.recv().await?;
         Some(ResumableSession::new(shared, Arc::clone(&self.inner)))
     }
+}
+
+/// The sessions that are of use, with attempts for this process; the others are forgotten.
+async fn found(
+    book: &mut Book,
+    log: &Log,
+    options: ResumeOptions,
+    now: u64,
+) -> Result<Vec<(u64, Stored)>, ResumeError> {
+    let (mut found, mut entries) = (Vec::new(), Vec::new());
+    for (number, stored) in book.sessions() {
+        let (mut stored, is_late) = (stored.clone(), stored.left(options.lifetime, now).is_zero());
+        if is_late && stored.over.is_none() {
+            stored.over = Some(Over::Expired);
+            entries.push((*number, Entry::Over(Over::Expired)));
+        }
+        let is_of_use = match stored.over {
+            None => true,
+            Some(Over::Finished) => stored.role == Role::Accepted && !is_late,
+            Some(_) => !stored.items.is_empty(),
+        };
+        if !is_of_use {
+            entries.push((*number, Entry::Gone));
+            continue;
+        }
+        if stored.over.is_none() && matches!(stored.role, Role::Dialled(_)) {
+            stored.next_attempts();
+            entries.push((*number, Entry::Attempt(stored.keys.attempt)));
+        }
+        found.push((*number, stored));
+    }
+    let records: Vec<_> = entries.iter().map(|(number, entry)| encode(*number, entry)).collect();
+    for call in journal::calls(records) {
+        log.append_all(call).await?;
+    }
+    for (number, entry) in entries {
+        let applied = book.apply(number, entry, now);
+        applied.map_err(|_| ResumeError::LogDamaged { what: "an entry does not follow" })?;
+    }
+    Ok(found)
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use stt_store::log::LogError;
+
 use super::frame::Refused;
 use crate::{ConnectError, ProtocolError};
 
@@ -77,17 +79,50 @@ pub enum ResumeError {
     /// The peer cannot be reached, and trying again cannot help.
     #[error("the peer cannot be reached: {0}")]
     Connect(std::sync::Arc<ConnectError>),
+    /// The peer has the session, and cannot go on with it now.
+    #[error("the peer cannot go on with this session now")]
+    Away,
+    /// This process has let go of the session, which the disk keeps.
+    #[error("this process has let go of the session; the disk keeps it")]
+    Left,
+    /// The node is somebody else at every start, so that no session can outlive it.
+    #[error(
+        "sessions that outlive a process need a node that stays the same: set node_seed and \
+         persistent_identity(true) on its NodeBuilder"
+    )]
+    NoIdentity,
+    /// The session lies in memory only.
+    #[error("this session is kept in memory only; `Continuity::open` keeps sessions on a disk")]
+    InMemory,
+    /// Only the side that began a session dials.
+    #[error("the peer dials for this session, so it has no address here")]
+    NotDialled,
+    /// What the log of sessions holds makes no sense.
+    #[error("the log of sessions is damaged: {what}")]
+    LogDamaged {
+        /// How.
+        what: &'static str,
+    },
+    /// The log of sessions cannot be read or written.
+    #[error("the log of sessions: {0}")]
+    Log(std::sync::Arc<LogError>),
     /// The stream that should carry it failed before the session began.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
 }
 
 impl ResumeError {
+    /// Whether the session goes on once its log is opened again.
+    pub(super) const fn is_for_later(&self) -> bool {
+        matches!(self, Self::Left | Self::Log(_) | Self::LogDamaged { .. })
+    }
+
     pub(super) const fn of_refusal(refused: Refused) -> Self {
         match refused {
             Refused::Unknown => Self::Lost,
             Refused::Ticket => Self::Ticket,
             Refused::Full => Self::PeerFull,
+            Refused::Away => Self::Away,
             Refused::Broken => Self::Broken { what: "it says that this side did" },
         }
     }
@@ -108,6 +143,13 @@ impl stc::Coded for ResumeError {
             Self::PeerFull => "resume.peer_full",
             Self::GivenUp { .. } => "resume.given_up",
             Self::Broken { .. } => "resume.broken",
+            Self::Away => "resume.away",
+            Self::Left => "resume.left",
+            Self::NoIdentity => "resume.no_identity",
+            Self::InMemory => "resume.in_memory",
+            Self::NotDialled => "resume.not_dialled",
+            Self::LogDamaged { .. } => "resume.log_damaged",
+            Self::Log(error) => error.code(),
             Self::Connect(error) => error.code(),
             Self::Protocol(error) => error.code(),
         }
@@ -115,7 +157,8 @@ impl stc::Coded for ResumeError {
 
     fn retry_helps(&self) -> bool {
         match self {
-            Self::Full { .. } | Self::PeerFull => true,
+            Self::Full { .. } | Self::PeerFull | Self::Away => true,
+            Self::Log(error) => error.retry_helps(),
             Self::Connect(error) => error.retry_helps(),
             Self::Protocol(error) => error.retry_helps(),
             _ => false,
@@ -130,6 +173,12 @@ impl stc::Coded for ResumeError {
                 Some("take what was not committed with `take_unacknowledged`, and begin anew")
             }
             Self::PeerFull => Some("try again later, or raise max_sessions at the peer"),
+            Self::Away => Some("the peer stops or begins just now: try again"),
+            Self::Left => Some("open the log again with `Continuity::open`"),
+            Self::LogDamaged { .. } => {
+                Some("put a good copy of the directory back, or begin with an empty one")
+            }
+            Self::Log(error) => error.hint(),
             Self::Connect(error) => error.hint(),
             Self::Protocol(error) => error.hint(),
             _ => None,

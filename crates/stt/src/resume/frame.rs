@@ -21,6 +21,8 @@ pub(super) enum Refused {
     Full,
     /// One side broke a rule.
     Broken,
+    /// It is there, and nobody can go on with it now.
+    Away,
 }
 
 /// One message on a link.
@@ -59,6 +61,7 @@ impl Frame {
                     Refused::Ticket => 2,
                     Refused::Full => 3,
                     Refused::Broken => 4,
+                    Refused::Away => 5,
                 };
                 out.put_slice(&[4, why]);
             }
@@ -100,6 +103,7 @@ impl Frame {
                 2 => Refused::Ticket,
                 3 => Refused::Full,
                 4 => Refused::Broken,
+                5 => Refused::Away,
                 _ => return None,
             }),
             0x10 => {
@@ -153,7 +157,8 @@ mod tests {
                 Just(Refused::Unknown),
                 Just(Refused::Ticket),
                 Just(Refused::Full),
-                Just(Refused::Broken)
+                Just(Refused::Broken),
+                Just(Refused::Away)
             ]
             .prop_map(Frame::Refused),
             (any::<u64>(), any::<u32>(), prop::collection::vec(any::<u8>(), 0..99)).prop_map(

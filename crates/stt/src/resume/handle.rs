@@ -8,10 +8,11 @@ use tokio::sync::watch;
 use super::{
     ResumeError, ResumeState,
     continuity::Inner,
+    entry::Entry,
     machine::{Item, Machine, Taken, Unsent},
     shared::Shared,
 };
-use crate::{NodeId, Session, SessionId};
+use crate::{IntoAddress, NodeId, Session, SessionId};
 
 /// A message of a resumable session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +27,9 @@ pub struct ResumedMessage {
 
 /// A session that survives what carries it.
 ///
-/// Clones are the same session; it is given up when the last one is dropped.
+/// Clones are the same session. When the last one is dropped, one that is kept in memory is given
+/// up; one that is kept on a disk is let go of ([`ResumeError::Left`]), and goes on when its log is
+/// opened again.
 #[derive(Clone, Debug)]
 pub struct ResumableSession {
     handle: Arc<Handle>,
@@ -41,10 +44,17 @@ struct Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         // One that was through ends by itself, and says so.
+        let is_kept = self.shared.kept().is_some();
         if !self.shared.machine().is_finished() {
-            self.shared.end(ResumeError::GivenUp { by_peer: false });
+            self.shared.end(if is_kept {
+                ResumeError::Left
+            } else {
+                ResumeError::GivenUp { by_peer: false }
+            });
         }
-        self.inner.forget(&self.shared);
+        if !is_kept {
+            self.inner.forget(&self.shared);
+        }
     }
 }
 
@@ -125,10 +135,13 @@ impl ResumableSession {
             pushed.map_err(|unsent| (unsent, machine.unacknowledged_bytes()))
         };
         // Nobody waits for what could not be kept.
-        let pushed = push(&mut self.shared().machine());
+        let (pushed, has_changes) = {
+            let mut machine = self.shared().machine();
+            (push(&mut machine), machine.has_changes())
+        };
         match pushed {
             Ok(position) => {
-                self.shared().changed.notify_waiters();
+                self.shared().tell_all(has_changes);
                 Ok(position)
             }
             Err((Unsent::Full, waiting)) => {
@@ -136,6 +149,78 @@ impl ResumableSession {
             }
             Err((Unsent::Ended, _)) => Err(ResumeError::Closed),
         }
+    }
+
+    /// Waits until the message at `position`, and all before, outlives this process and a loss of
+    /// power: it is synced to the disk. Only then it goes to the peer.
+    ///
+    /// # Errors
+    /// [`ResumeError::InMemory`] for a session that no disk keeps; why the session is over.
+    pub async fn durable(&self, position: u64) -> Result<(), ResumeError> {
+        self.synced(|machine| machine.synced().sent > position).await
+    }
+
+    /// Waits until the [`commit`](Self::commit) of the message at `position` is synced to the disk:
+    /// from now on it is not handed out again, whatever happens to this process.
+    ///
+    /// # Errors
+    /// [`ResumeError::InMemory`] for a session that no disk keeps; why the session is over.
+    pub async fn committed(&self, position: u64) -> Result<(), ResumeError> {
+        self.synced(|machine| machine.synced().committed > position).await
+    }
+
+    async fn synced(&self, is_there: impl Fn(&Machine) -> bool) -> Result<(), ResumeError> {
+        if self.shared().kept().is_none() {
+            return Err(ResumeError::InMemory);
+        }
+        self.until(|| {
+            if is_there(&self.shared().machine()) {
+                return Some(Ok(()));
+            }
+            self.shared().ended().map(Err)
+        })
+        .await
+    }
+
+    /// The position that the next message gets. After a restart: how many messages the disk has,
+    /// those included that the peer has committed.
+    #[must_use]
+    pub fn next_sent(&self) -> u64 {
+        self.shared().machine().last()
+    }
+
+    /// The position of the message that [`receive`](Self::receive) gives next. After a restart: the
+    /// one behind the last commit that was synced.
+    #[must_use]
+    pub fn next_received(&self) -> u64 {
+        self.shared().machine().taken()
+    }
+
+    /// Dials the peer at `address` from the next attempt on, also after a restart: for a peer that
+    /// is elsewhere now, or another route.
+    ///
+    /// # Errors
+    /// [`ResumeError::NotDialled`] when the peer dials; [`ResumeError::Connect`] for what is no
+    /// address, [`ResumeError::OutOfRange`] for one of more than 1,024 bytes.
+    pub fn dial_at(&self, address: impl IntoAddress) -> Result<(), ResumeError> {
+        let address = super::options::checked_address(address)?;
+        if self.shared().set_address(address) {
+            return Ok(());
+        }
+        Err(ResumeError::NotDialled)
+    }
+
+    /// Gives the session up, on the disk as well, with all that the peer has not committed. A peer
+    /// that is connected is told; another one learns it when it comes back.
+    ///
+    /// # Errors
+    /// [`ResumeError::Log`] when the disk may still have it.
+    pub async fn give_up(&self) -> Result<(), ResumeError> {
+        let shared = self.shared();
+        shared.end(ResumeError::GivenUp { by_peer: false });
+        self.handle.inner.forget(shared);
+        let Some(kept) = shared.kept() else { return Ok(()) };
+        kept.journal.write(kept.number, Entry::Gone).await
     }
 
     /// Waits until the peer's application has committed the message at `position` and all before.
@@ -162,15 +247,19 @@ impl ResumableSession {
     /// Why the session is over.
     pub async fn receive(&self) -> Result<Option<ResumedMessage>, ResumeError> {
         self.until(|| {
-            let taken = self.shared().machine().take();
+            let (taken, has_changes) = {
+                let mut machine = self.shared().machine();
+                (machine.take(), machine.has_changes())
+            };
             match taken {
                 Taken::Message(message) => {
-                    self.shared().changed.notify_waiters();
+                    self.shared().tell_all(has_changes);
                     let (position, stream) = (message.position, message.stream);
                     Some(Ok(Some(ResumedMessage { position, stream, data: message.data })))
                 }
                 Taken::End => {
-                    self.shared().changed.notify_waiters();
+                    // Nobody commits the end: it is among what the disk keeps.
+                    self.shared().tell_all(has_changes);
                     Some(Ok(None))
                 }
                 Taken::Nothing => self.shared().ended().map(Err),
@@ -180,7 +269,8 @@ impl ResumableSession {
     }
 
     /// The application has dealt with the message at `position` and all before: the peer forgets
-    /// them. Without it the peer's `send` waits in the end.
+    /// them. Without it the peer's `send` waits in the end. With a disk the peer hears of it once it
+    /// is synced, which [`committed`](Self::committed) waits for.
     ///
     /// # Errors
     /// [`ResumeError::NotReceived`].
@@ -215,7 +305,7 @@ impl ResumableSession {
     }
 
     /// What the peer has not committed, with positions and streams, once the session is over;
-    /// `None` before. It is handed out once.
+    /// `None` before. A process gets it once. A disk keeps it until [`give_up`](Self::give_up).
     #[must_use]
     pub fn take_unacknowledged(&self) -> Option<Vec<ResumedMessage>> {
         self.shared().ended()?;

@@ -50,6 +50,8 @@ fn next(shared: &Shared, machine: &mut Machine, link: u64) -> Next {
     match shared.ended() {
         // The peer asks again because it has not heard so.
         Some(ResumeError::Finished) => return Next::Finished,
+        // It goes on in the next process.
+        Some(why) if why.is_for_later() => return Next::Gone,
         Some(_) => return Next::Frame(Frame::GivenUp),
         None => {}
     }
@@ -69,7 +71,9 @@ pub(super) async fn run(
 ) -> LinkEnd {
     let mut writing = pin!(write(shared, link, &sender));
     let mut reading = pin!(read(shared, link, &receiver, seen));
+    let mut living = pin!(shared.show_life());
     let end = tokio::select! {
+        () = &mut living => LinkEnd::Cut,
         end = &mut writing => end,
         end = &mut reading => match end {
             // The peer is through as well, or else it would not have ended.

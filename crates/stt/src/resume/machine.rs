@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::frame::Frame;
+use super::{frame::Frame, stored::Stored};
 
 /// Bytes that a message is charged beside its own.
 const ENTRY_BYTES: usize = 128;
@@ -30,7 +30,7 @@ pub(super) enum Item {
 }
 
 impl Item {
-    fn charge(&self) -> usize {
+    pub(super) fn charge(&self) -> usize {
         match self {
             Self::Message { data, .. } => data.len().saturating_add(ENTRY_BYTES),
             Self::End => ENTRY_BYTES,
@@ -76,6 +76,50 @@ pub(super) enum Broken {
     OutOfOrder,
 }
 
+/// What a disk is to keep.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Change {
+    Sent {
+        position: u64,
+        item: Item,
+    },
+    /// The peer has committed all before.
+    Acknowledged {
+        before: u64,
+    },
+    /// The application has dealt with all before; the peer's end, if that is among it.
+    Committed {
+        before: u64,
+        end: Option<u64>,
+    },
+}
+
+impl Change {
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Sent { item, .. } => item.charge(),
+            Self::Acknowledged { .. } | Self::Committed { .. } => 0,
+        }
+    }
+}
+
+/// How far something has come: each is the position before which all is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Progress {
+    pub(super) sent: u64,
+    pub(super) acknowledged: u64,
+    pub(super) committed: u64,
+}
+
+/// How far the disk is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Disk {
+    /// It was handed so much.
+    under_way: Progress,
+    /// So much is synced.
+    synced: Progress,
+}
+
 /// Bounds of what is held, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Bounds {
@@ -109,6 +153,8 @@ pub(super) struct Machine {
     end: Option<u64>,
     link: Option<u64>,
     links: u64,
+    /// `None` without one: then nothing waits for it.
+    disk: Option<Disk>,
 }
 
 impl Machine {
@@ -129,6 +175,77 @@ impl Machine {
             end: None,
             link: None,
             links: 0,
+            disk: None,
+        }
+    }
+
+    /// Goes on with what a disk has, which is to keep what comes: the peer hears of nothing else.
+    pub(super) fn of_disk(bounds: Bounds, stored: &Stored) -> Self {
+        let synced = stored.progress();
+        Self {
+            outbox: stored.items.clone(),
+            outbox_bytes: stored.items.iter().map(Item::charge).sum(),
+            first: stored.first,
+            cursor: stored.first,
+            has_ended: stored.has_ended,
+            received: stored.committed,
+            taken: stored.committed,
+            committed: stored.committed,
+            told: stored.committed,
+            end: stored.end,
+            disk: Some(Disk { under_way: synced, synced }),
+            ..Self::new(bounds)
+        }
+    }
+
+    // --- the disk ---
+
+    fn progress(&self) -> Progress {
+        let Self { first: acknowledged, committed, .. } = *self;
+        Progress { sent: self.last(), acknowledged, committed }
+    }
+
+    /// What outlives this process; without a disk all of it counts as such.
+    pub(super) fn synced(&self) -> Progress {
+        self.disk.map_or_else(|| self.progress(), |disk| disk.synced)
+    }
+
+    /// Whether [`changes`](Self::changes) has something.
+    pub(super) fn has_changes(&self) -> bool {
+        self.disk.is_some_and(|disk| disk.under_way != self.progress())
+    }
+
+    /// What the disk is to keep next: messages until they have `max_bytes`, at least one. Once it is
+    /// synced, [`on_disk`](Self::on_disk) is told how far that is.
+    pub(super) fn changes(&mut self, max_bytes: usize) -> (Vec<Change>, Progress) {
+        let (now, mut changes, mut bytes) = (self.progress(), Vec::new(), 0_usize);
+        let Some(disk) = &mut self.disk else { return (changes, now) };
+        let Progress { acknowledged, committed, .. } = now;
+        if disk.under_way.acknowledged < acknowledged {
+            changes.push(Change::Acknowledged { before: acknowledged });
+        }
+        if disk.under_way.committed < committed {
+            let end = self.end.filter(|end| committed > *end);
+            changes.push(Change::Committed { before: committed, end });
+        }
+        let mut position = disk.under_way.sent;
+        let index = usize::try_from(position.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        for item in self.outbox.iter().skip(index) {
+            if bytes >= max_bytes {
+                break;
+            }
+            bytes = bytes.saturating_add(item.charge());
+            changes.push(Change::Sent { position, item: item.clone() });
+            position += 1;
+        }
+        disk.under_way = Progress { sent: position, ..now };
+        (changes, disk.under_way)
+    }
+
+    /// So much is synced.
+    pub(super) const fn on_disk(&mut self, synced: Progress) {
+        if let Some(disk) = &mut self.disk {
+            disk.synced = synced;
         }
     }
 
@@ -152,7 +269,7 @@ impl Machine {
     }
 
     /// One above the last position that was given away.
-    fn last(&self) -> u64 {
+    pub(super) fn last(&self) -> u64 {
         self.first.saturating_add(self.outbox.len() as u64)
     }
 
@@ -207,6 +324,8 @@ impl Machine {
     pub(super) fn give_back(&mut self) -> Vec<(u64, u32, Bytes)> {
         let from = self.first;
         let messages = std::mem::take(&mut self.outbox).into_iter();
+        // Nothing more is written; what the disk has stays there until it is told to forget it.
+        self.disk = None;
         self.outbox_bytes = 0;
         self.has_ended = true;
         let message = |(position, item)| match item {
@@ -218,14 +337,20 @@ impl Machine {
 
     /// Whether both ends said that nothing follows, and each application dealt with all.
     pub(super) fn is_finished(&self) -> bool {
-        self.has_ended && self.outbox.is_empty() && self.end.is_some_and(|end| self.committed > end)
+        let committed = self.synced().committed;
+        self.has_ended && self.outbox.is_empty() && self.end.is_some_and(|end| committed > end)
+    }
+
+    /// Position of the message that [`take`](Self::take) gives next.
+    pub(super) const fn taken(&self) -> u64 {
+        self.taken
     }
 
     // --- links ---
 
     /// What the peer is told when a link begins.
-    pub(super) const fn positions(&self) -> Positions {
-        Positions { received: self.received, committed: self.committed }
+    pub(super) fn positions(&self) -> Positions {
+        Positions { received: self.received, committed: self.synced().committed }
     }
 
     /// Nothing more goes over the link before: what comes from it counts for nothing.
@@ -253,7 +378,7 @@ impl Machine {
         if peer.committed < self.first {
             return Err(Broken::Forgot);
         }
-        if peer.received > self.last() || peer.committed > peer.received {
+        if peer.received > self.synced().sent || peer.committed > peer.received {
             return Err(Broken::NeverSent);
         }
         self.forget(peer.committed);
@@ -278,9 +403,14 @@ impl Machine {
         if self.link != Some(link) {
             return None;
         }
-        if self.told < self.committed {
-            self.told = self.committed;
-            return Some(Frame::Committed { before: self.committed });
+        let Progress { sent, committed, .. } = self.synced();
+        if self.told < committed {
+            self.told = committed;
+            return Some(Frame::Committed { before: committed });
+        }
+        // A peer that has what this end forgets in a crash would be ahead of it.
+        if self.cursor >= sent {
+            return None;
         }
         let index = usize::try_from(self.cursor.checked_sub(self.first)?).ok()?;
         let item = self.outbox.get(index)?.clone();

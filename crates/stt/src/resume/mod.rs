@@ -4,6 +4,7 @@
 //! |---|---|
 //! | the rules of one end: what is kept, sent again, refused | `machine`, and `tokens` for who may resume |
 //! | the bytes | `frame` |
+//! | what outlives a process | `entry` and `stored` for what the log says, `journal` for the task that writes |
 //! | the model check of the rules | `model_tests` |
 //! | what applications hold | [`Continuity`] (`continuity`), [`ResumableSession`] (`handle`) |
 //! | one link: a stream of one session that carries them | `link` |
@@ -14,15 +15,18 @@
 mod accept;
 mod connect;
 mod continuity;
+mod entry;
 mod error;
 mod frame;
 mod handle;
+mod journal;
 mod link;
 mod machine;
 #[cfg(test)]
 mod model_tests;
 mod options;
 mod shared;
+mod stored;
 mod tokens;
 
 pub use continuity::Continuity;

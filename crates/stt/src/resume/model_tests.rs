@@ -1,5 +1,5 @@
-//! Every interleaving of sending, taking, committing, dialling, cutting, arriving and losing, with
-//! few messages and dials; and long random walks with many.
+//! Every interleaving of sending, taking, committing, dialling, cutting, arriving, losing, syncing and
+//! crashing, with few messages, dials and crashes; and long random walks with many.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -11,10 +11,11 @@ use stc::Key;
 
 use super::{
     frame::Frame,
-    machine::{Bounds, Item, Machine, Positions, Taken},
+    machine::{Bounds, Change, Item, Machine, Positions, Progress, Taken},
+    stored::{Role, Stored},
     tokens::{Asked, Holder, Ticket},
 };
-use crate::SessionId;
+use crate::{NodeId, SessionId};
 
 fn id() -> SessionId {
     SessionId::from_bytes([5; 8])
@@ -36,14 +37,30 @@ struct End {
     saw_end: bool,
     /// Link in the world, and its number in the machine once it is attached.
     link: Option<(usize, u64)>,
+    /// What its disk has, if it has one.
+    disk: Option<Stored>,
+    /// What was handed to the disk and is not synced.
+    syncing: Option<(Vec<Change>, Progress)>,
+    /// What its application was ever given, by position.
+    given: Vec<Bytes>,
+    crashes: u8,
 }
 
+// Room for one message and a half, so that it is full at times.
+const BOUNDS: Bounds = Bounds { outbox: 2 * 130, inbox: 130 };
+
 impl End {
-    fn new(sends: u64, expects: u64) -> Self {
-        // Room for one message and a half, so that it is full at times.
-        let bounds = Bounds { outbox: 2 * 130, inbox: 130 };
-        let machine = Machine::new(bounds);
+    fn new(sends: u64, expects: u64, role: Option<Role>) -> Self {
+        let ids = (NodeId::from_bytes([1; 32]), id());
+        let disk = role.map(|role| Stored::new(ids.0, ids.1, role, first_ticket()));
+        let machine = disk
+            .as_ref()
+            .map_or_else(|| Machine::new(BOUNDS), |stored| Machine::of_disk(BOUNDS, stored));
         Self {
+            disk,
+            syncing: None,
+            given: Vec::new(),
+            crashes: 0,
             machine,
             sent: 0,
             sends,
@@ -61,7 +78,8 @@ impl End {
                 && self.machine.push(Item::End).is_ok();
         }
         let stream = u32::try_from(self.sent % 3).unwrap();
-        let data = Bytes::copy_from_slice(&self.sent.to_be_bytes());
+        // One that was lost with its process is sent again as something else.
+        let data = [&self.sent.to_be_bytes()[..], &[self.crashes]].concat().into();
         let Ok(position) = self.machine.push(Item::Message { stream, data }) else { return false };
         assert_eq!(position, self.sent);
         self.sent += 1;
@@ -72,7 +90,11 @@ impl End {
         match self.machine.take() {
             Taken::Message(message) => {
                 assert_eq!(message.position, self.got, "lost, doubled or out of order");
-                assert_eq!(message.data, self.got.to_be_bytes()[..]);
+                assert_eq!(message.data[..8], self.got.to_be_bytes());
+                match self.given.get(usize::try_from(self.got).unwrap()) {
+                    Some(given) => assert_eq!(*given, message.data, "another one"),
+                    None => self.given.push(message.data),
+                }
                 assert_eq!(u64::from(message.stream), self.got % 3);
                 assert!(!self.saw_end);
                 self.got += 1;
@@ -91,6 +113,48 @@ impl End {
         let before = self.machine.positions().committed;
         self.got > before && self.machine.commit(self.got - 1)
     }
+
+    /// Hands to the disk what has changed.
+    fn sync(&mut self) -> bool {
+        if self.disk.is_none() || self.syncing.is_some() || !self.machine.has_changes() {
+            return false;
+        }
+        // At most one message at a time.
+        self.syncing = Some(self.machine.changes(1));
+        true
+    }
+
+    fn synced(&mut self) -> bool {
+        let Some((changes, progress)) = self.syncing.take() else { return false };
+        let disk = self.disk.as_mut().unwrap();
+        assert!(changes.into_iter().all(|change| disk.change(change)), "does not follow");
+        assert_eq!(disk.progress(), progress);
+        self.machine.on_disk(progress);
+        true
+    }
+
+    /// The process ends, with its application; of what was on the way to the disk this many
+    /// records are there. The next one goes on.
+    fn crash(&mut self, kept: usize) {
+        let promised = self.machine.synced();
+        let disk = self.disk.as_mut().unwrap();
+        let (changes, _) = self.syncing.take().unwrap_or_default();
+        assert!(changes.into_iter().take(kept).all(|change| disk.change(change)));
+        self.machine = Machine::of_disk(BOUNDS, disk);
+        self.crashes += 1;
+        // What the applications of both ends were promised.
+        let now = disk.progress();
+        assert!(now.sent >= promised.sent && now.committed >= promised.committed);
+        assert!(self.machine.taken() <= self.got + u64::from(self.saw_end), "skipped");
+        self.has_ended = disk.has_ended;
+        self.saw_end = disk.end.is_some();
+        self.sent = self.machine.last() - u64::from(self.has_ended);
+        self.got = self.machine.taken() - u64::from(self.saw_end);
+    }
+}
+
+fn first_ticket() -> Key {
+    Key::from_bytes([255; 32])
 }
 
 #[derive(Clone, Default)]
@@ -115,6 +179,12 @@ enum Act {
     Lose(usize, bool),
     Dial,
     Cut(bool),
+    /// The disk is handed something.
+    Sync(bool),
+    /// It has it.
+    Synced(bool),
+    /// The process ends when the disk has so many records of what it was handed.
+    Crash(bool, usize),
 }
 
 #[derive(Clone)]
@@ -126,6 +196,7 @@ struct World {
     asked: Option<Asked>,
     links: Vec<Link>,
     dials: usize,
+    crashes: usize,
 }
 
 const fn side(is_dialler: bool) -> usize {
@@ -133,11 +204,18 @@ const fn side(is_dialler: bool) -> usize {
 }
 
 impl World {
-    fn new(from_dialler: u64, from_acceptor: u64, dials: usize) -> Self {
+    /// With `crashes`, both have disks.
+    fn new(from_dialler: u64, from_acceptor: u64, dials: usize, crashes: usize) -> Self {
+        let disk = |role| (crashes > 0).then_some(role);
+        let dialler = disk(Role::Dialled("there".to_owned()));
         Self {
-            ends: [End::new(from_dialler, from_acceptor), End::new(from_acceptor, from_dialler)],
-            ticket: Ticket::new(Key::from_bytes([255; 32])),
-            holder: Holder::new(Key::from_bytes([255; 32])),
+            ends: [
+                End::new(from_dialler, from_acceptor, dialler),
+                End::new(from_acceptor, from_dialler, disk(Role::Accepted)),
+            ],
+            ticket: Ticket::new(first_ticket()),
+            holder: Holder::new(first_ticket()),
+            crashes,
             asked: None,
             links: Vec::new(),
             dials,
@@ -151,6 +229,13 @@ impl World {
             acts.extend([Act::Send(is_dialler), Act::Take(is_dialler), Act::Commit(is_dialler)]);
             if end.link.is_some() {
                 acts.extend([Act::Write(is_dialler), Act::Cut(is_dialler)]);
+            }
+            if end.disk.is_some() {
+                acts.extend([Act::Sync(is_dialler), Act::Synced(is_dialler)]);
+            }
+            if self.crashes > 0 {
+                let most = end.syncing.as_ref().map_or(0, |(changes, _)| changes.len());
+                acts.extend((0..=most).map(|kept| Act::Crash(is_dialler, kept)));
             }
         }
         for (at, link) in self.links.iter().enumerate() {
@@ -196,6 +281,22 @@ impl World {
             }
             Act::Cut(who) => {
                 self.cut(who);
+                true
+            }
+            Act::Sync(who) => self.ends[side(who)].sync(),
+            Act::Synced(who) => self.ends[side(who)].synced(),
+            Act::Crash(who, kept) => {
+                self.crashes -= 1;
+                self.cut(who);
+                self.ends[side(who)].crash(kept);
+                let keys = &mut self.ends[side(who)].disk.as_mut().unwrap();
+                if who {
+                    keys.next_attempts();
+                    self.ticket = Ticket::of_disk(&keys.keys);
+                    self.asked = None;
+                } else {
+                    self.holder = Holder::of_disk(&keys.keys);
+                }
                 true
             }
         }
@@ -253,6 +354,9 @@ impl World {
                 let asked = self.asked.take().unwrap();
                 assert!(self.ticket.accepted(&asked, theirs, &export(at), proof));
                 let end = &mut self.ends[0];
+                if let Some(disk) = &mut end.disk {
+                    disk.keys = self.ticket.keys();
+                }
                 let number = end.machine.attach(theirs, asked.at).unwrap();
                 end.link = Some((at, number));
             }
@@ -278,6 +382,9 @@ impl World {
         };
         self.cut(false);
         let end = &mut self.ends[1];
+        if let Some(disk) = &mut end.disk {
+            disk.keys = self.holder.keys();
+        }
         let now: Positions = end.machine.positions();
         let number = end.machine.attach(asked.at, now).unwrap();
         end.link = Some((at, number));
@@ -292,7 +399,9 @@ impl World {
         self.dial();
         loop {
             let mut acts = self.acts();
-            acts.retain(|act| !matches!(act, Act::Cut(_) | Act::Lose(..) | Act::Dial));
+            acts.retain(|act| {
+                !matches!(act, Act::Cut(_) | Act::Lose(..) | Act::Dial | Act::Crash(..))
+            });
             let is_old = |act: &Act| matches!(act, Act::Arrive(at, _) if *at + 1 < self.dials);
             acts.retain(|act| !is_old(act));
             let mut happened = false;
@@ -316,6 +425,13 @@ impl World {
         for end in &self.ends {
             (&end.machine, end.sent, end.got, end.has_ended, end.saw_end, end.link)
                 .hash(&mut hasher);
+            (&end.syncing, &end.given, end.crashes).hash(&mut hasher);
+            format!("{:?}", end.disk.as_ref().map(|disk| (&disk.items, disk.progress())))
+                .hash(&mut hasher);
+            if let Some(disk) = &end.disk {
+                (disk.keys.current.as_bytes(), disk.keys.attempt).hash(&mut hasher);
+                disk.keys.successor.as_ref().map(|key| *key.as_bytes()).hash(&mut hasher);
+            }
         }
         let successor = self.holder.successor.as_ref().map(|key| *key.as_bytes());
         (self.ticket.key.as_bytes(), self.holder.current.as_bytes(), successor).hash(&mut hasher);
@@ -332,8 +448,8 @@ impl World {
 }
 
 /// Visits every state that can be reached, and from each of them goes to a good end.
-fn explore(from_dialler: u64, from_acceptor: u64, dials: usize) -> usize {
-    let start = World::new(from_dialler, from_acceptor, dials);
+fn explore(from_dialler: u64, from_acceptor: u64, dials: usize, crashes: usize) -> usize {
+    let start = World::new(from_dialler, from_acceptor, dials, crashes);
     let mut seen = HashSet::from([start.hash()]);
     let mut open = vec![start];
     while let Some(world) = open.pop() {
@@ -351,7 +467,16 @@ fn explore(from_dialler: u64, from_acceptor: u64, dials: usize) -> usize {
 #[test]
 fn nothing_is_lost_or_doubled_in_any_interleaving() {
     for (from_dialler, from_acceptor, dials) in [(1, 0, 2), (0, 1, 2)] {
-        let states = explore(from_dialler, from_acceptor, dials);
+        let states = explore(from_dialler, from_acceptor, dials, 0);
+        assert!(states > 1_000, "{states}");
+    }
+}
+
+#[test]
+fn nothing_is_lost_or_doubled_when_processes_die() {
+    for (from_dialler, from_acceptor) in [(1, 0), (0, 1)] {
+        let states = explore(from_dialler, from_acceptor, 1, 1);
+        println!("{from_dialler} and {from_acceptor} messages: {states} states");
         assert!(states > 1_000, "{states}");
     }
 }
@@ -359,9 +484,21 @@ fn nothing_is_lost_or_doubled_in_any_interleaving() {
 #[test]
 #[ignore = "heavy: more messages and dials at once"]
 fn nothing_is_lost_or_doubled_in_more_interleavings() {
-    for (from_dialler, from_acceptor, dials) in [(1, 1, 2), (2, 0, 2), (1, 0, 3), (0, 1, 3)] {
-        let states = explore(from_dialler, from_acceptor, dials);
-        println!("{from_dialler} and {from_acceptor} messages, {dials} dials: {states} states");
+    for (from_dialler, from_acceptor, dials, crashes) in [
+        (1, 1, 2, 0),
+        (2, 0, 2, 0),
+        (1, 0, 3, 0),
+        (0, 1, 3, 0),
+        (1, 0, 1, 2),
+        (0, 1, 1, 2),
+        (1, 0, 2, 1),
+        (0, 1, 2, 1),
+    ] {
+        let states = explore(from_dialler, from_acceptor, dials, crashes);
+        println!(
+            "{from_dialler} and {from_acceptor} messages, {dials} dials, {crashes} crashes: \
+             {states} states"
+        );
     }
 }
 
@@ -369,12 +506,13 @@ fn nothing_is_lost_or_doubled_in_more_interleavings() {
 fn nothing_is_lost_or_doubled_on_long_walks() {
     for seed in 0..300 {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let mut world = World::new(rng.u64(0..40), rng.u64(0..40), usize::MAX);
+        let crashes = if seed % 3 == 0 { 0 } else { 50 };
+        let mut world = World::new(rng.u64(0..40), rng.u64(0..40), usize::MAX, crashes);
         for _ in 0..1_500 {
             let acts = world.acts();
             let act = acts[rng.usize(..acts.len())];
-            // Cuts are rarer than the rest.
-            if !matches!(act, Act::Cut(_)) || rng.u8(..8) == 0 {
+            // Cuts and crashes are rarer than the rest.
+            if !matches!(act, Act::Cut(_) | Act::Crash(..)) || rng.u8(..8) == 0 {
                 world.act(act);
             }
         }

@@ -1,8 +1,14 @@
 //! Settings of resumable sessions.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::{ResumeError, frame::OVERHEAD, machine::Bounds};
+use stt_store::{
+    StoreError,
+    log::{LogError, LogOptions},
+};
+
+use super::{ResumeError, entry, frame::OVERHEAD, machine::Bounds};
+use crate::IntoAddress;
 
 const BYTES: std::ops::RangeInclusive<usize> = 1024..=1 << 30;
 const LIFETIME: std::ops::RangeInclusive<Duration> =
@@ -40,6 +46,24 @@ fn check<T: PartialOrd + std::fmt::Debug>(
     }
     let range = format!("{:?} to {:?}", range.start(), range.end());
     Err(ResumeError::OutOfRange { what, got: format!("{value:?}"), range })
+}
+
+/// Longest record of a log, in bytes.
+const RECORD: usize = 16 << 20;
+/// Records that are not messages are shorter.
+const LEAST_RECORD: usize = 8192;
+/// Bytes of a segment of the log.
+const SEGMENT: u64 = 4 << 20;
+/// Longest address that is kept.
+const ADDRESS: usize = 1024;
+
+/// An address as its text, which a disk can keep.
+pub(super) fn checked_address(address: impl IntoAddress) -> Result<String, ResumeError> {
+    let address =
+        address.into_address().map_err(|error| ResumeError::Connect(Arc::new(error.into())))?;
+    let text = address.to_string();
+    check("bytes of an address", text.len(), &(1..=ADDRESS))?;
+    Ok(text)
 }
 
 impl ResumeOptions {
@@ -93,6 +117,19 @@ impl ResumeOptions {
         self.max_sessions = check("max_sessions", all, &range)?;
         self.max_sessions_per_peer = check("max_sessions_per_peer", of_one, &range)?;
         Ok(self)
+    }
+
+    /// What a log of these sessions takes.
+    ///
+    /// # Errors
+    /// [`ResumeError::OutOfRange`] for messages that are longer than a record may be.
+    pub(super) fn log_options(&self) -> Result<LogOptions, ResumeError> {
+        let most = RECORD - entry::OVERHEAD;
+        check("max_message of sessions that a disk keeps", self.max_message, &(1024..=most))?;
+        let record = (self.max_message + entry::OVERHEAD).max(LEAST_RECORD);
+        let setting = |error: StoreError| ResumeError::from(LogError::from(error));
+        let options = LogOptions::default().with_segment_bytes(SEGMENT).map_err(setting)?;
+        options.with_record_max(record).map_err(setting)
     }
 
     /// The longest frame on a link.

@@ -1,11 +1,26 @@
 //! What the handles and the tasks of one resumable session share.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::sync::{Notify, watch};
 
-use super::{ResumeError, ResumeOptions, machine::Machine};
-use crate::{Event, EventEmitter, NodeId, Session, SessionId};
+use super::{
+    ResumeError, ResumeOptions,
+    entry::Entry,
+    journal::Journal,
+    machine::{Change, Machine, Progress},
+    stored::{Keys, Over},
+};
+use crate::{Coded, Event, EventEmitter, NodeId, Session, SessionId};
+
+/// Signs of life that the log has during one lifetime.
+const SIGNS_OF_LIFE: u32 = 8;
 
 /// How a resumable session is.
 #[derive(Clone, Debug)]
@@ -19,12 +34,30 @@ pub enum ResumeState {
     Ended(ResumeError),
 }
 
+/// Where a session is kept, so that it outlives the process.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) journal: Arc<Journal>,
+    pub(super) number: u64,
+    /// Its changes wait to be taken.
+    is_queued: AtomicBool,
+}
+
+impl Kept {
+    pub(super) const fn new(journal: Arc<Journal>, number: u64) -> Self {
+        Self { journal, number, is_queued: AtomicBool::new(false) }
+    }
+}
+
 /// One resumable session.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) id: SessionId,
     pub(super) peer: NodeId,
     pub(super) options: ResumeOptions,
+    /// Where the peer is dialled, if this side does that.
+    address: Mutex<Option<String>>,
+    kept: Option<Kept>,
     machine: Mutex<Machine>,
     /// Something of the machine or the state has changed.
     pub(super) changed: Notify,
@@ -36,21 +69,28 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(
-        id: SessionId,
-        peer: NodeId,
+        (id, peer, address): (SessionId, NodeId, Option<String>),
+        machine: Machine,
+        kept: Option<Kept>,
         options: ResumeOptions,
         events: EventEmitter,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        let shared = Arc::new(Self {
             id,
             peer,
             options,
-            machine: Mutex::new(Machine::new(options.bounds)),
+            address: Mutex::new(address),
+            kept,
+            machine: Mutex::new(machine),
             changed: Notify::new(),
             state: watch::Sender::new(ResumeState::Suspended),
             session: Mutex::new(None),
             events,
-        })
+        });
+        if let Some(Kept { journal, number, .. }) = &shared.kept {
+            journal.join(*number, &shared);
+        }
+        shared
     }
 
     pub(super) fn machine(&self) -> MutexGuard<'_, Machine> {
@@ -59,10 +99,103 @@ impl Shared {
 
     /// Changes the state machine and wakes the tasks that wait for its events.
     pub(super) fn with<T>(&self, change: impl FnOnce(&mut Machine) -> T) -> T {
-        let result = change(&mut self.machine());
-        self.changed.notify_waiters();
+        let (result, has_changes) = {
+            let mut machine = self.machine();
+            (change(&mut machine), machine.has_changes())
+        };
+        self.tell_all(has_changes);
         result
     }
+
+    /// Wakes who waits for a change, and has it written.
+    pub(super) fn tell_all(&self, has_changes: bool) {
+        if let (true, Some(kept)) = (has_changes, &self.kept)
+            && !kept.is_queued.swap(true, Ordering::AcqRel)
+        {
+            kept.journal.changed(kept.number);
+        }
+        self.changed.notify_waiters();
+    }
+
+    // --- the disk ---
+
+    pub(super) const fn kept(&self) -> Option<&Kept> {
+        self.kept.as_ref()
+    }
+
+    /// What the log is to keep, about so many bytes of it. It is told where the rest is.
+    pub(super) fn take_changes(&self, max_bytes: usize) -> (Vec<Change>, Progress) {
+        if let Some(kept) = &self.kept {
+            kept.is_queued.store(false, Ordering::Release);
+        }
+        let (taken, has_more) = {
+            let mut machine = self.machine();
+            (machine.changes(max_bytes), machine.has_changes())
+        };
+        if let (true, Some(kept)) = (has_more, &self.kept)
+            && !kept.is_queued.swap(true, Ordering::AcqRel)
+        {
+            kept.journal.changed(kept.number);
+        }
+        taken
+    }
+
+    /// So much is synced.
+    pub(super) fn on_disk(&self, progress: Progress) {
+        self.machine().on_disk(progress);
+        self.changed.notify_waiters();
+    }
+
+    /// The next process needs these tickets. Returns when they are synced.
+    pub(super) async fn keep_keys(&self, keys: Keys) -> Result<(), ResumeError> {
+        match &self.kept {
+            Some(kept) => kept.journal.write(kept.number, Entry::Keys(keys)).await,
+            None => Ok(()),
+        }
+    }
+
+    fn note(&self, entry: Entry) {
+        if let Some(kept) = &self.kept {
+            kept.journal.note(kept.number, entry);
+        }
+    }
+
+    /// Tells the log now and then that there is a link, as long as there is one.
+    pub(super) async fn show_life(&self) {
+        if self.kept.is_none() {
+            std::future::pending::<()>().await;
+        }
+        loop {
+            let pause = self.options.lifetime / SIGNS_OF_LIFE;
+            tokio::time::sleep(pause.max(Duration::from_secs(1))).await;
+            self.note(Entry::Seen);
+        }
+    }
+
+    /// Forgets it on the disk.
+    pub(super) fn forget(&self) {
+        self.note(Entry::Gone);
+    }
+
+    // --- where the peer is ---
+
+    pub(super) fn address(&self) -> Option<String> {
+        self.address.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// False if this side does not dial.
+    pub(super) fn set_address(&self, to: String) -> bool {
+        let mut address = self.address.lock().unwrap_or_else(PoisonError::into_inner);
+        if address.is_none() {
+            return false;
+        }
+        *address = Some(to.clone());
+        drop(address);
+        self.note(Entry::Address(to));
+        true
+    }
+
+    // --- its state ---
 
     pub(super) fn session(&self) -> Option<Session> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -92,12 +225,34 @@ impl Shared {
     /// The link is gone.
     pub(super) fn suspended(&self) {
         if self.set(ResumeState::Suspended) {
+            self.note(Entry::Seen);
             self.tell("session_suspended");
         }
     }
 
     /// It is over; the first reason stays.
     pub(super) fn end(&self, why: ResumeError) {
+        let is_dialler = self.address().is_some();
+        let entry = match &why {
+            // Nobody asks the side that dials.
+            ResumeError::Finished if is_dialler => Some(Entry::Gone),
+            ResumeError::GivenUp { by_peer: false } => Some(Entry::Gone),
+            ResumeError::Left => Some(Entry::Seen),
+            why => Over::of(why).map(Entry::Over),
+        };
+        let (code, is_for_later) = (why.code(), why.is_for_later());
+        if self.set(ResumeState::Ended(why)) {
+            if let Some(entry) = entry {
+                self.note(entry);
+            }
+            if !is_for_later {
+                self.tell_of("session_given_up", Some(("code", code.to_owned())));
+            }
+        }
+    }
+
+    /// It was over before this process began.
+    pub(super) fn was_over(&self, why: ResumeError) {
         self.set(ResumeState::Ended(why));
     }
 
@@ -120,7 +275,12 @@ impl Shared {
     }
 
     fn tell(&self, name: &str) {
+        self.tell_of(name, None);
+    }
+
+    fn tell_of(&self, name: &str, more: Option<(&'static str, String)>) {
         let fields = [("session_id", self.id.to_string()), ("peer", self.peer.to_string())];
+        let fields = fields.into_iter().chain(more);
         // The names are good ones.
         if let Ok(event) = Event::custom(name, fields) {
             let _ = self.events.emit(event);

@@ -2,7 +2,7 @@
 
 use stc::{Key, kdf};
 
-use super::machine::Positions;
+use super::{machine::Positions, stored::Keys};
 use crate::SessionId;
 
 /// What a session gives to whoever resumes over it.
@@ -50,6 +50,16 @@ impl Ticket {
         Self { key: export, attempt: 0 }
     }
 
+    /// What a process before this one had.
+    pub(super) fn of_disk(keys: &Keys) -> Self {
+        Self { key: keys.current.clone(), attempt: keys.attempt }
+    }
+
+    /// What the next process needs.
+    pub(super) fn keys(&self) -> Keys {
+        Keys { current: self.key.clone(), successor: None, attempt: self.attempt }
+    }
+
     /// Asks to go on over the session that gave `link`.
     pub(super) fn ask(&mut self, id: SessionId, at: Positions, link: &Key) -> (Asked, [u8; 32]) {
         self.attempt += 1;
@@ -90,6 +100,18 @@ impl Holder {
     /// The first one: `export` is what the first session gave.
     pub(super) const fn new(export: Key) -> Self {
         Self { current: export, successor: None, attempt: 0 }
+    }
+
+    /// What a process before this one had.
+    pub(super) fn of_disk(keys: &Keys) -> Self {
+        let Keys { current, successor, attempt } = keys.clone();
+        Self { current, successor, attempt }
+    }
+
+    /// What the next process needs, before the peer hears that its attempt was accepted.
+    pub(super) fn keys(&self) -> Keys {
+        let Self { current, successor, attempt } = self.clone();
+        Keys { current, successor, attempt }
     }
 
     /// Whether the peer may go on: then `answer` gives its proof. Changes nothing if not.
