@@ -314,9 +314,9 @@ async fn an_older_copy_of_a_disk_is_noticed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_and_disk_are_bounded_and_who_sends_too_much_waits() {
-    const MESSAGE: usize = 10_000;
+    const MESSAGE: usize = 20_000;
     let mut world = World::new();
-    world.options = world.options.with_unacknowledged_bytes(50_000).unwrap();
+    world.options = world.options.with_unacknowledged_bytes(100_000).unwrap();
     let (server, client) = (world.server().await, world.client().await);
     let (ours, theirs) = world.connect(&client, &server).await;
     let receiving = tokio::spawn(async move {
@@ -326,33 +326,33 @@ async fn memory_and_disk_are_bounded_and_who_sends_too_much_waits() {
         theirs
     });
     let mut most = 0;
-    for number in 0..3_000_u64 {
+    for number in 0..1_500_u64 {
         ours.send(vec![1; MESSAGE]).await.unwrap();
-        if number % 250 == 0 {
+        if number % 125 == 0 {
             most = most.max(bytes_in(&world.place("client")));
         }
     }
     // 30 MB went through.
     assert!(most < 17 << 20, "{most} bytes on the disk");
-    soon(ours.acknowledged(2_999)).await.unwrap();
+    soon(ours.acknowledged(1_499)).await.unwrap();
     server.stop().await;
     // Nobody is there: four more fit.
     let error = loop {
         match ours.try_send_on(0, vec![2; MESSAGE]) {
-            Ok(position) => assert!(position < 3_004),
+            Ok(position) => assert!(position < 1_504),
             Err(error) => break error,
         }
     };
-    assert!(matches!(error, ResumeError::Full { limit: 50_000, .. }), "{error}");
+    assert!(matches!(error, ResumeError::Full { limit: 100_000, .. }), "{error}");
     let waiting = ours.clone();
     let waiting = tokio::spawn(async move { waiting.send(vec![3; MESSAGE]).await });
-    soon(ours.durable(3_003)).await.unwrap();
+    soon(ours.durable(1_503)).await.unwrap();
     assert!(!waiting.is_finished());
     client.stop().await;
     assert_eq!(soon(waiting).await.unwrap().unwrap_err().code(), "resume.left");
     let client = world.client().await;
     let ours = only(&client);
-    assert_eq!(ours.next_sent(), 3_004);
+    assert_eq!(ours.next_sent(), 1_504);
     assert_eq!(ours.try_send_on(0, vec![2; MESSAGE]).unwrap_err().code(), "resume.full");
     assert!(receiving.await.is_err(), "its session was let go of");
 }
