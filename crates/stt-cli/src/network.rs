@@ -12,7 +12,7 @@ use std::{
 
 use clap::Args;
 use stc::{Key, KeyParseError};
-use stt::{ConnectOptions, Mode, Node, NodeBuilder, NodeId, SeedError, SharedSeed};
+use stt::{ConnectOptions, Mode, Node, NodeBuilder, NodeId, SharedSeed, SharedSeedError};
 use tokio::runtime::{Builder, Runtime};
 use zeroize::Zeroizing;
 
@@ -101,7 +101,7 @@ fn printed_seed(bytes: &[u8]) -> Result<&[u8], CliError> {
     match only {
         Some(line) if Key::looks_printed(line) => Ok(line.trim().as_bytes()),
         _ if text.lines().any(begins) => {
-            let error = SeedError::from(KeyParseError::NotAKey);
+            let error = SharedSeedError::from(KeyParseError::NotAKey);
             Err(CliError::doing("the shared seed cannot be used", &error)
                 .with_hint("copy the whole line of `stt seed new`, with nothing beside it"))
         }

@@ -496,8 +496,8 @@ fn a_reader_that_stops_reading_holds_up_no_transfer() {
         let node = Node::builder(seed).host("127.0.0.1").start(Mode::Client).await.unwrap();
         let session = node.connect(&receiver.address).await.unwrap();
         for number in 0..FILES {
-            let mut options = transfer::SendOptions::default();
-            options.name = Some(format!("{number}-{}", "long".repeat(40)));
+            let name = format!("{number}-{}", "long".repeat(40));
+            let options = transfer::SendOptions::new().name(name);
             let sending = transfer::send(&session, &file, &options);
             let sent = tokio::time::timeout(Duration::from_secs(60), sending).await;
             sent.unwrap_or_else(|_| panic!("stuck at file {number}")).unwrap();

@@ -52,7 +52,7 @@ async fn plain(ours: &Session, theirs: &Session, message: &Bytes) -> Duration {
     let begun = Instant::now();
     let sending = async {
         for _ in 0..MESSAGES {
-            stream.send_bytes(message.clone()).await.unwrap();
+            stream.send(message.clone()).await.unwrap();
         }
     };
     let receiving = async {

@@ -45,15 +45,15 @@ fn main() -> Outcome {
 }
 
 /// A node that is the same at every start: nobody else can take up its sessions.
-fn builder(name: &str) -> Outcome<NodeBuilder> {
+fn builder(name: &str) -> NodeBuilder {
     let seed = SharedSeed::from_key(stc::Key::from_bytes(SEED));
     let builder = Node::builder(seed).host("127.0.0.1").node_seed(name).persistent_identity(true);
     // A peer that is killed says nothing, and is missed after this time.
-    Ok(builder.heartbeat(Duration::from_millis(200))?.idle_timeout(Duration::from_secs(1))?)
+    builder.heartbeat(Duration::from_millis(200)).idle_timeout(Duration::from_secs(1))
 }
 
 async fn ledger(dir: &Path, port: u16) -> Outcome {
-    let node = builder("the ledger's own secret")?.port(port).start(Mode::Server).await?;
+    let node = builder("the ledger's own secret").port(port).start(Mode::Server).await?;
     let sessions = Continuity::open(&node, ResumeOptions::default(), dir.join("ledger")).await?;
     let session = match sessions.restored().pop() {
         Some(session) => session,
@@ -78,7 +78,7 @@ async fn ledger(dir: &Path, port: u16) -> Outcome {
 }
 
 async fn till(dir: &Path, port: u16) -> Outcome {
-    let node = builder("the till's own secret")?.start(Mode::Client).await?;
+    let node = builder("the till's own secret").start(Mode::Client).await?;
     let sessions = Continuity::open(&node, ResumeOptions::default(), dir.join("till")).await?;
     let session = match sessions.restored().pop() {
         Some(session) => session,

@@ -187,7 +187,7 @@ async fn frames_wait_for_their_dispatcher() {
         tokio::task::yield_now().await;
     }
     assert_eq!(*seen.lock().unwrap(), [0, 1, 2]);
-    task.abort();
+    drop(task);
 }
 
 #[tokio::test]
@@ -348,7 +348,7 @@ async fn round_trip(bulk: bool, urgent: Priority, count: usize) -> Duration {
         times.push(before.elapsed());
     }
     for task in [sending, draining, echoing] {
-        task.abort();
+        drop(task);
     }
     // Nothing went around the narrow path.
     assert_eq!(ours.remote_address(), path);

@@ -428,7 +428,9 @@ async fn seeds_change_while_nodes_run() {
     before.ping().await.unwrap();
     let late = builder(&old).start(Mode::Client).await.unwrap();
     let address = server.local_addr().to_string();
-    let refused = late.connect_to(&address, None, Duration::from_millis(500)).await;
+    let refused = late
+        .connect_with(&address, &ConnectOptions::new().timeout(Duration::from_millis(500)))
+        .await;
     assert!(matches!(refused, Err(ConnectError::NoAnswer { .. })));
     assert_eq!(server.keyring().retire(second), Err(KeyringError::Last));
 }

@@ -168,7 +168,7 @@ async fn one_that_is_given_up_says_so_and_hands_out_what_was_not_committed() {
             std::future::ready(())
         }
     };
-    pair.client.events().on("session_given_up", note).unwrap();
+    let _heard = pair.client.events().on("session_given_up", note).unwrap();
     pair.ours.send("not committed").await.unwrap();
     soon(pair.theirs.receive()).await.unwrap();
     drop(pair.theirs);

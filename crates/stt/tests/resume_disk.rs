@@ -43,7 +43,7 @@ struct Side {
 impl Side {
     async fn stop(self) {
         self.sessions.close().await;
-        self.node.stop(Duration::ZERO).await;
+        self.node.stop_within(Duration::ZERO).await;
     }
 }
 

@@ -74,8 +74,8 @@ async fn start(side: &str, dir: &Path, address: &str) -> (Node, Continuity) {
     let builder = Node::builder(seed).host("127.0.0.1").persistent_identity(true);
     let builder = builder.node_seed(node_seed(side)).chamber_path(dir.join("chamber"));
     // A process that is killed says nothing: its peer notices by its silence.
-    let builder = builder.heartbeat(Duration::from_millis(200)).unwrap();
-    let mut builder = builder.idle_timeout(Duration::from_secs(1)).unwrap();
+    let builder = builder.heartbeat(Duration::from_millis(200));
+    let mut builder = builder.idle_timeout(Duration::from_secs(1));
     let mut mode = Mode::Client;
     if side == "server" {
         let at: SocketAddr = address.rsplit('/').next().unwrap().parse().unwrap();
@@ -120,7 +120,7 @@ async fn live(side: &str) {
         std::future::pending::<()>().await;
     }
     continuity.close().await;
-    node.stop(Duration::from_secs(5)).await;
+    node.stop_within(Duration::from_secs(5)).await;
 }
 
 async fn send(session: &ResumableSession, diary: &Diary, count: u64) {

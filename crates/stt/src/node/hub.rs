@@ -327,6 +327,7 @@ impl Hub {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::EventKind;
 
     /// A member can fail as many handshakes as the door lets it begin.
     #[tokio::test]
