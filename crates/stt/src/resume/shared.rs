@@ -241,13 +241,14 @@ impl Shared {
             why => Over::of(why).map(Entry::Over),
         };
         let (code, is_for_later) = (why.code(), why.is_for_later());
-        if self.set(ResumeState::Ended(why)) {
+        // Whoever sees that it is over may close the log at once.
+        let note = || {
             if let Some(entry) = entry {
                 self.note(entry);
             }
-            if !is_for_later {
-                self.tell_of("session_given_up", Some(("code", code.to_owned())));
-            }
+        };
+        if self.set_after(ResumeState::Ended(why), note) && !is_for_later {
+            self.tell_of("session_given_up", Some(("code", code.to_owned())));
         }
     }
 
@@ -258,6 +259,11 @@ impl Shared {
 
     /// False if it is over, or was so before.
     fn set(&self, state: ResumeState) -> bool {
+        self.set_after(state, || ())
+    }
+
+    /// As [`set`](Self::set); `first` comes before anybody sees the change.
+    fn set_after(&self, state: ResumeState, first: impl FnOnce()) -> bool {
         let is_same =
             |old: &ResumeState| std::mem::discriminant(old) == std::mem::discriminant(&state);
         if !matches!(state, ResumeState::Connected) {
@@ -267,6 +273,7 @@ impl Shared {
             if matches!(old, ResumeState::Ended(_)) || is_same(old) {
                 return false;
             }
+            first();
             old.clone_from(&state);
             true
         });
