@@ -48,7 +48,7 @@ pub(crate) async fn messages(count: usize) -> Outcome<f64> {
     let begun = Instant::now();
     let sending = tokio::spawn(async move {
         for _ in 0..count {
-            sender.send_bytes(Bytes::copy_from_slice(&[7; SMALL])).await?;
+            sender.send(Bytes::copy_from_slice(&[7; SMALL])).await?;
         }
         sender.close().await?;
         Outcome::Ok(())

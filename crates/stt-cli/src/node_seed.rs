@@ -2,17 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
 use stc::{Key, Seed};
 use zeroize::Zeroizing;
 
-use crate::{
-    error::CliError,
-    output::Output,
-    password,
-    path_text::{shown, with_path},
-    private_file,
-};
+use crate::{error::CliError, output::Output, password, path_text::shown, private_file};
 
 /// Environment variable that holds the node seed.
 const VARIABLE: &str = "STT_NODE_SEED";
@@ -50,9 +43,7 @@ pub(crate) fn load(file: Option<&Path>, create: bool, output: &Output) -> Result
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(failed)?;
     }
-    let seed = create_at(&path, output)?;
-    output.json_line(&json!({ "node_seed": with_path(json!({}), "file", &path) }));
-    Ok(Seed::from(seed))
+    create_at(&path, output).map(Seed::from)
 }
 
 /// Makes a node seed in a new file.
@@ -60,7 +51,7 @@ pub(crate) fn create_at(path: &Path, output: &Output) -> Result<Key, CliError> {
     let seed = Key::generate().map_err(|error| CliError::doing("no node seed was made", &error))?;
     let text = Zeroizing::new(format!("{}\n", seed.to_printable().as_str()));
     private_file::create(path, text.as_bytes())?;
-    output.note(&format!(
+    output.notice(&format!(
         "A node seed is now in {}. Without it nothing in the store can be read: back it up.",
         shown(path)
     ));

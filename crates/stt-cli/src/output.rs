@@ -83,6 +83,11 @@ impl Output {
         }
     }
 
+    /// A sentence that belongs to no result and must not get lost: on stderr, beside JSON as well.
+    pub(crate) fn notice(&self, text: &str) {
+        self.queue.push(Line::new(Stream::Err, text));
+    }
+
     /// A failure: one JSON object, or the message with its causes and a hint.
     pub(crate) fn error(&self, error: &CliError) {
         self.queue.push(self.failure(error));

@@ -182,6 +182,14 @@ fn without_dir_the_store_is_where_the_seed_says() {
 }
 
 #[test]
+fn where_a_new_node_seed_is_is_said_beside_json() {
+    let dir = dir_with(&[("a", "one")]);
+    let put = run(dir.path(), &["--json", "store", "put", "a"]);
+    assert_eq!(text(&put.stdout).lines().count(), 1);
+    assert!(text(&put.stderr).starts_with("A node seed is now in "), "{put:?}");
+}
+
+#[test]
 fn programs_read_json() {
     let dir = dir_with(&[("a", &"1".repeat(50_000)), ("b", "two")]);
     let dir = dir.path();

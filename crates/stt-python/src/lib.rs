@@ -85,7 +85,7 @@ mod _native {
     #[pymodule_export]
     use crate::protocol::{Labelled, Protocol, handle_protocol};
     #[pymodule_export]
-    use crate::resume::{Continuity, Resumable};
+    use crate::resume::{Continuity, Resumable, open_continuity};
     #[pymodule_export]
     use crate::service::{Service, ServiceEvents};
     #[pymodule_export]

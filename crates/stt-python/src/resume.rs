@@ -1,4 +1,6 @@
-//! Sessions that go on after a cut.
+//! Sessions that go on after a cut, and after the end of a process.
+
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use pyo3::{
@@ -32,29 +34,57 @@ fn message<'py>(py: Python<'py>, one: &ResumedMessage) -> PyResult<Bound<'py, Py
     Ok((one.position, one.stream, PyBytes::new(py, &one.data)).into_pyobject(py)?.into_any())
 }
 
+/// Lifetime in seconds, unacknowledged and unread bytes, longest message, sessions, those of a peer.
+type Settings = (f64, usize, usize, usize, usize, usize);
+
+fn options(py: Python<'_>, settings: Settings) -> PyResult<ResumeOptions> {
+    let (lifetime, unacknowledged, unread, max_message, sessions, sessions_per_peer) = settings;
+    ResumeOptions::default()
+        .with_lifetime(seconds(lifetime)?)
+        .and_then(|options| options.with_unacknowledged_bytes(unacknowledged))
+        .and_then(|options| options.with_unread_bytes(unread))
+        .and_then(|options| options.with_max_message(max_message))
+        .and_then(|options| options.with_max_sessions(sessions, sessions_per_peer))
+        .or_raise(py)
+}
+
+fn made(py: Python<'_>, opened: Result<Inner, ResumeError>) -> PyResult<Py<PyAny>> {
+    let inner = Held::new(opened.or_raise(py)?);
+    Ok(Py::new(py, Continuity { inner })?.into_any())
+}
+
+/// Opens the resumable sessions that a directory keeps, or begins to keep them there.
+#[pyfunction]
+pub fn open_continuity(
+    py: Python<'_>,
+    reactor: &Bound<'_, Reactor>,
+    node: &Node,
+    path: PathBuf,
+    settings: Settings,
+) -> PyResult<Py<PyAny>> {
+    let (node, options) = (node.node()?.clone(), options(py, settings)?);
+    bridge::begin(py, reactor, async move { Inner::open(&node, options, path).await }, made)
+}
+
 #[pymethods]
 impl Continuity {
     #[new]
-    #[expect(clippy::too_many_arguments, reason = "the Python side passes all of them")]
-    fn new(
-        py: Python<'_>,
-        node: &Node,
-        lifetime: f64,
-        unacknowledged_bytes: usize,
-        unread_bytes: usize,
-        max_message: usize,
-        max_sessions: usize,
-        max_sessions_per_peer: usize,
-    ) -> PyResult<Self> {
-        let options = ResumeOptions::default()
-            .with_lifetime(seconds(lifetime)?)
-            .and_then(|options| options.with_unacknowledged_bytes(unacknowledged_bytes))
-            .and_then(|options| options.with_unread_bytes(unread_bytes))
-            .and_then(|options| options.with_max_message(max_message))
-            .and_then(|options| options.with_max_sessions(max_sessions, max_sessions_per_peer))
-            .or_raise(py)?;
+    fn new(py: Python<'_>, node: &Node, settings: Settings) -> PyResult<Self> {
+        let options = options(py, settings)?;
         let _inside = bridge::engine()?.enter();
         Ok(Self { inner: Held::new(Inner::new(node.node()?, options).or_raise(py)?) })
+    }
+
+    /// The sessions that a process before this one left, once.
+    fn restored(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
+        self.inner.get()?.restored().into_iter().map(|one| session(py, one)).collect()
+    }
+
+    /// Lets go of all that a disk keeps, and closes the log.
+    fn close(&self, py: Python<'_>, reactor: &Bound<'_, Reactor>) -> PyResult<Py<PyAny>> {
+        let inner = self.inner.get()?.clone();
+        let closing = async move { inner.close().await };
+        bridge::begin_detached(py, reactor, closing, |py, ()| Ok(py.None()))
     }
 
     /// Begins one with the node `peer` at an address.
@@ -151,6 +181,52 @@ impl Resumable {
         let inner = self.inner.get()?.clone();
         let waiting = async move { inner.acknowledged(position).await };
         bridge::begin(py, reactor, waiting, nothing)
+    }
+
+    /// Waits until the disk has the message at `position` and all before.
+    fn durable(
+        &self,
+        py: Python<'_>,
+        reactor: &Bound<'_, Reactor>,
+        position: u64,
+    ) -> PyResult<Py<PyAny>> {
+        let inner = self.inner.get()?.clone();
+        bridge::begin(py, reactor, async move { inner.durable(position).await }, nothing)
+    }
+
+    /// Waits until the disk has the commit of the message at `position`.
+    fn committed(
+        &self,
+        py: Python<'_>,
+        reactor: &Bound<'_, Reactor>,
+        position: u64,
+    ) -> PyResult<Py<PyAny>> {
+        let inner = self.inner.get()?.clone();
+        bridge::begin(py, reactor, async move { inner.committed(position).await }, nothing)
+    }
+
+    /// The position that the next message gets.
+    #[getter]
+    fn next_sent(&self) -> PyResult<u64> {
+        Ok(self.inner.get()?.next_sent())
+    }
+
+    /// The position of the message that is received next.
+    #[getter]
+    fn next_received(&self) -> PyResult<u64> {
+        Ok(self.inner.get()?.next_received())
+    }
+
+    /// Dials the peer there from the next attempt on.
+    fn dial_at(&self, py: Python<'_>, address: &str) -> PyResult<()> {
+        let _inside = bridge::engine()?.enter();
+        self.inner.get()?.dial_at(address).or_raise(py)
+    }
+
+    /// Gives it up, on the disk as well.
+    fn give_up(&self, py: Python<'_>, reactor: &Bound<'_, Reactor>) -> PyResult<Py<PyAny>> {
+        let inner = self.inner.get()?.clone();
+        bridge::begin_detached(py, reactor, async move { inner.give_up().await }, nothing)
     }
 
     /// The next message, or None at the end.

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, Semaphore};
 
 use crate::{
     bridge::{self, Held, Reactor},
-    failure::OrRaise,
+    failure::{Failure, OrRaise},
     node::{Node, node_id, seconds},
     session::Session,
     value,
@@ -40,22 +40,29 @@ pub fn start_swarm(
     node: &Node,
     name: String,
     max_links: usize,
+    persist: bool,
 ) -> PyResult<Py<PyAny>> {
     let node = node.node()?.clone();
     let starting = async move {
+        let chamber = if persist { Some(node.chamber().await?) } else { None };
         // Who accepts nobody keeps nothing for others.
         let serve = node.stats().accepting_connections;
         let options = SwarmOptions::default().name(name).serve(serve).max_links(max_links);
-        for _ in 1..TRIES {
-            match stt_swarm::Swarm::start(&node, &options) {
-                Err(SwarmError::Protocol(_)) => tokio::time::sleep(BETWEEN).await,
-                started => return started,
+        let mut tries = 1;
+        loop {
+            let started = match &chamber {
+                Some(chamber) => stt_swarm::Swarm::start_with(&node, &options, chamber).await,
+                None => stt_swarm::Swarm::start(&node, &options),
+            };
+            match started {
+                Err(SwarmError::Protocol(_)) if tries < TRIES => tokio::time::sleep(BETWEEN).await,
+                started => return Ok::<_, Failure>(started?),
             }
+            tries += 1;
         }
-        stt_swarm::Swarm::start(&node, &options)
     };
     bridge::begin_detached(py, reactor, starting, |py, started| {
-        let inner = Held::new(started.or_raise(py)?);
+        let inner = Held::new(started.map_err(|failure| failure.raise(py))?);
         Ok(Py::new(py, Swarm { inner })?.into_any())
     })
 }
@@ -121,6 +128,19 @@ impl Swarm {
         let (dht, data) = (self.dht()?, value::buffer(data)?);
         let storing = async move { dht.store(&key, &data).await.map(|stored| stored.copies) };
         bridge::begin_detached(py, reactor, storing, number)
+    }
+
+    /// Publishes the value of a key no more; whether there was one.
+    fn forget(
+        &self,
+        py: Python<'_>,
+        reactor: &Bound<'_, Reactor>,
+        key: Vec<u8>,
+    ) -> PyResult<Py<PyAny>> {
+        let dht = self.dht()?;
+        bridge::begin_detached(py, reactor, async move { dht.forget(&key).await }, |py, was| {
+            Ok(was.or_raise(py)?.into_pyobject(py)?.to_owned().into_any().unbind())
+        })
     }
 
     /// Value and publisher, or None.

@@ -346,6 +346,29 @@ def test_content_from_members_and_by_the_table(tmp_path: Path) -> None:
     run(main)
 
 
+def test_what_was_stored_is_there_after_a_restart(tmp_path: Path) -> None:
+    async def main() -> None:
+        for turn in range(2):
+            node = local.node(
+                "kept", chamber_path=tmp_path / "chamber", persistent_identity=True
+            )
+            await node.start(server_mode=True)
+            async with node, KademliaDHT(node=node, persist=True) as dht:
+                if turn == 0:
+                    for key in ("kept", "given up"):
+                        assert await dht.store(key, b"value") == 1
+                    assert await dht.forget("given up")
+                    assert not await dht.forget("given up")
+                else:
+                    assert await dht.find_value("kept", node.node_id) == b"value"
+                    assert await dht.find_value("given up") is None
+        async with member("other") as dht:
+            with pytest.raises(ValueError, match="persist"):
+                await KademliaDHT(node=dht.node, persist=True).start()
+
+    run(main)
+
+
 def test_who_subscribes_to_a_content_is_told_of_it() -> None:
     async def main() -> None:
         async with two() as (a, b):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import local
@@ -350,6 +351,83 @@ def test_a_session_goes_on_after_a_cut() -> None:
             await asyncio.gather(*closing)
             assert (await ours.ended()).code == "resume.finished"
             assert ours.take_unacknowledged() == []
+
+    run(main)
+
+
+def test_resumable_sessions_outlive_their_processes(tmp_path: Path) -> None:
+    """Here the nodes end and begin again; tests/resume_kill.rs kills processes."""
+
+    def kept(name: str) -> STTNode:
+        chamber = tmp_path / f"{name}.chamber"
+        return local.node(name, persistent_identity=True, chamber_path=chamber)
+
+    async def main() -> None:
+        async with local.started() as nobody:
+            with pytest.raises(errors.STTResumeError) as refused:
+                await SessionContinuity.open(nobody, tmp_path / "nobody")
+            assert refused.value.code == "resume.no_identity"
+            with pytest.raises(errors.STTResumeError) as in_memory:
+                async with local.node("client") as client:
+                    SessionContinuity(nobody)
+                    one = await SessionContinuity(client).connect(
+                        nobody.local_address, nobody.node_id
+                    )
+                    await one.durable(await one.send(b"x"))
+            assert in_memory.value.code == "resume.in_memory"
+
+        server = kept("server")
+        await server.start(server_mode=True)
+        client = kept("client")
+        await client.start()
+        ids = server.node_id, client.node_id
+        there = await SessionContinuity.open(server, tmp_path / "there")
+        here = await SessionContinuity.open(client, tmp_path / "here")
+        assert there.restored() == here.restored() == []
+        ours = await here.connect(server.local_address, server.node_id)
+        theirs = await there.accept()
+        for number in range(3):
+            await ours.send(b"%d" % number)
+        await ours.durable(2)
+        message = await theirs.receive()
+        assert message is not None and message.data == b"0"
+        theirs.commit(0)
+        await theirs.committed(0)
+        # Received, but not committed: it comes again.
+        assert await theirs.receive() is not None
+        await there.close()
+        await server.stop()
+        await ours.send(b"3")
+        await ours.durable(3)
+        await here.close()
+        await client.stop()
+
+        session_id = ours.session_id
+        del ours, theirs, here, there
+        server = kept("server")
+        await server.start(server_mode=True)
+        async with server, kept("client") as client:
+            assert (server.node_id, client.node_id) == ids
+            async with await SessionContinuity.open(server, tmp_path / "there") as there:
+                async with await SessionContinuity.open(client, tmp_path / "here") as here:
+                    (theirs,), (ours,) = there.restored(), here.restored()
+                    assert ours.session_id == theirs.session_id == session_id
+                    assert (ours.next_sent, theirs.next_received) == (4, 1)
+                    ours.dial_at(server.local_address)
+                    with pytest.raises(errors.STTResumeError):
+                        theirs.dial_at(client.local_address)
+                    for number in range(1, 4):
+                        message = await theirs.receive()
+                        assert message is not None and message.position == number
+                        assert message.data == b"%d" % number
+                        theirs.commit(number)
+                    await ours.acknowledged(3)
+                    await ours.give_up()
+                    assert (await theirs.ended()).code == "resume.given_up"
+                    assert ours.take_unacknowledged() == []
+            # What was given up is not kept.
+            async with await SessionContinuity.open(client, tmp_path / "here") as here:
+                assert here.restored() == []
 
     run(main)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -33,7 +34,8 @@ class ResumedMessage:
 class ResumableSession:
     """A session that goes on over the next sealed session when one is cut.
 
-    It is given up when it is dropped: close it, or keep it.
+    One that is kept in memory is given up when it is dropped: close it, or keep it. One that a
+    directory keeps goes on when that is opened again.
     """
 
     __slots__ = ("__weakref__", "_native", "peer_node_id", "session_id")
@@ -77,6 +79,44 @@ class ResumableSession:
         if type(done) is Op:
             await loop.wait(done)
 
+    async def durable(self, position: int) -> None:
+        """Waits until this message and all before outlive the process and a loss of power: they are
+        synced to the disk. Raises ``STTResumeError`` when no directory keeps the session."""
+        done = self._native.durable((loop := here()).native, position)
+        if type(done) is Op:
+            await loop.wait(done)
+
+    async def committed(self, position: int) -> None:
+        """Waits until the :meth:`commit` of this message is synced to the disk: whatever happens to
+        this process, it does not come again. Raises as :meth:`durable`."""
+        done = self._native.committed((loop := here()).native, position)
+        if type(done) is Op:
+            await loop.wait(done)
+
+    @property
+    def next_sent(self) -> int:
+        """The position that the next message gets. After a restart: how many the disk has, those
+        included that the peer has committed."""
+        return self._native.next_sent
+
+    @property
+    def next_received(self) -> int:
+        """The position of the message that comes next. After a restart: the one behind the last
+        commit that was synced."""
+        return self._native.next_received
+
+    def dial_at(self, peer_addr: str | tuple[str, int]) -> None:
+        """Dials the peer there from the next attempt on, also after a restart: for a peer that is
+        elsewhere now. Raises ``STTResumeError`` when it is the peer that dials."""
+        self._native.dial_at(_address(peer_addr))
+
+    async def give_up(self) -> None:
+        """Gives the session up, on the disk as well, with all that the peer has not committed. A
+        peer that is connected is told; another one learns it when it comes back."""
+        done = self._native.give_up((loop := here()).native)
+        if type(done) is Op:
+            await loop.wait(done)
+
     async def receive(self) -> ResumedMessage | None:
         """The next message, in order and once; None when the peer closed its end."""
         taken = self._native.receive((loop := here()).native)
@@ -113,7 +153,8 @@ class ResumableSession:
         return found
 
     def take_unacknowledged(self) -> list[ResumedMessage] | None:
-        """What the peer has not committed, once the session is over; None before. Once only."""
+        """What the peer has not committed, once the session is over; None before. Once only. A
+        directory keeps it until :meth:`give_up`."""
         kept: list[Any] | None = self._native.take_unacknowledged()
         return None if kept is None else [ResumedMessage(*one) for one in kept]
 
@@ -134,14 +175,21 @@ class ResumableSession:
         return f"<ResumableSession {self.session_id.hex()} with {peer}, {self.state}>"
 
 
+def _address(peer_addr: str | tuple[str, int]) -> str:
+    if isinstance(peer_addr, str):
+        return peer_addr
+    host, port = peer_addr
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class SessionContinuity:
     """Resumable sessions over a running node; both sides have one.
 
     ``lifetime``: seconds that a suspended session waits for its peer. ``unacknowledged_bytes``: of
     messages that are kept until the peer committed them, ``unread_bytes``: of those that arrived and
     were not taken, each charged 128 more. ``max_message``: longest message. ``max_sessions``,
-    ``max_sessions_per_peer``: that peers may have here. What survives is the loss of a connection,
-    not the end of a process.
+    ``max_sessions_per_peer``: that peers may have here. What survives is the loss of a connection;
+    with :meth:`open` also the end of a process.
 
     Raises ``STTResumeError`` out of range, or when the node has one already.
     """
@@ -157,9 +205,7 @@ class SessionContinuity:
         max_sessions: int = 256,
         max_sessions_per_peer: int = 16,
     ) -> None:
-        self._node = node
-        self._native = _native.Continuity(
-            node._running(),
+        settings = (
             lifetime,
             unacknowledged_bytes,
             unread_bytes,
@@ -167,6 +213,67 @@ class SessionContinuity:
             max_sessions,
             max_sessions_per_peer,
         )
+        self._node = node
+        self._native = _native.Continuity(node._running(), settings)
+
+    @classmethod
+    async def open(
+        cls,
+        node: STTNode,
+        path: str | os.PathLike[str],
+        *,
+        lifetime: float = 24 * 3600.0,
+        unacknowledged_bytes: int = 8 << 20,
+        unread_bytes: int = 1 << 20,
+        max_message: int = 1 << 20,
+        max_sessions: int = 256,
+        max_sessions_per_peer: int = 16,
+    ) -> SessionContinuity:
+        """Resumable sessions that the directory ``path`` keeps, encrypted with the node seed: they
+        outlive this process, however it ends, and the machine's power. :meth:`restored` hands out
+        those that a process before this one left. One process has a directory open at a time.
+
+        Raises ``STTResumeError`` unless the node has a ``persistent_identity``, and when the
+        directory cannot be read.
+        """
+        settings = (
+            lifetime,
+            unacknowledged_bytes,
+            unread_bytes,
+            max_message,
+            max_sessions,
+            max_sessions_per_peer,
+        )
+        opened = _native.open_continuity((loop := here()).native, node._running(), path, settings)
+        self = cls.__new__(cls)
+        self._node = node
+        self._native = await loop.wait(opened) if type(opened) is Op else opened
+        return self
+
+    def restored(self) -> list[ResumableSession]:
+        """The sessions that a process before this one left, in the order in which they began; once.
+        Those that this side began are being resumed already."""
+        return [ResumableSession(one) for one in self._native.restored()]
+
+    async def close(self) -> None:
+        """Lets go of all sessions that the directory keeps, once all that they had is synced. The
+        next :meth:`open` goes on with them. In memory it does nothing."""
+        done = self._native.close((loop := here()).native)
+        if type(done) is Op:
+            await loop.wait(done)
+
+    aclose = close
+
+    async def __aenter__(self) -> SessionContinuity:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
 
     async def connect(
         self, peer_addr: str | tuple[str, int], peer_id: bytes
@@ -175,10 +282,7 @@ class SessionContinuity:
 
         ``peer_addr``: ``(host, port)``, or a text as for ``STTNode.connect``.
         """
-        if not isinstance(peer_addr, str):
-            host, port = peer_addr
-            peer_addr = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        made = self._native.connect((loop := here()).native, peer_addr, peer_id)
+        made = self._native.connect((loop := here()).native, _address(peer_addr), peer_id)
         return ResumableSession(await loop.wait(made) if type(made) is Op else made)
 
     async def accept(self) -> ResumableSession:

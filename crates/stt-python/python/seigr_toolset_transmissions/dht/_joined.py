@@ -24,9 +24,10 @@ async def call(begin: Callable[[_native.Reactor], Any]) -> Any:
 class Joined:
     """What the swarm of one node is, as long as somebody uses it."""
 
-    def __init__(self, node: STTNode, name: str) -> None:
+    def __init__(self, node: STTNode, name: str, persist: bool) -> None:
         self.node = node
         self.name = name
+        self.persist = persist
         self.users = 0
         #: Own subscribers by topic.
         self.topics: Counter[str] = Counter()
@@ -46,7 +47,9 @@ class Joined:
                 if found is None:
                     native = self.node._running()
                     found = self._swarm = await call(
-                        lambda loop: _native.start_swarm(loop, native, self.name, 256)
+                        lambda loop: _native.start_swarm(
+                            loop, native, self.name, 256, self.persist
+                        )
                     )
         return found
 
@@ -94,12 +97,14 @@ class Joined:
                 self.node._joined = None
 
 
-def join(node: STTNode, name: str) -> Joined:
+def join(node: STTNode, name: str, persist: bool) -> Joined:
     """The node's part in the swarm, with one user more."""
     joined: Joined | None = node._joined
     if joined is None:
-        joined = node._joined = Joined(node, name)
+        joined = node._joined = Joined(node, name, persist)
     elif joined.name != name:
         raise ValueError(f"this node takes part in the swarm {joined.name!r}, and in one at a time")
+    elif persist and not joined.persist:
+        raise ValueError("this node's part in the swarm began without persist=True, and goes on so")
     joined.users += 1
     return joined

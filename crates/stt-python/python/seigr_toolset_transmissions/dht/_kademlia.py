@@ -45,7 +45,9 @@ class KademliaDHT:
     works at once; values and providers spread when others come.
 
     ``host``, ``port``: where that node must listen; an empty host and port 0 are any. ``k`` and
-    ``alpha`` are 20 and 3. ``swarm``: a name that keeps swarms of one seed apart.
+    ``alpha`` are 20 and 3. ``swarm``: a name that keeps swarms of one seed apart. ``persist``: keep
+    in the node's chamber what was stored here and where members are, so that a node with a
+    ``persistent_identity`` goes on there after a restart.
     """
 
     def __init__(
@@ -58,12 +60,14 @@ class KademliaDHT:
         *,
         node: STTNode | None = None,
         swarm: str = "",
+        persist: bool = False,
     ) -> None:
         if (k, alpha) != (_K, _ALPHA):
             text = f"k is {_K} and alpha is {_ALPHA} here: leave them out"
             raise STTSettingError(text, code="dht.setting")
         self._wanted = None if node_id is None else _id(node_id)
         self._host, self._port, self._name = host, port, swarm
+        self._persist = persist
         self._node = node
         self._joined: Joined | None = None
         self._known: dict[bytes, DHTNode] = {}
@@ -87,7 +91,7 @@ class KademliaDHT:
                 f"{self._port}",
                 code="dht.port",
             )
-        joined = join(node, self._name)
+        joined = join(node, self._name, self._persist)
         try:
             await joined.swarm()
         except BaseException:
@@ -226,6 +230,12 @@ class KademliaDHT:
         """
         swarm, name = await self._swarm(), _key(key)
         return 1 + int(await call(lambda loop: swarm.store(loop, name, value)))
+
+    async def forget(self, key: Buffer | str) -> bool:
+        """Publishes the value that this node stored no more: whether there was one. Copies at other
+        members hold until they expire."""
+        swarm, name = await self._swarm(), _key(key)
+        return bool(await call(lambda loop: swarm.forget(loop, name)))
 
     async def find_value(
         self, key: Buffer | str, publisher: DHTNode | bytes | None = None
