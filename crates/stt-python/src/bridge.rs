@@ -48,6 +48,12 @@ pub(crate) fn is_forked_child() -> bool {
     is_forked()
 }
 
+/// Raises in a forked child.
+#[pyfunction]
+pub(crate) fn check_not_forked() -> PyResult<()> {
+    if is_forked() { engine().map(drop) } else { Ok(()) }
+}
+
 /// Called in a forked child.
 #[pyfunction]
 pub(crate) fn after_fork() {

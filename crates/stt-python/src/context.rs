@@ -10,6 +10,7 @@ use stc::{Content, ContextData, Hash, Header, OpenOptions, SealOptions, State};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
+    blocking,
     failure::OrRaise,
     files::{self, Work},
     pieces::{self, Pieces},
@@ -82,6 +83,11 @@ pub(crate) struct Secrets {
 }
 
 impl Secrets {
+    /// Whether using them may cost a stretch.
+    fn stretch(&self) -> bool {
+        self.password.is_some()
+    }
+
     fn take(
         password: Option<&Bound<'_, PyAny>>,
         context_data: Option<&Bound<'_, PyAny>>,
@@ -144,7 +150,7 @@ impl Context {
         if let Some(kib) = max_stretch_kib {
             builder = builder.max_stretch_kib(kib);
         }
-        let inner = py.detach(|| builder.build()).or_raise(py)?;
+        let inner = blocking::run(py, true, move || builder.build())?.or_raise(py)?;
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -161,21 +167,28 @@ impl Context {
         let mut data = TextOrBytes::take(data)?;
         let secrets = Secrets::take(password, context_data)?;
         let decoys = self::decoys(decoys)?;
-        let mut options = secrets.seal_options();
-        if let Some(yes) = use_decoys {
-            options = options.use_decoys(yes);
-        }
-        for (password, content) in &decoys {
-            options = match content {
-                TextOrBytes::Text(text) => options.decoy(password.as_slice(), text.as_str()),
-                TextOrBytes::Bytes(bytes) => options.decoy(password.as_slice(), bytes.as_slice()),
+        let long = blocking::is_long(data.as_bytes().len(), secrets.stretch());
+        let context = Arc::clone(&self.inner);
+        let sealed = blocking::run(py, long || !decoys.is_empty(), move || {
+            let mut options = secrets.seal_options();
+            if let Some(yes) = use_decoys {
+                options = options.use_decoys(yes);
+            }
+            for (password, content) in &decoys {
+                options = match content {
+                    TextOrBytes::Text(text) => options.decoy(password.as_slice(), text.as_str()),
+                    TextOrBytes::Bytes(bytes) => {
+                        options.decoy(password.as_slice(), bytes.as_slice())
+                    }
+                };
+            }
+            let sealed = match &data {
+                TextOrBytes::Text(text) => context.encrypt(text.as_str(), &options),
+                TextOrBytes::Bytes(bytes) => context.encrypt(bytes.as_slice(), &options),
             };
-        }
-        let sealed = py.detach(|| match &data {
-            TextOrBytes::Text(text) => self.inner.encrypt(text.as_str(), &options),
-            TextOrBytes::Bytes(bytes) => self.inner.encrypt(bytes.as_slice(), &options),
-        });
-        data.wipe();
+            data.wipe();
+            sealed
+        })?;
         let (ciphertext, header) = sealed.or_raise(py)?;
         Ok((PyBytes::new(py, &ciphertext), Metadata::of(&header)))
     }
@@ -192,13 +205,17 @@ impl Context {
         let ciphertext = value::buffer(ciphertext)?;
         let secrets = Secrets::take(password, context_data)?;
         let header = metadata.map(|metadata| metadata.header(py)).transpose()?;
-        let options = secrets.open_options();
-        let content = py.detach(|| match &header {
-            Some(header) if !ciphertext.starts_with(&header.to_bytes()) => {
-                self.inner.decrypt(&ciphertext, header, &options)
+        let long = blocking::is_long(ciphertext.len(), secrets.stretch());
+        let context = Arc::clone(&self.inner);
+        let content = blocking::run(py, long, move || {
+            let options = secrets.open_options();
+            match &header {
+                Some(header) if !ciphertext.starts_with(&header.to_bytes()) => {
+                    context.decrypt(&ciphertext, header, &options)
+                }
+                _ => context.open(&ciphertext, &options),
             }
-            _ => self.inner.open(&ciphertext, &options),
-        });
+        })?;
         Ok(match content.or_raise(py)? {
             Content::Text(mut text) => {
                 let out = PyString::new(py, &text).into_any();
@@ -225,11 +242,15 @@ impl Context {
         let chunk = value::buffer(chunk)?;
         let secrets = Secrets::take(password, context_data)?;
         let header = metadata.map(|metadata| metadata.header(py)).transpose()?;
-        let mut options = secrets.open_options();
-        if let Some(header) = &header {
-            options = options.metadata(header);
-        }
-        let found = py.detach(|| self.inner.find_slot(&chunk, &options)).or_raise(py)?;
+        let context = Arc::clone(&self.inner);
+        let found = blocking::run(py, secrets.stretch(), move || {
+            let mut options = secrets.open_options();
+            if let Some(header) = &header {
+                options = options.metadata(header);
+            }
+            context.find_slot(&chunk, &options)
+        })?;
+        let found = found.or_raise(py)?;
         Ok((found.index, found.slots, found.elapsed.as_secs_f64()))
     }
 
@@ -248,8 +269,9 @@ impl Context {
         progress: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<(Metadata, Bound<'py, PyDict>)> {
         let secrets = Secrets::take(password, context_data)?;
-        let work = Work { input: &input, output: &output, chunk_len, overwrite };
-        let report = files::encrypt(py, &self.inner, &secrets, use_decoys, &work, progress)?;
+        let work = Work { input, output, chunk_len, overwrite };
+        let context = Arc::clone(&self.inner);
+        let report = files::encrypt(py, context, secrets, use_decoys, work, progress)?;
         Ok((Metadata::of(&report.metadata), files::figures(py, &report)?))
     }
 
@@ -268,8 +290,9 @@ impl Context {
     ) -> PyResult<Bound<'py, PyDict>> {
         let secrets = Secrets::take(password, context_data)?;
         let header = metadata.map(|metadata| metadata.header(py)).transpose()?;
-        let work = Work { input: &input, output: &output, chunk_len: 0, overwrite };
-        let report = files::decrypt(py, &self.inner, &secrets, header.as_ref(), &work, progress)?;
+        let work = Work { input, output, chunk_len: 0, overwrite };
+        let context = Arc::clone(&self.inner);
+        let report = files::decrypt(py, context, secrets, header, work, progress)?;
         files::figures(py, &report)
     }
 
@@ -309,7 +332,10 @@ impl Context {
     ) -> PyResult<(Bound<'py, PyBytes>, u32, u64)> {
         let (py, data) = (data.py(), TextOrBytes::take(data)?);
         let context_data = value::context_data(context_data)?;
-        let hash = py.detach(|| self.inner.hash(data.as_bytes(), context_data.as_ref()));
+        let context = Arc::clone(&self.inner);
+        let long = blocking::is_long(data.as_bytes().len(), false);
+        let hash =
+            blocking::run(py, long, move || context.hash(data.as_bytes(), context_data.as_ref()))?;
         Ok((PyBytes::new(py, &hash.digest), hash.epoch, hash.position))
     }
 
@@ -324,7 +350,11 @@ impl Context {
         let (py, data) = (data.py(), TextOrBytes::take(data)?);
         let context_data = value::context_data(context_data)?;
         let hash = Hash { epoch, position, digest };
-        Ok(py.detach(|| self.inner.verify(&hash, data.as_bytes(), context_data.as_ref())))
+        let context = Arc::clone(&self.inner);
+        let long = blocking::is_long(data.as_bytes().len(), false);
+        blocking::run(py, long, move || {
+            context.verify(&hash, data.as_bytes(), context_data.as_ref())
+        })
     }
 
     fn derive_key<'py>(
@@ -405,7 +435,9 @@ impl Context {
 #[pyfunction]
 pub fn content_hash<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     let (py, data) = (data.py(), TextOrBytes::take(data)?);
-    Ok(PyBytes::new(py, &py.detach(|| *stc::ContentId::of(data.as_bytes()).as_bytes())))
+    let long = blocking::is_long(data.as_bytes().len(), false);
+    let id = blocking::run(py, long, move || stc::ContentId::of(data.as_bytes()))?;
+    Ok(PyBytes::new(py, id.as_bytes()))
 }
 
 /// A random key in its printable form, as `stt seed new` makes it.

@@ -3,41 +3,43 @@
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
-    path::Path,
+    path::PathBuf,
     sync::{
+        Arc,
         atomic::{AtomicBool, Ordering},
         mpsc::{self, RecvTimeoutError},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use pyo3::{exceptions::PyRuntimeError, prelude::*, types::PyDict};
 use stc::{Context, FileOptions, FileReport, Header, OpenError, SealError};
 
-use crate::{context::Secrets, failure::Failure};
+use crate::{blocking::LOOK, context::Secrets, failure::Failure};
 
 /// Progress reports that may wait for a slow callback before the work waits, too.
 const REPORTS: usize = 64;
-/// How often the calling thread looks for Ctrl-C.
-const LOOK: Duration = Duration::from_millis(50);
+/// How long a caller who gives up waits for the work to end, which it does after the chunk that it
+/// is at. A stretch cannot be stopped halfway: nobody waits for that.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// From where to where.
-pub(crate) struct Work<'a> {
-    pub(crate) input: &'a Path,
-    pub(crate) output: &'a Path,
+pub(crate) struct Work {
+    pub(crate) input: PathBuf,
+    pub(crate) output: PathBuf,
     /// When encrypting.
     pub(crate) chunk_len: u32,
     pub(crate) overwrite: bool,
 }
 
 /// A reader that fails once it is told to stop, so that the work ends and leaves no output.
-struct Stoppable<'a> {
+struct Stoppable {
     file: File,
-    stop: &'a AtomicBool,
+    stop: Arc<AtomicBool>,
 }
 
-impl Read for Stoppable<'_> {
+impl Read for Stoppable {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(io::Error::other("stopped by the caller"));
@@ -49,50 +51,50 @@ impl Read for Stoppable<'_> {
 /// Encrypts a file.
 pub(crate) fn encrypt(
     py: Python<'_>,
-    context: &Context,
-    secrets: &Secrets,
+    context: Arc<Context>,
+    secrets: Secrets,
     use_decoys: Option<bool>,
-    work: &Work<'_>,
+    work: Work,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<FileReport> {
-    let mut options = secrets.seal_options();
-    if let Some(yes) = use_decoys {
-        options = options.use_decoys(yes);
-    }
     let opening = |source| SealError::Io { what: "open the input", source };
-    run(py, progress, |stop, report| {
-        let file = File::open(work.input).map_err(opening)?;
+    run(py, progress, move |stop, report| {
+        let mut options = secrets.seal_options();
+        if let Some(yes) = use_decoys {
+            options = options.use_decoys(yes);
+        }
+        let file = File::open(&work.input).map_err(opening)?;
         let about = file.metadata().map_err(opening)?;
         let len = about.is_file().then_some(about.len());
         let file_options =
             FileOptions::new().chunk_len(work.chunk_len).overwrite(work.overwrite).progress(report);
         let reader = Stoppable { file, stop };
-        Ok(context.encrypt_into(reader, len, work.output, &options, &file_options)?)
+        Ok(context.encrypt_into(reader, len, &work.output, &options, &file_options)?)
     })
 }
 
 /// Decrypts a file. With a header it may or may not begin with that header.
 pub(crate) fn decrypt(
     py: Python<'_>,
-    context: &Context,
-    secrets: &Secrets,
-    header: Option<&Header>,
-    work: &Work<'_>,
+    context: Arc<Context>,
+    secrets: Secrets,
+    header: Option<Header>,
+    work: Work,
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<FileReport> {
     let opening = |source| OpenError::Io { what: "open the input", source };
-    run(py, progress, |stop, report| {
-        let mut file = File::open(work.input).map_err(opening)?;
+    run(py, progress, move |stop, report| {
+        let mut file = File::open(&work.input).map_err(opening)?;
         let len = file.metadata().map_err(opening)?.len();
         let mut options = secrets.open_options();
-        if let Some(header) = header
+        if let Some(header) = &header
             && !begins_with(&mut file, &header.to_bytes()).map_err(opening)?
         {
             options = options.metadata(header);
         }
         let file_options = FileOptions::new().overwrite(work.overwrite).progress(report);
         let reader = Stoppable { file, stop };
-        Ok(context.decrypt_into(reader, Some(len), work.output, &options, &file_options)?)
+        Ok(context.decrypt_into(reader, Some(len), &work.output, &options, &file_options)?)
     })
 }
 
@@ -107,57 +109,63 @@ fn begins_with(file: &mut File, expected: &[u8]) -> io::Result<bool> {
 
 type Report<'a> = &'a (dyn Fn(u64, Option<u64>) + Sync);
 
+/// What the worker tells: progress, then the end.
+enum News<T> {
+    Progress(u64, u64),
+    Done(Result<T, Failure>),
+}
+
 /// Runs `work` on a thread of its own. Progress is reported in the calling thread.
-fn run<T: Send>(
+fn run<T: Send + 'static>(
     py: Python<'_>,
     progress: Option<&Bound<'_, PyAny>>,
-    work: impl FnOnce(&AtomicBool, Report<'_>) -> Result<T, Failure> + Send,
+    work: impl FnOnce(Arc<AtomicBool>, Report<'_>) -> Result<T, Failure> + Send + 'static,
 ) -> PyResult<T> {
-    let stop = AtomicBool::new(false);
-    let (sender, reports) = mpsc::sync_channel::<(u64, Option<u64>)>(REPORTS);
+    let stop = Arc::new(AtomicBool::new(false));
+    let (sender, news) = mpsc::sync_channel(REPORTS);
     let wanted = progress.is_some();
-    thread::scope(|scope| {
-        let stop = &stop;
-        let worker = scope.spawn(move || {
-            let report = |done, total| {
-                if wanted {
-                    // Fails when the caller gave up.
-                    let _ = sender.send((done, total));
-                }
-            };
-            work(stop, &report)
-        });
-        let mut interrupted = None;
-        // A receiver cannot be shared with a detached closure, but it can be moved through it.
-        let mut reports = Some(reports);
-        while let Some(receiver) = reports.take() {
-            let (receiver, next) = py.detach(move || {
-                let next = receiver.recv_timeout(LOOK);
-                (receiver, next)
-            });
-            let outcome = match next {
-                Ok((done, total)) => match progress {
-                    Some(progress) => progress.call1((done, total.unwrap_or(done))).map(drop),
-                    None => Ok(()),
-                },
-                Err(RecvTimeoutError::Timeout) => Ok(()),
-                Err(RecvTimeoutError::Disconnected) => break,
-            };
-            if let Err(error) = outcome.and_then(|()| py.check_signals()) {
-                stop.store(true, Ordering::Relaxed);
-                interrupted = Some(error);
-                break;
+    let theirs = Arc::clone(&stop);
+    let worker = move || {
+        let report = |done, total: Option<u64>| {
+            if wanted {
+                // Fails when the caller gave up.
+                let _ = sender.send(News::Progress(done, total.unwrap_or(done)));
             }
-            reports = Some(receiver);
-        }
-        drop(reports);
-        let outcome = py.detach(|| worker.join());
-        if let Some(error) = interrupted {
+        };
+        let done = work(theirs, &report);
+        let _ = sender.send(News::Done(done));
+    };
+    let worker = thread::Builder::new().name("stc file".to_owned()).spawn(worker)?;
+    // A receiver cannot be shared with a detached closure, but it can be moved through it.
+    let mut waiting = Some(news);
+    while let Some(news) = waiting.take() {
+        let (news, next) = py.detach(move || {
+            let next = news.recv_timeout(LOOK);
+            (news, next)
+        });
+        let outcome = match next {
+            Ok(News::Done(done)) => return done.map_err(|failure| failure.raise(py)),
+            Ok(News::Progress(done, total)) => match progress {
+                Some(progress) => progress.call1((done, total)).map(drop),
+                None => Ok(()),
+            },
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
+        if let Err(error) = outcome.and_then(|()| py.check_signals()) {
+            stop.store(true, Ordering::Relaxed);
+            drop(news);
+            py.detach(|| {
+                let begun = Instant::now();
+                while !worker.is_finished() && begun.elapsed() < GRACE {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            });
             return Err(error);
         }
-        let lost = |_| PyRuntimeError::new_err("a worker thread ended without a result");
-        outcome.map_err(lost)?.map_err(|failure| failure.raise(py))
-    })
+        waiting = Some(news);
+    }
+    Err(PyRuntimeError::new_err("a worker thread ended without a result"))
 }
 
 /// What Python is told of the work.

@@ -28,6 +28,7 @@
 //! | errors on their way to Python | [`failure`] |
 //! | Python values on their way in | [`value`] |
 
+mod blocking;
 mod bridge;
 mod codec;
 mod content;
@@ -57,7 +58,7 @@ mod value;
 #[pyo3::pymodule]
 mod _native {
     #[pymodule_export]
-    use crate::bridge::{Op, Reactor, after_fork, is_forked_child};
+    use crate::bridge::{Op, Reactor, after_fork, check_not_forked, is_forked_child};
     #[pymodule_export]
     use crate::codec::{Decoder, Encoder};
     #[pymodule_export]

@@ -7,7 +7,6 @@ use std::{
     io::{self, Read, Write},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
-    time::Duration,
 };
 
 use pyo3::{
@@ -19,13 +18,11 @@ use stc::{FileOptions, Header};
 use zeroize::Zeroizing;
 
 use crate::{
+    blocking::LOOK,
     context::{Metadata, Secrets},
     failure::Failure,
     value,
 };
-
-/// How often the calling thread looks for Ctrl-C.
-const LOOK: Duration = Duration::from_millis(50);
 
 #[derive(Default)]
 struct State {

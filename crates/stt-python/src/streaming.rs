@@ -9,6 +9,7 @@ use pyo3::{
 use stc::{StreamConfig, streaming::StreamMetadata};
 
 use crate::{
+    blocking,
     failure::OrRaise,
     value::{self, TextOrBytes},
 };
@@ -150,10 +151,10 @@ impl StreamingContext {
                 .key_rotation_mb(key_rotation_mb)
         };
         let config = config().or_raise(py)?.realm(TextOrBytes::take(realm)?.as_bytes());
-        let made = py.detach(|| match &metadata {
+        let made = blocking::run(py, true, move || match &metadata {
             Some(metadata) => stc::StreamingContext::join(seed, metadata, config),
             None => stc::StreamingContext::with_config(seed, config),
-        });
+        })?;
         Ok(Self { inner: Mutex::new(made.or_raise(py)?) })
     }
 

@@ -369,12 +369,13 @@ def test_resumable_sessions_outlive_their_processes(tmp_path: Path) -> None:
             assert refused.value.code == "resume.no_identity"
             with pytest.raises(errors.STTResumeError) as in_memory:
                 async with local.node("client") as client:
-                    SessionContinuity(nobody)
+                    taking = SessionContinuity(nobody)
                     one = await SessionContinuity(client).connect(
                         nobody.local_address, nobody.node_id
                     )
                     await one.durable(await one.send(b"x"))
             assert in_memory.value.code == "resume.in_memory"
+            del taking
 
         server = kept("server")
         await server.start(server_mode=True)
@@ -425,7 +426,8 @@ def test_resumable_sessions_outlive_their_processes(tmp_path: Path) -> None:
                     await ours.give_up()
                     assert (await theirs.ended()).code == "resume.given_up"
                     assert ours.take_unacknowledged() == []
-            # What was given up is not kept.
+            # What was given up is not kept. A node has one of them as long as something refers to it.
+            del here, there, ours, theirs
             async with await SessionContinuity.open(client, tmp_path / "here") as here:
                 assert here.restored() == []
 

@@ -89,7 +89,12 @@ _last = _Last()
 
 def here() -> Here:
     """What the running event loop has of the engine; made at the first call."""
-    loop = asyncio.get_running_loop()
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        # A fork has not even its loop.
+        _native.check_not_forked()
+        raise
     cached = _last.loop
     if cached is not None and cached() is loop:
         found: Here = _last.here()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import AsyncIterator
-from typing import Any, Union
+import itertools
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Union
 
 from . import _native
+from ._across import Bell, Turn
 from .crypto import STCWrapper
 
 __all__ = ["BinaryStreamDecoder", "BinaryStreamEncoder", "StreamDecoder", "StreamEncoder"]
@@ -76,8 +78,10 @@ class StreamEncoder:
             flow_control,
         )
         self._native: _native.Encoder | None = None
-        self._turn = asyncio.Lock()
-        self._granted = asyncio.Event()
+        self._turn = Turn()
+        self._granted = Bell()
+        #: Another number after each change of credit.
+        self._grants, self._numbers = 0, itertools.count(1)
 
     async def _ready(self) -> _native.Encoder:
         if self._native is None:
@@ -97,41 +101,48 @@ class StreamEncoder:
         """
         async with self._turn:
             native = await self._ready()
-            ready = native.send(data)
-            async for one in self._through(native, ready, native.ready):
+            async for one in self._through(native, lambda: native.send(data), native.ready):
                 yield one
 
     async def finish(self) -> AsyncIterator[tuple[int, bytes]]:
         """Ends the stream; the last segment says so."""
         async with self._turn:
             native = await self._ready()
-            ready = native.finish()
-            async for one in self._through(native, ready, native.finish):
+            async for one in self._through(native, native.finish, native.finish):
                 yield one
 
     async def _through(
-        self, native: _native.Encoder, ready: list[tuple[int, bytes]], more: Any
+        self,
+        native: _native.Encoder,
+        first: Callable[[], list[tuple[int, bytes]]],
+        more: Callable[[], list[tuple[int, bytes]]],
     ) -> AsyncIterator[tuple[int, bytes]]:
+        seen = self._grants
+        ready = first()
         while True:
             for one in ready:
                 yield one
             if not native.is_blocked:
                 return
-            self._granted.clear()
-            await self._granted.wait()
+            await self._granted.wait_until(lambda: self._grants != seen)
+            seen = self._grants
             ready = more()
 
     def grant(self, credit: tuple[int, int]) -> None:
         """Takes the decoder's ``credit``. An old one does no harm."""
         if self._native is not None:
             self._native.grant(*credit)
-            self._granted.set()
+            self._changed()
 
     def reset(self) -> None:
         """Begins anew: numbers start at 0 under another key; the decoder notices by itself."""
         if self._native is not None:
             self._native.reset()
-            self._granted.set()
+            self._changed()
+
+    def _changed(self) -> None:
+        self._grants = next(self._numbers)
+        self._granted.ring()
 
     @property
     def is_finished(self) -> bool:
@@ -165,20 +176,25 @@ class StreamDecoder:
         self._secret: Secret | None = _check(stc)
         self._settings = (_session(session_id), stream_id, segment_size, window, role)
         self._made: _native.Decoder | None = None
-        self._arrived = asyncio.Event()
+        self._making = threading.Lock()
+        self._arrived = Bell()
+        #: Another number after each arrival.
+        self._arrivals, self._numbers = 0, itertools.count(1)
 
     @property
     def _native(self) -> _native.Decoder:
         if self._made is None:
-            assert self._secret is not None
-            self._made = _native.Decoder(_root(self._secret), *self._settings)
-            self._secret = None
+            with self._making:
+                if self._made is None:
+                    assert self._secret is not None
+                    self._made = _native.Decoder(_root(self._secret), *self._settings)
+                    self._secret = None
         return self._made
 
     async def ready(self) -> None:
         """Makes the key beside the event loop; the first segment would make it in the loop."""
-        if isinstance(self._secret, STCWrapper):
-            await self._secret.ready()
+        if isinstance(secret := self._secret, STCWrapper):
+            await secret.ready()
 
     def receive_segment(self, segment: Buffer | int, sequence: int | Buffer | None = None) -> str:
         """Takes a segment; gives ``'new'``, ``'duplicate'`` or ``'reset'``.
@@ -193,8 +209,12 @@ class StreamDecoder:
         if sequence is not None and int.from_bytes(bytes(segment[8:16]), "big") != sequence:
             raise ValueError(f"this segment has not the number {sequence}")
         received = self._native.receive_segment(segment)
-        self._arrived.set()
+        self._changed()
         return received
+
+    def _changed(self) -> None:
+        self._arrivals = next(self._numbers)
+        self._arrived.ring()
 
     async def receive_all(self) -> bytes:
         """All bytes that are in order and were not taken yet; ``b""`` when there are none."""
@@ -203,12 +223,12 @@ class StreamDecoder:
     async def receive(self) -> bytes:
         """The next bytes, as soon as there are some; ``b""`` after the end."""
         while True:
+            seen = self._arrivals
             data = self._native.next_bytes()
             if data or (data is None and self._native.is_finished):
                 return data or b""
             if data is None:
-                self._arrived.clear()
-                await self._arrived.wait()
+                await self._arrived.wait_until(lambda: self._arrivals != seen)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._each()
@@ -220,7 +240,7 @@ class StreamDecoder:
     def skip_missing(self) -> int:
         """Gives up what is missing before the first segment that is there; how many that were."""
         skipped = self._native.skip_missing()
-        self._arrived.set()
+        self._changed()
         return skipped
 
     @property

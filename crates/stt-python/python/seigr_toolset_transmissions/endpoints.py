@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import _native
+from ._across import Bell
 from ._bridge import Op, here
 from .errors import (
     STTEndpointError,
@@ -65,7 +66,7 @@ class EndpointManager:
         self.transport_send_callback = transport_send_callback
         self._send_timeout = send_timeout
         self._route_timeout = route_timeout
-        self._added: asyncio.Event | None = None
+        self._added = Bell()
 
     # --- the table ---
 
@@ -87,9 +88,7 @@ class EndpointManager:
             "metadata": metadata,
             "connected_at": time.time(),
         }
-        if self._added is not None:
-            self._added.set()
-            self._added = None
+        self._added.ring()
 
     async def remove_endpoint(self, endpoint_id: Id) -> bool:
         """Removes an endpoint and what waits to be received from it; whether it was there."""
@@ -176,13 +175,10 @@ class EndpointManager:
     async def _wait_for(self, name: Id) -> bytes | None:
         try:
             async with asyncio.timeout(self._route_timeout):
-                while (found := self._find(name)) is None:
-                    if self._added is None:
-                        self._added = asyncio.Event()
-                    await self._added.wait()
-                return found
+                await self._added.wait_until(lambda: self._find(name) is not None)
         except TimeoutError:
-            return self._find(name)
+            pass
+        return self._find(name)
 
     async def send_to_many(self, endpoint_ids: Iterable[Id], data: Buffer) -> EndpointReport:
         """Sends to several endpoints at once; raises nothing for one that fails."""

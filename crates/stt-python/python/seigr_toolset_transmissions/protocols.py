@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 
-from . import _native
+from . import _across, _native
 from ._bridge import Op, here
 from .errors import STTStreamEndedError
 from .session import Buffer, STTSession
@@ -174,9 +174,7 @@ class Protocol:
         self._native.close()
         tasks = [*self._tasks, *([self._serving] if self._serving is not None else [])]
         self._serving = None
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _across.end(tasks)
 
     aclose = close
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 from .. import _native
+from .._across import Turn
 from .._bridge import Op, here
 from ..node import STTNode
 
@@ -36,7 +36,7 @@ class Joined:
         self._large: OrderedDict[bytes, int] = OrderedDict()
         self._swarm: _native.Swarm | None = None
         self._content: _native.Content | None = None
-        self._turn = asyncio.Lock()
+        self._turn = Turn()
 
     async def swarm(self) -> _native.Swarm:
         """The swarm, begun by the first call."""

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .. import _native
+from .. import _across, _native
 from ..errors import STTException, STTSwarmError, STTFrameTooLargeError
 from ..events import STTEvents
 from ..session import Buffer
@@ -58,7 +58,7 @@ class Subscription:
         self.missed = 0
         self._waiting: deque[Any] = deque()
         self._completing: asyncio.Task[tuple[bytes | None, DHTNode]] | None = None
-        self._turn = asyncio.Lock()
+        self._turn = _across.Turn()
         self._topics: Any = dht._part().topics
         self._topics[topic] += 1
 
@@ -80,9 +80,14 @@ class Subscription:
                     continue
                 data, publisher, sequence, large = first
                 member = self._dht._known.get(publisher)
+                begun, loop = self._completing, asyncio.get_running_loop()
+                if begun is not None and begun.get_loop() is not loop:
+                    # Another loop waited for it and gave up.
+                    _across.cancel(begun)
+                    self._completing = None
                 if self._completing is None and (large or member is None):
                     completing = self._complete(data, publisher, large)
-                    self._completing = asyncio.get_running_loop().create_task(completing)
+                    self._completing = loop.create_task(completing)
                 whole: bytes | None = data
                 if self._completing is not None:
                     # Giving up waiting neither takes it out nor begins it anew.
@@ -223,7 +228,7 @@ class PubSubManager:
             subscription.close()
             # A handler may unsubscribe itself: it goes on to its end.
             if task is not asyncio.current_task():
-                task.cancel()
+                _across.cancel(task)
         return bool(ended)
 
     def get_stats(self) -> dict[str, int]:
