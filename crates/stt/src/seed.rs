@@ -55,7 +55,8 @@ impl Coded for SharedSeedError {
 
     fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Empty | Self::Guessable { .. } => Some("make one with `stt seed new`"),
+            Self::Empty => Some("`stt seed new` makes a strong one"),
+            Self::Guessable { .. } => Some("make one with `stt seed new`"),
             Self::Key(error) => error.hint(),
             Self::Stretch(_) => None,
         }
