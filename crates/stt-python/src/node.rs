@@ -27,16 +27,18 @@ const EVENTS: usize = 1024;
 /// Events that Python takes at once.
 const EVENTS_AT_ONCE: usize = 64;
 /// Events that are always forwarded. Messages are only if somebody wants to hear of them.
-const FORWARDED: [EventFilter<'static>; 9] = [
+const FORWARDED: [EventFilter<'static>; 11] = [
     EventFilter::Kind(EventKind::SessionCreated),
     EventFilter::Kind(EventKind::SessionClosed),
     EventFilter::Kind(EventKind::PeerConnected),
     EventFilter::Kind(EventKind::PeerDisconnected),
     EventFilter::Kind(EventKind::RouteChanged),
+    EventFilter::Kind(EventKind::HeartbeatMissed),
     EventFilter::Kind(EventKind::Error),
     EventFilter::Kind(EventKind::Warning),
     EventFilter::Named("session_suspended"),
     EventFilter::Named("session_resumed"),
+    EventFilter::Named("session_given_up"),
 ];
 
 /// A running node.

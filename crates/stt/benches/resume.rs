@@ -116,16 +116,27 @@ async fn appended(log: &Log, message: &Bytes, batch: usize) -> Duration {
 /// From the cut until the session goes on.
 async fn cut((ours, _): &Pair) -> Duration {
     let mut state = ours.state();
-    ours.session().unwrap().abort("cut");
+    let carrier = ours.session().unwrap();
+    let before = carrier.id();
+    carrier.abort("cut");
     let begun = Instant::now();
-    state.wait_for(|state| matches!(state, ResumeState::Suspended)).await.unwrap();
-    state.wait_for(|state| matches!(state, ResumeState::Connected)).await.unwrap();
+    // That nothing carries it may be over before this looks.
+    let is_other = |_: &ResumeState| ours.session().is_some_and(|now| now.id() != before);
+    state.wait_for(is_other).await.unwrap();
     begun.elapsed()
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+/// Processor time of this process in user mode, in seconds.
+fn user_time() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
+    let ticks = after.split_whitespace().nth(11).and_then(|ticks| ticks.parse::<f64>().ok());
+    ticks.unwrap_or_default() / 100.0
 }
 
 fn row(name: &str, ours: &[Duration], each: usize, theirs: &[Duration]) {
@@ -166,14 +177,26 @@ async fn run() {
     let message = Bytes::from(vec![7; LEN]);
 
     let mut times: [Vec<Duration>; 7] = std::array::from_fn(|_| Vec::new());
+    let mut user = [0.0; 7];
     for _ in 0..ROUNDS {
-        times[0].push(plain(&ours, &theirs, &message).await);
-        times[1].push(resumable(&in_memory, &message).await);
-        times[2].push(resumable(&kept, &message).await);
-        times[3].push(appended(&log, &message, BATCH).await);
-        times[4].push(durable(&kept, &message, BATCH).await);
-        times[5].push(appended(&log, &message, 1).await);
-        times[6].push(durable(&kept, &message, 1).await);
+        let mut take = |at: usize, took: Duration, before: f64| {
+            times[at].push(took);
+            user[at] += user_time() - before;
+        };
+        let now = user_time();
+        take(0, plain(&ours, &theirs, &message).await, now);
+        let now = user_time();
+        take(1, resumable(&in_memory, &message).await, now);
+        let now = user_time();
+        take(2, resumable(&kept, &message).await, now);
+        let now = user_time();
+        take(3, appended(&log, &message, BATCH).await, now);
+        let now = user_time();
+        take(4, durable(&kept, &message, BATCH).await, now);
+        let now = user_time();
+        take(5, appended(&log, &message, 1).await, now);
+        let now = user_time();
+        take(6, durable(&kept, &message, 1).await, now);
     }
     println!("messages of {LEN} bytes, each committed; medians of {ROUNDS} rounds");
     row("a plain stream", &times[0], MESSAGES, &times[0]);
@@ -183,6 +206,12 @@ async fn run() {
     row("100 messages and `durable`, beside that", &times[4], BATCHES, &times[3]);
     row("a log, one append of one record", &times[5], BATCHES, &times[5]);
     row("one message and `durable`, beside that", &times[6], BATCHES, &times[5]);
+    let each = |at: usize| user[at] * 1e6 / (ROUNDS * MESSAGES) as f64;
+    for (name, at) in
+        [("a plain stream", 0), ("resumable, in memory", 1), ("resumable, on disks", 2)]
+    {
+        println!("{:<52} {:>10.2} us of user time for each", name, each(at));
+    }
     for (name, pair) in [("in memory", &in_memory), ("on disks", &kept)] {
         let mut cuts = Vec::new();
         for _ in 0..ROUNDS {

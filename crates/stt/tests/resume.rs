@@ -10,7 +10,8 @@ use std::{
 };
 
 use stt::{
-    Coded, Mode, Node, NodeBuilder, SharedSeed,
+    CloseReason, Coded, Event, EventKind, Mode, Node, NodeBuilder, RouteKind, SessionId,
+    SharedSeed,
     resume::{Continuity, ResumableSession, ResumeError, ResumeOptions, ResumeState},
 };
 
@@ -41,6 +42,17 @@ async fn pair_with(options: ResumeOptions) -> Pair {
 
 async fn pair() -> Pair {
     pair_with(ResumeOptions::default()).await
+}
+
+/// Waits until another sealed session than `before` carries it. That nothing does may be over before
+/// anybody has looked.
+async fn another(
+    session: &ResumableSession,
+    state: &mut tokio::sync::watch::Receiver<ResumeState>,
+    before: SessionId,
+) {
+    let is_other = |_: &ResumeState| session.session().is_some_and(|now| now.id() != before);
+    soon(state.wait_for(is_other)).await.unwrap();
 }
 
 /// Sends `count` numbered messages on changing streams, and says that nothing follows.
@@ -112,10 +124,9 @@ async fn a_cut_and_its_mending_are_events_and_states() {
     assert!(matches!(*state.borrow_and_update(), ResumeState::Connected));
     let before = pair.ours.session().unwrap();
     before.abort("cut");
-    soon(state.wait_for(|state| matches!(state, ResumeState::Suspended))).await.unwrap();
     // Sent while nobody is there.
     pair.ours.send("later").await.unwrap();
-    soon(state.wait_for(|state| matches!(state, ResumeState::Connected))).await.unwrap();
+    another(&pair.ours, &mut state, before.id()).await;
     assert_eq!(soon(pair.theirs.receive()).await.unwrap().unwrap().data, "later");
     assert_ne!(pair.ours.session().unwrap().id(), before.id());
     let id = pair.ours.id().to_string();
@@ -127,6 +138,79 @@ async fn a_cut_and_its_mending_are_events_and_states() {
         }
     })
     .await;
+}
+
+/// The sealed session that began it has its id. Its end is told once, when nothing is resumed any more.
+#[tokio::test]
+async fn session_closed_comes_when_resumption_is_given_up() {
+    let pair = pair().await;
+    let id = pair.ours.id();
+    let mut here = pair.client.subscribe(EventKind::SessionClosed).unwrap();
+    let mut there = pair.server.subscribe(EventKind::SessionClosed).unwrap();
+    let mut state = pair.ours.state();
+    let mut carriers = Vec::new();
+    for _ in 0..2 {
+        let carrier = pair.ours.session().unwrap();
+        carriers.push(carrier.id());
+        carrier.abort("cut");
+        another(&pair.ours, &mut state, carrier.id()).await;
+    }
+    assert_eq!(carriers[0], id);
+    carriers.push(pair.ours.session().unwrap().id());
+    pair.ours.give_up().await.unwrap();
+    for (events, by_peer) in [(&mut here, false), (&mut there, true)] {
+        let (mut told, mut reasons) = (Vec::new(), Vec::new());
+        while !carriers.iter().all(|carrier| told.contains(carrier)) {
+            let event = soon(events.next()).await.unwrap();
+            if let Event::SessionClosed { session_id, reason, .. } = &*event {
+                told.push(*session_id);
+                reasons.push(reason.clone());
+            }
+        }
+        assert_eq!((told.len(), told[0]), (3, carriers[1]), "the second one ended first");
+        let at = told.iter().position(|told| *told == id).unwrap();
+        assert!(
+            matches!(&reasons[at], CloseReason::Closed { by_peer: by, .. } if *by == by_peer),
+            "{reasons:?}"
+        );
+    }
+}
+
+/// There and back: one position after the other, whatever carries them.
+#[tokio::test]
+async fn it_goes_on_over_another_route_than_before() {
+    let seed = SharedSeed::from_key(stc::Key::generate().unwrap());
+    let builder = || Node::builder(seed.clone()).host("127.0.0.1");
+    let server = builder()
+        .websocket(SocketAddr::from(([127, 0, 0, 1], 0)))
+        .start(Mode::Server)
+        .await
+        .unwrap();
+    let client = builder().start(Mode::Client).await.unwrap();
+    let there = Continuity::new(&server, ResumeOptions::default()).unwrap();
+    let here = Continuity::new(&client, ResumeOptions::default()).unwrap();
+    let udp = format!("udp://{}", server.local_addr());
+    let websocket = format!("ws://{}", server.websocket_addr().unwrap());
+    let ours = here.connect(&udp, server.node_id()).await.unwrap();
+    let theirs = soon(there.accept()).await.unwrap();
+    let mut state = ours.state();
+    let routes =
+        [(&udp, RouteKind::Udp), (&websocket, RouteKind::WebSocket), (&udp, RouteKind::Udp)];
+    for (at, (address, kind)) in routes.into_iter().enumerate() {
+        if at > 0 {
+            let carrier = ours.session().unwrap();
+            ours.dial_at(address).unwrap();
+            carrier.abort("cut");
+            another(&ours, &mut state, carrier.id()).await;
+        }
+        assert_eq!(ours.session().unwrap().route().kind, kind);
+        let position = ours.send(vec![1, 2, 3]).await.unwrap();
+        let message = soon(theirs.receive()).await.unwrap().unwrap();
+        assert_eq!((message.position, position), (at as u64, at as u64));
+        theirs.commit(position).unwrap();
+        soon(ours.acknowledged(position)).await.unwrap();
+    }
+    assert_eq!(ours.id(), theirs.id());
 }
 
 #[tokio::test]

@@ -314,7 +314,8 @@ fn kill_often(websocket: bool, count: u64, kills: u64, seed: u64) {
         println!("{side}: {} processes, {} given again", found.starts, found.again);
         starts += found.starts as u64;
     }
-    assert!(starts > kills, "{starts} processes, {kills} kills");
+    // One that was killed as it began may have written nothing.
+    assert!(starts * 4 > kills * 3, "{starts} processes, {kills} kills");
 }
 
 #[test]

@@ -28,9 +28,14 @@ class STTEvents:
     PEER_DISCONNECTED = "peer_disconnected"
     #: session_id, peer_node_id, from_kind, from_address, kind, address
     ROUTE_CHANGED = "route_changed"
+    #: session_id, peer_node_id, missed, silence: nothing came for ``silence`` seconds although the peer
+    #: was asked; ``missed`` counts heartbeats in a row. If it stays so the session ends.
+    HEARTBEAT_MISSED = "heartbeat_missed"
     #: session_id, peer: a resumable session lost what carried it, and has it again
     SESSION_SUSPENDED = "session_suspended"
     SESSION_RESUMED = "session_resumed"
+    #: session_id, peer, code: a resumable session is over, and why
+    SESSION_GIVEN_UP = "session_given_up"
     #: session_id, stream_id, data: of each message that joins the queue of ``receive()``, once that
     #: was called.
     DATA_RECEIVED = "data_received"

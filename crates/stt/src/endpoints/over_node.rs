@@ -42,7 +42,12 @@ impl NodeEndpoints {
         // Events only say that something changed: a missed one is made up for by the next.
         let changed = Arc::new(Notify::new());
         let mut subscriptions = Vec::new();
-        for kind in [EventKind::SessionCreated, EventKind::SessionClosed, EventKind::RouteChanged] {
+        for kind in [
+            EventKind::SessionCreated,
+            EventKind::SessionClosed,
+            EventKind::PeerDisconnected,
+            EventKind::RouteChanged,
+        ] {
             let changed = Arc::clone(&changed);
             subscriptions.push(node.on(kind, move |_| {
                 changed.notify_one();

@@ -588,5 +588,6 @@ const fn bit(kind: EventKind) -> u32 {
         EventKind::Warning => 6,
         EventKind::Custom => 7,
         EventKind::RouteChanged => 8,
+        EventKind::HeartbeatMissed => 9,
     }
 }

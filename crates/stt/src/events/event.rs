@@ -1,6 +1,6 @@
 //! What happened.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -21,7 +21,8 @@ pub enum Event {
         /// The node at its other end.
         peer: NodeId,
     },
-    /// A session ended, for whatever reason. Exactly one follows each `SessionCreated`.
+    /// A session ended, for whatever reason. Exactly one follows each `SessionCreated`, for one that
+    /// began a resumable session only when that is over ([`resume`](crate::resume)).
     SessionClosed {
         /// The session.
         session_id: SessionId,
@@ -35,7 +36,7 @@ pub enum Event {
         /// The peer.
         peer: NodeId,
     },
-    /// The last session with a peer ended; comes after its `SessionClosed`.
+    /// The last session with a peer ended; comes after its `SessionClosed`, unless it is resumable.
     PeerDisconnected {
         /// The peer.
         peer: NodeId,
@@ -50,6 +51,18 @@ pub enum Event {
         from: Route,
         /// The route now.
         to: Route,
+    },
+    /// Nothing arrived from the peer although it was asked for a sign of life. If it stays so the
+    /// session ends with [`CloseReason::Timeout`]. Comes again for each further heartbeat.
+    HeartbeatMissed {
+        /// The session.
+        session_id: SessionId,
+        /// The node at its other end.
+        peer: NodeId,
+        /// How many heartbeats in a row were missed, this one included.
+        missed: u32,
+        /// Nothing arrived for at least so long.
+        silence: Duration,
     },
     /// A message arrived on a stream that nobody has claimed.
     ///
@@ -100,6 +113,8 @@ pub enum EventKind {
     PeerDisconnected,
     /// [`Event::RouteChanged`], `route_changed`.
     RouteChanged,
+    /// [`Event::HeartbeatMissed`], `heartbeat_missed`.
+    HeartbeatMissed,
     /// [`Event::DataReceived`], `data_received`.
     DataReceived,
     /// [`Event::Error`], `error`.
@@ -112,12 +127,13 @@ pub enum EventKind {
 
 impl EventKind {
     /// The built-in events.
-    pub const BUILT_IN: [Self; 8] = [
+    pub const BUILT_IN: [Self; 9] = [
         Self::SessionCreated,
         Self::SessionClosed,
         Self::PeerConnected,
         Self::PeerDisconnected,
         Self::RouteChanged,
+        Self::HeartbeatMissed,
         Self::DataReceived,
         Self::Error,
         Self::Warning,
@@ -132,6 +148,7 @@ impl EventKind {
             Self::PeerConnected => "peer_connected",
             Self::PeerDisconnected => "peer_disconnected",
             Self::RouteChanged => "route_changed",
+            Self::HeartbeatMissed => "heartbeat_missed",
             Self::DataReceived => "data_received",
             Self::Error => "error",
             Self::Warning => "warning",
@@ -199,6 +216,7 @@ impl Event {
             Self::PeerConnected { .. } => EventKind::PeerConnected,
             Self::PeerDisconnected { .. } => EventKind::PeerDisconnected,
             Self::RouteChanged { .. } => EventKind::RouteChanged,
+            Self::HeartbeatMissed { .. } => EventKind::HeartbeatMissed,
             Self::DataReceived { .. } => EventKind::DataReceived,
             Self::Error { .. } => EventKind::Error,
             Self::Warning { .. } => EventKind::Warning,
@@ -239,6 +257,12 @@ impl Event {
                 ("from_address", from.remote.to_string().into()),
                 ("kind", to.kind.to_string().into()),
                 ("address", to.remote.to_string().into()),
+            ],
+            Self::HeartbeatMissed { session_id, peer, missed, silence } => vec![
+                ("session_id", session(session_id)),
+                ("peer_node_id", node(peer)),
+                ("missed", (*missed).into()),
+                ("silence", silence.as_secs_f64().into()),
             ],
             Self::DataReceived { session_id, stream_id, data } => vec![
                 ("session_id", session(session_id)),

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, num::NonZeroU64, path::PathBuf, sync::Arc, time::Dura
 
 use zeroize::Zeroizing;
 
-use super::{Admission, Hub, Node, StartError, chamber::ChamberSlot, handle::Who};
+use super::{Admission, Hub, Node, Pulse, StartError, chamber::ChamberSlot, handle::Who};
 use crate::{
     Address, AddressError, Event, EventEmitter, IntoAddress, RouteKind,
     identity::{Identity, IdentityError},
@@ -515,7 +515,9 @@ impl NodeBuilder {
             }
         }
         let events = self.events.unwrap_or_default();
-        let (hub, packets) = Hub::new(self.limits, mode == Mode::Server, events, self.admission);
+        let pulse = Pulse { heartbeat: self.heartbeat, idle_timeout: self.idle_timeout };
+        let accepting = mode == Mode::Server;
+        let (hub, packets) = Hub::new(self.limits, accepting, events, self.admission, pulse);
         if let Some(warning) = warning {
             let details = warning.to_string();
             hub.events().emit(Event::Warning { code: "seed.guessable", details });

@@ -49,6 +49,14 @@ pub(crate) struct Hub {
     throttle: Throttle,
     counters: LimitCounters,
     protocols: Protocols,
+    pulse: Pulse,
+}
+
+/// When a quiet session asks its peer for a sign of life, and when it ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pulse {
+    pub(crate) heartbeat: Duration,
+    pub(crate) idle_timeout: Duration,
 }
 
 /// The sessions of a node.
@@ -77,6 +85,7 @@ impl Hub {
         accepting: bool,
         events: EventEmitter,
         admission: Admission,
+        pulse: Pulse,
     ) -> (Arc<Self>, mpsc::Receiver<Packet>) {
         let (packets, receiver) = Packets::new(events.clone(), limits.max_node_buffer / 4);
         let hub = Self {
@@ -96,12 +105,17 @@ impl Hub {
             throttle: Throttle::new(limits.node_bandwidth),
             counters: LimitCounters::default(),
             protocols: Protocols::default(),
+            pulse,
         };
         (Arc::new(hub), receiver)
     }
 
     pub(crate) const fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    pub(crate) const fn pulse(&self) -> Pulse {
+        self.pulse
     }
 
     pub(crate) const fn unread(&self) -> &Arc<Unread> {
@@ -275,11 +289,30 @@ impl Hub {
         if was_last {
             sessions.of_peer.remove(&peer);
         }
-        let reason = reason.clone();
-        self.events.emit(Event::SessionClosed { session_id: session.id, peer, reason });
+        if !session.is_outlived() {
+            let reason = reason.clone();
+            self.events.emit(Event::SessionClosed { session_id: session.id, peer, reason });
+        }
         if was_last {
             self.events.emit(Event::PeerDisconnected { peer });
         }
+    }
+
+    /// A resumable session that has its id outlives this one, and will tell when it is over. False
+    /// if this one ended already.
+    pub(crate) fn outlive(&self, session: &Arc<SessionShared>) -> bool {
+        let sessions = self.sessions();
+        let lives =
+            sessions.by_id.get(&session.id).is_some_and(|known| Arc::ptr_eq(known, session));
+        if lives {
+            session.set_outlived();
+        }
+        lives
+    }
+
+    pub(crate) fn heartbeat_missed(&self, session: &SessionShared, missed: u32, silence: Duration) {
+        let (session_id, peer) = (session.id, session.peer);
+        self.events.emit(Event::HeartbeatMissed { session_id, peer, missed, silence });
     }
 
     pub(crate) fn route_changed(&self, session: &SessionShared, from: Route, to: Route) {
@@ -334,7 +367,10 @@ mod tests {
     async fn a_flood_of_failed_handshakes_is_no_flood_of_events() {
         let events = EventEmitter::new();
         let mut heard = events.subscribe(EventKind::Error).unwrap();
-        let (hub, _packets) = Hub::new(Limits::default(), true, events, Admission::default());
+        let (heartbeat, idle_timeout) = (Duration::from_secs(30), Duration::from_secs(90));
+        let pulse = Pulse { heartbeat, idle_timeout };
+        let (hub, _packets) =
+            Hub::new(Limits::default(), true, events, Admission::default(), pulse);
         let now = Instant::now();
         for flood in 0..1_000 {
             hub.handshake_failed(now + Duration::from_millis(flood), &WireError::Closed);

@@ -26,7 +26,7 @@ pub use builder::{Mode, NodeBuilder};
 pub use connect::ConnectOptions;
 pub use error::{ConnectError, StartError};
 pub use handle::{Node, SendReport};
-pub(crate) use hub::Hub;
+pub(crate) use hub::{Hub, Pulse};
 pub(crate) use packets::Taker;
 pub use stats::{LimitStats, NodeStats, SessionCounts, TransportStats};
 

@@ -146,8 +146,12 @@ impl Continuity {
                         continue;
                     }
                 }
-                (None, Role::Accepted) => sessions.restore(&shared, &stored.keys, left),
+                (None, Role::Accepted) => {
+                    shared.is_restored();
+                    sessions.restore(&shared, &stored.keys, left);
+                }
                 (None, Role::Dialled(_)) => {
+                    shared.is_restored();
                     let (node, peer) = (node.clone(), stored.peer);
                     let dialler = Dialler { node, peer, options };
                     dialler.go_on(&shared, &stored.keys, left);

@@ -201,7 +201,7 @@ impl ResumableSession {
     ///
     /// # Errors
     /// [`ResumeError::NotDialled`] when the peer dials; [`ResumeError::Connect`] for what is no
-    /// address, [`ResumeError::OutOfRange`] for one of more than 1,024 bytes.
+    /// address; [`ResumeError::OutOfRange`] for one of more than 1,024 bytes.
     pub fn dial_at(&self, address: impl IntoAddress) -> Result<(), ResumeError> {
         let address = super::options::checked_address(address)?;
         if self.shared().set_address(address) {

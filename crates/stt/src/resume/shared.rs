@@ -17,7 +17,7 @@ use super::{
     machine::{Change, Machine, Progress},
     stored::{Keys, Over},
 };
-use crate::{Coded, Event, EventEmitter, NodeId, Session, SessionId};
+use crate::{CloseReason, Coded, Event, EventEmitter, NodeId, Session, SessionId};
 
 /// Signs of life that the log has during one lifetime.
 const SIGNS_OF_LIFE: u32 = 8;
@@ -65,6 +65,8 @@ pub(super) struct Shared {
     /// What carries it. One that is over would keep the socket of its node.
     session: Mutex<Option<Session>>,
     events: EventEmitter,
+    /// The end of the sealed session that began it was not told: it is when this one is over.
+    is_open: AtomicBool,
 }
 
 impl Shared {
@@ -86,6 +88,7 @@ impl Shared {
             state: watch::Sender::new(ResumeState::Suspended),
             session: Mutex::new(None),
             events,
+            is_open: AtomicBool::new(false),
         });
         if let Some(Kept { journal, number, .. }) = &shared.kept {
             journal.join(*number, &shared);
@@ -215,6 +218,9 @@ impl Shared {
 
     /// A link is there.
     pub(super) fn connected(&self, session: Session, is_first: bool) {
+        if is_first {
+            self.is_open.store(session.outlive(), Ordering::Relaxed);
+        }
         let held = Some(session);
         *self.session.lock().unwrap_or_else(PoisonError::into_inner) = held;
         if self.set(ResumeState::Connected) && !is_first {
@@ -240,7 +246,7 @@ impl Shared {
             ResumeError::Left => Some(Entry::Seen),
             why => Over::of(why).map(Entry::Over),
         };
-        let (code, is_for_later) = (why.code(), why.is_for_later());
+        let (code, is_for_later, reason) = (why.code(), why.is_for_later(), closed(&why));
         // Whoever sees that it is over may close the log at once.
         let note = || {
             if let Some(entry) = entry {
@@ -248,8 +254,17 @@ impl Shared {
             }
         };
         if self.set_after(ResumeState::Ended(why), note) && !is_for_later {
+            if self.is_open.swap(false, Ordering::Relaxed) {
+                let (session_id, peer) = (self.id, self.peer);
+                self.events.emit(Event::SessionClosed { session_id, peer, reason });
+            }
             self.tell_of("session_given_up", Some(("code", code.to_owned())));
         }
+    }
+
+    /// A process before this one began it.
+    pub(super) fn is_restored(&self) {
+        self.is_open.store(true, Ordering::Relaxed);
     }
 
     /// It was over before this process began.
@@ -292,5 +307,17 @@ impl Shared {
         if let Ok(event) = Event::custom(name, fields) {
             let _ = self.events.emit(event);
         }
+    }
+}
+
+/// What `session_closed` says when a resumable session is over.
+fn closed(why: &ResumeError) -> CloseReason {
+    match why {
+        ResumeError::Expired { .. } => CloseReason::Timeout,
+        ResumeError::Ticket => CloseReason::AuthFailure,
+        ResumeError::GivenUp { by_peer } => {
+            CloseReason::Closed { by_peer: *by_peer, text: why.to_string() }
+        }
+        why => CloseReason::Closed { by_peer: false, text: why.to_string() },
     }
 }

@@ -4,9 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use quinn_proto::{ConnectionError, TransportErrorCode, VarInt};
 
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout},
+};
 
-use super::{SessionShared, inbound};
+use super::{SessionShared, inbound, liveness::Liveness};
 use crate::{
     CloseReason,
     stream::inbound::End,
@@ -25,9 +28,20 @@ pub(super) async fn run(session: Arc<SessionShared>) {
     let mut route = session.route.clone();
     let mut path = route.now(session.connection.rtt());
     let mut readers = JoinSet::new();
+    let (pulse, now) = (session.hub.pulse(), Instant::now());
+    let mut liveness = Liveness::new(pulse.heartbeat, pulse.idle_timeout, now);
+    let mut look = std::pin::pin!(sleep_until(liveness.next(now)));
     let error = loop {
         let accepted_one = tokio::select! {
             accepted_one = session.connection.accept_uni() => accepted_one,
+            () = &mut look => {
+                let now = Instant::now();
+                if let Some(missed) = liveness.look(now, heard(&session)) {
+                    session.hub.heartbeat_missed(&session, missed.count, missed.silence);
+                }
+                look.as_mut().reset(liveness.next(now));
+                continue;
+            }
             () = session.renewal.due() => {
                 session.control.renew(&session);
                 continue;
@@ -66,6 +80,20 @@ pub(super) async fn run(session: Arc<SessionShared>) {
     let reason = reason(&session, &error);
     session.finish(&reason);
     session.hub.session_ended(&session, &reason);
+}
+
+/// Counts what arrived and was authentic: each packet has one of these frames.
+fn heard(session: &SessionShared) -> u64 {
+    let frames = session.connection.stats().frame_rx;
+    let kinds = [
+        frames.acks,
+        frames.ping,
+        frames.stream,
+        frames.datagram,
+        frames.path_challenge,
+        frames.crypto,
+    ];
+    kinds.into_iter().fold(0, u64::wrapping_add)
 }
 
 /// What QUIC's word for the end means here.

@@ -31,6 +31,11 @@ impl Session {
         Self { shared }
     }
 
+    /// Something with the same id goes on after it, and tells its end. False if it is over already.
+    pub(crate) fn outlive(&self) -> bool {
+        self.shared.hub.outlive(&self.shared)
+    }
+
     pub(crate) const fn shared(&self) -> &Arc<SessionShared> {
         &self.shared
     }

@@ -30,6 +30,7 @@ mod gathering;
 mod handle;
 mod inbound;
 mod labelled;
+mod liveness;
 mod outbound;
 mod precedence;
 mod resets;

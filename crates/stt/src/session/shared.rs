@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -78,6 +81,8 @@ pub(crate) struct SessionShared {
     ended: watch::Sender<Option<CloseReason>>,
     /// What this side said when it closed, since QUIC only says that it did.
     closing: Mutex<Option<CloseReason>>,
+    /// Something with the same id goes on after it, and tells its end.
+    outlived: AtomicBool,
     /// Where its tasks run; handles may be dropped anywhere.
     runtime: runtime::Handle,
 }
@@ -133,6 +138,7 @@ impl SessionShared {
             arrived: Notify::new(),
             ended: watch::Sender::new(None),
             closing: Mutex::new(None),
+            outlived: AtomicBool::new(false),
             runtime: runtime::Handle::current(),
             connection: established.connection,
             hub,
@@ -373,6 +379,15 @@ impl SessionShared {
         let _ = tokio::time::timeout(patience, delivered).await;
         self.abort(reason);
         self.closed().await;
+    }
+
+    pub(crate) fn is_outlived(&self) -> bool {
+        self.outlived.load(Ordering::Relaxed)
+    }
+
+    /// Under the lock of the node's sessions, for which an end waits.
+    pub(crate) fn set_outlived(&self) {
+        self.outlived.store(true, Ordering::Relaxed);
     }
 
     /// What this side said when it closed.

@@ -13,8 +13,8 @@ use tokio::{
 
 use super::{Weather, world::World};
 use crate::{
-    CloseReason, ConnectError, ConnectOptions, Delivery, Mode, Node, NodeBuilder, Session,
-    StreamError, StreamOptions,
+    CloseReason, ConnectError, ConnectOptions, Delivery, Event, EventKind, Mode, Node, NodeBuilder,
+    Session, StreamError, StreamOptions,
     delivery::{Chance, Probability},
 };
 
@@ -315,4 +315,36 @@ async fn stop() {
     let ((), took) = timed(pair.client.stop_within(Duration::from_secs(60))).await;
     assert!(took <= Duration::from_secs(1), "{took:?}");
     assert_eq!(pair.theirs.closed().await, CloseReason::Shutdown { by_peer: true });
+}
+
+/// A peer that is gone is told of before its session ends, and one that has nothing to say is not.
+#[tokio::test(start_paused = true)]
+async fn missed_heartbeats_are_told_before_the_timeout() {
+    for (seed, busy) in [(0, false), (1, true)] {
+        let pair = Pair::new(seed).await;
+        let missed = pair.client.events().subscribe(EventKind::HeartbeatMissed).unwrap();
+        let mut closed = pair.client.events().subscribe(EventKind::SessionClosed).unwrap();
+        sleep(20 * IDLE).await;
+        assert!(pair.ours.close_reason().is_none());
+        pair.cut();
+        let before = Instant::now();
+        if busy {
+            pair.ours.open_stream().unwrap().send(vec![0; 100]).await.unwrap();
+        }
+        let mut missed = missed;
+        let first = missed.next().await.unwrap();
+        let told = before.elapsed();
+        assert!(told < IDLE, "{told:?}");
+        let Event::HeartbeatMissed { session_id, peer, missed: count, silence } = *first else {
+            panic!("{first:?}")
+        };
+        assert_eq!((session_id, peer), (pair.ours.id(), pair.server.node_id()));
+        assert_eq!(count, 1);
+        // It began before the cut, a heartbeat at most.
+        let heartbeat = NodeBuilder::DEFAULT_HEARTBEAT;
+        assert!(silence > heartbeat && silence <= told + heartbeat, "{silence:?} of {told:?}");
+        closed.next().await.unwrap();
+        assert!(before.elapsed() > told);
+        assert_eq!(pair.ours.close_reason(), Some(CloseReason::Timeout));
+    }
 }
