@@ -1,9 +1,11 @@
-//! The log against plain appends to a file, with one sync for a batch, and the disk it takes while
+//! The log against plain appends to a file with one sync for a batch, beside redb, and with the
+//! feature `jetstream` and `STT_TEST_NATS_SERVER` a JetStream server; and the disk it takes while
 //! retention works.
 //!
-//! `cargo bench -p stt-store --bench log` runs everything; `batch`, `lone` or `disk` one part. Both
+//! `cargo bench -p stt-store --bench log` runs everything; `batch`, `lone` or `disk` one part. The
 //! sides take turns, the first round is thrown away, medians and the middle 80 % are printed, and
-//! the ratio is peer time over our time, taken round by round: 1 is as fast as the peer.
+//! the ratio is the time of plain appends over that of the side, taken round by round. User time is
+//! that of this process, in steps of 10 ms, so it is an average only.
 #![allow(
     clippy::cast_precision_loss,
     clippy::indexing_slicing,
@@ -17,6 +19,8 @@ use std::{fs::File, io::Write, time::Instant};
 
 use bytes::Bytes;
 use stc::Key;
+#[cfg(feature = "jetstream")]
+use stt_store::log::jetstream::JetStreamLog;
 use stt_store::{
     ChamberKey,
     log::{DurableLog, Log, LogOptions},
@@ -57,41 +61,160 @@ fn row(what: &str, unit: &str, values: Vec<f64>) {
     println!("  {what:<40} {median:>9.3} {unit}  ({low:.3} to {high:.3})");
 }
 
+/// Whoever takes a batch and returns when it is durable.
+enum Side {
+    /// The same bytes with their lengths; no cipher, no checksum.
+    Plain(File),
+    Log(Log),
+    /// One transaction a batch, with the offset as the key; no cipher.
+    Redb(redb::Database, u64),
+    #[cfg(feature = "jetstream")]
+    JetStream(JetStreamLog),
+}
+
+const TABLE: redb::TableDefinition<'_, u64, &[u8]> = redb::TableDefinition::new("log");
+
+impl Side {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Plain(_) => "plain append and fdatasync",
+            Self::Log(_) => "log",
+            Self::Redb(..) => "redb, one commit",
+            #[cfg(feature = "jetstream")]
+            Self::JetStream(_) => "log on JetStream, sync_interval always",
+        }
+    }
+
+    async fn append(&mut self, batch: &[Bytes]) {
+        match self {
+            Self::Plain(file) => {
+                let mut bytes = Vec::with_capacity(batch.len() * (LEN + 4));
+                for record in batch {
+                    bytes.extend(u32::try_from(record.len()).unwrap().to_be_bytes());
+                    bytes.extend_from_slice(record);
+                }
+                file.write_all(&bytes).unwrap();
+                file.sync_data().unwrap();
+            }
+            Self::Log(log) => {
+                log.append_all(batch.to_vec()).await.unwrap();
+            }
+            Self::Redb(database, next) => {
+                let write = database.begin_write().unwrap();
+                {
+                    let mut table = write.open_table(TABLE).unwrap();
+                    for record in batch {
+                        table.insert(*next, record.as_ref()).unwrap();
+                        *next += 1;
+                    }
+                }
+                write.commit().unwrap();
+            }
+            #[cfg(feature = "jetstream")]
+            Self::JetStream(log) => {
+                log.append_all(batch.to_vec()).await.unwrap();
+            }
+        }
+    }
+}
+
+/// Processor time of this process and of those that it started, in user mode, in seconds.
+fn user_time() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
+    let ticks = after.split_whitespace().nth(11).and_then(|ticks| ticks.parse::<f64>().ok());
+    ticks.unwrap_or_default() / 100.0
+}
+
 async fn append(records: usize, rounds: usize) {
     println!("{records} records of {LEN} bytes, one sync, {rounds} rounds");
     let dir = tempfile::tempdir().unwrap();
     let log = Log::open(&key(), dir.path().join("log"), LogOptions::default()).await.unwrap();
-    let mut plain = File::create(dir.path().join("plain")).unwrap();
+    let database = redb::Database::create(dir.path().join("redb")).unwrap();
+    #[cfg_attr(
+        not(feature = "jetstream"),
+        allow(clippy::useless_vec, reason = "a server may join them")
+    )]
+    let mut sides = vec![
+        Side::Plain(File::create(dir.path().join("plain")).unwrap()),
+        Side::Log(log),
+        Side::Redb(database, 0),
+    ];
+    #[cfg(feature = "jetstream")]
+    let server = jetstream::Server::start(dir.path());
+    #[cfg(feature = "jetstream")]
+    if let Some(server) = &server {
+        sides.push(Side::JetStream(server.log(&format!("batches-of-{records}")).await));
+    }
     let batch = vec![Bytes::from(vec![7; LEN]); records];
-    let (mut ours, mut peers) = (Vec::new(), Vec::new());
+    let mut times = vec![Vec::new(); sides.len()];
+    let mut user = vec![0.0; sides.len()];
     for round in 0..=rounds {
-        let mut ms = [0.0; 2];
-        for turn in 0..2 {
-            let side = (round + turn) % 2;
-            let start = Instant::now();
-            if side == 0 {
-                log.append_all(batch.clone()).await.unwrap();
-            } else {
-                // The same bytes with their lengths; no cipher, no checksum.
-                let mut bytes = Vec::with_capacity(records * (LEN + 4));
-                for record in &batch {
-                    bytes.extend(u32::try_from(record.len()).unwrap().to_be_bytes());
-                    bytes.extend_from_slice(record);
-                }
-                plain.write_all(&bytes).unwrap();
-                plain.sync_data().unwrap();
+        for turn in 0..sides.len() {
+            let at = (round + turn) % sides.len();
+            let (start, before) = (Instant::now(), user_time());
+            sides[at].append(&batch).await;
+            if round > 0 {
+                times[at].push(start.elapsed().as_secs_f64() * 1e3);
+                user[at] += user_time() - before;
             }
-            ms[side] = start.elapsed().as_secs_f64() * 1e3;
-        }
-        if round > 0 {
-            ours.push(ms[0]);
-            peers.push(ms[1]);
         }
     }
-    let ratios = peers.iter().zip(&ours).map(|(peer, ours)| peer / ours).collect();
-    row("log", "ms", ours);
-    row("plain append and fdatasync", "ms", peers);
-    row("ratio", "  ", ratios);
+    for ((side, times), user) in sides.iter().zip(&times).zip(user) {
+        row(side.name(), "ms", times.clone());
+        println!("  {:<40} {:>9.3} ms of user time for each", "", user * 1e3 / rounds as f64);
+    }
+    for (side, of_side) in sides.iter().zip(&times).skip(1) {
+        let ratios = times[0].iter().zip(of_side).map(|(plain, ours)| plain / ours).collect();
+        row(&format!("plain to {}", side.name()), "  ", ratios);
+    }
+}
+
+/// A server beside the benchmark, if the variable says where its program is.
+#[cfg(feature = "jetstream")]
+mod jetstream {
+    use std::{
+        net::TcpListener,
+        path::Path,
+        process::{Child, Command, Stdio},
+    };
+
+    use stt_store::log::jetstream::{JetStreamLog, JetStreamOptions, async_nats};
+
+    pub(crate) struct Server(Child, u16);
+
+    impl Server {
+        pub(crate) fn start(dir: &Path) -> Option<Self> {
+            let program = std::env::var_os("STT_TEST_NATS_SERVER")?;
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            drop(listener);
+            let config = format!(
+                "listen: \"127.0.0.1:{port}\"\n\
+                 jetstream {{ store_dir: {:?}, sync_interval: always }}\n",
+                dir.join("nats")
+            );
+            let path = dir.join("server.conf");
+            std::fs::write(&path, config).unwrap();
+            let mut command = Command::new(program);
+            command.arg("-c").arg(path).stdout(Stdio::null()).stderr(Stdio::null());
+            Some(Self(command.spawn().unwrap(), port))
+        }
+
+        pub(crate) async fn log(&self, name: &str) -> JetStreamLog {
+            let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
+            let client = options.connect(format!("127.0.0.1:{}", self.1)).await.unwrap();
+            let options = JetStreamOptions::new(name).unwrap();
+            JetStreamLog::open(client, &super::key(), options).await.unwrap()
+        }
+    }
+
+    impl Drop for Server {
+        fn drop(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
+    }
 }
 
 async fn disk(turnovers: u64) {

@@ -59,6 +59,19 @@ pub enum LogError {
         /// Most consumers.
         limit: usize,
     },
+    /// The server that keeps the log did not answer in time. What was to be appended may be in the
+    /// log all the same.
+    #[error("the server of the log does not answer: {what}")]
+    Unreachable {
+        /// What it, or the way there, said last.
+        what: String,
+    },
+    /// The server acknowledges before it syncs, or nobody knows, and that was to be refused.
+    #[error("the log would not be durable: {what}")]
+    NotSynced {
+        /// What is known of its servers.
+        what: String,
+    },
     /// Reading or writing failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -74,6 +87,8 @@ impl stc::Coded for LogError {
             Self::ConsumerName { .. } => "log.consumer_name",
             Self::ConsumerOpen { .. } => "log.consumer_open",
             Self::TooManyConsumers { .. } => "log.too_many_consumers",
+            Self::Unreachable { .. } => "log.unreachable",
+            Self::NotSynced { .. } => "log.not_synced",
             Self::Store(error) => error.code(),
         }
     }
@@ -81,7 +96,7 @@ impl stc::Coded for LogError {
     fn retry_helps(&self) -> bool {
         match self {
             Self::Store(error) => error.retry_helps(),
-            Self::ConsumerOpen { .. } => true,
+            Self::ConsumerOpen { .. } | Self::Unreachable { .. } => true,
             _ => false,
         }
     }
@@ -97,6 +112,12 @@ impl stc::Coded for LogError {
             Self::ConsumerName { .. } => None,
             Self::ConsumerOpen { .. } => Some("drop its handles and deliveries first"),
             Self::TooManyConsumers { .. } => Some("remove those that are no longer used"),
+            Self::Unreachable { .. } => {
+                Some("look whether the records are there before they are appended again")
+            }
+            Self::NotSynced { .. } => {
+                Some("set sync_interval to always in the server, and give its monitoring address")
+            }
             Self::Store(error) => error.hint(),
         }
     }

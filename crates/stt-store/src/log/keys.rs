@@ -57,6 +57,12 @@ impl LogKeys {
         kdf::derive(&self.root, "segment", &[salt])
     }
 
+    /// The key of the messages of one epoch in a stream of somebody else's server.
+    #[cfg(feature = "jetstream")]
+    pub(super) fn message(&self, salt: &[u8; 32]) -> Key {
+        kdf::derive(&self.root, "message", &[salt])
+    }
+
     /// Under which name the cursor of a consumer lies: it tells nothing about the consumer's.
     pub(super) fn cursor_file(&self, consumer: &str) -> String {
         let mut id = [0; 16];

@@ -6,6 +6,8 @@ mod committer;
 mod consumer;
 mod error;
 mod handle;
+#[cfg(feature = "jetstream")]
+pub mod jetstream;
 mod keys;
 mod options;
 mod position;

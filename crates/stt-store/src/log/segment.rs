@@ -149,6 +149,11 @@ pub(super) fn body_len(records: &[Bytes]) -> usize {
 }
 
 impl SegmentKeys {
+    #[cfg(feature = "jetstream")]
+    pub(super) const fn new(key: Key, suite: Suite) -> Self {
+        Self { key, suite }
+    }
+
     /// A frame with `records`, of which the first stands at `first`; `time` is in milliseconds since
     /// 1970. Each frame has a random salt and so a key of its own: writing on after an older copy
     /// of the segment was put back uses no key and nonce twice.

@@ -1,0 +1,294 @@
+//! The stream on the server: every call is tried again until it is answered or patience ends.
+
+use std::{
+    collections::BTreeSet,
+    error::Error,
+    future::Future,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use async_nats::{
+    Client, HeaderMap,
+    header::NATS_EXPECTED_LAST_SEQUENCE,
+    jetstream::{
+        self, Context, ErrorCode,
+        context::{GetStreamErrorKind, PublishErrorKind},
+        stream::{
+            Config, DiscardPolicy, PersistenceMode, RawMessageErrorKind, StorageType, Stream,
+        },
+    },
+};
+use bytes::Bytes;
+use tokio::time::{sleep, timeout};
+
+use super::{JetStreamOptions, SyncReport, frame::Frame, monitor};
+use crate::{
+    ChamberKey, StoreError,
+    blob::hex,
+    log::{LogError, keys::LogKeys},
+};
+
+/// How long one attempt waits for its answer.
+const ATTEMPT: Duration = Duration::from_secs(5);
+/// Pauses between attempts.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// Where in a stream's metadata the record of the log stands.
+const RECORD: &str = "stt-log";
+/// Bytes of a message's headers, and some more.
+const HEADERS: usize = 512;
+
+/// A log's stream.
+pub(super) struct Server {
+    context: Context,
+    stream: Stream<()>,
+    subject: String,
+    pub(super) name: String,
+    pub(super) keys: LogKeys,
+    patience: Duration,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("stream", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Published {
+    /// It is in the stream, under the number after the one that was expected.
+    Stored,
+    /// The last message was another one than expected.
+    Refused,
+    /// Nobody knows.
+    Open,
+}
+
+/// First and last message, and how many there are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extent {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) messages: u64,
+}
+
+/// Tries until it is answered. `Err(text)` says why to try again.
+pub(super) async fn persist<T, F>(
+    patience: Duration,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, LogError>
+where
+    F: Future<Output = Result<T, String>>,
+{
+    let (begun, mut pause) = (Instant::now(), PAUSES.0);
+    loop {
+        let left = patience.saturating_sub(begun.elapsed());
+        let what = match timeout(ATTEMPT.min(left), attempt()).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(what)) => what,
+            Err(_) => "no answer in time".to_owned(),
+        };
+        if begun.elapsed() + pause >= patience {
+            return Err(LogError::Unreachable { what });
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(PAUSES.1);
+    }
+}
+
+/// Finds the record of the log in what a stream says about itself.
+fn record_of(config: &Config) -> Option<Vec<u8>> {
+    let text = config.metadata.get(RECORD)?.as_bytes();
+    let digit =
+        |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pair = |pair: &[u8]| match pair {
+        [high, low] => Some(digit(high)? << 4 | digit(low)?),
+        _ => None,
+    };
+    text.chunks(2).map(pair).collect()
+}
+
+fn wanted(options: &JetStreamOptions, subject: &str, record: &[u8]) -> Config {
+    Config {
+        name: options.stream.clone(),
+        subjects: vec![subject.to_owned()],
+        storage: StorageType::File,
+        discard: DiscardPolicy::Old,
+        max_bytes: kept(options),
+        max_messages: -1,
+        max_messages_per_subject: -1,
+        max_consumers: -1,
+        num_replicas: options.replicas,
+        metadata: [(RECORD.to_owned(), hex(record))].into(),
+        ..Config::default()
+    }
+}
+
+fn kept(options: &JetStreamOptions) -> i64 {
+    options.keep_bytes.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX))
+}
+
+impl Server {
+    /// Opens the stream of a log, and makes it if there is none.
+    pub(super) async fn open(
+        client: Client,
+        key: &ChamberKey,
+        options: &JetStreamOptions,
+    ) -> Result<(Self, SyncReport), LogError> {
+        let context = jetstream::context::ContextBuilder::new()
+            .timeout(ATTEMPT)
+            .ack_timeout(ATTEMPT)
+            .build(client);
+        let subject = format!("stt.log.{}", options.stream);
+        let name = &options.stream;
+        let made = LogKeys::create(key)?;
+        let new = wanted(options, &subject, &made.1);
+        let mut info = persist(options.patience, || async {
+            match context.get_stream(name).await {
+                Ok(stream) => return Ok(stream.cached_info().clone()),
+                Err(error) => match error.kind() {
+                    GetStreamErrorKind::JetStream(error)
+                        if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {}
+                    _ => return Err(error.to_string()),
+                },
+            }
+            // If somebody else is quicker, the next attempt finds it.
+            context.create_stream(new.clone()).await.map_err(|error| error.to_string())?;
+            let stream = context.get_stream(name).await.map_err(|error| error.to_string())?;
+            Ok(stream.cached_info().clone())
+        })
+        .await?;
+        let place = format!("the stream {name}");
+        let not_ours =
+            |found: &str| StoreError::NotAStore { place: place.clone(), found: found.to_owned() };
+        let record = record_of(&info.config).ok_or_else(|| not_ours("no record of a log"))?;
+        let keys = LogKeys::open(key, &record, &place)?;
+        if info.config.subjects != [subject.clone()] {
+            return Err(not_ours("another subject").into());
+        }
+        // Whatever the server removes by itself may be all there is, and then nobody knows the end.
+        if !info.config.max_age.is_zero() || info.config.max_messages > 0 {
+            let what = format!("{place} has max_age or max_msgs; use keep_age or keep_bytes");
+            return Err(StoreError::Setting { what }.into());
+        }
+        if info.config.max_bytes != kept(options) {
+            let config = Config { max_bytes: kept(options), ..info.config.clone() };
+            info = persist(options.patience, || async {
+                context.update_stream(&config).await.map_err(|error| error.to_string())
+            })
+            .await?;
+        }
+        let keepers: BTreeSet<String> = match &info.cluster {
+            Some(cluster) => {
+                let peers = cluster.replicas.iter().map(|peer| peer.name.clone());
+                cluster.leader.iter().cloned().chain(peers).collect()
+            }
+            None => [context.client().server_info().server_name].into(),
+        };
+        let report = SyncReport {
+            servers: monitor::ask(&options.monitors, keepers).await,
+            acknowledges_early: info.config.persist_mode == Some(PersistenceMode::Async)
+                || info.config.storage != StorageType::File,
+        };
+        let stream = context.get_stream_no_info(name).await;
+        let stream = stream.map_err(|error| LogError::Unreachable { what: error.to_string() })?;
+        let (name, patience) = (name.clone(), options.patience);
+        Ok((Self { context, stream, subject, name, keys, patience }, report))
+    }
+
+    /// Bytes that a message may have.
+    pub(super) fn message_max(&self) -> usize {
+        self.context.client().server_info().max_payload.saturating_sub(HEADERS)
+    }
+
+    /// How often there was a connection: after another one the server may be another, or have
+    /// another disk.
+    pub(super) fn connects(&self) -> u64 {
+        self.context.client().statistics().connects.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn damaged(&self, what: &str) -> LogError {
+        StoreError::damaged(format!("the stream {}", self.name), what).into()
+    }
+
+    pub(super) async fn extent(&self) -> Result<Extent, LogError> {
+        let info = persist(self.patience, || async {
+            self.stream.get_info().await.map_err(|error| error.to_string())
+        });
+        let state = info.await?.state;
+        Ok(Extent {
+            first: state.first_sequence,
+            last: state.last_sequence,
+            messages: state.messages,
+        })
+    }
+
+    /// A message, asked of the server that leads: `None` if there is none of that number.
+    pub(super) async fn message(&self, sequence: u64) -> Result<Option<Frame>, LogError> {
+        let payload = persist(self.patience, || async {
+            match self.stream.get_raw_message(sequence).await {
+                Ok(message) => Ok(Some(message.payload)),
+                Err(error) => match error.kind() {
+                    RawMessageErrorKind::NoMessageFound => Ok(None),
+                    RawMessageErrorKind::JetStream(error)
+                        if error.error_code() == ErrorCode::NO_MESSAGE_FOUND =>
+                    {
+                        Ok(None)
+                    }
+                    _ => Err(error.to_string()),
+                },
+            }
+        });
+        let Some(payload) = payload.await? else { return Ok(None) };
+        let frame = Frame::decode(&self.keys, &payload);
+        frame.map(Some).ok_or_else(|| self.damaged("a message is not one of this log"))
+    }
+
+    /// Publishes once, if the last message is still the one with this number.
+    pub(super) async fn publish(
+        &self,
+        message: Bytes,
+        expected: u64,
+    ) -> Result<Published, LogError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_EXPECTED_LAST_SEQUENCE, expected.to_string());
+        let len = message.len();
+        let published = async {
+            let ack = self.context.publish_with_headers(self.subject.clone(), headers, message);
+            ack.await?.await
+        };
+        let error = match timeout(ATTEMPT, published).await {
+            Ok(Ok(ack)) if ack.sequence == expected + 1 => return Ok(Published::Stored),
+            Ok(Ok(_)) => return Err(self.damaged("the server gave a message another number")),
+            Ok(Err(error)) => error,
+            Err(_) => return Ok(Published::Open),
+        };
+        match error.kind() {
+            PublishErrorKind::WrongLastSequence => Ok(Published::Refused),
+            PublishErrorKind::MaxPayloadExceeded => {
+                Err(LogError::TooLarge { got: len, limit: self.message_max() })
+            }
+            _ => {
+                let said = error.source().and_then(|cause| cause.downcast_ref());
+                match said.map(jetstream::Error::error_code) {
+                    Some(
+                        ErrorCode::INSUFFICIENT_RESOURCES | ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+                    ) => {
+                        let item = format!("the stream {}", self.name);
+                        Err(StoreError::DiskFull { item }.into())
+                    }
+                    _ => Ok(Published::Open),
+                }
+            }
+        }
+    }
+
+    /// Removes all messages before this one.
+    pub(super) async fn purge(&self, before: u64) -> Result<u64, LogError> {
+        let purged = persist(self.patience, || async {
+            self.stream.purge().sequence(before).await.map_err(|error| error.to_string())
+        });
+        Ok(purged.await?.purged)
+    }
+}
