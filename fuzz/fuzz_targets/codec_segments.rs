@@ -18,7 +18,7 @@ fn key() -> Key {
 }
 
 static GENUINE: LazyLock<(Vec<u8>, Vec<Bytes>)> = LazyLock::new(|| {
-    let config = CodecConfig::default().with_segment_size(1_024).expect("a size");
+    let config = CodecConfig::default().segment_size(1_024);
     let mut encoder = StreamEncoder::new(&key(), SESSION, 3, config).expect("an encoder");
     let data: Vec<u8> = (0..=u8::MAX).cycle().take(9_000).collect();
     let mut segments = encoder.send(data.clone()).expect("segments");
@@ -28,8 +28,8 @@ static GENUINE: LazyLock<(Vec<u8>, Vec<Bytes>)> = LazyLock::new(|| {
 
 fuzz_target!(|data: &[u8]| {
     let (stream, segments) = &*GENUINE;
-    let config = CodecConfig::default().with_segment_size(1_024).expect("a size");
-    let mut decoder = StreamDecoder::new(&key(), SESSION, 3, config);
+    let config = CodecConfig::default().segment_size(1_024);
+    let mut decoder = StreamDecoder::new(&key(), SESSION, 3, config).expect("a decoder");
     assert!(decoder.receive_segment(data.to_vec()).is_err());
     let mut out = Vec::new();
     for step in data.chunks_exact(3) {

@@ -99,8 +99,7 @@ pub(crate) async fn content(mebibytes: usize) -> Outcome<f64> {
     let (here, there) = (ContentDistribution::new(&server)?, ContentDistribution::new(&client)?);
     let _session = client.connect(&server.local_addr().to_string()).await?;
     let id = here.publish_content(vec![7_u8; mebibytes * PIECE]).await?;
-    let mut options = RetrieveOptions::default();
-    options.max_size = 1 << 40;
+    let options = RetrieveOptions::new().max_size(1 << 40);
     let begun = Instant::now();
     let bytes = there.retrieve_content(id, &options).await?;
     assert_eq!(std::hint::black_box(bytes.to_vec()).len(), mebibytes * PIECE);
@@ -110,7 +109,7 @@ pub(crate) async fn content(mebibytes: usize) -> Outcome<f64> {
 /// Small messages over a managed stream, in batches.
 pub(crate) async fn streams(count: usize) -> Outcome<f64> {
     let (server, client) = nodes().await?;
-    let config = StreamConfig::default();
+    let config = StreamConfig::new();
     let (ours, theirs) = (StreamManager::new(config.clone())?, StreamManager::new(config)?);
     let connector = SttConnector::new(client.clone(), server.local_addr().to_string());
     let sender = ours.connect_stream("bench", connector)?;

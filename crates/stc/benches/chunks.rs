@@ -6,14 +6,14 @@ mod support;
 
 use std::hint::black_box;
 
-use stc::{Key, StreamConfig, StreamingContext, aead::AeadKey, aead::Suite};
+use stc::{Key, StreamingConfig, StreamingContext, aead::AeadKey, aead::Suite};
 use support::{Candidate, alternate, report, time};
 
 const PER_RUN: usize = 3000;
 
 fn stream() -> StreamingContext {
     // Keys rotate as they would in use.
-    let config = StreamConfig::new().suite(Suite::Aes256Gcm);
+    let config = StreamingConfig::new().suite(Suite::Aes256Gcm);
     StreamingContext::with_config(Key::from_bytes([7; 32]), config).unwrap()
 }
 
@@ -28,7 +28,7 @@ fn seal(len: usize) {
     let data = vec![0x5a_u8; len];
     let raw = AeadKey::new(Suite::Aes256Gcm, &Key::from_bytes([1; 32])).unwrap();
     let (mut one, mut two, mut three) = (stream(), stream(), stream());
-    let config = StreamConfig::new().suite(Suite::Aes256Gcm).enable_adaptive_chunking(false);
+    let config = StreamingConfig::new().suite(Suite::Aes256Gcm).enable_adaptive_chunking(false);
     let mut whole = StreamingContext::with_config(Key::from_bytes([7; 32]), config).unwrap();
     let mut whole_place = Vec::with_capacity(len + 4096);
     let mut raw_buffer = data.clone();

@@ -11,8 +11,8 @@
 use std::{fmt::Write as _, fs, path::PathBuf, process::ExitCode};
 
 use stc::{
-    ContentId, Context, ContextData, FileOptions, Key, SealOptions, StreamConfig, StreamingContext,
-    aead::Suite,
+    ContentId, Context, ContextData, FileOptions, Key, SealOptions, StreamingConfig,
+    StreamingContext, aead::Suite,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
     write("file", &about("bytes", &content), &out);
 
     for suite in [Suite::Aes256Gcm, Suite::ChaCha20Poly1305] {
-        let config = StreamConfig::new().suite(suite);
+        let config = StreamingConfig::new().suite(suite);
         let mut stream = StreamingContext::with_config(key.clone(), config).unwrap();
         let frame = vec![9; 9000];
         let (header, sealed) = stream.encrypt_chunk(&frame).unwrap();

@@ -14,7 +14,7 @@
 //! | outputs that are complete or absent | [`OutputFile`] |
 //! | inputs that must not change meanwhile | [`SteadyFile`] |
 //! | the address of content | [`ContentId`] |
-//! | stable codes of errors | [`Coded`] |
+//! | stable codes of errors, and what caused them | [`Coded`], [`Cause`] |
 //!
 //! # A message with a decoy
 //!
@@ -58,6 +58,7 @@
 //! ```
 
 pub mod aead;
+mod cause;
 mod coded;
 mod content_id;
 mod context;
@@ -73,11 +74,12 @@ mod steady;
 pub mod streaming;
 pub mod stretch;
 
+pub use cause::Cause;
 pub use coded::Coded;
 pub use content_id::{ContentId, ContentIdError};
 pub use context::{
-    Content, Context, ContextBuilder, ContextError, EntropyHealth, FileOptions, FileReport,
-    FoundSlot, Hash, HealthStatus, OpenOptions, Plaintext, SealOptions, State, StateError, quick,
+    Content, Context, ContextBuilder, ContextError, EntropyHealth, EntropyStatus, FileOptions,
+    FileReport, FoundSlot, Hash, OpenOptions, Plaintext, SealOptions, State, StateError, quick,
 };
 pub use context_data::{ContextData, ContextValue, Integer, MAX_DEPTH};
 pub use envelope::{EnvelopeError, Header, OpenError, SealError};
@@ -86,4 +88,4 @@ pub use output_file::OutputFile;
 pub use record::RecordError;
 pub use seed::{Seed, SeedError};
 pub use steady::{FileChanged, FileStamp, SteadyFile};
-pub use streaming::{ChunkError, ChunkHeader, StreamConfig, StreamingContext};
+pub use streaming::{ChunkError, ChunkHeader, StreamingConfig, StreamingContext};

@@ -12,12 +12,12 @@ use std::{
 use common::context;
 use stc::{
     ChunkHeader, Context, ContextData, FileOptions, Header, OpenError, OpenOptions, SealOptions,
-    State, StreamConfig, StreamingContext, stretch::Cost,
+    State, StreamingConfig, StreamingContext, stretch::Cost,
 };
 
 /// A stream with the reference's settings on a small matrix.
 fn stream(seed: &str) -> StreamingContext {
-    StreamingContext::with_config(seed, StreamConfig::new().lattice_size(16).unwrap()).unwrap()
+    StreamingContext::with_config(seed, StreamingConfig::new().lattice_size(16)).unwrap()
 }
 
 fn with_password<'a>() -> SealOptions<'a> {
@@ -66,14 +66,14 @@ fn performance_monitoring() {
 
 #[test]
 fn configuration_options() {
-    let config = StreamConfig::new()
+    let config = StreamingConfig::new()
         .optimal_chunk_size(8192)
-        .and_then(|config| config.enable_adaptive_chunking(true).initial_depth(2))
-        .and_then(|config| config.max_depth(6))
-        .and_then(|config| config.key_schedule_size(256))
-        .and_then(|config| config.entropy_pool_size(1024))
-        .and_then(|config| config.key_rotation_mb(10))
-        .unwrap();
+        .enable_adaptive_chunking(true)
+        .initial_depth(2)
+        .max_depth(6)
+        .key_schedule_size(256)
+        .entropy_pool_size(1024)
+        .key_rotation_mb(10);
     let mut stream = StreamingContext::with_config("session_id", config).unwrap();
     let (header, encrypted) = stream.encrypt_chunk(b"x").unwrap();
     assert_eq!(stream.decrypt_chunk(&header, &encrypted).unwrap(), b"x");

@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, fs, io::Cursor, path::Path};
 
 use stc::{
     ChunkHeader, Coded, Content, ContentId, Context, ContextData, ContextValue, FileOptions,
-    Header, Key, OpenOptions, Seed, State, StreamConfig, StreamingContext,
+    Header, Key, OpenOptions, Seed, State, StreamingConfig, StreamingContext,
     streaming::{StreamMetadata, StreamRole},
 };
 
@@ -149,9 +149,9 @@ fn envelope(vector: &Vector) -> Vec<(&'static str, Outcome)> {
 fn chunk(vector: &Vector) -> Outcome {
     // The role in the head is the sender's.
     let config = match vector.get("role") {
-        Some("initiator") => StreamConfig::new().role(StreamRole::Responder),
-        Some("responder") => StreamConfig::new().role(StreamRole::Initiator),
-        _ => StreamConfig::new(),
+        Some("initiator") => StreamingConfig::new().role(StreamRole::Responder),
+        Some("responder") => StreamingConfig::new().role(StreamRole::Initiator),
+        _ => StreamingConfig::new(),
     };
     let key = Key::from_bytes(unhex(vector.get("seed").unwrap()).try_into().unwrap());
     let mut stream = StreamingContext::with_config(key, config).unwrap();

@@ -39,10 +39,13 @@ impl CliError {
         let mut causes = vec![printable(&error.to_string())];
         let mut next = error.source();
         while let Some(cause) = next {
-            causes.push(printable(&cause.to_string()));
+            let text = printable(&cause.to_string());
+            // Most errors say what caused them at their end.
+            if !causes.last().is_some_and(|last| last.ends_with(&text)) {
+                causes.push(text);
+            }
             next = cause.source();
         }
-        causes.dedup();
         Self {
             message: printable(&what.into()),
             code: Cow::Borrowed(error.code()),

@@ -11,7 +11,7 @@ use std::{
 };
 
 use clap::Args;
-use stc::{Key, KeyParseError};
+use stc::KeyParseError;
 use stt::{ConnectOptions, Mode, Node, NodeBuilder, NodeId, SharedSeed, SharedSeedError};
 use tokio::runtime::{Builder, Runtime};
 use zeroize::Zeroizing;
@@ -82,30 +82,14 @@ impl SeedArgs {
             },
         };
         let bytes = password::composed(bytes);
-        SharedSeed::from_bytes(printed_seed(&bytes)?)
-            .map_err(|error| CliError::doing("the shared seed cannot be used", &error))
-    }
-}
-
-/// The printed seed among comments, where there is one; everything else as it is. One that was cut, or
-/// has something beside it, is an error and not a phrase that nobody else has.
-fn printed_seed(bytes: &[u8]) -> Result<&[u8], CliError> {
-    let Ok(text) = std::str::from_utf8(bytes) else { return Ok(bytes) };
-    let begins = |text: &str| {
-        let prefix = text.trim_start().get(..Key::PREFIX.len() + 1);
-        prefix.is_some_and(|it| it.eq_ignore_ascii_case(&format!("{}1", Key::PREFIX)))
-    };
-    let is_noise = |line: &&str| line.trim().is_empty() || line.trim_start().starts_with('#');
-    let mut lines = text.lines().filter(|line| !is_noise(line));
-    let only = lines.next().filter(|_| lines.next().is_none());
-    match only {
-        Some(line) if Key::looks_printed(line) => Ok(line.trim().as_bytes()),
-        _ if text.lines().any(begins) => {
-            let error = SharedSeedError::from(KeyParseError::NotAKey);
-            Err(CliError::doing("the shared seed cannot be used", &error)
-                .with_hint("copy the whole line of `stt seed new`, with nothing beside it"))
-        }
-        _ => Ok(bytes),
+        SharedSeed::from_bytes(&bytes).map_err(|error| {
+            let failed = CliError::doing("the shared seed cannot be used", &error);
+            match error {
+                SharedSeedError::Key(KeyParseError::NotAKey) => failed
+                    .with_hint("copy the whole line of `stt seed new`, with nothing beside it"),
+                _ => failed,
+            }
+        })
     }
 }
 
@@ -233,36 +217,4 @@ fn runtime() -> Result<Runtime, CliError> {
 /// The error for a transfer that was ended by a signal.
 pub(crate) fn interrupted(what: impl Display) -> CliError {
     CliError::interrupted(what).with_hint("run the same again: it goes on where it stopped")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_printed_seed_is_found_among_comments_and_a_cut_one_is_no_phrase() {
-        let seed = Key::from_bytes([7; 32]).to_printable();
-        let found = |text: &str| printed_seed(text.as_bytes()).map(<[u8]>::to_vec).ok();
-        let whole = Some(seed.as_bytes().to_vec());
-        for text in [
-            seed.to_string(),
-            format!("# the seed of the group\n\n{}\n# end\n", seed.as_str()),
-            format!("  {}\r\n", seed.as_str()),
-        ] {
-            assert_eq!(found(&text), whole, "{text}");
-        }
-        for text in [
-            seed.get(..30).unwrap().to_owned(),
-            format!("{} # mine", seed.as_str()),
-            format!("{}\nsecond line", seed.as_str()),
-            format!("{}\n{}", seed.as_str(), seed.as_str()),
-            format!("{} {}", seed.get(..20).unwrap(), seed.get(20..).unwrap()),
-        ] {
-            assert_eq!(found(&text), None, "{text}");
-        }
-        for phrase in ["correct horse battery staple", "two\nlines", "# only", "stt is fine"] {
-            assert_eq!(found(phrase), Some(phrase.as_bytes().to_vec()));
-        }
-        assert_eq!(printed_seed(&[0xff, 1]).ok(), Some(&[0xff, 1][..]));
-    }
 }

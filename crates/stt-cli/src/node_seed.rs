@@ -14,7 +14,7 @@ const VARIABLE: &str = "STT_NODE_SEED";
 fn default_path() -> Result<PathBuf, CliError> {
     let home = std::env::home_dir().ok_or_else(|| {
         CliError::new("node_seed.no_home", "this user has no home directory")
-            .with_hint(format!("use --seed-file, or set {VARIABLE}"))
+            .with_hint(format!("use --node-seed-file, or set {VARIABLE}"))
     })?;
     Ok(home.join(".seigr").join("node.seed"))
 }
@@ -36,8 +36,9 @@ pub(crate) fn load(file: Option<&Path>, create: bool, output: &Output) -> Result
         return password::seed(&path);
     }
     if !create {
-        return Err(CliError::new("node_seed.missing", "there is no node seed yet")
-            .with_hint(format!("use --seed-file, or set {VARIABLE}, or put something first")));
+        return Err(CliError::new("node_seed.missing", "there is no node seed yet").with_hint(
+            format!("use --node-seed-file, or set {VARIABLE}, or put something first"),
+        ));
     }
     let failed = |error: std::io::Error| CliError::file("could not make", &path, &error);
     if let Some(dir) = path.parent() {

@@ -18,7 +18,9 @@ fn with_mounts(dir: &Path, script: &str) -> Option<Output> {
         return None;
     }
     fs::write(dir.join("seed"), "a phrase of many words, as a seed").unwrap();
-    let store = r#"store() { c=$1; shift; "$STT" store "$c" --dir "$S" --seed-file seed "$@"; }"#;
+    let store = r#"store() {
+        c=$1; shift; "$STT" store "$c" --dir "$S" --node-seed-file seed "$@"
+    }"#;
     let script = format!("set -eu\n{store}\n{script}");
     let mut run = Command::new("unshare");
     run.args(unshare).args(["sh", "-c", &script]).current_dir(dir).env("HOME", dir);

@@ -58,10 +58,10 @@ fn a_path_that_is_not_utf8_is_a_path() {
         let decrypted =
             run(dir, &format!("{json}decrypt --force --password-file pw"), &[sealed, b"-o", out]);
         assert!(decrypted.status.success(), "{decrypted:?}");
-        let put = run(dir, &format!("{json}store put --dir s --seed-file seed"), &[LATIN]);
+        let put = run(dir, &format!("{json}store put --dir s --node-seed-file seed"), &[LATIN]);
         assert!(put.status.success(), "{put:?}");
         let id = stt_store::ContentId::of(b"hi").to_string();
-        let words = format!("{json}store get --force --dir s --seed-file seed {id} -o");
+        let words = format!("{json}store get --force --dir s --node-seed-file seed {id} -o");
         let got = run(dir, &words, &[out]);
         assert!(got.status.success(), "{got:?}");
         assert_eq!(fs::read(dir.join(OsStr::from_bytes(out))).unwrap(), b"hi");
@@ -100,12 +100,12 @@ fn own_names_reach_the_terminal_tamed() {
     let decrypted = run(dir, "decrypt --force --password-file pw", &[sealed.as_bytes()]);
     assert!(decrypted.status.success(), "{decrypted:?}");
     assert_quiet(&decrypted, 1);
-    let put = run(dir, "store put --dir s --seed-file seed pw", &[loud]);
+    let put = run(dir, "store put --dir s --node-seed-file seed pw", &[loud]);
     assert!(put.status.success(), "{put:?}");
     assert_quiet(&put, 2);
-    let named = run(dir, "store put --dir s --seed-file seed pw --name", &[loud]);
+    let named = run(dir, "store put --dir s --node-seed-file seed pw --name", &[loud]);
     assert!(named.status.success(), "{named:?}");
-    assert_quiet(&run(dir, "store ls --dir s --seed-file seed", &[]), 2);
+    assert_quiet(&run(dir, "store ls --dir s --node-seed-file seed", &[]), 2);
     let to_nobody = "send --seed-file seed --timeout 0.01 --to 127.0.0.1:1";
     let unsent = run(dir, to_nobody, &[b"gone\x1b[31mRED"]);
     assert_quiet(&unsent, String::from_utf8_lossy(&unsent.stderr).lines().count());
@@ -145,11 +145,11 @@ fn a_name_that_reads_as_an_id_is_refused_and_an_old_one_found() {
     let dir = home(b"f");
     let dir = dir.path();
     let id = "ab".repeat(32);
-    let words = format!("--json store put f --dir s --seed-file seed --name {id}");
+    let words = format!("--json store put f --dir s --node-seed-file seed --name {id}");
     let refused = run(dir, &words, &[]);
     assert_eq!(lines(&refused)[0]["error"]["code"], "store.name_is_id");
     for words in ["store get --json -o out", "store rm --json"] {
-        let absent = run(dir, &format!("{words} --dir s --seed-file seed {id}"), &[]);
+        let absent = run(dir, &format!("{words} --dir s --node-seed-file seed {id}"), &[]);
         assert_eq!(lines(&absent)[0]["error"]["code"], "store.not_found", "{words}");
     }
 }

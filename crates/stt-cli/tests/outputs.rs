@@ -32,7 +32,7 @@ fn place() -> TempDir {
     for command in [
         "seed new --out node.seed",
         "encrypt note --seed-file node.seed",
-        "store put note --name note --dir store --seed-file node.seed",
+        "store put note --name note --dir store --node-seed-file node.seed",
     ] {
         let made = run(dir.path(), command);
         assert!(made.status.success(), "{command}: {made:?}");
@@ -65,7 +65,7 @@ fn make_node(path: &Path, kind: FileType, device: u64) -> bool {
 const WRITERS: [&str; 3] = [
     "encrypt note --seed-file node.seed -o ",
     "decrypt note.stc --seed-file node.seed -o ",
-    "store get note --dir store --seed-file node.seed -o ",
+    "store get note --dir store --node-seed-file node.seed -o ",
 ];
 
 #[test]

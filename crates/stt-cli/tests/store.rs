@@ -151,7 +151,7 @@ fn chambers(home: &Path) -> Vec<String> {
 fn without_dir_the_store_is_where_the_seed_says() {
     let dir = dir_with(&[("film", "a film"), ("other.seed", "a phrase of somebody else")]);
     let dir = dir.path();
-    let other = ["--seed-file", "other.seed"];
+    let other = ["--node-seed-file", "other.seed"];
     let id = ok(dir, &["store", "put", "film", "--name", "n"]).trim().to_owned();
 
     let seed = stc::Seed::from(&fs::read_to_string(dir.join(".seigr/node.seed")).unwrap());
@@ -165,7 +165,7 @@ fn without_dir_the_store_is_where_the_seed_says() {
     // Found again: by a later run, by the same seed from elsewhere, and as the directory it is.
     assert!(ok(dir, &["store", "ls"]).contains(&id));
     fs::copy(dir.join(".seigr/node.seed"), dir.join("copy.seed")).unwrap();
-    assert!(ok(dir, &["store", "ls", "--seed-file", "copy.seed"]).contains(&id));
+    assert!(ok(dir, &["store", "ls", "--node-seed-file", "copy.seed"]).contains(&id));
     assert!(ok(dir, &["store", "ls", "--dir", place.to_str().unwrap()]).contains(&id));
 
     // Another seed looks elsewhere, finds nothing there, and makes a store of its own.
@@ -246,11 +246,11 @@ fn damage_and_wrong_seeds_have_exit_codes_and_names() {
     let phrase = "a phrase of somebody else";
     let dir = dir_with(&[("film", &"7".repeat(300_000)), ("other.seed", phrase)]);
     let dir = dir.path();
-    let absent = json(dir, &["store", "ls", "--dir", "s", "--seed-file", "other.seed"]);
+    let absent = json(dir, &["store", "ls", "--dir", "s", "--node-seed-file", "other.seed"]);
     assert_eq!(absent[0]["error"]["code"], "store.not_found");
     let id = ok(dir, &["store", "put", "film", "--dir", "s"]).trim().to_owned();
     ok(dir, &["store", "put", "other.seed", "--dir", "s"]);
-    let wrong = json(dir, &["store", "ls", "--dir", "s", "--seed-file", "other.seed"]);
+    let wrong = json(dir, &["store", "ls", "--dir", "s", "--node-seed-file", "other.seed"]);
     assert_eq!(wrong[0]["error"]["code"], "store.wrong_seed");
 
     let shards = fs::read_dir(dir.join("s/files")).unwrap();

@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use stc::Cause;
+
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -22,6 +24,7 @@ pub enum GatewayError {
         /// The address.
         address: SocketAddr,
         /// What the system said.
+        #[source]
         cause: std::io::Error,
     },
     /// The token's file cannot be read or made.
@@ -30,7 +33,8 @@ pub enum GatewayError {
         /// The file.
         path: PathBuf,
         /// Why.
-        cause: String,
+        #[source]
+        cause: Cause,
     },
     /// Others than its owner may read the token's file.
     #[error("others than its owner may read the token in {}", path.display())]
@@ -39,10 +43,13 @@ pub enum GatewayError {
         path: PathBuf,
     },
     /// The certificate or its key cannot be used.
-    #[error("the certificate or its key cannot be used: {cause}")]
+    #[error("the certificate or its key cannot be used: {what}: {cause}")]
     Tls {
+        /// Which file, or the two together.
+        what: String,
         /// Why.
-        cause: String,
+        #[source]
+        cause: Cause,
     },
     /// A setting is out of its range.
     #[error("{name} is {value}; allowed are {min} to {max}")]
@@ -60,7 +67,8 @@ pub enum GatewayError {
     #[error("the gateway cannot be set up: {cause}")]
     Internal {
         /// Why.
-        cause: String,
+        #[source]
+        cause: Cause,
     },
 }
 

@@ -8,6 +8,7 @@ use std::{
 
 use axum::{Router, middleware, response::IntoResponse, routing::get};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use stc::Cause;
 use stt::{Event, EventFilter, Node, ProtocolHandler, Subscription};
 use stt_store::Chamber;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
@@ -157,7 +158,7 @@ impl Drop for Gateway {
 
 /// What answers, layer by layer.
 fn app(state: &Shared, settings: &GatewaySettings) -> Result<Router, GatewayError> {
-    let internal = |cause: String| GatewayError::Internal { cause };
+    let internal = |cause: Cause| GatewayError::Internal { cause };
     let max = settings.max_message;
     macro_rules! limited {
         ($server:expr) => {
@@ -176,8 +177,8 @@ fn app(state: &Shared, settings: &GatewaySettings) -> Result<Router, GatewayErro
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(DESCRIPTORS)
         };
-        let v1 = describe().build_v1().map_err(|error| internal(error.to_string()))?;
-        let v1alpha = describe().build_v1alpha().map_err(|error| internal(error.to_string()))?;
+        let v1 = describe().build_v1().map_err(|error| internal(error.into()))?;
+        let v1alpha = describe().build_v1alpha().map_err(|error| internal(error.into()))?;
         routes = routes.add_service(v1).add_service(v1alpha);
     }
     let token = settings.token.clone();
@@ -214,8 +215,9 @@ fn app(state: &Shared, settings: &GatewaySettings) -> Result<Router, GatewayErro
 /// What pages of other origins may do: call, and read how the call ended.
 fn cors(origins: &[String]) -> Result<CorsLayer, GatewayError> {
     let parse = |origin: &String| {
-        HeaderValue::from_str(origin)
-            .map_err(|error| GatewayError::Internal { cause: format!("{origin:?}: {error}") })
+        HeaderValue::from_str(origin).map_err(|error| GatewayError::Internal {
+            cause: Cause::text(format!("{origin:?}: {error}")),
+        })
     };
     let origins = origins.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     let names = |names: &[&'static str]| -> Vec<HeaderName> {

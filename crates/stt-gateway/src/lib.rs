@@ -18,16 +18,16 @@
 //! ```
 //! use std::time::Duration;
 //!
-//! use stt::{Mode, Node, SharedSeed};
+//! use stt::{Key, Mode, Node, SharedSeed};
 //! use stt_gateway::{Drained, Gateway, GatewaySettings};
 //! use stt_store::{Chamber, ChamberKey};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let seed = SharedSeed::from_bytes(&[7; 32])?;
+//! let seed = SharedSeed::from_key(Key::generate()?);
 //! let node = Node::builder(seed).host("127.0.0.1").start(Mode::Server).await?;
 //! let chamber = Chamber::in_memory(&ChamberKey::from_key(&stc::Key::generate()?)).await?;
-//! let gateway = Gateway::start(node, chamber, GatewaySettings::default()).await?;
+//! let gateway = Gateway::start(node, chamber, GatewaySettings::new()).await?;
 //! println!("http://{}", gateway.local_addr());
 //!
 //! // Callers are told that it ends, and may finish.
@@ -42,16 +42,16 @@
 //!
 //! ```
 //! use stt_gateway::proto::health::{HealthCheckRequest, health_client::HealthClient};
-//! # use stt::{Mode, Node, SharedSeed};
+//! # use stt::{Key, Mode, Node, SharedSeed};
 //! # use stt_gateway::{Gateway, GatewaySettings};
 //! # use stt_store::{Chamber, ChamberKey};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let seed = SharedSeed::from_bytes(&[7; 32])?;
+//! # let seed = SharedSeed::from_key(Key::generate()?);
 //! # let node = Node::builder(seed).host("127.0.0.1").start(Mode::Server).await?;
 //! # let chamber = Chamber::in_memory(&ChamberKey::from_key(&stc::Key::generate()?)).await?;
-//! # let gateway = Gateway::start(node, chamber, GatewaySettings::default()).await?;
+//! # let gateway = Gateway::start(node, chamber, GatewaySettings::new()).await?;
 //! let address = format!("http://{}", gateway.local_addr());
 //! let channel = tonic::transport::Channel::from_shared(address)?.connect().await?;
 //! let asked = HealthCheckRequest::default(); // The whole of it; or the name of a service.
@@ -87,5 +87,7 @@ pub use error::GatewayError;
 pub use gateway::{Drained, Gateway};
 pub use request_error::RequestError;
 pub use settings::GatewaySettings;
-pub use stt_streams::StreamConfig;
+pub use stt;
+pub use stt_store;
+pub use stt_streams::{self, StreamConfig};
 pub use token::Token;

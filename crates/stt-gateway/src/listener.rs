@@ -23,6 +23,7 @@ use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
+use stc::Cause;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -56,17 +57,18 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// The TLS side of a listener.
 pub(crate) fn tls(certificate: &Path, key: &Path) -> Result<TlsAcceptor, GatewayError> {
-    let failed = |cause: String| GatewayError::Tls { cause };
+    let failed = |what: String, cause: Cause| GatewayError::Tls { what, cause };
+    let shown = |path: &Path| path.display().to_string();
     let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| failed(format!("{}: {error}", certificate.display())))?;
-    let key = PrivateKeyDer::from_pem_file(key)
-        .map_err(|error| failed(format!("{}: {error}", key.display())))?;
+        .map_err(|error| failed(shown(certificate), error.into()))?;
+    let key =
+        PrivateKeyDer::from_pem_file(key).map_err(|error| failed(shown(key), error.into()))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-        .map_err(|error| failed(error.to_string()))?;
+        .map_err(|error| failed("together".to_owned(), error.into()))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -52,7 +52,7 @@ impl Managed {
             StreamsError::OutOfRange { what, min, max, got } => {
                 GatewayError::OutOfRange { name: what, value: got, min, max }
             }
-            other => GatewayError::Internal { cause: other.to_string() },
+            other => GatewayError::Internal { cause: other.into() },
         })?;
         Ok(Self {
             service: StreamingService::new(manager),
@@ -77,7 +77,7 @@ pub(crate) fn take_in(state: &Shared) -> Result<ProtocolHandler, GatewayError> {
             }
         }
     });
-    handler.map_err(|error| GatewayError::Internal { cause: error.to_string() })
+    handler.map_err(|error| GatewayError::Internal { cause: error.into() })
 }
 
 async fn arrived(state: &Shared, peer: NodeId, stream: ProtocolStream) {
@@ -324,7 +324,7 @@ async fn give_up(stream: BidirectionalStream) {
 }
 
 /// What is said about a stream.
-pub(crate) fn describe(stream: &stt_streams::Stream) -> StreamStats {
+pub(crate) fn describe(stream: &stt_streams::ManagedStream) -> StreamStats {
     let (stats, metrics, window) = (stream.get_stats(), stream.metrics(), stream.flow_control());
     let wide = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     StreamStats {

@@ -52,6 +52,68 @@ impl GatewaySettings {
     /// Longest message unless another limit is set: 4 MiB.
     pub const DEFAULT_MAX_MESSAGE: usize = 4 << 20;
 
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`Self::listen`](field@Self::listen).
+    #[must_use]
+    pub const fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
+    /// Sets [`Self::token`](field@Self::token).
+    #[must_use]
+    pub fn token(mut self, token: Token) -> Self {
+        self.token = Some(token);
+        self
+    }
+
+    /// Sets [`Self::tls`](field@Self::tls): a certificate chain and its private key.
+    #[must_use]
+    pub fn tls(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.tls = Some((certificate.into(), key.into()));
+        self
+    }
+
+    /// Sets [`Self::max_message`](field@Self::max_message).
+    #[must_use]
+    pub const fn max_message(mut self, bytes: usize) -> Self {
+        self.max_message = bytes;
+        self
+    }
+
+    /// Sets [`Self::max_connections`](field@Self::max_connections).
+    #[must_use]
+    pub const fn max_connections(mut self, connections: usize) -> Self {
+        self.max_connections = connections;
+        self
+    }
+
+    /// Sets [`Self::reflection`](field@Self::reflection).
+    #[must_use]
+    pub const fn reflection(mut self, yes: bool) -> Self {
+        self.reflection = yes;
+        self
+    }
+
+    /// Sets [`Self::streams`](field@Self::streams).
+    #[must_use]
+    pub fn streams(mut self, streams: StreamConfig) -> Self {
+        self.streams = streams;
+        self
+    }
+
+    /// Sets [`Self::origins`](field@Self::origins).
+    #[must_use]
+    pub fn origins(mut self, origins: impl Into<Vec<String>>) -> Self {
+        self.origins = origins.into();
+        self
+    }
+
     /// Those of managed streams, with messages that a call can carry.
     pub(crate) fn stream_config(&self) -> StreamConfig {
         let mut config = self.streams.clone();

@@ -1,6 +1,6 @@
 //! `SystemService`: the node itself.
 
-use stt_streams::HealthStatus as StreamsHealth;
+use stt_streams::StreamsHealth;
 use tonic::{Request, Response, Status};
 
 use crate::{

@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use stc::Cause;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -33,8 +34,8 @@ impl Token {
     /// # Errors
     /// [`GatewayError::Internal`] without randomness.
     pub fn generate() -> Result<Self, GatewayError> {
-        let key = stc::Key::generate()
-            .map_err(|error| GatewayError::Internal { cause: error.to_string() })?;
+        let key =
+            stc::Key::generate().map_err(|error| GatewayError::Internal { cause: error.into() })?;
         Ok(Self(key.to_printable()))
     }
 
@@ -46,10 +47,8 @@ impl Token {
     /// cannot be read or made, or holds fewer than 16 or more than 1,024 bytes, or others than
     /// printable ones.
     pub fn load_or_create(path: &Path) -> Result<Self, GatewayError> {
-        let failed = |error: io::Error| GatewayError::Token {
-            path: path.to_owned(),
-            cause: error.to_string(),
-        };
+        let failed =
+            |error: io::Error| GatewayError::Token { path: path.to_owned(), cause: error.into() };
         match fs::File::open(path) {
             Ok(file) => Self::read(path, file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -76,31 +75,28 @@ impl Token {
     pub fn load(path: &Path) -> Result<Self, GatewayError> {
         match fs::File::open(path) {
             Ok(file) => Self::read(path, file),
-            Err(error) => {
-                Err(GatewayError::Token { path: path.to_owned(), cause: error.to_string() })
-            }
+            Err(error) => Err(GatewayError::Token { path: path.to_owned(), cause: error.into() }),
         }
     }
 
     fn read(path: &Path, file: fs::File) -> Result<Self, GatewayError> {
-        let failed =
-            |cause: &str| GatewayError::Token { path: path.to_owned(), cause: cause.to_owned() };
+        let failed = |cause: Cause| GatewayError::Token { path: path.to_owned(), cause };
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            let metadata = file.metadata().map_err(|error| failed(&error.to_string()))?;
+            let metadata = file.metadata().map_err(|error| failed(error.into()))?;
             if metadata.permissions().mode() & 0o077 != 0 {
                 return Err(GatewayError::TokenExposed { path: path.to_owned() });
             }
         }
         let mut text = Zeroizing::new(String::new());
-        file.take(MAX + 1).read_to_string(&mut text).map_err(|error| failed(&error.to_string()))?;
+        file.take(MAX + 1).read_to_string(&mut text).map_err(|error| failed(error.into()))?;
         let text = Zeroizing::new(text.trim().to_owned());
         if text.len() < MIN || text.len() as u64 >= MAX {
-            return Err(failed("a token has 16 to 1,023 bytes"));
+            return Err(failed(Cause::text("a token has 16 to 1,023 bytes")));
         }
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(failed("a token consists of printable ASCII characters"));
+            return Err(failed(Cause::text("a token consists of printable ASCII characters")));
         }
         Ok(Self(text))
     }

@@ -28,18 +28,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn config(
-    py: Python<'_>,
-    segment_size: usize,
-    window: u32,
-    role: Option<&str>,
-) -> PyResult<CodecConfig> {
-    let config = CodecConfig::new().with_segment_size(segment_size).or_raise(py)?;
-    let config = config.with_window(window).or_raise(py)?;
+fn config(segment_size: usize, window: u32, role: Option<&str>) -> PyResult<CodecConfig> {
+    let config = CodecConfig::new().segment_size(segment_size).window(window);
     Ok(match role {
         None => config,
-        Some("initiator") => config.with_role(CodecRole::Initiator),
-        Some("responder") => config.with_role(CodecRole::Responder),
+        Some("initiator") => config.role(CodecRole::Initiator),
+        Some("responder") => config.role(CodecRole::Responder),
         Some(_) => return Err(PyValueError::new_err("role is 'initiator', 'responder' or None")),
     })
 }
@@ -66,8 +60,8 @@ impl Encoder {
         flow_control: bool,
     ) -> PyResult<Self> {
         let mode = length.map_or(CodecMode::Live, |length| CodecMode::Bounded { length });
-        let config = config(py, segment_size, window, role)?.with_mode(mode);
-        let config = config.with_flow_control(flow_control);
+        let config = config(segment_size, window, role)?.mode(mode);
+        let config = config.flow_control(flow_control);
         let (root, session) = (Key::from_bytes(root), SessionId::from_bytes(session_id));
         let encoder = stt::StreamEncoder::new(&root, session, stream_id, config).or_raise(py)?;
         Ok(Self { inner: Mutex::new(encoder) })
@@ -164,9 +158,10 @@ impl Decoder {
         window: u32,
         role: Option<&str>,
     ) -> PyResult<Self> {
-        let config = config(py, segment_size, window, role)?;
+        let config = config(segment_size, window, role)?;
         let (root, session) = (Key::from_bytes(root), SessionId::from_bytes(session_id));
-        Ok(Self { inner: Mutex::new(stt::StreamDecoder::new(&root, session, stream_id, config)) })
+        let decoder = stt::StreamDecoder::new(&root, session, stream_id, config).or_raise(py)?;
+        Ok(Self { inner: Mutex::new(decoder) })
     }
 
     /// `new`, `duplicate` or `reset`.

@@ -29,9 +29,10 @@ impl Endpoints {
     fn new(py: Python<'_>, max_endpoints: Option<usize>) -> PyResult<Self> {
         let mut config = ManagerConfig::default();
         if let Some(max) = max_endpoints {
-            config = config.with_max_endpoints(max).or_raise(py)?;
+            config = config.max_endpoints(max);
         }
-        Ok(Self { inner: Held::new(EndpointManager::with_config(config, None)) })
+        let manager = EndpointManager::with_config(config, None).or_raise(py)?;
+        Ok(Self { inner: Held::new(manager) })
     }
 
     /// Adds one, with a name besides its id if there is one.

@@ -9,8 +9,8 @@ use pyo3::{
     types::{PyBytes, PyDict, PyList},
 };
 use stt_streams::{
-    BidirectionalStream, ErrorClass, ManagerLimits, StreamConfig, StreamEvent, StreamEventKind,
-    StreamManager, StreamMultiplexer, StreamStats, StreamsError, SttConnector, SttTransport,
+    BidirectionalStream, ErrorClass, ManagedStats, ManagerLimits, StreamConfig, StreamEvent,
+    StreamEventKind, StreamManager, StreamMultiplexer, StreamsError, SttConnector, SttTransport,
 };
 use tokio::sync::{Mutex, broadcast};
 
@@ -45,7 +45,7 @@ const fn class(class: ErrorClass) -> &'static str {
 }
 
 /// The fields that the documents print.
-pub(crate) fn stats<'py>(py: Python<'py>, stats: &StreamStats) -> PyResult<Bound<'py, PyDict>> {
+pub(crate) fn stats<'py>(py: Python<'py>, stats: &ManagedStats) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item("id", &stats.id)?;
     dict.set_item("buffer_size", stats.buffer_size)?;
@@ -286,7 +286,7 @@ impl ManagedEvents {
             let list = PyList::empty(py);
             for one in some {
                 match one {
-                    Ok(StreamEvent { stream, kind }) => {
+                    Ok(StreamEvent { stream, kind, .. }) => {
                         let (word, fields) = event(py, kind)?;
                         list.append((&*stream, word, fields))?;
                     }
@@ -301,11 +301,11 @@ impl ManagedEvents {
 /// A managed stream.
 #[pyclass(frozen, module = "seigr_toolset_transmissions._native")]
 pub struct Managed {
-    inner: Held<stt_streams::Stream>,
+    inner: Held<stt_streams::ManagedStream>,
 }
 
 impl Managed {
-    const fn new(stream: stt_streams::Stream) -> Self {
+    const fn new(stream: stt_streams::ManagedStream) -> Self {
         Self { inner: Held::new(stream) }
     }
 }

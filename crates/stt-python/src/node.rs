@@ -181,7 +181,8 @@ pub(crate) fn start_node(
     })?;
     let (heartbeat, idle_timeout) =
         (heartbeat.map(seconds).transpose()?, idle_timeout.map(seconds).transpose()?);
-    let emitter = EventEmitter::with_runtime(EmitterConfig::default(), runtime.handle().clone());
+    let emitter =
+        EventEmitter::with_runtime(EmitterConfig::new(), runtime.handle().clone()).or_raise(py)?;
     let (sender, receiver) = mpsc::channel(EVENTS);
     let forwarded = FORWARDED
         .into_iter()

@@ -37,15 +37,15 @@ fn message<'py>(py: Python<'py>, one: &ResumedMessage) -> PyResult<Bound<'py, Py
 /// Lifetime in seconds, unacknowledged and unread bytes, longest message, sessions, those of a peer.
 type Settings = (f64, usize, usize, usize, usize, usize);
 
-fn options(py: Python<'_>, settings: Settings) -> PyResult<ResumeOptions> {
+fn options(settings: Settings) -> PyResult<ResumeOptions> {
     let (lifetime, unacknowledged, unread, max_message, sessions, sessions_per_peer) = settings;
-    ResumeOptions::default()
-        .with_lifetime(seconds(lifetime)?)
-        .and_then(|options| options.with_unacknowledged_bytes(unacknowledged))
-        .and_then(|options| options.with_unread_bytes(unread))
-        .and_then(|options| options.with_max_message(max_message))
-        .and_then(|options| options.with_max_sessions(sessions, sessions_per_peer))
-        .or_raise(py)
+    Ok(ResumeOptions::new()
+        .lifetime(seconds(lifetime)?)
+        .unacknowledged_bytes(unacknowledged)
+        .unread_bytes(unread)
+        .max_message(max_message)
+        .max_sessions(sessions)
+        .max_sessions_per_peer(sessions_per_peer))
 }
 
 fn made(py: Python<'_>, opened: Result<Inner, ResumeError>) -> PyResult<Py<PyAny>> {
@@ -62,7 +62,7 @@ pub fn open_continuity(
     path: PathBuf,
     settings: Settings,
 ) -> PyResult<Py<PyAny>> {
-    let (node, options) = (node.node()?.clone(), options(py, settings)?);
+    let (node, options) = (node.node()?.clone(), options(settings)?);
     bridge::begin(py, reactor, async move { Inner::open(&node, options, path).await }, made)
 }
 
@@ -70,7 +70,7 @@ pub fn open_continuity(
 impl Continuity {
     #[new]
     fn new(py: Python<'_>, node: &Node, settings: Settings) -> PyResult<Self> {
-        let options = options(py, settings)?;
+        let options = options(settings)?;
         let _inside = bridge::engine()?.enter();
         Ok(Self { inner: Held::new(Inner::new(node.node()?, options).or_raise(py)?) })
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use pyo3::{IntoPyObjectExt, exceptions::PyValueError, prelude::*, types::PyDict};
 use stt_streams::{
-    FileOperation, FileOperationEvent, HealthEvent, HealthStatus, PeerChange, PeerEvent,
-    ServiceEvent, StreamingService, StreamsError, Subscription, SystemChange, SystemEvent,
+    EventSubscription, FileOperation, FileOperationEvent, HealthEvent, PeerChange, PeerEvent,
+    ServiceEvent, StreamingService, StreamsError, StreamsHealth, SystemChange, SystemEvent,
 };
 use tokio::sync::Mutex;
 
@@ -51,19 +51,19 @@ words! {
         Connected "connected" Disconnected "disconnected" HealthChanged "health_changed"
     }
     SystemChange { Startup "startup" Shutdown "shutdown" Error "error" Warning "warning" }
-    HealthStatus {
+    StreamsHealth {
         Healthy "healthy" Degraded "degraded" Unhealthy "unhealthy" Unknown "unknown"
     }
 }
 
-type Waiting<K> = Arc<Mutex<Subscription<ServiceEvent<K>>>>;
+type Waiting<K> = Arc<Mutex<EventSubscription<ServiceEvent<K>>>>;
 
 #[derive(Clone)]
 enum Waits {
     Files(Waiting<FileOperation>),
     Peers(Waiting<PeerChange>),
     System(Waiting<SystemChange>),
-    Health(Waiting<HealthStatus>),
+    Health(Waiting<StreamsHealth>),
 }
 
 /// Word, subject, message, time, and how many were missed so far.
@@ -109,7 +109,7 @@ fn unknown_kind() -> PyErr {
     PyValueError::new_err("events are about file_operation, peer, system or health")
 }
 
-fn waiting<K>(subscription: Subscription<ServiceEvent<K>>) -> Waiting<K> {
+fn waiting<K>(subscription: EventSubscription<ServiceEvent<K>>) -> Waiting<K> {
     Arc::new(Mutex::new(subscription))
 }
 
@@ -169,7 +169,7 @@ impl Service {
                 message,
             )),
             "health" => service.emit_health(HealthEvent::new(
-                HealthStatus::from_word(what)?,
+                StreamsHealth::from_word(what)?,
                 subject,
                 message,
             )),

@@ -6,7 +6,7 @@ use pyo3::{
     prelude::*,
     types::{PyBytes, PyDict},
 };
-use stc::{StreamConfig, streaming::StreamMetadata};
+use stc::{StreamingConfig, streaming::StreamMetadata};
 
 use crate::{
     blocking,
@@ -139,18 +139,16 @@ impl StreamingContext {
         let metadata = metadata
             .map(|bytes| StreamMetadata::from_bytes(&value::buffer(bytes)?).or_raise(py))
             .transpose()?;
-        let config = || -> Result<_, stc::ChunkError> {
-            StreamConfig::new()
-                .optimal_chunk_size(optimal_chunk_size)?
-                .enable_adaptive_chunking(enable_adaptive_chunking)
-                .lattice_size(lattice_size)?
-                .max_depth(max_depth)?
-                .initial_depth(initial_depth)?
-                .key_schedule_size(key_schedule_size)?
-                .entropy_pool_size(entropy_pool_size)?
-                .key_rotation_mb(key_rotation_mb)
-        };
-        let config = config().or_raise(py)?.realm(TextOrBytes::take(realm)?.as_bytes());
+        let config = StreamingConfig::new()
+            .optimal_chunk_size(optimal_chunk_size)
+            .enable_adaptive_chunking(enable_adaptive_chunking)
+            .lattice_size(lattice_size)
+            .max_depth(max_depth)
+            .initial_depth(initial_depth)
+            .key_schedule_size(key_schedule_size)
+            .entropy_pool_size(entropy_pool_size)
+            .key_rotation_mb(key_rotation_mb)
+            .realm(TextOrBytes::take(realm)?.as_bytes());
         let made = blocking::run(py, true, move || match &metadata {
             Some(metadata) => stc::StreamingContext::join(seed, metadata, config),
             None => stc::StreamingContext::with_config(seed, config),

@@ -7,7 +7,7 @@ use pyo3::{
     prelude::*,
     types::{PyBytes, PyList},
 };
-use stt_swarm::{KademliaDht, Member, PubSub, SwarmError, SwarmOptions, TopicEvent};
+use stt_swarm::{KademliaDht, PubSub, SwarmError, SwarmMember, SwarmOptions, TopicEvent};
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::{
@@ -78,7 +78,7 @@ fn number(py: Python<'_>, done: Done<usize>) -> PyResult<Py<PyAny>> {
 }
 
 /// Id, host, port and whether it is linked, of each; host and port are empty if only it can call.
-fn members(py: Python<'_>, found: Done<Vec<Member>>) -> PyResult<Py<PyAny>> {
+fn members(py: Python<'_>, found: Done<Vec<SwarmMember>>) -> PyResult<Py<PyAny>> {
     let list = PyList::empty(py);
     for member in found.or_raise(py)? {
         let address = member.addresses.first();
@@ -287,8 +287,8 @@ impl Swarm {
 }
 
 struct Both {
-    small: stt_swarm::Subscription,
-    large: stt_swarm::Subscription,
+    small: stt_swarm::TopicSubscription,
+    large: stt_swarm::TopicSubscription,
 }
 
 /// What came, and whether it stands for a content.

@@ -7,10 +7,11 @@ use crate::{Chamber, ChamberKey, ContentId, StoreError};
 /// Stores bytes and gives back their address; what the bytes mean is the caller's business.
 ///
 /// ```
-/// # async fn example() -> Result<(), stt_store::StoreError> {
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), stt_store::StoreError> {
 /// use stt_store::{BinaryStorage, ChamberKey};
 ///
-/// let key = ChamberKey::from_seed(&b"seed_32_bytes_minimum_required!!".into())?;
+/// let key = ChamberKey::from_seed_async(b"seed_32_bytes_minimum_required!!").await?;
 /// let storage = BinaryStorage::in_memory(&key).await?;
 /// let address = storage.store(r#"{"temp": 25.3, "humidity": 60}"#).await?;
 /// assert_eq!(storage.retrieve(&address).await?, br#"{"temp": 25.3, "humidity": 60}"#);

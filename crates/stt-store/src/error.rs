@@ -2,6 +2,8 @@
 
 use std::{fmt, io};
 
+use stc::Cause;
+
 /// Why a storage operation failed.
 ///
 /// An operation that returned an error left every other item as it was. `item` names what it was
@@ -64,12 +66,13 @@ pub enum StoreError {
         item: String,
     },
     /// Any other failure of the operating system.
-    #[error("{item}: {what}")]
+    #[error("{item}: {cause}")]
     Io {
         /// What it was about.
         item: String,
         /// What the system said.
-        what: String,
+        #[source]
+        cause: Cause,
     },
     /// An earlier write could not be made durable, so nothing more is written until the store is
     /// opened anew. What was acknowledged before stays readable.
@@ -143,18 +146,20 @@ pub enum StoreError {
         known: u32,
     },
     /// The source of a streamed value failed.
-    #[error("the source of the value could not be read: {what}")]
+    #[error("the source of the value could not be read: {cause}")]
     Source {
         /// What it said.
-        what: String,
+        #[source]
+        cause: Cause,
     },
     /// The service behind a remote backend failed or could not be reached.
-    #[error("{item}: the storage service said: {what}")]
+    #[error("{item}: the storage service said: {cause}")]
     Service {
         /// What it was about.
         item: String,
         /// What the service, or the way to it, said.
-        what: String,
+        #[source]
+        cause: Cause,
     },
     /// A setting is out of range, or there is no place to put the store.
     #[error("{what}")]
@@ -178,6 +183,7 @@ pub enum StoreError {
 
 /// Who has a store open.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Holder {
     /// Its process id, when it said so.
     pub pid: Option<u32>,
@@ -221,6 +227,14 @@ fn utc(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
 }
 
+/// The error once more, as far as errors of the system can be copied.
+pub(crate) fn again(error: &io::Error) -> Cause {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code).into(),
+        None => io::Error::new(error.kind(), error.to_string()).into(),
+    }
+}
+
 impl StoreError {
     /// An error of the operating system about `item`.
     pub(crate) fn io(item: impl Into<String>, error: &io::Error) -> Self {
@@ -232,13 +246,13 @@ impl StoreError {
             ErrorKind::PermissionDenied => Self::Permission { item },
             // Not `Self::NotFound`: the store had it, or its directory cannot be made.
             ErrorKind::NotFound => {
-                Self::Io { item, what: "a file or directory is missing".to_owned() }
+                Self::Io { item, cause: Cause::text("a file or directory is missing") }
             }
             ErrorKind::UnexpectedEof => {
                 Self::Damaged { item, what: "it is shorter than it should be".to_owned() }
             }
             ErrorKind::InvalidData => Self::Damaged { item, what: error.to_string() },
-            _ => Self::Io { item, what: error.to_string() },
+            _ => Self::Io { item, cause: again(error) },
         }
     }
 

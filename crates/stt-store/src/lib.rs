@@ -69,6 +69,7 @@ mod workload;
 
 pub use binary_storage::BinaryStorage;
 pub use blob::{BlobName, BlobNameError, BlobStat};
+pub use bytes::{self, Bytes};
 pub use chamber::{
     Chamber, ChamberKey, ChamberOptions, ChamberStats, Collected, ContentInfo, ContentReader,
     FileSource, Keep, NamedEntry, Problem, Protection, VerifyReport,
@@ -83,4 +84,4 @@ pub use object_store;
 pub use provider::{
     BlobReader, BlobWriter, BoxFuture, KindUsage, Op, Source, StorageProvider, Swept, Usage,
 };
-pub use stc::{ContentId, ContentIdError};
+pub use stc::{self, Cause, Coded, ContentId, ContentIdError};

@@ -7,8 +7,7 @@ use stt_streams::{StreamConfig, StreamManager, channel};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let mut config = StreamConfig::default();
-    config.auto_acknowledge = false;
+    let config = StreamConfig::new().auto_acknowledge(false);
     let (ours, theirs) = (StreamManager::new(config.clone())?, StreamManager::new(config)?);
     let (here, there) = channel::pair();
     let client = ours.new_bidirectional_stream("bidirectional-stream", here)?;

@@ -9,7 +9,7 @@ use stt_streams::{
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let service = StreamingService::new(StreamManager::new(StreamConfig::default())?);
+    let service = StreamingService::new(StreamManager::new(StreamConfig::new())?);
     service.manager().create_stream("stream-1")?;
     let mut listening = tokio::task::JoinSet::new();
     for name in ["subscriber-1", "subscriber-2"] {

@@ -7,7 +7,7 @@ use stt_streams::{StreamConfig, StreamManager, StreamMultiplexer};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let manager = StreamManager::new(StreamConfig::default())?;
+    let manager = StreamManager::new(StreamConfig::new())?;
     let multiplexer = StreamMultiplexer::new();
     for id in ["stream1", "stream2", "stalled"] {
         multiplexer.add_stream(id, manager.create_stream(id)?)?;

@@ -3,22 +3,21 @@
 
 use std::error::Error;
 
-use stt::{Mode, Node, SharedSeed};
+use stt::{Key, Mode, Node, SharedSeed};
 use stt_streams::{StreamConfig, StreamManager, SttConnector, SttTransport};
 
 const MESSAGES: u32 = 500;
 
-async fn node(mode: Mode) -> Result<Node, Box<dyn Error>> {
-    let seed = SharedSeed::from_bytes(&[7; 32])?;
-    Ok(Node::builder(seed).host("127.0.0.1").start(mode).await?)
+async fn node(seed: &SharedSeed, mode: Mode) -> Result<Node, Box<dyn Error>> {
+    Ok(Node::builder(seed.clone()).host("127.0.0.1").start(mode).await?)
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let (server, client) = (node(Mode::Server).await?, node(Mode::Client).await?);
+    let seed = SharedSeed::from_key(Key::generate()?);
+    let (server, client) = (node(&seed, Mode::Server).await?, node(&seed, Mode::Client).await?);
     // A small window: when the session ends, messages are on their way and more have yet to go.
-    let mut config = StreamConfig::default();
-    config.buffer_size = 100;
+    let config = StreamConfig::new().buffer_size(100);
     let ours = StreamManager::new(config)?;
     let theirs = StreamManager::new(ours.config().clone())?;
     let to_server = SttConnector::new(client.clone(), server.local_addr().to_string());

@@ -7,7 +7,7 @@ use stt_streams::{StreamConfig, StreamManager, StreamsError};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let manager = StreamManager::new(StreamConfig::default())?;
+    let manager = StreamManager::new(StreamConfig::new())?;
     let stream = manager.create_stream("my-stream-id")?;
     stream.send_message("Hello, World!").await?;
     assert_eq!(stream.receive_message().await?, "Hello, World!");

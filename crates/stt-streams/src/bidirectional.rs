@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{FlowController, Stream, StreamStats, StreamsError};
+use crate::{FlowController, ManagedStats, ManagedStream, StreamsError};
 
 /// A managed stream that sends and receives under flow control.
 ///
@@ -10,46 +10,46 @@ use crate::{FlowController, Stream, StreamStats, StreamsError};
 /// acknowledgement. Receiving acknowledges by itself, unless
 /// [`auto_acknowledge`](crate::StreamConfig::auto_acknowledge) is off.
 #[derive(Clone, Debug)]
-pub struct BidirectionalStream(Stream);
+pub struct BidirectionalStream(ManagedStream);
 
 /// The same stream, with its window in view.
-impl From<Stream> for BidirectionalStream {
-    fn from(stream: Stream) -> Self {
+impl From<ManagedStream> for BidirectionalStream {
+    fn from(stream: ManagedStream) -> Self {
         Self(stream)
     }
 }
 
 impl BidirectionalStream {
-    pub(crate) fn new(stream: Stream) -> Self {
+    pub(crate) fn new(stream: ManagedStream) -> Self {
         Self(stream)
     }
 
     /// The stream itself, with everything else it can do.
     #[must_use]
-    pub fn stream(&self) -> &Stream {
+    pub fn stream(&self) -> &ManagedStream {
         &self.0
     }
 
-    /// As [`Stream::send_message`].
+    /// As [`ManagedStream::send_message`].
     ///
     /// # Errors
-    /// As [`Stream::send_message`].
+    /// As [`ManagedStream::send_message`].
     pub async fn send(&self, message: impl Into<Bytes>) -> Result<(), StreamsError> {
         self.0.send_message(message).await
     }
 
-    /// As [`Stream::try_send_message`].
+    /// As [`ManagedStream::try_send_message`].
     ///
     /// # Errors
-    /// As [`Stream::try_send_message`].
+    /// As [`ManagedStream::try_send_message`].
     pub fn try_send(&self, message: impl Into<Bytes>) -> Result<(), StreamsError> {
         self.0.try_send_message(message)
     }
 
-    /// As [`Stream::receive_message`].
+    /// As [`ManagedStream::receive_message`].
     ///
     /// # Errors
-    /// As [`Stream::receive_message`].
+    /// As [`ManagedStream::receive_message`].
     pub async fn receive(&self) -> Result<Bytes, StreamsError> {
         self.0.receive_message().await
     }
@@ -67,17 +67,17 @@ impl BidirectionalStream {
         self.0.flow_control()
     }
 
-    /// As [`Stream::close`].
+    /// As [`ManagedStream::close`].
     ///
     /// # Errors
-    /// As [`Stream::close`].
+    /// As [`ManagedStream::close`].
     pub async fn close(&self) -> Result<(), StreamsError> {
         self.0.close().await
     }
 
-    /// As [`Stream::get_stats`].
+    /// As [`ManagedStream::get_stats`].
     #[must_use]
-    pub fn get_stats(&self) -> StreamStats {
+    pub fn get_stats(&self) -> ManagedStats {
         self.0.get_stats()
     }
 }

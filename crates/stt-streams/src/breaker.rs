@@ -8,6 +8,7 @@ use std::{
 /// What a breaker lets through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum BreakerState {
     /// Everything.
     Closed,
@@ -29,11 +30,34 @@ impl fmt::Display for BreakerState {
 
 /// When a breaker opens, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BreakerConfig {
     /// Failures in a row that open it; at least 1. 5.
     pub failures: u32,
     /// How long it stays open before a probe. 10 s.
     pub open_for: Duration,
+}
+
+impl BreakerConfig {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`Self::failures`](field@Self::failures).
+    #[must_use]
+    pub const fn failures(mut self, failures: u32) -> Self {
+        self.failures = failures;
+        self
+    }
+
+    /// Sets [`Self::open_for`](field@Self::open_for).
+    #[must_use]
+    pub const fn open_for(mut self, time: Duration) -> Self {
+        self.open_for = time;
+        self
+    }
 }
 
 impl Default for BreakerConfig {

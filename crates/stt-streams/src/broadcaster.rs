@@ -42,7 +42,7 @@ impl<E: Clone + Send + Sync + 'static> EventBroadcaster<E> {
     /// # Errors
     /// [`StreamsError::AlreadyExists`] for a name that is taken, [`StreamsError::Id`], or
     /// [`StreamsError::TooMany`] beyond 10,000 subscribers.
-    pub fn subscribe(&self, id: &str) -> Result<Subscription<E>, StreamsError> {
+    pub fn subscribe(&self, id: &str) -> Result<EventSubscription<E>, StreamsError> {
         if id.is_empty() || id.len() > MAX_ID {
             return Err(StreamsError::Id { got: id.len(), max: MAX_ID });
         }
@@ -66,7 +66,7 @@ impl<E: Clone + Send + Sync + 'static> EventBroadcaster<E> {
                 free.insert(active);
             }
         }
-        Ok(Subscription { events: self.events.subscribe(), ended, missed: 0 })
+        Ok(EventSubscription { events: self.events.subscribe(), ended, missed: 0 })
     }
 
     /// Ends a subscription: what is waiting is still received, then `None`.
@@ -100,13 +100,13 @@ impl<E: Clone + Send + Sync + 'static> EventBroadcaster<E> {
 
 /// The events of one subscriber. Dropping it unsubscribes.
 #[derive(Debug)]
-pub struct Subscription<E> {
+pub struct EventSubscription<E> {
     events: broadcast::Receiver<Arc<E>>,
     ended: watch::Receiver<()>,
     missed: u64,
 }
 
-impl<E: Clone + Send + Sync + 'static> Subscription<E> {
+impl<E: Clone + Send + Sync + 'static> EventSubscription<E> {
     /// The next event, or `None` once it was unsubscribed. A dropped future has taken nothing.
     pub async fn next(&mut self) -> Option<Arc<E>> {
         loop {

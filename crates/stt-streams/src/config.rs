@@ -43,8 +43,84 @@ pub struct StreamConfig {
 }
 
 impl StreamConfig {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// Highest ceiling of a wait between retries.
     pub const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
+
+    /// Sets [`Self::buffer_size`](field@Self::buffer_size).
+    #[must_use]
+    pub const fn buffer_size(mut self, messages: usize) -> Self {
+        self.buffer_size = messages;
+        self
+    }
+
+    /// Sets [`Self::max_retries`](field@Self::max_retries).
+    #[must_use]
+    pub const fn max_retries(mut self, retries: u32) -> Self {
+        self.max_retries = retries;
+        self
+    }
+
+    /// Sets [`Self::retry_delay`](field@Self::retry_delay).
+    #[must_use]
+    pub const fn retry_delay(mut self, delay: Duration) -> Self {
+        self.retry_delay = delay;
+        self
+    }
+
+    /// Sets [`Self::backpressure_limit`](field@Self::backpressure_limit).
+    #[must_use]
+    pub const fn backpressure_limit(mut self, messages: usize) -> Self {
+        self.backpressure_limit = messages;
+        self
+    }
+
+    /// Sets [`Self::heartbeat_interval`](field@Self::heartbeat_interval).
+    #[must_use]
+    pub const fn heartbeat_interval(mut self, interval: Duration) -> Self {
+        self.heartbeat_interval = interval;
+        self
+    }
+
+    /// Sets [`Self::timeout`](field@Self::timeout).
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets [`Self::memory_limit`](field@Self::memory_limit).
+    #[must_use]
+    pub const fn memory_limit(mut self, bytes: usize) -> Self {
+        self.memory_limit = bytes;
+        self
+    }
+
+    /// Sets [`Self::max_message_size`](field@Self::max_message_size).
+    #[must_use]
+    pub const fn max_message_size(mut self, bytes: usize) -> Self {
+        self.max_message_size = bytes;
+        self
+    }
+
+    /// Sets [`Self::auto_acknowledge`](field@Self::auto_acknowledge).
+    #[must_use]
+    pub const fn auto_acknowledge(mut self, yes: bool) -> Self {
+        self.auto_acknowledge = yes;
+        self
+    }
+
+    /// Sets [`Self::lossy`](field@Self::lossy).
+    #[must_use]
+    pub const fn lossy(mut self, yes: bool) -> Self {
+        self.lossy = yes;
+        self
+    }
 
     /// Checks every field.
     ///

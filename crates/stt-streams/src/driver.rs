@@ -99,7 +99,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut source: Source, recovery: Arc<R
 fn report_retry(shared: &Shared, cause: &TransportError, delay: Duration) {
     let retry = shared.count_retry();
     shared.with(|machine, _| machine.count(cause.class));
-    shared.emit(StreamEventKind::Retry { retry, delay, cause: cause.text.clone() });
+    shared.emit(StreamEventKind::Retry { retry, delay, cause: cause.cause.to_string() });
 }
 
 /// Says hello on a transport, and hears the peer's.

@@ -116,11 +116,12 @@ pub enum StreamsError {
         /// How many there were.
         retries: u32,
         /// The last failure.
+        #[source]
         cause: TransportError,
     },
     /// The transport failed in a way that no retry mends, or there is no way to connect again.
     #[error("the transport failed: {0}")]
-    Transport(TransportError),
+    Transport(#[source] TransportError),
     /// The circuit breaker of the destination is open.
     #[error("the circuit to {destination:?} is open")]
     CircuitOpen {
@@ -131,6 +132,7 @@ pub enum StreamsError {
     #[error("the retry budget is spent; the last failure: {cause}")]
     BudgetSpent {
         /// The last failure.
+        #[source]
         cause: TransportError,
     },
     /// No message went either way for the configured time.

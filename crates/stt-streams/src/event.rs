@@ -6,6 +6,7 @@ use crate::{BreakerState, ErrorClass, Trigger};
 
 /// Something happened to a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StreamEvent {
     /// Which.
     pub stream: Arc<str>,

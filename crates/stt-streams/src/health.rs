@@ -5,7 +5,7 @@ use serde::Serialize;
 /// The word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum HealthStatus {
+pub enum StreamsHealth {
     /// At least 9 of 10 streams are healthy, or there are none. gRPC: SERVING.
     Healthy,
     /// At least half of them. gRPC: SERVING.
@@ -16,7 +16,7 @@ pub enum HealthStatus {
     Unknown,
 }
 
-impl HealthStatus {
+impl StreamsHealth {
     /// The verdict on `healthy` of `total` streams.
     #[must_use]
     pub fn of(healthy: usize, total: usize) -> Self {
@@ -39,9 +39,10 @@ impl HealthStatus {
 
 /// The answer to a health check; the fields and their JSON are a public format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct HealthReport {
     /// The verdict.
-    pub status: HealthStatus,
+    pub status: StreamsHealth,
     /// Streams, without those that were closed.
     pub total_streams: usize,
     /// Those that did not fail and whose peers answer.
@@ -58,11 +59,11 @@ mod tests {
 
     #[test]
     fn the_thresholds_are_nine_tenths_and_half() {
-        use HealthStatus::{Degraded, Healthy, Unhealthy};
+        use StreamsHealth::{Degraded, Healthy, Unhealthy};
         let cases = [(0, 0, Healthy), (10, 10, Healthy), (9, 10, Healthy), (8, 10, Degraded)];
         let more = [(5, 10, Degraded), (4, 10, Unhealthy), (0, 1, Unhealthy), (1, 1, Healthy)];
         for (healthy, total, status) in cases.into_iter().chain(more) {
-            assert_eq!(HealthStatus::of(healthy, total), status, "{healthy} of {total}");
+            assert_eq!(StreamsHealth::of(healthy, total), status, "{healthy} of {total}");
         }
     }
 }

@@ -3,13 +3,13 @@
 //! | look for | in |
 //! |---|---|
 //! | making, finding and ending streams | [`StreamManager`], [`StreamConfig`], [`ManagerLimits`] |
-//! | sending and receiving | [`Stream`], [`BidirectionalStream`] |
+//! | sending and receiving | [`ManagedStream`], [`BidirectionalStream`] |
 //! | many streams at once | [`StreamMultiplexer`] |
 //! | events to many | [`EventBroadcaster`], [`StreamingService`] |
 //! | what a stream runs over | [`Transport`], [`Connector`], [`channel`], [`SttTransport`], [`ProtocolTransport`] |
 //! | how much may be under way, and who is told to wait | [`FlowController`], [`Trigger`] |
 //! | failures | [`StreamsError`], [`ErrorClass`], [`Recovery`], [`CircuitBreaker`], [`RetryBudget`] |
-//! | numbers | [`StreamStats`], [`StreamMetrics`], [`ServiceStats`], [`HealthReport`] |
+//! | numbers | [`ManagedStats`], [`StreamMetrics`], [`ServiceStats`], [`HealthReport`] |
 //!
 //! # Two ends
 //!
@@ -19,8 +19,8 @@
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let (here, there) = channel::pair();
-//! let ours = StreamManager::new(StreamConfig::default())?;
-//! let theirs = StreamManager::new(StreamConfig::default())?;
+//! let ours = StreamManager::new(StreamConfig::new())?;
+//! let theirs = StreamManager::new(StreamConfig::new())?;
 //! let client = ours.new_bidirectional_stream("orders", here)?;
 //! let server = theirs.new_bidirectional_stream("orders", there)?;
 //!
@@ -41,7 +41,7 @@
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let manager = StreamManager::new(StreamConfig::default())?;
+//! let manager = StreamManager::new(StreamConfig::new())?;
 //! let stream = manager.create_stream("work")?;
 //! let refused = loop {
 //!     if let Err(refused) = stream.try_send_message("a piece of work") {
@@ -86,12 +86,13 @@ mod window;
 pub use backpressure::Trigger;
 pub use bidirectional::BidirectionalStream;
 pub use breaker::{BreakerConfig, BreakerState, CircuitBreaker};
-pub use broadcaster::{EventBroadcaster, Subscription};
+pub use broadcaster::{EventBroadcaster, EventSubscription};
 pub use budget::RetryBudget;
+pub use bytes::{self, Bytes};
 pub use config::{MESSAGE_OVERHEAD, StreamConfig};
 pub use error::{ErrorClass, StatusCode, StreamsError};
 pub use event::{StreamEvent, StreamEventKind};
-pub use health::{HealthReport, HealthStatus};
+pub use health::{HealthReport, StreamsHealth};
 pub use manager::{ManagerLimits, StreamManager};
 pub use multiplexer::StreamMultiplexer;
 pub use over_stt::{PROTOCOL_LABEL, ProtocolTransport, SttConnector, SttTransport};
@@ -100,8 +101,9 @@ pub use service::{
     FileOperation, FileOperationEvent, HealthEvent, PeerChange, PeerEvent, ServiceEvent,
     StreamingService, SystemChange, SystemEvent,
 };
-pub use stats::{ServiceStats, StreamMetrics, StreamStats};
-pub use stc::Coded;
-pub use stream::Stream;
+pub use stats::{ManagedStats, ServiceStats, StreamMetrics};
+pub use stc::{self, Coded};
+pub use stream::ManagedStream;
+pub use stt;
 pub use transport::{Connector, Pending, Transport, TransportError, max_frame_size};
 pub use window::FlowController;

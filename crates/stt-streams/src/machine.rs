@@ -296,7 +296,8 @@ impl Machine {
         }
         self.connected = false;
         self.count(error.class);
-        self.events.push(Event::Disconnected { class: error.class, cause: error.text.clone() });
+        self.events
+            .push(Event::Disconnected { class: error.class, cause: error.cause.to_string() });
         self.set_healthy(false);
     }
 

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    BidirectionalStream, BreakerConfig, Stream, StreamConfig, StreamEvent, StreamsError,
+    BidirectionalStream, BreakerConfig, ManagedStream, StreamConfig, StreamEvent, StreamsError,
     driver::{self, Greeted, Source},
     frame::MAX_ID,
     machine::Machine,
@@ -41,6 +41,35 @@ pub struct ManagerLimits {
     pub breaker: BreakerConfig,
 }
 
+impl ManagerLimits {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`Self::max_streams`](field@Self::max_streams).
+    #[must_use]
+    pub const fn max_streams(mut self, streams: usize) -> Self {
+        self.max_streams = streams;
+        self
+    }
+
+    /// Sets [`Self::memory_limit`](field@Self::memory_limit).
+    #[must_use]
+    pub const fn memory_limit(mut self, bytes: usize) -> Self {
+        self.memory_limit = bytes;
+        self
+    }
+
+    /// Sets [`Self::breaker`](field@Self::breaker).
+    #[must_use]
+    pub const fn breaker(mut self, breaker: BreakerConfig) -> Self {
+        self.breaker = breaker;
+        self
+    }
+}
+
 impl Default for ManagerLimits {
     fn default() -> Self {
         Self { max_streams: 1_024, memory_limit: 256 << 20, breaker: BreakerConfig::default() }
@@ -48,7 +77,7 @@ impl Default for ManagerLimits {
 }
 
 struct Entry {
-    stream: Stream,
+    stream: ManagedStream,
     /// Set while the peer is the one that connects.
     calls: Option<mpsc::Sender<Greeted>>,
 }
@@ -101,6 +130,7 @@ impl StreamManager {
         for (what, got, min, max) in [
             ("max_streams", wide(limits.max_streams), 1, 1_000_000),
             ("memory_limit of the manager", wide(limits.memory_limit), 1 << 20, u64::MAX),
+            ("failures of the breaker", limits.breaker.failures.into(), 1, u64::MAX),
         ] {
             if got < min || got > max {
                 return Err(StreamsError::OutOfRange { what, min, max, got });
@@ -122,7 +152,7 @@ impl StreamManager {
     /// [`StreamsError::AlreadyExists`] while a stream of that id lives, [`StreamsError::Id`],
     /// [`StreamsError::TooMany`], [`StreamsError::NoRuntime`], or [`StreamsError::Closed`] after
     /// [`shutdown`](Self::shutdown).
-    pub fn create_stream(&self, id: &str) -> Result<Stream, StreamsError> {
+    pub fn create_stream(&self, id: &str) -> Result<ManagedStream, StreamsError> {
         self.add(id, Source::Local, None, None, None)
     }
 
@@ -134,7 +164,7 @@ impl StreamManager {
         &self,
         id: &str,
         transport: Arc<dyn Transport>,
-    ) -> Result<Stream, StreamsError> {
+    ) -> Result<ManagedStream, StreamsError> {
         self.add(id, Source::Once(Some(transport)), None, None, None)
     }
 
@@ -147,7 +177,7 @@ impl StreamManager {
         &self,
         id: &str,
         connector: Arc<dyn Connector>,
-    ) -> Result<Stream, StreamsError> {
+    ) -> Result<ManagedStream, StreamsError> {
         let destination = connector.destination().to_owned();
         self.add(id, Source::Connector(connector), Some(destination), None, None)
     }
@@ -252,7 +282,7 @@ impl StreamManager {
         destination: Option<String>,
         calls: Option<mpsc::Sender<Greeted>>,
         first: Option<Greeted>,
-    ) -> Result<Stream, StreamsError> {
+    ) -> Result<ManagedStream, StreamsError> {
         if id.is_empty() || id.len() > MAX_ID {
             return Err(StreamsError::Id { got: id.len(), max: MAX_ID });
         }
@@ -284,7 +314,7 @@ impl StreamManager {
         let events = inner.events.clone();
         let shared = Shared::new(machine, Arc::clone(&id), config, destination, events);
         let recovery = Arc::clone(&inner.recovery);
-        let stream = Stream { shared: Arc::new(shared), recovery };
+        let stream = ManagedStream { shared: Arc::new(shared), recovery };
         // Flushes the event of its creation.
         stream.shared.with(|_, _| ());
         let (shared, recovery) = (Arc::clone(&stream.shared), Arc::clone(&stream.recovery));
@@ -297,7 +327,7 @@ impl StreamManager {
     ///
     /// # Errors
     /// [`StreamsError::NotFound`].
-    pub fn get_stream(&self, id: &str) -> Result<Stream, StreamsError> {
+    pub fn get_stream(&self, id: &str) -> Result<ManagedStream, StreamsError> {
         let streams = lock(&self.0.streams);
         let found = streams.by_id.get(id).map(|entry| entry.stream.clone());
         found
@@ -307,7 +337,7 @@ impl StreamManager {
 
     /// All streams but those that were closed, by their ids.
     #[must_use]
-    pub fn list_streams(&self) -> Vec<Stream> {
+    pub fn list_streams(&self) -> Vec<ManagedStream> {
         let streams: Vec<_> = {
             let mut streams = lock(&self.0.streams);
             streams.by_id.retain(|_, entry| entry.stream.ended() != Some(StreamsError::Closed));
@@ -319,7 +349,7 @@ impl StreamManager {
     /// Closes a stream and forgets it.
     ///
     /// # Errors
-    /// [`StreamsError::NotFound`], or as [`Stream::close`].
+    /// [`StreamsError::NotFound`], or as [`ManagedStream::close`].
     pub async fn close_stream(&self, id: &str) -> Result<(), StreamsError> {
         let stream = self.get_stream(id)?;
         let closed = stream.close().await;
@@ -328,13 +358,13 @@ impl StreamManager {
     }
 
     /// Forgets a stream that has ended, as one that failed stays otherwise.
-    pub fn forget(&self, stream: &Stream) {
+    pub fn forget(&self, stream: &ManagedStream) {
         if stream.ended().is_some() {
             self.remove(stream);
         }
     }
 
-    fn remove(&self, stream: &Stream) {
+    fn remove(&self, stream: &ManagedStream) {
         let mut streams = lock(&self.0.streams);
         let same = |entry: &Entry| Arc::ptr_eq(&entry.stream.shared, &stream.shared);
         if streams.by_id.get(stream.id()).is_some_and(same) {

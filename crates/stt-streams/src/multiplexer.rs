@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::{Stream, StreamStats, StreamsError, frame::MAX_ID};
+use crate::{ManagedStats, ManagedStream, StreamsError, frame::MAX_ID};
 
 /// Most streams of a multiplexer.
 const MOST: usize = 1_000_000;
@@ -16,7 +16,7 @@ const MOST: usize = 1_000_000;
 /// and one that stalls does not hold up the others.
 #[derive(Debug, Default)]
 pub struct StreamMultiplexer {
-    streams: Mutex<BTreeMap<String, Stream>>,
+    streams: Mutex<BTreeMap<String, ManagedStream>>,
 }
 
 impl StreamMultiplexer {
@@ -26,7 +26,7 @@ impl StreamMultiplexer {
         Self::default()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Stream>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, ManagedStream>> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -34,7 +34,7 @@ impl StreamMultiplexer {
     ///
     /// # Errors
     /// [`StreamsError::AlreadyExists`], [`StreamsError::Id`], or [`StreamsError::TooMany`].
-    pub fn add_stream(&self, id: &str, stream: Stream) -> Result<(), StreamsError> {
+    pub fn add_stream(&self, id: &str, stream: ManagedStream) -> Result<(), StreamsError> {
         if id.is_empty() || id.len() > MAX_ID {
             return Err(StreamsError::Id { got: id.len(), max: MAX_ID });
         }
@@ -53,7 +53,7 @@ impl StreamMultiplexer {
     ///
     /// # Errors
     /// [`StreamsError::NotFound`].
-    pub fn remove_stream(&self, id: &str) -> Result<Stream, StreamsError> {
+    pub fn remove_stream(&self, id: &str) -> Result<ManagedStream, StreamsError> {
         self.lock().remove(id).ok_or_else(|| StreamsError::NotFound { id: id.to_owned() })
     }
 
@@ -61,7 +61,7 @@ impl StreamMultiplexer {
     ///
     /// # Errors
     /// [`StreamsError::NotFound`].
-    pub fn get_stream(&self, id: &str) -> Result<Stream, StreamsError> {
+    pub fn get_stream(&self, id: &str) -> Result<ManagedStream, StreamsError> {
         self.lock().get(id).cloned().ok_or_else(|| StreamsError::NotFound { id: id.to_owned() })
     }
 
@@ -74,13 +74,13 @@ impl StreamMultiplexer {
     ) -> BTreeMap<String, Result<(), StreamsError>> {
         let message = message.into();
         let streams = self.lock().clone();
-        let send = |stream: Stream| stream.try_send_message(message.clone());
+        let send = |stream: ManagedStream| stream.try_send_message(message.clone());
         streams.into_iter().map(|(id, stream)| (id, send(stream))).collect()
     }
 
     /// Each stream's statistics.
     #[must_use]
-    pub fn get_stats(&self) -> BTreeMap<String, StreamStats> {
+    pub fn get_stats(&self) -> BTreeMap<String, ManagedStats> {
         let streams = self.lock().clone();
         streams.into_iter().map(|(id, stream)| (id, stream.get_stats())).collect()
     }

@@ -38,7 +38,7 @@ impl From<stt::StreamError> for TransportError {
             | stt::StreamError::SessionEnded(_) => ErrorClass::Transient,
             _ => ErrorClass::Permanent,
         };
-        Self::new(class, error.to_string())
+        Self::caused(class, error)
     }
 }
 
@@ -46,7 +46,7 @@ impl From<stt::ConnectError> for TransportError {
     fn from(error: stt::ConnectError) -> Self {
         use stt::Coded;
         let class = if error.retry_helps() { ErrorClass::Transient } else { ErrorClass::Permanent };
-        Self::new(class, error.to_string())
+        Self::caused(class, error)
     }
 }
 
@@ -84,10 +84,10 @@ impl From<stt::ProtocolError> for TransportError {
     fn from(error: stt::ProtocolError) -> Self {
         match error {
             stt::ProtocolError::Stream(error) => error.into(),
-            stt::ProtocolError::TooMany { .. } => {
-                Self::new(ErrorClass::ResourceExhausted, error.to_string())
+            error @ stt::ProtocolError::TooMany { .. } => {
+                Self::caused(ErrorClass::ResourceExhausted, error)
             }
-            _ => Self::new(ErrorClass::Permanent, error.to_string()),
+            error => Self::caused(ErrorClass::Permanent, error),
         }
     }
 }

@@ -68,7 +68,7 @@ impl Failure {
     fn cause(self, destination: &str) -> TransportError {
         match self {
             Self::Transport(error) => error,
-            Self::Refused(error) => TransportError::new(error.class(), error.to_string()),
+            Self::Refused(error) => TransportError::caused(error.class(), error),
             Self::Open => TransportError::new(
                 ErrorClass::Transient,
                 format!("the circuit to {destination:?} is open"),

@@ -12,8 +12,8 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    EventBroadcaster, HealthReport, HealthStatus, ServiceStats, StreamManager, StreamsError,
-    Subscription, stats,
+    EventBroadcaster, EventSubscription, HealthReport, ServiceStats, StreamManager, StreamsError,
+    StreamsHealth, stats,
 };
 
 /// Events of each kind that are kept for who is slow.
@@ -63,6 +63,7 @@ pub enum SystemChange {
 
 /// An event about a file, a peer, the node or a component's health.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ServiceEvent<K> {
     /// What happened; for health, the verdict.
     pub kind: K,
@@ -93,7 +94,7 @@ pub type PeerEvent = ServiceEvent<PeerChange>;
 /// An event about this node.
 pub type SystemEvent = ServiceEvent<SystemChange>;
 /// An event about a component's health.
-pub type HealthEvent = ServiceEvent<HealthStatus>;
+pub type HealthEvent = ServiceEvent<StreamsHealth>;
 
 #[derive(Debug)]
 struct Inner {
@@ -117,7 +118,7 @@ macro_rules! events {
             ///
             /// # Errors
             /// As [`EventBroadcaster::subscribe`].
-            pub fn $subscribe(&self, id: &str) -> Result<Subscription<$event>, StreamsError> {
+            pub fn $subscribe(&self, id: &str) -> Result<EventSubscription<$event>, StreamsError> {
                 self.0.$field.subscribe(id)
             }
 
@@ -186,9 +187,9 @@ impl StreamingService {
         let running = self.0.running.load(Relaxed);
         HealthReport {
             status: if running {
-                HealthStatus::of(healthy_streams, total_streams)
+                StreamsHealth::of(healthy_streams, total_streams)
             } else {
-                HealthStatus::Unknown
+                StreamsHealth::Unknown
             },
             total_streams,
             healthy_streams,

@@ -11,7 +11,8 @@ use crate::{BreakerState, Trigger};
 
 /// A stream's statistics; the fields and their JSON are a public format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct StreamStats {
+#[non_exhaustive]
+pub struct ManagedStats {
     /// Its id.
     pub id: String,
     /// Messages that wait now, in the direction that has more.
@@ -30,7 +31,7 @@ pub struct StreamStats {
     pub uptime: String,
 }
 
-/// What a stream counts beyond [`StreamStats`].
+/// What a stream counts beyond [`ManagedStats`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamMetrics {
@@ -64,13 +65,14 @@ pub struct StreamMetrics {
 
 /// Statistics of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ServiceStats {
     /// Streams that have not ended.
     pub active_streams: usize,
     /// Subscribers to events of all kinds.
     pub subscribers: usize,
     /// Each stream's statistics by its id.
-    pub streams: BTreeMap<String, StreamStats>,
+    pub streams: BTreeMap<String, ManagedStats>,
 }
 
 /// RFC 3339, to the second.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use crate::{
-    BreakerState, ErrorClass, FlowController, StreamConfig, StreamMetrics, StreamStats,
+    BreakerState, ErrorClass, FlowController, ManagedStats, StreamConfig, StreamMetrics,
     StreamsError,
     frame::Kind,
     outbound::Item,
@@ -16,7 +16,7 @@ use crate::{
     transport::TransportError,
 };
 
-/// Longest text of [`Stream::send_error`] in bytes; the rest is cut off.
+/// Longest text of [`ManagedStream::send_error`] in bytes; the rest is cut off.
 const MAX_ERROR: usize = 1_024;
 
 /// A stream of messages that outlives its transports. Clones are the same stream, and dropping one
@@ -25,12 +25,12 @@ const MAX_ERROR: usize = 1_024;
 /// Messages arrive once and in order while both processes live, whatever happens to the transports
 /// between them, unless the stream is [`lossy`](StreamConfig::lossy).
 #[derive(Clone)]
-pub struct Stream {
+pub struct ManagedStream {
     pub(crate) shared: Arc<Shared>,
     pub(crate) recovery: Arc<Recovery>,
 }
 
-impl Stream {
+impl ManagedStream {
     /// A closing peer has so long to confirm.
     pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -184,7 +184,7 @@ impl Stream {
     ///
     /// # Errors
     /// What ended the stream otherwise; [`StreamsError::Transport`] of the class timeout if the
-    /// peer did not confirm within [`Stream::CLOSE_TIMEOUT`]. It is closed in any case.
+    /// peer did not confirm within [`ManagedStream::CLOSE_TIMEOUT`]. It is closed in any case.
     pub async fn close(&self) -> Result<(), StreamsError> {
         self.shared.with(|machine, _| machine.close());
         match timeout(Self::CLOSE_TIMEOUT, self.shared.wait_ended()).await {
@@ -220,8 +220,8 @@ impl Stream {
 
     /// Its statistics.
     #[must_use]
-    pub fn get_stats(&self) -> StreamStats {
-        self.shared.with(|machine, now| StreamStats {
+    pub fn get_stats(&self) -> ManagedStats {
+        self.shared.with(|machine, now| ManagedStats {
             id: self.id().to_owned(),
             buffer_size: machine.waiting(),
             max_buffer: self.config().buffer_size,
@@ -268,8 +268,8 @@ impl Stream {
     }
 }
 
-impl fmt::Debug for Stream {
+impl fmt::Debug for ManagedStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream").field("id", &self.shared.id).finish_non_exhaustive()
+        f.debug_struct("ManagedStream").field("id", &self.shared.id).finish_non_exhaustive()
     }
 }

@@ -3,6 +3,7 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
+use stc::Cause;
 
 use crate::{ErrorClass, StreamConfig};
 
@@ -38,19 +39,27 @@ pub trait Connector: Send + Sync + 'static {
 
 /// Why a transport failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
+#[error("{cause}")]
+#[non_exhaustive]
 pub struct TransportError {
     /// How the failure is treated.
     pub class: ErrorClass,
-    /// One line for a person.
-    pub text: String,
+    /// What happened.
+    #[source]
+    pub cause: Cause,
 }
 
 impl TransportError {
     /// A failure of a class, described in one line.
     #[must_use]
     pub fn new(class: ErrorClass, text: impl Into<String>) -> Self {
-        Self { class, text: text.into() }
+        Self { class, cause: Cause::text(text) }
+    }
+
+    /// A failure of a class that an error tells of.
+    #[must_use]
+    pub fn caused(class: ErrorClass, error: impl Into<Cause>) -> Self {
+        Self { class, cause: error.into() }
     }
 
     /// The transport ended, and another one may work.

@@ -7,8 +7,8 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value, json};
 use stt_streams::{
     BidirectionalStream, Coded, EventBroadcaster, FileOperation, FileOperationEvent, HealthEvent,
-    HealthStatus, PeerChange, PeerEvent, StreamConfig, StreamManager, StreamMultiplexer,
-    StreamingService, StreamsError, SystemChange, SystemEvent, Trigger, channel,
+    PeerChange, PeerEvent, StreamConfig, StreamManager, StreamMultiplexer, StreamingService,
+    StreamsError, StreamsHealth, SystemChange, SystemEvent, Trigger, channel,
 };
 
 fn manager(set: impl FnOnce(&mut StreamConfig)) -> StreamManager {
@@ -185,8 +185,8 @@ async fn a_service_answers_with_exactly_the_fields_of_the_format() {
     assert_eq!(*files.next().await.unwrap(), upload);
     service.emit_peer(PeerEvent::new(PeerChange::Connected, "ab", ""));
     assert_eq!(peers.next().await.unwrap().kind, PeerChange::Connected);
-    service.emit_health(HealthEvent::new(HealthStatus::Degraded, "store", ""));
-    assert_eq!(health.next().await.unwrap().kind, HealthStatus::Degraded);
+    service.emit_health(HealthEvent::new(StreamsHealth::Degraded, "store", ""));
+    assert_eq!(health.next().await.unwrap().kind, StreamsHealth::Degraded);
     service.unsubscribe_from_file_operation_events("subscriber-1").unwrap();
     assert_eq!(files.next().await, None);
     let gone = service.unsubscribe_from_file_operation_events("subscriber-1");
@@ -200,7 +200,7 @@ async fn a_service_answers_with_exactly_the_fields_of_the_format() {
     assert_eq!(system.next().await.unwrap().kind, SystemChange::Shutdown);
     assert_eq!(system.next().await, None);
     assert_eq!(peers.next().await, None);
-    assert_eq!(service.health_check().status, HealthStatus::Unknown);
+    assert_eq!(service.health_check().status, StreamsHealth::Unknown);
     assert_eq!(manager.create_stream("late").unwrap_err(), StreamsError::Closed);
 }
 

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use stc::Coded;
+use stc::{Cause, Coded};
 
 use crate::{SwarmError, content::ManifestError};
 
@@ -87,6 +87,7 @@ pub enum ContentError {
         /// With which file.
         path: PathBuf,
         /// What it said.
+        #[source]
         cause: io::Error,
     },
     /// There is a file of that name already.
@@ -108,10 +109,11 @@ pub enum ContentError {
     #[error(transparent)]
     Protocol(#[from] stt::ProtocolError),
     /// The list of a folder's files breaks a rule.
-    #[error("the folder's list of files cannot be used: {why}")]
+    #[error("the folder's list of files cannot be used: {cause}")]
     Manifest {
         /// Which one.
-        why: String,
+        #[source]
+        cause: Cause,
     },
     /// Nobody who was asked has it.
     #[error("none of the {members} members that were asked has it")]
@@ -147,7 +149,7 @@ impl ContentError {
 
 impl From<ManifestError> for ContentError {
     fn from(error: ManifestError) -> Self {
-        Self::Manifest { why: error.to_string() }
+        Self::Manifest { cause: error.into() }
     }
 }
 

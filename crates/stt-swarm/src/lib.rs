@@ -18,12 +18,12 @@
 //! ```
 //! use std::time::Duration;
 //!
-//! use stt::{Mode, Node, SharedSeed};
+//! use stt::{Key, Mode, Node, SharedSeed};
 //! use stt_swarm::{Swarm, SwarmOptions, TopicEvent};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let seed = SharedSeed::from_bytes(&[7; 32])?;
+//! let seed = SharedSeed::from_key(Key::generate()?);
 //! let first = Node::builder(seed.clone()).host("127.0.0.1").start(Mode::Server).await?;
 //! let second = Node::builder(seed).host("127.0.0.1").start(Mode::Server).await?;
 //! let there = Swarm::start(&first, &SwarmOptions::default())?;
@@ -47,12 +47,12 @@
 //! Whoever has the ticket and the seed fetches, from all who offer it; every 16 KiB are verified.
 //!
 //! ```
-//! use stt::{Mode, Node, SharedSeed};
+//! use stt::{Key, Mode, Node, SharedSeed};
 //! use stt_swarm::{ContentLibrary, FetchOptions, fetch};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let seed = SharedSeed::from_bytes(&[7; 32])?;
+//! # let seed = SharedSeed::from_key(Key::generate()?);
 //! # let sharer = Node::builder(seed.clone()).host("127.0.0.1").start(Mode::Server).await?;
 //! # let fetcher = Node::builder(seed).host("127.0.0.1").start(Mode::Client).await?;
 //! # let (dir, inbox) = (tempfile::tempdir()?, tempfile::tempdir()?);
@@ -62,7 +62,7 @@
 //! let shared = library.share(&file).await?;
 //! let ticket = library.ticket(&shared, &[sharer.local_addr()])?;
 //!
-//! fetch(&fetcher, &ticket, inbox.path(), &FetchOptions::default()).await?;
+//! fetch(&fetcher, &ticket, inbox.path(), &FetchOptions::new()).await?;
 //! assert_eq!(std::fs::read(inbox.path().join("notes.txt"))?, b"what I noticed");
 //! # Ok(())
 //! # }
@@ -81,9 +81,14 @@ pub use content::{
     ContentDistribution, ContentLibrary, DistributionStats, FetchOptions, FetchProgress, Fetched,
     Folder, LibraryStats, ProviderReport, RetrieveOptions, Shared, fetch,
 };
-pub use dht::{Bootstrapped, KademliaDht, Member, ProviderFound, Providers, Stored, Value};
+pub use dht::{
+    Bootstrapped, KademliaDht, ProviderFound, Providers, SignedValue, Stored, SwarmMember,
+};
 pub use error::{ContentError, TicketError};
-pub use pubsub::{Message, PubSub, Published, Receipts, Sequence, Subscription, TopicEvent};
+pub use pubsub::{
+    PubSub, Published, Receipts, Sequence, TopicEvent, TopicMessage, TopicSubscription,
+};
+pub use stt;
 pub use swarm::{Swarm, SwarmOptions};
 pub use swarm_error::SwarmError;
 pub use ticket::{ContentTicket, Provider};

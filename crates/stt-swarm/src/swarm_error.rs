@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use stc::Coded;
+use stc::{Cause, Coded};
 use stt::NodeId;
 use stt_store::StoreError;
 
@@ -17,7 +17,8 @@ pub enum SwarmError {
     #[error("the engine refused: {cause}")]
     Engine {
         /// What it said.
-        cause: String,
+        #[source]
+        cause: Cause,
     },
     /// The swarm or its node has stopped.
     #[error("the swarm has stopped")]

@@ -21,7 +21,7 @@ fn all() -> Vec<Box<dyn Coded>> {
         Box::new(ContentError::Exists { path: path() }),
         Box::new(ContentError::Busy { name: "a".into() }),
         Box::new(ContentError::Name),
-        Box::new(ContentError::Manifest { why: "x".into() }),
+        Box::new(ContentError::Manifest { cause: stc::Cause::text("x") }),
         Box::new(ContentError::NotFound { members: 1 }),
         Box::new(ContentError::NotAnnounced(SwarmError::Stopped)),
         Box::new(ContentError::NoProvider),

@@ -10,8 +10,8 @@ use std::{future::Future, time::Duration};
 
 use stt::{Node, NodeId, SharedSeed};
 use stt_swarm::{
-    ContentLibrary, ContentTicket, FetchOptions, PubSub, Sequence, Subscription, Swarm, SwarmError,
-    SwarmOptions, TopicEvent,
+    ContentLibrary, ContentTicket, FetchOptions, PubSub, Sequence, Swarm, SwarmError, SwarmOptions,
+    TopicEvent, TopicSubscription,
 };
 
 /// Nothing here may wait for ever.
@@ -51,7 +51,7 @@ async fn three() -> [Swarm; 3] {
     [a, b, c]
 }
 
-async fn next(subscription: &mut Subscription) -> (Vec<u8>, NodeId) {
+async fn next(subscription: &mut TopicSubscription) -> (Vec<u8>, NodeId) {
     match within(subscription.next()).await.unwrap() {
         TopicEvent::Message(message) => (message.data.to_vec(), message.publisher),
         other => panic!("{other:?}"),

@@ -13,7 +13,7 @@ fn every_error_has_its_row() {
     let page = std::fs::read_to_string(path).unwrap();
     let node = stt::Identity::ephemeral().unwrap().node_id();
     let all = [
-        SwarmError::Engine { cause: "x".into() },
+        SwarmError::Engine { cause: stc::Cause::text("x") },
         SwarmError::Stopped,
         SwarmError::Busy { what: "questions", max: 1 },
         SwarmError::TooLarge { what: "x", len: 2, max: 1 },

@@ -136,7 +136,7 @@ fn codec() {
     let raw = AeadKey::new(Suite::Aes256Gcm, &root).unwrap();
     let data = Bytes::from(vec![7_u8; SEGMENT * SEGMENTS]);
     let length = data.len() as u64;
-    let config = CodecConfig::new().with_mode(CodecMode::Bounded { length });
+    let config = CodecConfig::new().mode(CodecMode::Bounded { length });
     let seal_all = |mut each: Box<dyn FnMut(Bytes)>| {
         let mut encoder = StreamEncoder::new(&root, session, 1, config).unwrap();
         encoder.push(data.clone()).unwrap();
@@ -187,7 +187,7 @@ fn codec() {
     // Opening consumes its input, so both sides work on copies, and both pay for making them.
     let (ours, peer) = against(
         || {
-            let mut decoder = StreamDecoder::new(&root, session, 1, config);
+            let mut decoder = StreamDecoder::new(&root, session, 1, config).unwrap();
             for segment in &sealed {
                 decoder.receive_segment(Bytes::from(segment.to_vec())).unwrap();
                 black_box(decoder.next_bytes().unwrap());

@@ -4,7 +4,7 @@
 mod common;
 
 use common::Outcome;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use stt::{
     Event, EventEmitter, Mode, Value,
@@ -28,6 +28,10 @@ impl Broadcaster {
 
 #[tokio::main]
 async fn main() -> Outcome {
+    tokio::time::timeout(Duration::from_secs(45), run()).await?
+}
+
+async fn run() -> Outcome {
     let seed = common::seed()?;
     let node = common::node(&seed, Mode::Server).await?;
     let behind = NodeEndpoints::new(&node, 1, ManagerConfig::default())?;

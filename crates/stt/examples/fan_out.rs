@@ -5,6 +5,7 @@
 mod common;
 
 use common::Outcome;
+use stc::Cause;
 use stt::{
     Fields, Mode, SessionId, StreamDecoder, StreamEncoder, Value,
     codec::CodecConfig,
@@ -14,7 +15,7 @@ use stt::{
 const STREAM: u32 = 5;
 
 /// No viewer's credit holds back the others.
-const CONFIG: CodecConfig = CodecConfig::new().with_flow_control(false);
+const CONFIG: CodecConfig = CodecConfig::new().flow_control(false);
 
 #[tokio::main]
 async fn main() -> Outcome {
@@ -32,10 +33,8 @@ async fn main() -> Outcome {
                 .sessions()
                 .into_iter()
                 .find(|session| session.peer_node_id().as_bytes()[..] == *outgoing.id.as_bytes());
-            let viewer = viewer.ok_or_else(|| SendFailure {
-                retry_helps: true,
-                details: "the viewer is gone".into(),
-            })?;
+            let gone = || SendFailure::new(Cause::text("the viewer is gone"), true);
+            let viewer = viewer.ok_or_else(gone)?;
             viewer.get_stream(STREAM)?.send(outgoing.data).await?;
             Ok(())
         }
@@ -50,7 +49,7 @@ async fn main() -> Outcome {
         endpoints.add_endpoint(ours.peer_node_id(), ours.remote_address(), metadata)?;
         let (key, expected) = (group_key.clone(), frame.clone());
         watching.push(tokio::spawn(async move {
-            let mut decoder = StreamDecoder::new(&key, group, STREAM, CONFIG);
+            let mut decoder = StreamDecoder::new(&key, group, STREAM, CONFIG)?;
             let stream = theirs.get_stream(STREAM)?;
             let mut seen = Vec::new();
             while !decoder.is_finished() {

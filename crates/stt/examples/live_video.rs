@@ -27,9 +27,9 @@ async fn main() -> Outcome {
     let (_client, _server, camera, screen) = common::pair().await?;
     let stream_id = 1;
     // Both ends of a session derive the same key, which nobody else has.
-    let config = CodecConfig::new().with_role(CodecRole::Initiator).with_flow_control(false);
+    let config = CodecConfig::new().role(CodecRole::Initiator).flow_control(false);
     let mut encoder = StreamEncoder::new(&camera.export("video"), camera.id(), stream_id, config)?;
-    let mut decoder = StreamDecoder::new(&screen.export("video"), screen.id(), stream_id, config);
+    let mut decoder = StreamDecoder::new(&screen.export("video"), screen.id(), stream_id, config)?;
 
     let up = camera.open_stream_with(&StreamOptions::new().id(stream_id))?;
     let back = screen.get_stream(stream_id)?;

@@ -18,7 +18,7 @@ const QUESTION: &str = "example.question/1";
 #[tokio::main]
 async fn main() -> Outcome {
     match std::env::args_os().nth(1) {
-        Some(path) => serve(&SharedSeed::from_text(&std::fs::read_to_string(path)?)?).await,
+        Some(path) => serve(&SharedSeed::from_file(path).await?).await,
         None => show().await,
     }
 }

@@ -8,13 +8,13 @@ use std::{error::Error, time::Duration};
 
 use stt::{Mode, Node, SharedSeed};
 
-const SHARED_SEED: &[u8] = b"shared_secret_32bytes_minimum!";
+const SHARED_SEED: &str = "shared_secret_32bytes_minimum!";
 const GREETING: &[u8] = b"Hello from client!";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let server = Node::builder(SharedSeed::from_bytes(SHARED_SEED)?)
+    let server = Node::builder(SharedSeed::from_text_async(SHARED_SEED).await?)
         .node_seed(b"server_seed_32bytes_minimum!")
         .host("127.0.0.1")
         .start(Mode::Server)
@@ -45,7 +45,7 @@ async fn run_server(server: Node) {
 }
 
 async fn run_client(port: u16) -> Result<(), Box<dyn Error>> {
-    let client = Node::builder(SharedSeed::from_bytes(SHARED_SEED)?)
+    let client = Node::builder(SharedSeed::from_text_async(SHARED_SEED).await?)
         .node_seed(b"client_seed_32bytes_minimum!")
         .start(Mode::Client)
         .await?;

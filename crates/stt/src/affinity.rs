@@ -40,6 +40,7 @@ impl Member for crate::NodeId {
 
 /// What one member's answers were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MemberStats {
     /// How often it held what it was asked for.
     pub hits: u64,
@@ -49,6 +50,7 @@ pub struct MemberStats {
 
 /// What the pool has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AffinityStats {
     /// Picks because the member was known to hold the content.
     pub picked_by_knowledge: u64,

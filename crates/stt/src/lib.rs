@@ -22,11 +22,11 @@
 //! Whoever has the seed gets in; a node answers nothing to anybody else.
 //!
 //! ```
-//! use stt::{Mode, Node, SharedSeed};
+//! use stt::{Key, Mode, Node, SharedSeed};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let seed = SharedSeed::from_bytes(&[7; 32])?; // From a file: `stt seed new --out seed`.
+//! let seed = SharedSeed::from_key(Key::generate()?); // Or of others: `SharedSeed::from_file`.
 //! let server = Node::builder(seed.clone()).host("127.0.0.1").start(Mode::Server).await?;
 //! let client = Node::builder(seed).host("127.0.0.1").start(Mode::Client).await?;
 //!
@@ -49,11 +49,11 @@
 //! Streams with a label have numbers of their own, so that protocols over one session do not meet.
 //!
 //! ```
-//! use stt::{Mode, Node, SharedSeed};
+//! use stt::{Key, Mode, Node, SharedSeed};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let seed = SharedSeed::from_bytes(&[7; 32])?;
+//! # let seed = SharedSeed::from_key(Key::generate()?);
 //! # let server = Node::builder(seed.clone()).host("127.0.0.1").start(Mode::Server).await?;
 //! # let client = Node::builder(seed).host("127.0.0.1").start(Mode::Client).await?;
 //! let _handler = server.handle_protocol("example.echo/1", |_session, stream| async move {
@@ -135,7 +135,7 @@ pub use reason::{CloseReason, Refusal};
 pub use route::{Address, AddressError, IntoAddress, Route, RouteError, RouteKind};
 pub use seed::{SeedWarning, SharedSeed, SharedSeedError};
 pub use session::{FrameDispatch, FrameError, Session, SessionStats};
-pub use stc::{self, Coded, Key, aead::Suite};
+pub use stc::{self, Cause, Coded, Key, aead::Suite};
 pub use stream::{DeliveryStats, RawStream, Stream, StreamError, StreamOptions, StreamStats};
 pub use stt_store::{self, Chamber, ContentId};
 pub use value::{Fields, Value};

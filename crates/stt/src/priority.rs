@@ -98,6 +98,7 @@ pub struct Surroundings {
 
 /// A priority and where it came from. The parts are 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct PriorityReport {
     /// The result.
     pub priority: Priority,

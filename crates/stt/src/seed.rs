@@ -1,11 +1,19 @@
 //! What members share: a secret from which every key of the wire follows.
 
-use std::fmt;
+use std::{
+    fmt,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
 
 use stc::{
-    Coded, Key, KeyParseError,
+    Cause, Coded, Key, KeyParseError,
     stretch::{Cost, StretchError, stretch},
 };
+use zeroize::Zeroizing;
+
+/// Bytes of the longest file with a seed.
+const MAX_FILE: usize = 64 << 10;
 
 /// A secret shared by all who may talk to each other.
 ///
@@ -37,6 +45,18 @@ pub enum SharedSeedError {
         /// Decimal logarithm of the number of guesses, rounded down.
         guesses_log10: u8,
     },
+    /// The file with the seed cannot be read.
+    #[error("the seed in {} cannot be read: {cause}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: Cause,
+    },
+    /// The runtime was being shut down.
+    #[error("the runtime ended before the seed was stretched")]
+    Ended,
 }
 
 impl Coded for SharedSeedError {
@@ -46,6 +66,8 @@ impl Coded for SharedSeedError {
             Self::Key(error) => error.code(),
             Self::Stretch(error) => error.code(),
             Self::Guessable { .. } => "seed.guessable",
+            Self::File { .. } => "seed.file",
+            Self::Ended => "seed.ended",
         }
     }
 
@@ -58,7 +80,8 @@ impl Coded for SharedSeedError {
             Self::Empty => Some("`stt seed new` makes a strong one"),
             Self::Guessable { .. } => Some("make one with `stt seed new`"),
             Self::Key(error) => error.hint(),
-            Self::Stretch(_) => None,
+            Self::File { .. } => Some("give the path of the file that `stt seed new --out` wrote"),
+            Self::Stretch(_) | Self::Ended => None,
         }
     }
 }
@@ -68,6 +91,7 @@ impl Coded for SharedSeedError {
 /// An eavesdropper who has recorded one connection attempt can try phrases against it on own
 /// machines, as fast as Argon2id lets them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SeedWarning {
     /// Decimal logarithm of the number of guesses that find it, rounded down.
     pub guesses_log10: u8,
@@ -95,32 +119,74 @@ impl SharedSeed {
         Self { root: key, guesses_log10: None }
     }
 
-    /// A printed key, or else a phrase. White space around it doesn't count.
+    /// A printed key, alone or among lines that are empty or begin with `#`, or else a phrase. White
+    /// space around it doesn't count.
     ///
     /// A phrase is stretched with Argon2id at [`Cost::DEFAULT`], which takes a few tenths of a
-    /// second and 96 MiB. In async code, where it may be a phrase, call it within
-    /// `tokio::task::spawn_blocking`.
+    /// second and 96 MiB, and blocks; [`Self::from_text_async`] does not.
     ///
     /// # Errors
-    /// [`SharedSeedError`] when nothing is given, a printed key has a typing error, or there is not
-    /// enough memory.
+    /// [`SharedSeedError`] when nothing is given, a printed key has a typing error or something
+    /// beside it, or there is not enough memory.
     pub fn from_text(text: &str) -> Result<Self, SharedSeedError> {
-        let text = text.trim();
-        if Key::looks_printed(text) {
-            return Ok(Self::from_key(Key::parse(text)?));
+        match printed(text)? {
+            Some(key) => Ok(Self::from_key(key)),
+            None => Self::with_cost(text.trim().as_bytes(), None, Cost::DEFAULT),
         }
-        Self::with_cost(text.as_bytes(), None, Cost::DEFAULT)
     }
 
-    /// Bytes of any length: a printed key, or else a phrase, also when there are 32 of them.
+    /// As [`Self::from_text`], for async code: a phrase is stretched on a thread that may block.
+    ///
+    /// # Errors
+    /// As [`Self::from_text`], and [`SharedSeedError::Ended`].
+    pub async fn from_text_async(text: impl Into<String>) -> Result<Self, SharedSeedError> {
+        let text = Zeroizing::new(text.into());
+        off_the_executor(move || Self::from_text(&text)).await
+    }
+
+    /// Bytes of any length: a printed key as in [`Self::from_text`], or else a phrase, also when there
+    /// are 32 of them. Blocks as that does.
     ///
     /// # Errors
     /// As [`Self::from_text`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SharedSeedError> {
-        match std::str::from_utf8(bytes) {
-            Ok(text) if Key::looks_printed(text) => Ok(Self::from_key(Key::parse(text)?)),
-            _ => Self::with_cost(bytes, None, Cost::DEFAULT),
+        let key = std::str::from_utf8(bytes).map_or(Ok(None), printed)?;
+        match key {
+            Some(key) => Ok(Self::from_key(key)),
+            None => Self::with_cost(bytes, None, Cost::DEFAULT),
         }
+    }
+
+    /// Reads the file that `stt seed new --out` wrote, or one of at most 64 KiB with a phrase, whose
+    /// line end doesn't count. For async code: nothing of it blocks the executor.
+    ///
+    /// ```
+    /// use stt::SharedSeed;
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("seed");
+    /// # let key = stc::Key::generate()?;
+    /// # std::fs::write(&path, format!("# of the lab\n{}\n", key.to_printable().as_str()))?;
+    /// let seed = SharedSeed::from_file(&path).await?;
+    /// assert!(seed.is_guessable().is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Self::from_text_async`], and [`SharedSeedError::File`].
+    pub async fn from_file(path: impl AsRef<Path>) -> Result<Self, SharedSeedError> {
+        let path = path.as_ref().to_owned();
+        off_the_executor(move || {
+            let bytes = read(&path).map_err(|error| SharedSeedError::File {
+                path: path.clone(),
+                cause: error.into(),
+            })?;
+            Self::from_bytes(without_line_end(&bytes))
+        })
+        .await
     }
 
     /// A phrase at a cost of one's own, which all members must choose alike.
@@ -173,6 +239,47 @@ impl fmt::Debug for SharedSeed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SharedSeed(..)")
     }
+}
+
+/// The printed key among lines that are empty or comments; `None` where no line begins as one.
+fn printed(text: &str) -> Result<Option<Key>, KeyParseError> {
+    let begins = |line: &str| {
+        let (prefix, rest) = line.trim_start().split_at_checked(Key::PREFIX.len())?;
+        (prefix.eq_ignore_ascii_case(Key::PREFIX) && rest.starts_with('1')).then_some(())
+    };
+    let is_noise = |line: &&str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    let mut lines = text.lines().filter(|line| !is_noise(line));
+    match lines.next().filter(|_| lines.next().is_none()) {
+        Some(line) if Key::looks_printed(line) => Key::parse(line).map(Some),
+        // Cut, or with something beside it: no phrase, which nobody else would have.
+        _ if text.lines().any(|line| begins(line).is_some()) => Err(KeyParseError::NotAKey),
+        _ => Ok(None),
+    }
+}
+
+fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    // Room for all of it, so that no copy is left behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE + 1));
+    let mut file = std::fs::File::open(path)?.take(MAX_FILE as u64 + 1);
+    file.read_to_end(&mut bytes)?;
+    if bytes.len() > MAX_FILE {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "no seed has more than 64 KiB"));
+    }
+    Ok(bytes)
+}
+
+fn without_line_end(bytes: &[u8]) -> &[u8] {
+    let mut bytes = bytes;
+    while let [rest @ .., b'\n' | b'\r'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+async fn off_the_executor<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SharedSeedError> + Send + 'static,
+) -> Result<T, SharedSeedError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| SharedSeedError::Ended)?
 }
 
 /// How many guesses find `phrase`, as a decimal logarithm.
@@ -234,6 +341,58 @@ mod tests {
         assert_eq!(SharedSeed::with_cost(strong, None, cheap()).unwrap().is_guessable(), None);
         assert_eq!(SharedSeed::with_cost(b"", None, cheap()).unwrap_err(), SharedSeedError::Empty);
         assert_eq!(SharedSeed::from_text(" \n").unwrap_err(), SharedSeedError::Empty);
+    }
+
+    #[test]
+    fn a_printed_seed_is_found_among_comments_and_a_cut_one_is_no_phrase() {
+        let key = Key::from_bytes([7; 32]);
+        let seed = key.to_printable();
+        for text in [
+            seed.to_string(),
+            format!("# the seed of the group\n\n{}\n# end\n", seed.as_str()),
+            format!("  {}\r\n", seed.as_str()),
+        ] {
+            assert!(printed(&text).unwrap().unwrap() == key, "{text}");
+        }
+        for text in [
+            seed.get(..30).unwrap().to_owned(),
+            format!("{} # mine", seed.as_str()),
+            format!("{}\nsecond line", seed.as_str()),
+            format!("{}\n{}", seed.as_str(), seed.as_str()),
+            format!("{} {}", seed.get(..20).unwrap(), seed.get(20..).unwrap()),
+        ] {
+            assert!(printed(&text).is_err(), "{text}");
+        }
+        for phrase in ["correct horse battery staple", "two\nlines", "# only", "stt is fine"] {
+            assert!(printed(phrase).unwrap().is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_has_a_key_among_comments_or_a_phrase() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("seed");
+        let key = Key::from_bytes([9; 32]);
+        let printed = key.to_printable();
+        std::fs::write(&path, format!("# of the lab\n\n  {}\n# 2026\n", printed.as_str())).unwrap();
+        assert!(SharedSeed::from_file(&path).await.unwrap().root() == &key);
+        // What is no key any more is no phrase either.
+        for broken in [format!("x {}", printed.as_str()), printed.get(..50).unwrap().to_owned()] {
+            let is_cut = !broken.starts_with('x');
+            std::fs::write(&path, format!("{broken}\n{broken}\n")).unwrap();
+            let read = SharedSeed::from_file(&path).await;
+            assert_eq!(matches!(read, Err(SharedSeedError::Key(_))), is_cut, "{broken}");
+        }
+        std::fs::write(&path, "a phrase\r\n").unwrap();
+        let phrase = SharedSeed::from_text_async(" a phrase").await.unwrap();
+        assert!(SharedSeed::from_file(&path).await.unwrap().root() == phrase.root());
+        std::fs::write(&path, vec![b'x'; MAX_FILE + 1]).unwrap();
+        for path in [path, dir.path().join("none")] {
+            let error = SharedSeed::from_file(&path).await.unwrap_err();
+            assert_eq!(error.code(), "seed.file");
+            let source = std::error::Error::source(&error).unwrap();
+            assert!(source.downcast_ref::<io::Error>().is_some());
+        }
     }
 
     #[test]

@@ -23,13 +23,13 @@ fn session() -> SessionId {
 }
 
 fn small() -> CodecConfig {
-    CodecConfig::new().with_segment_size(16).unwrap().with_window(8).unwrap()
+    CodecConfig::new().segment_size(16).window(8)
 }
 
 fn pair(config: CodecConfig) -> (StreamEncoder, StreamDecoder) {
     (
         StreamEncoder::new(&root(), session(), STREAM, config).unwrap(),
-        StreamDecoder::new(&root(), session(), STREAM, config),
+        StreamDecoder::new(&root(), session(), STREAM, config).unwrap(),
     )
 }
 
@@ -70,7 +70,7 @@ fn live_bytes_become_segments_at_once_and_the_end_is_marked() {
 
 #[test]
 fn a_stated_length_is_kept() {
-    let config = small().with_mode(CodecMode::Bounded { length: 40 });
+    let config = small().mode(CodecMode::Bounded { length: 40 });
     let (mut encoder, mut decoder) = pair(config);
     assert!(encoder.send(vec![1; 10]).unwrap().is_empty(), "not a full segment yet");
     assert_eq!(encoder.finish(), Err(CodecError::Length { stated: 40, got: 10 }));
@@ -138,7 +138,7 @@ fn without_credit_nothing_is_taken_and_the_error_says_so() {
 
 #[test]
 fn without_flow_control_it_never_waits_for_credit() {
-    let config = small().with_flow_control(false);
+    let config = small().flow_control(false);
     let (mut encoder, mut decoder) = pair(config);
     for round in 0..2 {
         for _ in 0..10_000 {
@@ -243,21 +243,21 @@ fn a_reset_begins_anew_and_the_past_stays_past() {
 
 #[test]
 fn another_key_session_stream_or_role_is_forged() {
-    let (mut encoder, _) = pair(small().with_role(CodecRole::Initiator));
+    let (mut encoder, _) = pair(small().role(CodecRole::Initiator));
     let segment = encoder.send(&b"x"[..]).unwrap()[0].bytes.clone();
-    let config = small().with_role(CodecRole::Initiator);
+    let config = small().role(CodecRole::Initiator);
     let other_session = SessionId::from_bytes([8; 8]);
     let wrong = [
-        StreamDecoder::new(&Key::from_bytes([6; 32]), session(), STREAM, config),
-        StreamDecoder::new(&root(), other_session, STREAM, config),
-        StreamDecoder::new(&root(), session(), STREAM + 1, config),
-        StreamDecoder::new(&root(), session(), STREAM, config.with_role(CodecRole::Responder)),
-        StreamDecoder::new(&root(), session(), STREAM, small()),
+        StreamDecoder::new(&Key::from_bytes([6; 32]), session(), STREAM, config).unwrap(),
+        StreamDecoder::new(&root(), other_session, STREAM, config).unwrap(),
+        StreamDecoder::new(&root(), session(), STREAM + 1, config).unwrap(),
+        StreamDecoder::new(&root(), session(), STREAM, config.role(CodecRole::Responder)).unwrap(),
+        StreamDecoder::new(&root(), session(), STREAM, small()).unwrap(),
     ];
     for mut decoder in wrong {
         assert_eq!(decoder.receive_segment(segment.clone()), Err(CodecError::Forged));
     }
-    let mut right = StreamDecoder::new(&root(), session(), STREAM, config);
+    let mut right = StreamDecoder::new(&root(), session(), STREAM, config).unwrap();
     for at in 0..segment.len() {
         let mut changed = segment.to_vec();
         changed[at] ^= 1;
@@ -280,9 +280,21 @@ fn missing_segments_can_be_skipped() {
 
 #[test]
 fn settings_have_ranges() {
-    assert!(CodecConfig::new().with_segment_size(15).is_err());
-    assert!(CodecConfig::new().with_window(0).is_err());
-    let (mut encoder, _) = pair(small().with_segment_size(32).unwrap());
+    for (config, named) in [
+        (CodecConfig::new().segment_size(15), "segment_size"),
+        (CodecConfig::new().segment_size((1 << 20) + 1), "segment_size"),
+        (CodecConfig::new().window(0), "window"),
+        (CodecConfig::new().window(65_537), "window"),
+    ] {
+        let refused = [
+            StreamEncoder::new(&root(), session(), STREAM, config).err().unwrap(),
+            StreamDecoder::new(&root(), session(), STREAM, config).err().unwrap(),
+        ];
+        for error in refused {
+            assert!(matches!(error, CodecError::OutOfRange { what, .. } if what == named));
+        }
+    }
+    let (mut encoder, _) = pair(small().segment_size(32));
     let (_, mut decoder) = pair(small());
     let segment = encoder.send(vec![0; 32]).unwrap()[0].bytes.clone();
     let refused = decoder.receive_segment(segment);

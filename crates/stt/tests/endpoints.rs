@@ -26,7 +26,7 @@ fn manager() -> (EndpointManager, Sent) {
         async move {
             match outgoing.id.as_bytes() {
                 b"broken" => {
-                    return Err(SendFailure { retry_helps: false, details: "broken".into() });
+                    return Err(SendFailure::new(stc::Cause::text("broken"), false));
                 }
                 b"slow" => std::future::pending().await,
                 _ => note.lock().unwrap().push((outgoing.id, outgoing.data)),
@@ -99,7 +99,7 @@ async fn a_slow_and_a_broken_endpoint_delay_no_other() {
     let mut failed = report.failed;
     failed.sort_by_key(|(id, _)| id.clone());
     assert!(
-        matches!(&failed[0].1, EndpointError::Send { retry_helps: false, details, .. } if details == "broken")
+        matches!(&failed[0].1, EndpointError::Send { retry_helps: false, cause, .. } if cause.to_string() == "broken")
     );
     assert_eq!(
         failed[1].1,
@@ -177,9 +177,18 @@ async fn who_waits_is_woken_by_a_message_or_a_removal() {
 
 #[tokio::test]
 async fn queues_are_bounded_and_push_back_or_drop_the_newest() {
-    let limits = InboxLimits::new(3, 1 << 20, 1 << 20).unwrap();
-    let config = ManagerConfig::default().with_inbox(limits).with_max_endpoints(2).unwrap();
-    let manager = EndpointManager::with_config(config, None);
+    let limits = InboxLimits::new().messages(3).bytes(1 << 20).total_bytes(1 << 20);
+    for config in [
+        ManagerConfig::new().max_endpoints(0),
+        ManagerConfig::new().inbox(limits.messages(0)),
+        ManagerConfig::new().inbox(limits.bytes(1 << 31)),
+        ManagerConfig::new().inbox(limits.total_bytes((1 << 20) - 1)),
+    ] {
+        let refused = EndpointManager::with_config(config, None).err().unwrap();
+        assert!(matches!(refused, EndpointError::OutOfRange { .. }));
+    }
+    let config = ManagerConfig::new().inbox(limits).max_endpoints(2);
+    let manager = EndpointManager::with_config(config, None).unwrap();
     add(&manager, &["a", "b"]);
     let full = manager.add_endpoint(id("c"), ("10.0.0.1", 1), Fields::new());
     assert_eq!(full, Err(EndpointError::Full { limit: 2 }));

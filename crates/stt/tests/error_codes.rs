@@ -21,6 +21,7 @@ use stt::{
 fn errors_of_nodes() -> Vec<Box<dyn Coded>> {
     let address = || "127.0.0.1:1".parse().unwrap();
     let text = || "x".to_owned();
+    let cause = || stc::Cause::text("x");
     let path = || std::path::PathBuf::from("x");
     let number = |name| StartError::NumberOutOfRange { name, value: 3, min: 1, max: 2 };
     let handshakes = [
@@ -52,6 +53,8 @@ fn errors_of_nodes() -> Vec<Box<dyn Coded>> {
     }
     let others: Vec<Box<dyn Coded>> = vec![
         Box::new(SharedSeedError::Empty),
+        Box::new(SharedSeedError::File { path: path(), cause: cause() }),
+        Box::new(SharedSeedError::Ended),
         Box::new(SharedSeedError::Guessable { guesses_log10: 1 }),
         Box::new(KeyringError::Full { max: 4 }),
         Box::new(KeyringError::Unknown),
@@ -59,25 +62,25 @@ fn errors_of_nodes() -> Vec<Box<dyn Coded>> {
         Box::new("x".parse::<NodeId>().unwrap_err()),
         Box::new(IdentityError::EmptySeed),
         Box::new(IdentityError::Keys),
-        Box::new(WireError::Bind { address: address(), reason: text() }),
-        Box::new(WireError::KnockLog { path: path(), reason: text() }),
+        Box::new(WireError::Bind { address: address(), reason: cause() }),
+        Box::new(WireError::KnockLog { path: path(), reason: cause() }),
         Box::new(WireError::NeedsKnockLog),
         Box::new(WireError::Address { address: address() }),
         Box::new(WireError::NoAnswer { address: address() }),
         Box::new(WireError::PeerClosed { code: 1 }),
         Box::new(WireError::PeerGaveUp),
-        Box::new(WireError::Transport { reason: text() }),
+        Box::new(WireError::Transport { reason: cause() }),
         Box::new(WireError::Closed),
         Box::new(WireError::Keys),
         Box::new(StartError::NoNodeSeed),
         Box::new(number("x")),
-        Box::new(StartError::Certificate { cause: text() }),
-        Box::new(StartError::HostNotFound { host: text(), cause: text() }),
+        Box::new(StartError::Certificate { cause: cause() }),
+        Box::new(StartError::HostNotFound { host: text(), cause: cause() }),
         Box::new(StartError::PortInUse { address: address() }),
         Box::new(StartError::Listen { address: "wss://h".parse().unwrap() }),
-        Box::new(ConnectError::Certificate { host: text(), port: 1, cause: text() }),
-        Box::new(ConnectError::WebSocket { host: text(), port: 1, cause: text() }),
-        Box::new(ConnectError::HostNotFound { host: text(), cause: text() }),
+        Box::new(ConnectError::Certificate { host: text(), port: 1, cause: cause() }),
+        Box::new(ConnectError::WebSocket { host: text(), port: 1, cause: cause() }),
+        Box::new(ConnectError::HostNotFound { host: text(), cause: cause() }),
         Box::new(ConnectError::Family { host: text(), local: address() }),
         Box::new(ConnectError::NoRoute { host: text(), port: 1 }),
         Box::new(ConnectError::NoAnswer { address: text(), within: Duration::ZERO }),
@@ -117,6 +120,7 @@ fn errors_of_primitives() -> Vec<Box<dyn Coded>> {
     let id = || EndpointId::try_from("a").unwrap();
     let (what, min, max, got) = ("x", 1, 2, 3);
     let host = || "h".to_owned();
+    let cause = || stc::Cause::text("h");
     vec![
         Box::new(EventError::NoRuntime),
         Box::new(EventError::Name { got, max }),
@@ -156,10 +160,10 @@ fn errors_of_primitives() -> Vec<Box<dyn Coded>> {
         Box::new(StreamError::Full { id: 1 }),
         Box::new(StreamError::PathTooNarrow { got: 1, need: 2 }),
         Box::new(StreamError::UnknownSession { id: SessionId::from_bytes([0; 8]) }),
-        Box::new(RouteError::HostNotFound { host: host(), cause: host() }),
+        Box::new(RouteError::HostNotFound { host: host(), cause: cause() }),
         Box::new(RouteError::Family { host: host() }),
         Box::new(RouteError::NoAnswer { kind: RouteKind::Udp }),
-        Box::new(RouteError::WebSocket { cause: host() }),
+        Box::new(RouteError::WebSocket { cause: cause() }),
         Box::new(RouteError::Superseded),
         Box::new(RouteError::Ended),
         Box::new(RouteError::TooManySockets { max: 8 }),
@@ -229,4 +233,29 @@ fn every_error_has_its_row() {
         }
     }
     assert!(wrong.is_empty(), "docs/errors.md says something else of\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn errors_keep_what_caused_them() {
+    use std::{error::Error, io};
+    let cause = || stc::Cause::from(io::Error::from(io::ErrorKind::TimedOut));
+    let host = || "h".to_owned();
+    let errors: [Box<dyn Error>; 6] = [
+        Box::new(WireError::Bind { address: "127.0.0.1:1".parse().unwrap(), reason: cause() }),
+        Box::new(StartError::HostNotFound { host: host(), cause: cause() }),
+        Box::new(ConnectError::WebSocket { host: host(), port: 1, cause: cause() }),
+        Box::new(RouteError::WebSocket { cause: cause() }),
+        Box::new(EndpointError::Send {
+            id: EndpointId::try_from("x").unwrap(),
+            retry_helps: true,
+            cause: cause(),
+        }),
+        Box::new(stt_store::StoreError::Io { item: host(), cause: cause() }),
+    ];
+    for error in errors {
+        let source = error.source().unwrap_or_else(|| panic!("{error} has no source"));
+        let source = source.downcast_ref::<io::Error>().unwrap();
+        assert_eq!(source.kind(), io::ErrorKind::TimedOut, "{error}");
+        assert!(error.to_string().ends_with(&source.to_string()), "{error}");
+    }
 }

@@ -87,8 +87,8 @@ async fn typed_events_and_any() {
 
 #[tokio::test]
 async fn who_takes_events_late_misses_the_newest() {
-    let config = EmitterConfig::default().with_queue_events(4).unwrap();
-    let events = EventEmitter::with_config(config);
+    let config = EmitterConfig::new().queue_events(4);
+    let events = EventEmitter::with_config(config).unwrap();
     let mut taken = events.subscribe("a").unwrap();
     for at in 0..100 {
         events.emit(numbered("a", at));
@@ -202,8 +202,8 @@ async fn a_panic_stays_with_its_handler_and_is_reported() {
 
 #[tokio::test]
 async fn a_slow_handler_misses_the_newest_and_delays_nobody() {
-    let config = EmitterConfig::default().with_queue_events(4).unwrap();
-    let events = EventEmitter::with_config(config);
+    let config = EmitterConfig::new().queue_events(4);
+    let events = EventEmitter::with_config(config).unwrap();
     let (sender, mut fast) = mpsc::unbounded_channel();
     let (slow_sender, mut slow) = mpsc::unbounded_channel();
     let (warn, mut warnings) = mpsc::unbounded_channel();
@@ -246,8 +246,8 @@ async fn a_slow_handler_misses_the_newest_and_delays_nobody() {
 
 #[tokio::test]
 async fn the_queue_is_bounded_in_bytes() {
-    let config = EmitterConfig::default().with_queue_bytes(10_000).unwrap();
-    let events = EventEmitter::with_config(config);
+    let config = EmitterConfig::new().queue_bytes(10_000);
+    let events = EventEmitter::with_config(config).unwrap();
     let slow_one = events.on("a", |_| std::future::pending::<()>()).unwrap();
     let big = || Event::custom("a", [("data", vec![0_u8; 6_000])]).unwrap();
     events.emit(big());

@@ -26,7 +26,7 @@ async fn handlers_and_endpoints_are_small() {
     assert!(each <= 100, "{each} bytes");
 
     const ENDPOINTS: u32 = 100_000;
-    let manager = EndpointManager::with_config(Default::default(), None);
+    let manager = EndpointManager::with_config(Default::default(), None).unwrap();
     let before = resident();
     for number in 0..ENDPOINTS {
         let mut id = [0; 32];

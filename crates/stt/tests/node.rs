@@ -451,8 +451,8 @@ async fn the_order_of_messages_is_one_for_listeners_and_receive_whatever_stream_
     const STREAMS: u32 = 8;
     const EACH: u32 = 500;
     let seed = seed();
-    let roomy = EmitterConfig::default().with_queue_events(65_536).unwrap();
-    let events = EventEmitter::with_config(roomy);
+    let roomy = EmitterConfig::new().queue_events(65_536);
+    let events = EventEmitter::with_config(roomy).unwrap();
     let mut told = events.subscribe("data_received").unwrap();
     let server = builder(&seed).events(events).start(Mode::Server).await.unwrap();
     let client = builder(&seed).start(Mode::Client).await.unwrap();

@@ -91,7 +91,7 @@ async fn soon<T>(waiting: impl Future<Output = T>) -> T {
 async fn a_peer_that_found_the_manager_full_is_heard_once_there_is_room() {
     let seed = common::seed();
     let server = common::builder(&seed).start(Mode::Server).await.unwrap();
-    let config = ManagerConfig::default().with_max_endpoints(1).unwrap();
+    let config = ManagerConfig::new().max_endpoints(1);
     let behind = NodeEndpoints::new(&server, STREAM, config).unwrap();
     let manager = behind.manager();
     let start = || common::builder(&seed).start(Mode::Client);

@@ -13,7 +13,7 @@ use stt::{
 };
 
 const SEGMENTS: u32 = 10_000;
-const CONFIG: CodecConfig = CodecConfig::new().with_flow_control(false);
+const CONFIG: CodecConfig = CodecConfig::new().flow_control(false);
 
 fn frame(number: u32) -> Vec<u8> {
     let len = 4 + usize::try_from(number % 300).unwrap();
@@ -26,7 +26,7 @@ async fn live_video_runs_without_a_way_back() {
     let (_server, _client, camera, screen) = common::session().await;
     let (id, stream) = (camera.id(), 1);
     let mut encoder = StreamEncoder::new(&camera.export("video"), id, stream, CONFIG).unwrap();
-    let mut decoder = StreamDecoder::new(&screen.export("video"), id, stream, CONFIG);
+    let mut decoder = StreamDecoder::new(&screen.export("video"), id, stream, CONFIG).unwrap();
     let (up, down) = (camera.get_stream(stream).unwrap(), screen.get_stream(stream).unwrap());
     let showing = tokio::spawn(async move {
         for number in 0..SEGMENTS {
@@ -53,7 +53,7 @@ async fn one_stream_fans_out_to_many_without_a_way_back() {
         .iter()
         .enumerate()
         .map(|(at, _)| EndpointId::try_from(format!("node {at}").as_str()).unwrap())
-        .map(|id| (id, StreamDecoder::new(&key, group, 5, CONFIG)))
+        .map(|id| (id, StreamDecoder::new(&key, group, 5, CONFIG).unwrap()))
         .collect();
     let shown = Arc::new(Mutex::new((decoders, [0_u32; 3])));
     let at_viewers = Arc::clone(&shown);

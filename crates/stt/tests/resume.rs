@@ -89,8 +89,8 @@ async fn receive_all(session: ResumableSession, count: u32, cut_every: u32) -> u
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cuts_while_messages_flow_both_ways_lose_and_double_nothing() {
     const COUNT: u32 = 10_000;
-    let options = ResumeOptions::default().with_unacknowledged_bytes(50_000).unwrap();
-    let pair = pair_with(options.with_unread_bytes(10_000).unwrap()).await;
+    let options = ResumeOptions::new().unacknowledged_bytes(50_000);
+    let pair = pair_with(options.unread_bytes(10_000)).await;
     let id = pair.ours.id();
     let (mut sending, mut receiving) = (tokio::task::JoinSet::new(), tokio::task::JoinSet::new());
     for (session, cut_every) in [(&pair.ours, 899), (&pair.theirs, 1_013)] {
@@ -215,7 +215,7 @@ async fn it_goes_on_over_another_route_than_before() {
 
 #[tokio::test]
 async fn what_is_not_committed_is_bounded_and_pushes_back() {
-    let options = ResumeOptions::default().with_unacknowledged_bytes(2_000).unwrap();
+    let options = ResumeOptions::new().unacknowledged_bytes(2_000);
     let pair = pair_with(options).await;
     let mut sent = 0;
     let error = loop {
@@ -312,7 +312,7 @@ async fn a_peer_that_was_started_anew_has_lost_it() {
 #[tokio::test]
 async fn who_does_not_come_back_in_time_is_given_up() {
     let lifetime = Duration::from_millis(300);
-    let pair = pair_with(ResumeOptions::default().with_lifetime(lifetime).unwrap()).await;
+    let pair = pair_with(ResumeOptions::new().lifetime(lifetime)).await;
     // The client is gone without a word: its node stops, and its session with it.
     pair.client.stop_within(Duration::ZERO).await;
     let why = soon(pair.theirs.ended()).await;
@@ -320,13 +320,14 @@ async fn who_does_not_come_back_in_time_is_given_up() {
     let why = soon(pair.ours.ended()).await;
     assert!(!matches!(why, ResumeError::Finished), "{why}");
     for wrong in [
-        ResumeOptions::default().with_lifetime(Duration::ZERO),
-        ResumeOptions::default().with_unread_bytes(0),
-        ResumeOptions::default().with_unacknowledged_bytes(0),
-        ResumeOptions::default().with_max_message(usize::MAX),
-        ResumeOptions::default().with_max_sessions(0, 1),
+        ResumeOptions::new().lifetime(Duration::ZERO),
+        ResumeOptions::new().unread_bytes(0),
+        ResumeOptions::new().unacknowledged_bytes(0),
+        ResumeOptions::new().max_message(usize::MAX),
+        ResumeOptions::new().max_sessions(0).max_sessions_per_peer(1),
     ] {
-        assert_eq!(wrong.unwrap_err().code(), "resume.out_of_range");
+        let refused = Continuity::new(&pair.server, wrong).unwrap_err();
+        assert_eq!(refused.code(), "resume.out_of_range");
     }
 }
 
@@ -365,7 +366,7 @@ async fn nobody_takes_over_a_session_without_its_ticket() {
 
 #[tokio::test]
 async fn there_are_as_many_as_may_be() {
-    let options = ResumeOptions::default().with_max_sessions(3, 2).unwrap();
+    let options = ResumeOptions::new().max_sessions(3).max_sessions_per_peer(2);
     let pair = pair_with(options).await;
     let (address, id) = (pair.server.local_addr().to_string(), pair.server.node_id());
     let second = pair.here.connect(&address, id).await.unwrap();

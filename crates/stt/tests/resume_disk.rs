@@ -233,7 +233,7 @@ async fn what_a_peer_lost_stays_until_it_is_given_up() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lifetime_goes_on_while_no_process_lives() {
     let mut world = World::new();
-    world.options = world.options.with_lifetime(Duration::from_millis(1_500)).unwrap();
+    world.options = world.options.lifetime(Duration::from_millis(1_500));
     let (server, client) = (world.server().await, world.client().await);
     let (ours, theirs) = world.connect(&client, &server).await;
     ours.send("late").await.unwrap();
@@ -316,7 +316,7 @@ async fn an_older_copy_of_a_disk_is_noticed() {
 async fn memory_and_disk_are_bounded_and_who_sends_too_much_waits() {
     const MESSAGE: usize = 20_000;
     let mut world = World::new();
-    world.options = world.options.with_unacknowledged_bytes(100_000).unwrap();
+    world.options = world.options.unacknowledged_bytes(100_000);
     let (server, client) = (world.server().await, world.client().await);
     let (ours, theirs) = world.connect(&client, &server).await;
     let receiving = tokio::spawn(async move {
@@ -364,7 +364,7 @@ async fn only_what_fits_a_record_is_kept_and_one_process_has_the_disk() {
     let node = node(&world.seed, "client", Mode::Client, 0).await;
     let error = Continuity::open(&node, world.options, world.place("client")).await.unwrap_err();
     assert_eq!(error.code(), "store.in_use");
-    let options = world.options.with_max_message(16 << 20).unwrap();
+    let options = world.options.max_message(16 << 20);
     let error = Continuity::open(&node, options, world.place("other")).await.unwrap_err();
     assert_eq!(error.code(), "resume.out_of_range");
     let nobody = NodeId::from_bytes([0; 32]);

@@ -86,7 +86,7 @@ async fn start(side: &str, dir: &Path, address: &str) -> (Node, Continuity) {
         mode = Mode::Server;
     }
     let node = builder.start(mode).await.unwrap();
-    let options = ResumeOptions::default().with_unacknowledged_bytes(100_000).unwrap();
+    let options = ResumeOptions::new().unacknowledged_bytes(100_000);
     let continuity = Continuity::open(&node, options, dir.join(side)).await.unwrap();
     (node, continuity)
 }

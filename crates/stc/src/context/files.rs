@@ -19,6 +19,7 @@ use crate::{
 
 /// Which slot a password opens, and how long it took to find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FoundSlot {
     /// Index, from 0. Slots stand in random order, so it says nothing about what the slot holds.
     pub index: usize,
@@ -30,6 +31,7 @@ pub struct FoundSlot {
 
 /// What was done with a file or a stream.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct FileReport {
     /// The header.
     pub metadata: Header,

@@ -13,7 +13,8 @@ const BYTES: f64 = 1_125_899_906_842_624.0;
 
 /// A word for a score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum HealthStatus {
+#[non_exhaustive]
+pub enum EntropyStatus {
     /// 0.9 and more.
     Excellent,
     /// 0.7 and more.
@@ -24,7 +25,7 @@ pub enum HealthStatus {
     Poor,
 }
 
-impl HealthStatus {
+impl EntropyStatus {
     fn of(score: f64) -> Self {
         match score {
             score if score >= 0.9 => Self::Excellent,
@@ -46,7 +47,7 @@ impl HealthStatus {
     }
 }
 
-impl std::fmt::Display for HealthStatus {
+impl std::fmt::Display for EntropyStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
     }
@@ -59,7 +60,7 @@ pub struct EntropyHealth {
     /// The smaller of [`Self::strength`] and [`Self::freshness`].
     pub quality_score: f64,
     /// A word for [`Self::quality_score`].
-    pub status: HealthStatus,
+    pub status: EntropyStatus,
     /// Strength of the seed, or of the weakest password where there is no seed: bits of guessing
     /// (by zxcvbn, for phrases) and of stretching, of 80. No call improves it: a weak seed stays
     /// weak.
@@ -142,7 +143,7 @@ impl Context {
         };
         EntropyHealth {
             quality_score,
-            status: HealthStatus::of(quality_score),
+            status: EntropyStatus::of(quality_score),
             strength: own,
             freshness,
             password_strength,
@@ -168,11 +169,11 @@ mod tests {
         let weak = health("password");
         let phrase = health("velvet turnip ocean quarrel 77 lantern");
         assert!(weak.quality_score < 0.5, "{weak:?}");
-        assert_eq!(weak.status, HealthStatus::Poor);
+        assert_eq!(weak.status, EntropyStatus::Poor);
         assert!(weak.advice.is_some());
         assert!(phrase.quality_score > weak.quality_score);
         let key = Context::from_key(Key::generate().unwrap()).unwrap().entropy_health();
-        assert_eq!((key.quality_score, key.status), (1.0, HealthStatus::Excellent));
+        assert_eq!((key.quality_score, key.status), (1.0, EntropyStatus::Excellent));
         assert_eq!(key.advice, None);
         assert!(guesses_log10(&[0xff; 32]) < 3.0);
     }

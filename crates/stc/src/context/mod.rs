@@ -28,7 +28,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use content::{Content, Plaintext};
 pub use files::{FileReport, FoundSlot};
 pub use hashing::Hash;
-pub use health::{EntropyHealth, HealthStatus};
+pub use health::{EntropyHealth, EntropyStatus};
 pub use options::{FileOptions, OpenOptions, SealOptions};
 use passwords::Passwords;
 pub use state::{State, StateError};

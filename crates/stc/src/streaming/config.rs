@@ -31,37 +31,37 @@ impl StreamRole {
     }
 }
 
-/// Settings of a [`super::StreamingContext`].
+/// Settings of a [`super::StreamingContext`], whose constructor tells what is out of its range.
 ///
 /// Both ends need the same `lattice_size`, `initial_depth` and `realm` (or the receiver takes the
 /// depth from the sender's metadata), and opposite roles or none. Everything else is each end's own
 /// affair.
 #[derive(Clone, Debug)]
-pub struct StreamConfig {
-    pub(super) sub_chunk_log2: u8,
+pub struct StreamingConfig {
+    sub_chunk: usize,
     pub(super) adaptive: bool,
     pub(super) lattice_size: u16,
     pub(super) initial_depth: u8,
     pub(super) max_depth: u8,
     pub(super) key_schedule_size: usize,
     pub(super) entropy_pool_size: usize,
-    pub(super) rotation_bytes: u64,
+    rotation_mb: u32,
     pub(super) role: Option<StreamRole>,
     pub(super) realm: Vec<u8>,
     pub(super) suite: Suite,
 }
 
-impl Default for StreamConfig {
+impl Default for StreamingConfig {
     fn default() -> Self {
         Self {
-            sub_chunk_log2: 13,
+            sub_chunk: 8 << 10,
             adaptive: true,
             lattice_size: 128,
             initial_depth: 2,
             max_depth: 6,
             key_schedule_size: 256,
             entropy_pool_size: 1024,
-            rotation_bytes: 10_000_000,
+            rotation_mb: 10,
             role: None,
             realm: Vec::new(),
             suite: Suite::preferred(),
@@ -69,16 +69,16 @@ impl Default for StreamConfig {
     }
 }
 
-/// `got`, if it lies from `least` to `most`.
-fn within(knob: &'static str, got: u64, least: u64, most: u64) -> Result<u64, ChunkError> {
+/// Whether `got` lies from `least` to `most`.
+fn within(knob: &'static str, got: u64, least: u64, most: u64) -> Result<(), ChunkError> {
     if (least..=most).contains(&got) {
-        Ok(got)
+        Ok(())
     } else {
         Err(ChunkError::OutOfRange { knob, got, least, most })
     }
 }
 
-impl StreamConfig {
+impl StreamingConfig {
     /// Most layers of the stretch's matrix; the stream metadata has four bits for them.
     pub const MAX_DEPTH: u8 = 15;
 
@@ -91,13 +91,10 @@ impl StreamConfig {
 
     /// Bytes of a sub-chunk, 1,024 to 1,048,576, rounded down to a power of two. Default: 8,192. A
     /// receiver checks sub-chunks one by one, so a forged chunk costs it one of them at most.
-    ///
-    /// # Errors
-    /// [`ChunkError::OutOfRange`].
-    pub fn optimal_chunk_size(mut self, bytes: usize) -> Result<Self, ChunkError> {
-        let bytes = within("optimal_chunk_size", bytes as u64, 1024, 1 << 20)?;
-        self.sub_chunk_log2 = u8::try_from(bytes.ilog2()).unwrap_or(13);
-        Ok(self)
+    #[must_use]
+    pub const fn optimal_chunk_size(mut self, bytes: usize) -> Self {
+        self.sub_chunk = bytes;
+        self
     }
 
     /// Whether chunks larger than a sub-chunk are split. Default: yes. Otherwise every chunk has one
@@ -109,67 +106,49 @@ impl StreamConfig {
     }
 
     /// Side of the stretch's matrix, 16 to 1,024. Default: 128.
-    ///
-    /// # Errors
-    /// [`ChunkError::OutOfRange`].
-    pub fn lattice_size(mut self, side: u16) -> Result<Self, ChunkError> {
-        within("lattice_size", side.into(), 16, 1024)?;
+    #[must_use]
+    pub const fn lattice_size(mut self, side: u16) -> Self {
         self.lattice_size = side;
-        Ok(self)
+        self
     }
 
     /// Layers of the stretch's matrix, 1 to 15. Default: 2, which is 32 MiB at lattice size 128. A
-    /// seed that is a key is not stretched.
-    ///
-    /// # Errors
-    /// [`ChunkError::OutOfRange`]; the constructor refuses more than [`Self::max_depth`].
-    pub fn initial_depth(mut self, layers: u8) -> Result<Self, ChunkError> {
-        within("initial_depth", layers.into(), 1, Self::MAX_DEPTH.into())?;
+    /// seed that is a key is not stretched. No more than [`Self::max_depth`].
+    #[must_use]
+    pub const fn initial_depth(mut self, layers: u8) -> Self {
         self.initial_depth = layers;
-        Ok(self)
+        self
     }
 
     /// Most layers that a sender's metadata may ask of this end, 1 to 15. Default: 6. It bounds the
     /// memory that a stranger's metadata can cost.
-    ///
-    /// # Errors
-    /// [`ChunkError::OutOfRange`].
-    pub fn max_depth(mut self, layers: u8) -> Result<Self, ChunkError> {
-        within("max_depth", layers.into(), 1, Self::MAX_DEPTH.into())?;
+    #[must_use]
+    pub const fn max_depth(mut self, layers: u8) -> Self {
         self.max_depth = layers;
-        Ok(self)
+        self
     }
 
     /// Epochs, of all senders together, that a receiver keeps ready with key and replay window, 1 to
     /// 4,096. Default: 256. Each takes 8 KiB once it is in use.
-    ///
-    /// # Errors
-    /// [`ChunkError::OutOfRange`].
-    pub fn key_schedule_size(mut self, epochs: usize) -> Result<Self, ChunkError> {
-        within("key_schedule_size", epochs as u64, 1, 4096)?;
+    #[must_use]
+    pub const fn key_schedule_size(mut self, epochs: usize) -> Self {
         self.key_schedule_size = epochs;
-        Ok(self)
+        self
     }
 
     /// Random bytes that are drawn and tested at once, 64 to 65,536. Default: 1,024. Nonces are
     /// taken from them, 8 bytes each.
-    ///
-    /// # Errors
-    /// [`ChunkError::OutOfRange`].
-    pub fn entropy_pool_size(mut self, bytes: usize) -> Result<Self, ChunkError> {
-        within("entropy_pool_size", bytes as u64, 64, 65_536)?;
+    #[must_use]
+    pub const fn entropy_pool_size(mut self, bytes: usize) -> Self {
         self.entropy_pool_size = bytes;
-        Ok(self)
+        self
     }
 
     /// Megabytes (10^6 bytes) sealed under one key, 1 to 60,000. Default: 10.
-    ///
-    /// # Errors
-    /// [`ChunkError::OutOfRange`].
-    pub fn key_rotation_mb(mut self, megabytes: u32) -> Result<Self, ChunkError> {
-        within("key_rotation_mb", megabytes.into(), 1, 60_000)?;
-        self.rotation_bytes = u64::from(megabytes) * 1_000_000;
-        Ok(self)
+    #[must_use]
+    pub const fn key_rotation_mb(mut self, megabytes: u32) -> Self {
+        self.rotation_mb = megabytes;
+        self
     }
 
     /// Which end this is. Default: none, and then an end opens its own chunks too.
@@ -192,6 +171,28 @@ impl StreamConfig {
     pub const fn suite(mut self, suite: Suite) -> Self {
         self.suite = suite;
         self
+    }
+
+    /// Whether all settings are inside their ranges.
+    pub(super) fn check(&self) -> Result<(), ChunkError> {
+        let deepest = u64::from(Self::MAX_DEPTH);
+        within("optimal_chunk_size", self.sub_chunk as u64, 1024, 1 << 20)?;
+        within("lattice_size", self.lattice_size.into(), 16, 1024)?;
+        within("initial_depth", self.initial_depth.into(), 1, deepest)?;
+        within("max_depth", self.max_depth.into(), 1, deepest)?;
+        within("key_schedule_size", self.key_schedule_size as u64, 1, 4096)?;
+        within("entropy_pool_size", self.entropy_pool_size as u64, 64, 65_536)?;
+        within("key_rotation_mb", self.rotation_mb.into(), 1, 60_000)
+    }
+
+    /// Of the bytes of a sub-chunk: the power of two.
+    pub(super) fn sub_chunk_log2(&self) -> u8 {
+        self.sub_chunk.checked_ilog2().and_then(|log| u8::try_from(log).ok()).unwrap_or(13)
+    }
+
+    /// Bytes sealed under one key.
+    pub(super) fn rotation_bytes(&self) -> u64 {
+        u64::from(self.rotation_mb) * 1_000_000
     }
 
     /// The stretch at `depth` layers.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | sealing and opening chunks | [`StreamingContext`] |
 //! | the 16 bytes before a chunk | [`ChunkHeader`] |
-//! | settings | [`StreamConfig`], [`StreamRole`] |
+//! | settings | [`StreamingConfig`], [`StreamRole`] |
 //! | what a receiver remembers, and for how long | `epochs` |
 //! | figures | [`PerformanceStats`] |
 //!
@@ -24,7 +24,7 @@ use std::collections::HashSet;
 
 use zeroize::Zeroize;
 
-pub use config::{StreamConfig, StreamRole};
+pub use config::{StreamRole, StreamingConfig};
 use epochs::{Epochs, Known};
 pub use error::ChunkError;
 pub use header::{ChunkHeader, HEADER_LEN, MAX_CHUNK};
@@ -88,7 +88,7 @@ impl StreamMetadata {
 /// [`ChunkError::TooOld`], and what it cannot refuse any more, is in `docs/security.md`.
 pub struct StreamingContext {
     root: Key,
-    config: StreamConfig,
+    config: StreamingConfig,
     depth: u8,
     sender: Sender,
     epochs: Epochs,
@@ -109,14 +109,15 @@ impl StreamingContext {
     /// # Errors
     /// [`ChunkError`]: no seed, no randomness.
     pub fn new(seed: impl Into<Seed>) -> Result<Self, ChunkError> {
-        Self::with_config(seed, StreamConfig::default())
+        Self::with_config(seed, StreamingConfig::default())
     }
 
     /// A stream with settings of one's own.
     ///
     /// # Errors
-    /// [`ChunkError`]: no seed, no randomness, or `initial_depth` above `max_depth`.
-    pub fn with_config(seed: impl Into<Seed>, config: StreamConfig) -> Result<Self, ChunkError> {
+    /// [`ChunkError`]: no seed, no randomness, a setting out of its range, or `initial_depth` above
+    /// `max_depth`.
+    pub fn with_config(seed: impl Into<Seed>, config: StreamingConfig) -> Result<Self, ChunkError> {
         let depth = config.initial_depth;
         Self::at_depth(&seed.into(), config, depth)
     }
@@ -124,18 +125,20 @@ impl StreamingContext {
     /// A receiver that takes the depth from a sender's metadata and listens to that sender only.
     ///
     /// # Errors
-    /// [`ChunkError::OutOfRange`] when the metadata asks for more than `max_depth`.
+    /// As [`Self::with_config`]; [`ChunkError::OutOfRange`], too, when the metadata asks for more than
+    /// `max_depth`.
     pub fn join(
         seed: impl Into<Seed>,
         metadata: &StreamMetadata,
-        config: StreamConfig,
+        config: StreamingConfig,
     ) -> Result<Self, ChunkError> {
         let mut joined = Self::at_depth(&seed.into(), config, metadata.depth)?;
         joined.listen_to(metadata.nonce);
         Ok(joined)
     }
 
-    fn at_depth(seed: &Seed, config: StreamConfig, depth: u8) -> Result<Self, ChunkError> {
+    fn at_depth(seed: &Seed, config: StreamingConfig, depth: u8) -> Result<Self, ChunkError> {
+        config.check()?;
         let root = seed.root(&config.realm, config.cost(depth)?)?;
         Ok(Self {
             sender: Sender::new(&root, &config)?,

@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::{
-    ChunkError, ChunkHeader, MAX_CHUNK, StreamConfig,
+    ChunkError, ChunkHeader, MAX_CHUNK, StreamingConfig,
     pieces::{chunk_nonce, epoch_key},
 };
 use crate::{Key, aead::AeadKey, random};
@@ -46,7 +46,7 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn new(root: &Key, config: &StreamConfig) -> Result<Self, ChunkError> {
+    pub(super) fn new(root: &Key, config: &StreamingConfig) -> Result<Self, ChunkError> {
         let mut pool = Pool::new(config.entropy_pool_size);
         let nonce = pool.draw()?;
         let key = epoch_key(root, config.suite, nonce, config.role, 0)?;
@@ -72,8 +72,8 @@ impl Sender {
     }
 
     /// Number of the next chunk, with its key in place.
-    fn advance(&mut self, root: &Key, config: &StreamConfig) -> Result<u32, ChunkError> {
-        if self.sealed_in_epoch >= config.rotation_bytes && self.next >> 16 == self.epoch {
+    fn advance(&mut self, root: &Key, config: &StreamingConfig) -> Result<u32, ChunkError> {
+        if self.sealed_in_epoch >= config.rotation_bytes() && self.next >> 16 == self.epoch {
             self.rotate();
         }
         let sequence = match u32::try_from(self.next) {
@@ -102,13 +102,13 @@ impl Sender {
     pub(super) fn begin(
         &mut self,
         root: &Key,
-        config: &StreamConfig,
+        config: &StreamingConfig,
         len: usize,
     ) -> Result<ChunkHeader, ChunkError> {
         let data_length = u32::try_from(len).ok().filter(|_| len <= MAX_CHUNK);
         let data_length = data_length.ok_or(ChunkError::TooLarge { got: len })?;
-        let split =
-            (config.adaptive && len > 1 << config.sub_chunk_log2).then_some(config.sub_chunk_log2);
+        let split = (config.adaptive && len > 1 << config.sub_chunk_log2())
+            .then_some(config.sub_chunk_log2());
         let sequence = self.advance(root, config)?;
         self.sealed_in_epoch += len as u64;
         Ok(ChunkHeader {

@@ -7,12 +7,12 @@ fn key() -> Key {
     Key::from_bytes([5; 32])
 }
 
-fn stream(config: StreamConfig) -> StreamingContext {
+fn stream(config: StreamingConfig) -> StreamingContext {
     StreamingContext::with_config(key(), config).unwrap()
 }
 
 fn pair() -> (StreamingContext, StreamingContext) {
-    (stream(StreamConfig::new()), stream(StreamConfig::new()))
+    (stream(StreamingConfig::new()), stream(StreamingConfig::new()))
 }
 
 #[test]
@@ -118,20 +118,20 @@ fn two_senders_and_a_restarted_one_do_not_meet() {
 
 #[test]
 fn roles_stop_reflection() {
-    let mut left = stream(StreamConfig::new().role(StreamRole::Initiator));
-    let mut right = stream(StreamConfig::new().role(StreamRole::Responder));
+    let mut left = stream(StreamingConfig::new().role(StreamRole::Initiator));
+    let mut right = stream(StreamingConfig::new().role(StreamRole::Responder));
     let (header, sealed) = left.encrypt_chunk(b"hello").unwrap();
     assert_eq!(left.decrypt_chunk(&header, &sealed), Err(ChunkError::Forged));
     assert_eq!(right.decrypt_chunk(&header, &sealed).unwrap(), b"hello");
-    let mut neutral = stream(StreamConfig::new());
+    let mut neutral = stream(StreamingConfig::new());
     assert_eq!(neutral.decrypt_chunk(&header, &sealed), Err(ChunkError::Forged));
 }
 
 #[test]
 fn keys_rotate_by_bytes_and_on_demand() {
-    let config = StreamConfig::new().key_rotation_mb(1).unwrap();
+    let config = StreamingConfig::new().key_rotation_mb(1);
     let mut sender = stream(config);
-    let mut receiver = stream(StreamConfig::new());
+    let mut receiver = stream(StreamingConfig::new());
     let mut epochs = Vec::new();
     for _ in 0..30 {
         let (header, sealed) = sender.encrypt_chunk(&vec![0; 100_000]).unwrap();
@@ -169,8 +169,8 @@ fn the_end_of_an_epoch_and_of_the_sequence() {
 
 #[test]
 fn what_is_older_than_the_table_is_refused_as_such() {
-    let mut sender = stream(StreamConfig::new());
-    let mut receiver = stream(StreamConfig::new().key_schedule_size(3).unwrap());
+    let mut sender = stream(StreamingConfig::new());
+    let mut receiver = stream(StreamingConfig::new().key_schedule_size(3));
     let mut chunks = Vec::new();
     for _ in 0..5 {
         chunks.push(sender.encrypt_chunk(b"a").unwrap());
@@ -195,9 +195,9 @@ fn what_is_older_than_the_table_is_refused_as_such() {
 
 #[test]
 fn many_senders_are_bounded() {
-    let mut receiver = stream(StreamConfig::new().key_schedule_size(2).unwrap());
+    let mut receiver = stream(StreamingConfig::new().key_schedule_size(2));
     for _ in 0..epochs::MAX_SENDERS + 50 {
-        let (header, sealed) = stream(StreamConfig::new()).encrypt_chunk(b"x").unwrap();
+        let (header, sealed) = stream(StreamingConfig::new()).encrypt_chunk(b"x").unwrap();
         receiver.decrypt_chunk(&header, &sealed).unwrap();
     }
     assert_eq!(receiver.performance_stats().epochs_remembered, 2);
@@ -212,7 +212,7 @@ fn saved_marks_refuse_after_a_restart_what_was_opened_before_it() {
         receiver.decrypt_chunk(header, sealed).unwrap();
     }
     let marks = receiver.save_marks().unwrap();
-    let mut restarted = stream(StreamConfig::new());
+    let mut restarted = stream(StreamingConfig::new());
     restarted.load_marks(&marks).unwrap();
     for (number, (header, sealed)) in chunks.iter().enumerate().rev() {
         let outcome = restarted.decrypt_chunk(header, sealed);
@@ -225,24 +225,24 @@ fn saved_marks_refuse_after_a_restart_what_was_opened_before_it() {
     }
     let mut other = StreamingContext::new(Key::from_bytes([6; 32])).unwrap();
     assert_eq!(other.load_marks(&marks), Err(ChunkError::Marks(RecordError::Forged)));
-    let mut role = stream(StreamConfig::new().role(StreamRole::Initiator));
+    let mut role = stream(StreamingConfig::new().role(StreamRole::Initiator));
     assert_eq!(role.load_marks(&marks), Err(ChunkError::Marks(RecordError::Content)));
 }
 
 #[test]
 fn metadata_is_nine_bytes_and_pins_the_sender() {
-    let mut sender = stream(StreamConfig::new().initial_depth(3).unwrap());
+    let mut sender = stream(StreamingConfig::new().initial_depth(3));
     let bytes = sender.stream_metadata().to_bytes();
     assert_eq!(bytes.len(), 9);
     let metadata = StreamMetadata::from_bytes(&bytes).unwrap();
     assert_eq!(metadata.depth, 3);
-    let mut receiver = StreamingContext::join(key(), &metadata, StreamConfig::new()).unwrap();
+    let mut receiver = StreamingContext::join(key(), &metadata, StreamingConfig::new()).unwrap();
     let (header, sealed) = sender.encrypt_chunk(b"mine").unwrap();
     assert_eq!(receiver.decrypt_chunk(&header, &sealed).unwrap(), b"mine");
-    let (header, sealed) = stream(StreamConfig::new()).encrypt_chunk(b"other").unwrap();
+    let (header, sealed) = stream(StreamingConfig::new()).encrypt_chunk(b"other").unwrap();
     assert_eq!(receiver.decrypt_chunk(&header, &sealed), Err(ChunkError::OtherSender));
     let greedy = StreamMetadata { depth: 7, nonce: 1 };
-    let refused = StreamingContext::join(key(), &greedy, StreamConfig::new()).unwrap_err();
+    let refused = StreamingContext::join(key(), &greedy, StreamingConfig::new()).unwrap_err();
     assert_eq!(refused.code(), "chunk.setting");
     for bad in [&bytes[..8], &[0; 9], &[0x10; 9], &[0x21; 9]] {
         assert_eq!(StreamMetadata::from_bytes(bad), Err(ChunkError::Metadata));
@@ -251,8 +251,7 @@ fn metadata_is_nine_bytes_and_pins_the_sender() {
 
 #[test]
 fn the_depth_of_a_phrase_matters_and_metadata_settles_it() {
-    let config =
-        |depth| StreamConfig::new().lattice_size(16).unwrap().initial_depth(depth).unwrap();
+    let config = |depth| StreamingConfig::new().lattice_size(16).initial_depth(depth);
     let mut sender = StreamingContext::with_config("phrase", config(3)).unwrap();
     let (header, sealed) = sender.encrypt_chunk(b"x").unwrap();
     let mut other = StreamingContext::with_config("phrase", config(2)).unwrap();
@@ -265,20 +264,24 @@ fn the_depth_of_a_phrase_matters_and_metadata_settles_it() {
 
 #[test]
 fn settings_work_and_are_refused_out_of_range_only() {
-    let config = StreamConfig::new;
-    assert!(config().optimal_chunk_size(1023).is_err());
-    assert!(config().optimal_chunk_size((1 << 20) + 1).is_err());
-    assert!(config().lattice_size(15).is_err() && config().lattice_size(1025).is_err());
-    assert!(config().initial_depth(0).is_err() && config().initial_depth(16).is_err());
-    assert!(config().max_depth(0).is_err() && config().max_depth(16).is_err());
-    assert!(config().key_schedule_size(0).is_err() && config().key_schedule_size(4097).is_err());
-    assert!(config().entropy_pool_size(63).is_err() && config().entropy_pool_size(65_537).is_err());
-    assert!(config().key_rotation_mb(0).is_err() && config().key_rotation_mb(60_001).is_err());
-    let crossed = config().initial_depth(7).unwrap();
+    let config = StreamingConfig::new;
+    let refused = |config| {
+        let made = StreamingContext::with_config(key(), config);
+        matches!(made, Err(ChunkError::OutOfRange { .. }))
+    };
+    assert!(refused(config().optimal_chunk_size(1023)));
+    assert!(refused(config().optimal_chunk_size((1 << 20) + 1)));
+    assert!(refused(config().lattice_size(15)) && refused(config().lattice_size(1025)));
+    assert!(refused(config().initial_depth(0)) && refused(config().initial_depth(16)));
+    assert!(refused(config().max_depth(0)) && refused(config().max_depth(16)));
+    assert!(refused(config().key_schedule_size(0)) && refused(config().key_schedule_size(4097)));
+    assert!(refused(config().entropy_pool_size(63)) && refused(config().entropy_pool_size(65_537)));
+    assert!(refused(config().key_rotation_mb(0)) && refused(config().key_rotation_mb(60_001)));
+    let crossed = config().initial_depth(7);
     assert!(StreamingContext::with_config(key(), crossed).is_err(), "above max_depth");
 
     for (size, pieces) in [(1024, 98), (10_000, 13), (65_536, 2), (1 << 20, 1)] {
-        let mut sender = stream(config().optimal_chunk_size(size).unwrap());
+        let mut sender = stream(config().optimal_chunk_size(size));
         let (header, sealed) = sender.encrypt_chunk(&vec![3; 100_000]).unwrap();
         assert_eq!(sealed.len(), 100_000 + 16 * pieces, "{size}");
         let split = if pieces == 1 { 0 } else { pieces as u64 };
@@ -306,7 +309,7 @@ proptest! {
         picks in prop::collection::vec(any::<prop::sample::Index>(), 0..120),
     ) {
         let (mut sender, _) = pair();
-        let mut receiver = stream(StreamConfig::new().key_schedule_size(40).unwrap());
+        let mut receiver = stream(StreamingConfig::new().key_schedule_size(40));
         let mut chunks = Vec::new();
         for ((len, rotate), number) in lengths.iter().zip(0_u8..) {
             let data = vec![number; *len];
@@ -336,7 +339,7 @@ proptest! {
         picks in prop::collection::vec(any::<prop::sample::Index>(), 0..100),
     ) {
         let (mut sender, _) = pair();
-        let mut receiver = stream(StreamConfig::new().key_schedule_size(capacity).unwrap());
+        let mut receiver = stream(StreamingConfig::new().key_schedule_size(capacity));
         let mut chunks = Vec::new();
         for number in 0..24_u8 {
             let (header, sealed) = sender.encrypt_chunk(&[number]).unwrap();

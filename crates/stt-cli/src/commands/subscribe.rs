@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 use stt::{Mode, Node};
-use stt_swarm::{Message, Subscription, TopicEvent};
+use stt_swarm::{TopicEvent, TopicMessage, TopicSubscription};
 
 use super::send::hex;
 use crate::{
@@ -69,7 +69,7 @@ impl SubCommand {
 }
 
 /// Prints messages as they come, until the swarm ends.
-async fn print_all(mut subscription: Subscription, output: &Output) {
+async fn print_all(mut subscription: TopicSubscription, output: &Output) {
     while let Some(event) = subscription.next().await {
         match event {
             TopicEvent::Message(message) => {
@@ -88,7 +88,7 @@ async fn print_all(mut subscription: Subscription, output: &Output) {
     }
 }
 
-fn print(message: &Message, output: &Output) {
+fn print(message: &TopicMessage, output: &Output) {
     let text = std::str::from_utf8(&message.data).ok();
     let hex = text.is_none().then(|| hex(&message.data));
     output.result(

@@ -5,6 +5,7 @@ use crate::{BlobName, BlobStat, Op, StorageProvider, StoreError, Swept};
 
 /// What a collection removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Collected {
     /// Values that nothing kept.
     pub contents: u64,

@@ -13,6 +13,7 @@ const NAME_MAX: usize = 1024;
 
 /// A name and what it points to.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NamedEntry {
     /// The name.
     pub name: String,

@@ -8,6 +8,7 @@ pub(super) const NAMES_MAX: usize = 64;
 
 /// A value, as a listing shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ContentInfo {
     /// Its id.
     pub id: ContentId,

@@ -26,14 +26,24 @@ impl ChamberKey {
     }
 
     /// From a node seed. A printed key is taken as it is; anything else is stretched with Argon2id
-    /// at [`Cost::DEFAULT`] (96 MiB, a fraction of a second), because a stolen disk lets a thief try
-    /// guesses. The salt is fixed: the place of the chamber follows from the seed, before any file
-    /// can be read.
+    /// at [`Cost::DEFAULT`] (96 MiB, a fraction of a second, which blocks;
+    /// [`Self::from_seed_async`] does not), because a stolen disk lets a thief try guesses. The salt is
+    /// fixed: the place of the chamber follows from the seed, before any file can be read.
     ///
     /// # Errors
     /// [`StoreError::Seed`] when the seed is empty, is a misspelt key, or cannot be stretched.
     pub fn from_seed(seed: &Seed) -> Result<Self, StoreError> {
         Ok(Self::from_key(&seed.root(b"stt-store chamber", Cost::DEFAULT)?))
+    }
+
+    /// As [`Self::from_seed`], for async code: the seed is stretched on a thread that may block.
+    ///
+    /// # Errors
+    /// As [`Self::from_seed`], and [`StoreError::Closed`] when the runtime ends meanwhile.
+    pub async fn from_seed_async(seed: impl Into<Seed>) -> Result<Self, StoreError> {
+        let seed = seed.into();
+        let made = tokio::task::spawn_blocking(move || Self::from_seed(&seed)).await;
+        made.map_err(|_| StoreError::Closed { item: "the chamber".to_owned() })?
     }
 
     /// What names the chamber in its default path: 32 hexadecimal digits that tell nothing about

@@ -239,7 +239,7 @@ impl Chamber {
     ) -> Result<ContentId, StoreError> {
         let path = path.as_ref();
         let failed = |error: std::io::Error| StoreError::Source {
-            what: format!("{}: {error}", path.display()),
+            cause: std::io::Error::new(error.kind(), format!("{}: {error}", path.display())).into(),
         };
         let file = FileSource::open(path).await.map_err(failed)?;
         self.put_reader(file, keep).await
@@ -350,7 +350,7 @@ async fn read_piece(
     let mut part = source.take(len as u64);
     while piece.len() < len {
         let read = part.read_buf(&mut piece).await;
-        let read = read.map_err(|error| StoreError::Source { what: error.to_string() })?;
+        let read = read.map_err(|error| StoreError::Source { cause: error.into() })?;
         if read == 0 {
             break;
         }

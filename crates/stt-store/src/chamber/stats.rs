@@ -5,6 +5,7 @@ use crate::{KindUsage, StoreError, Swept};
 
 /// Where the space goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ChamberStats {
     /// Values, and the bytes they take, encrypted and padded.
     pub contents: u64,

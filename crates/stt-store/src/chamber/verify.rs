@@ -31,6 +31,7 @@ impl std::fmt::Display for Problem {
 
 /// The result of [`Chamber::verify`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct VerifyReport {
     /// Values, as [`ChamberStats`](super::ChamberStats) counts them: the damaged ones too.
     pub contents: u64,

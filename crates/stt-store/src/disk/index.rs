@@ -12,6 +12,7 @@ use bytes::Bytes;
 use redb::{
     Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition,
 };
+use stc::Cause;
 
 use super::{
     fs::Fs,
@@ -381,7 +382,10 @@ impl Index {
         if self.failures.sync_failed() {
             StoreError::SyncFailed { item }
         } else {
-            StoreError::Io { item, what: "it could not be opened again after a failure".to_owned() }
+            StoreError::Io {
+                item,
+                cause: Cause::text("it could not be opened again after a failure"),
+            }
         }
     }
 }
@@ -400,7 +404,7 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, StoreE
         Ok(Err(error @ (redb::Error::TableDoesNotExist(_) | redb::Error::UpgradeRequired(_)))) => {
             Err(StoreError::damaged(ITEM, error.to_string()))
         }
-        Ok(Err(error)) => Err(StoreError::Io { item: ITEM.to_owned(), what: error.to_string() }),
+        Ok(Err(error)) => Err(StoreError::Io { item: ITEM.to_owned(), cause: error.into() }),
         Err(_) => Err(StoreError::damaged(ITEM, "its structure makes no sense")),
     }
 }

@@ -8,7 +8,7 @@ mod writer;
 pub use provider::ObjectProvider;
 
 /// What failed at the service, in this crate's words.
-fn failed(item: impl Into<String>, error: &object_store::Error) -> crate::StoreError {
+fn failed(item: impl Into<String>, error: object_store::Error) -> crate::StoreError {
     use object_store::Error;
 
     use crate::StoreError;
@@ -21,7 +21,7 @@ fn failed(item: impl Into<String>, error: &object_store::Error) -> crate::StoreE
         Error::Precondition { .. } => {
             StoreError::damaged(item, "it was replaced while it was read")
         }
-        error => StoreError::Service { item, what: error.to_string() },
+        error => StoreError::Service { item, cause: error.into() },
     }
 }
 

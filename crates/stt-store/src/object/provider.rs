@@ -66,7 +66,7 @@ impl ObjectProvider {
     ) -> Result<Box<dyn MultipartUpload>, StoreError> {
         self.in_flight().insert(*data);
         let upload = self.store.put_multipart(&self.paths.data(data)).await;
-        upload.map_err(|error| failed("a new object", &error))
+        upload.map_err(|error| failed("a new object", error))
     }
 
     pub(super) fn landed(&self, data: &[u8; 16]) {
@@ -85,10 +85,10 @@ impl ObjectProvider {
         let got = match self.store.get_opts(&self.paths.blob(name), options).await {
             Ok(got) => got,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(failed(item(), &error)),
+            Err(error) => return Err(failed(item(), error)),
         };
         let meta = got.meta.clone();
-        let bytes = got.bytes().await.map_err(|error| failed(item(), &error))?;
+        let bytes = got.bytes().await.map_err(|error| failed(item(), error))?;
         Ok(Some((meta, bytes)))
     }
 
@@ -113,14 +113,14 @@ impl ObjectProvider {
         match self.store.head(&self.paths.blob(name)).await {
             Ok(meta) => self.stat_of(name, meta.size).await,
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(failed(format!("blob {name}"), &error)),
+            Err(error) => Err(failed(format!("blob {name}"), error)),
         }
     }
 
     async fn put(&self, name: &BlobName, len: u64, object: Vec<u8>) -> Result<(), StoreError> {
         let old = self.replaced(name).await?;
         let stored = self.store.put(&self.paths.blob(name), PutPayload::from(object)).await;
-        stored.map_err(|error| failed(format!("blob {name}"), &error))?;
+        stored.map_err(|error| failed(format!("blob {name}"), error))?;
         self.count(name.kind(), old.0, Some(len)).await;
         self.remove_data(old.1).await;
         Ok(())
@@ -135,7 +135,7 @@ impl ObjectProvider {
         let size = match self.store.head(&self.paths.blob(name)).await {
             Ok(meta) => meta.size,
             Err(object_store::Error::NotFound { .. }) => return Ok((None, None)),
-            Err(error) => return Err(failed(item(), &error)),
+            Err(error) => return Err(failed(item(), error)),
         };
         if size == Head::POINTER_LEN
             && let Some((_, first)) = self.first(name).await?
@@ -160,7 +160,7 @@ impl ObjectProvider {
         }
         match self.store.delete(&self.paths.blob(name)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => return Err(failed(format!("blob {name}"), &error)),
+            Err(error) => return Err(failed(format!("blob {name}"), error)),
         }
         self.count(name.kind(), len, None).await;
         self.remove_data(data).await;
@@ -218,7 +218,7 @@ impl ObjectProvider {
         let mut page = Vec::new();
         while page.len() < limit {
             let Some(object) = objects.next().await else { break };
-            let object = object.map_err(|error| failed(self.place.clone(), &error))?;
+            let object = object.map_err(|error| failed(self.place.clone(), error))?;
             // Somebody else's object in our place is none of ours.
             let Some(name) = Paths::parse(&object.location) else { continue };
             if !name.as_bytes().starts_with(prefix) {
@@ -237,7 +237,7 @@ impl ObjectProvider {
         let below = self.paths.blobs();
         let mut objects = self.store.list(Some(&below));
         while let Some(object) = objects.next().await {
-            let object = object.map_err(|error| failed(self.place.clone(), &error))?;
+            let object = object.map_err(|error| failed(self.place.clone(), error))?;
             if object.size == Head::POINTER_LEN
                 && let Some(name) = Paths::parse(&object.location)
                 && let Some((_, first)) = self.first(&name).await?
@@ -256,7 +256,7 @@ impl ObjectProvider {
         let mut old = Vec::new();
         let mut objects = self.store.list(Some(&below));
         while let Some(object) = objects.next().await {
-            let object = object.map_err(|error| failed(item(), &error))?;
+            let object = object.map_err(|error| failed(item(), error))?;
             let made = u64::try_from(object.last_modified.timestamp()).unwrap_or(0);
             if made + GRACE < now {
                 old.push(object);
@@ -276,7 +276,7 @@ impl ObjectProvider {
             }
             if !dry_run {
                 let removed = self.store.delete(&object.location).await;
-                removed.map_err(|error| failed(item(), &error))?;
+                removed.map_err(|error| failed(item(), error))?;
             }
             swept.files += 1;
             swept.bytes += object.size;

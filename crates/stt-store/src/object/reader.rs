@@ -49,7 +49,7 @@ impl BlobReader for ObjectReader {
                 Ok(got) => got.bytes().await,
                 Err(error) => Err(error),
             };
-            let bytes = bytes.map_err(|error| failed(item(), &error))?;
+            let bytes = bytes.map_err(|error| failed(item(), error))?;
             if bytes.len() != len {
                 return Err(StoreError::damaged(item(), "its object is shorter than it was"));
             }
@@ -75,6 +75,6 @@ pub(super) async fn data_len(
         Err(object_store::Error::NotFound { .. }) => {
             Err(StoreError::damaged(item(), "its object is missing"))
         }
-        Err(error) => Err(failed(item(), &error)),
+        Err(error) => Err(failed(item(), error)),
     }
 }

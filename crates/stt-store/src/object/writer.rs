@@ -55,7 +55,7 @@ impl Writer {
         match self.sending.take() {
             None => Ok(()),
             Some(sending) => match sending.await {
-                Ok(sent) => sent.map_err(|error| failed(ITEM, &error)),
+                Ok(sent) => sent.map_err(|error| failed(ITEM, error)),
                 Err(_) => Err(StoreError::Closed { item: ITEM.to_owned() }),
             },
         }
@@ -74,7 +74,7 @@ impl Writer {
             Ok(_) => Ok(()),
             Err(error) => {
                 self.upload = Some(upload);
-                Err(failed(ITEM, &error))
+                Err(failed(ITEM, error))
             }
         }
     }

@@ -48,6 +48,49 @@ pub struct RetrieveOptions {
     pub fetch: FetchOptions,
 }
 
+impl RetrieveOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`Self::parallel_sources`](field@Self::parallel_sources).
+    #[must_use]
+    pub const fn parallel_sources(mut self, members: usize) -> Self {
+        self.parallel_sources = members;
+        self
+    }
+
+    /// Sets [`Self::max_size`](field@Self::max_size).
+    #[must_use]
+    pub const fn max_size(mut self, bytes: u64) -> Self {
+        self.max_size = bytes;
+        self
+    }
+
+    /// Sets [`Self::providers`](field@Self::providers).
+    #[must_use]
+    pub fn providers(mut self, providers: impl Into<Vec<Provider>>) -> Self {
+        self.providers = providers.into();
+        self
+    }
+
+    /// Sets [`Self::search`](field@Self::search).
+    #[must_use]
+    pub const fn search(mut self, time: Duration) -> Self {
+        self.search = time;
+        self
+    }
+
+    /// Sets [`Self::fetch`](field@Self::fetch).
+    #[must_use]
+    pub fn fetch(mut self, fetch: FetchOptions) -> Self {
+        self.fetch = fetch;
+        self
+    }
+}
+
 impl Default for RetrieveOptions {
     fn default() -> Self {
         Self {

@@ -52,6 +52,49 @@ pub struct FetchOptions {
     pub progress: Option<Arc<dyn Fn(FetchProgress) + Send + Sync>>,
 }
 
+impl FetchOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`Self::name`](field@Self::name).
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Sets [`Self::streams_per_provider`](field@Self::streams_per_provider).
+    #[must_use]
+    pub const fn streams_per_provider(mut self, streams: usize) -> Self {
+        self.streams_per_provider = streams;
+        self
+    }
+
+    /// Sets [`Self::connect_timeout`](field@Self::connect_timeout).
+    #[must_use]
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets [`Self::patience`](field@Self::patience).
+    #[must_use]
+    pub const fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Sets [`Self::progress`](field@Self::progress).
+    #[must_use]
+    pub fn progress(mut self, handler: impl Fn(FetchProgress) + Send + Sync + 'static) -> Self {
+        self.progress = Some(Arc::new(handler));
+        self
+    }
+}
+
 impl Default for FetchOptions {
     fn default() -> Self {
         Self {

@@ -31,7 +31,7 @@ const MAX_BOOTSTRAP: usize = 64;
 /// A member of the swarm, as this node knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Member {
+pub struct SwarmMember {
     /// Who it is.
     pub node_id: NodeId,
     /// Where it can be reached. Empty if only it can reach this node.
@@ -53,7 +53,7 @@ pub struct ProviderFound {
 /// A value that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Value {
+pub struct SignedValue {
     /// The value.
     pub data: Vec<u8>,
     /// Who stored it, proved by a signature.
@@ -183,7 +183,7 @@ impl KademliaDht {
     /// # Errors
     /// [`SwarmError::Timeout`], [`SwarmError::TooLarge`], [`SwarmError::Busy`],
     /// [`SwarmError::Stopped`].
-    pub async fn find_value(&self, key: &[u8]) -> Result<Option<Value>, SwarmError> {
+    pub async fn find_value(&self, key: &[u8]) -> Result<Option<SignedValue>, SwarmError> {
         self.find(key, None).await
     }
 
@@ -195,7 +195,7 @@ impl KademliaDht {
         &self,
         key: &[u8],
         publisher: NodeId,
-    ) -> Result<Option<Value>, SwarmError> {
+    ) -> Result<Option<SignedValue>, SwarmError> {
         self.find(key, Some(publisher)).await
     }
 
@@ -203,7 +203,7 @@ impl KademliaDht {
         &self,
         key: &[u8],
         publisher: Option<NodeId>,
-    ) -> Result<Option<Value>, SwarmError> {
+    ) -> Result<Option<SignedValue>, SwarmError> {
         check_key(key)?;
         let key = key.to_vec();
         self.handle.ask(|reply| Command::Find { key, publisher, reply }).await
@@ -302,7 +302,7 @@ impl KademliaDht {
     ///
     /// # Errors
     /// [`SwarmError::Timeout`], [`SwarmError::Busy`], [`SwarmError::Stopped`].
-    pub async fn find_node(&self, node: NodeId) -> Result<Vec<Member>, SwarmError> {
+    pub async fn find_node(&self, node: NodeId) -> Result<Vec<SwarmMember>, SwarmError> {
         self.handle.ask(|reply| Command::Closest { node, reply }).await
     }
 
@@ -318,7 +318,7 @@ impl KademliaDht {
     ///
     /// # Errors
     /// [`SwarmError::Stopped`].
-    pub async fn peers(&self) -> Result<Vec<Member>, SwarmError> {
+    pub async fn peers(&self) -> Result<Vec<SwarmMember>, SwarmError> {
         self.handle.ask(Command::Peers).await
     }
 }

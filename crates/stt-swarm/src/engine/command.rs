@@ -7,7 +7,7 @@ use stt::{NodeId, Session};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    dht::{Member, ProviderFound, Stored, Value},
+    dht::{ProviderFound, SignedValue, Stored, SwarmMember},
     pubsub::{Published, awaited::Question, queue::Queue},
     swarm_error::SwarmError,
 };
@@ -34,7 +34,7 @@ pub(crate) enum Command {
     Find {
         key: Vec<u8>,
         publisher: Option<NodeId>,
-        reply: Reply<Option<Value>>,
+        reply: Reply<Option<SignedValue>>,
     },
     Provide {
         key: Vec<u8>,
@@ -50,13 +50,13 @@ pub(crate) enum Command {
     },
     Closest {
         node: NodeId,
-        reply: Reply<Vec<Member>>,
+        reply: Reply<Vec<SwarmMember>>,
     },
     Connect {
         node: NodeId,
         reply: Reply<Session>,
     },
-    Peers(Reply<Vec<Member>>),
+    Peers(Reply<Vec<SwarmMember>>),
     Subscribe {
         topic: String,
         reply: Reply<Arc<Queue>>,

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{behaviour, command::Reply, peer};
 use crate::{
-    dht::{MAX_FOUND, Member, ProviderFound, Stored, Value, record, store},
+    dht::{MAX_FOUND, ProviderFound, SignedValue, Stored, SwarmMember, record, store},
     swarm_error::SwarmError,
 };
 
@@ -26,7 +26,7 @@ pub(crate) enum Query {
     Bootstrap(Vec<Reply<usize>>),
     Store(Reply<Stored>),
     Find {
-        reply: Reply<Option<Value>>,
+        reply: Reply<Option<SignedValue>>,
         publisher: Option<NodeId>,
     },
     Provide(Reply<()>),
@@ -34,7 +34,7 @@ pub(crate) enum Query {
         found: mpsc::Sender<ProviderFound>,
         seen: HashSet<PeerId>,
     },
-    Closest(Reply<Vec<Member>>),
+    Closest(Reply<Vec<SwarmMember>>),
     /// Looks for the addresses of one node.
     Connect(PeerId),
     /// Looks for subscribers of a topic, to link with them.
@@ -111,7 +111,7 @@ impl Query {
     }
 
     /// Whether a value that was found is what was asked for: the value.
-    pub(crate) fn value(&self, result: &QueryResult) -> Option<Value> {
+    pub(crate) fn value(&self, result: &QueryResult) -> Option<SignedValue> {
         let Self::Find { publisher, .. } = self else { return None };
         let QueryResult::GetRecord(Ok(GetRecordOk::FoundRecord(found))) = result else {
             return None;
@@ -119,7 +119,7 @@ impl Query {
         let record = &found.record;
         let signed = record::open(record.key.as_ref(), &record.value, store::now())?;
         let wanted = publisher.is_none_or(|publisher| publisher == signed.publisher);
-        let value = Value { data: signed.value.to_vec(), publisher: signed.publisher };
+        let value = SignedValue { data: signed.value.to_vec(), publisher: signed.publisher };
         wanted.then_some(value)
     }
 
@@ -171,8 +171,8 @@ impl Query {
 }
 
 /// A peer as applications see it.
-pub(crate) fn member(info: &PeerInfo, linked: bool) -> Option<Member> {
+pub(crate) fn member(info: &PeerInfo, linked: bool) -> Option<SwarmMember> {
     let node_id = peer::node_id(&info.peer_id)?;
     let addresses = info.addrs.iter().filter_map(|address| Some(peer::parse(address)?.0));
-    Some(Member { node_id, addresses: addresses.collect(), linked })
+    Some(SwarmMember { node_id, addresses: addresses.collect(), linked })
 }

@@ -2,7 +2,7 @@
 //!
 //! | look for | in |
 //! |---|---|
-//! | what applications hold | [`PubSub`], [`Subscription`] |
+//! | what applications hold | [`PubSub`], [`TopicSubscription`] |
 //! | messages on the wire | `envelope` |
 //! | which message goes to whom | `topics` |
 //! | what waits for a subscriber | `queue` |
@@ -41,7 +41,7 @@ pub struct Sequence {
 /// A message on a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Message {
+pub struct TopicMessage {
     /// The topic.
     pub topic: Arc<str>,
     /// What was published.
@@ -57,7 +57,7 @@ pub struct Message {
 #[non_exhaustive]
 pub enum TopicEvent {
     /// A message.
-    Message(Message),
+    Message(TopicMessage),
     /// The subscriber was slow, and its queue of 4 MiB full: so many messages are lost to it.
     Gap {
         /// How many.
@@ -97,7 +97,7 @@ pub struct PubSub {
 
 /// A subscription to a topic. Dropped, it ends.
 #[derive(Debug)]
-pub struct Subscription {
+pub struct TopicSubscription {
     queue: Arc<Queue>,
 }
 
@@ -182,11 +182,11 @@ impl PubSub {
     /// # Errors
     /// [`SwarmError::TooMany`] beyond 100 topics or 256 subscribers of one,
     /// [`SwarmError::TooLarge`], [`SwarmError::Stopped`].
-    pub async fn subscribe(&self, topic: &str) -> Result<Subscription, SwarmError> {
+    pub async fn subscribe(&self, topic: &str) -> Result<TopicSubscription, SwarmError> {
         check("a topic", topic.len(), MAX_TOPIC)?;
         let topic = topic.to_owned();
         let queue = self.handle.ask(|reply| Command::Subscribe { topic, reply }).await?;
-        Ok(Subscription { queue })
+        Ok(TopicSubscription { queue })
     }
 }
 
@@ -194,7 +194,7 @@ pub(crate) fn check(what: &'static str, len: usize, max: usize) -> Result<(), Sw
     if len > max { Err(SwarmError::TooLarge { what, len, max }) } else { Ok(()) }
 }
 
-impl Subscription {
+impl TopicSubscription {
     /// The next message, or how many were lost. `None` once the swarm stopped.
     ///
     /// # Cancel safety
@@ -204,7 +204,7 @@ impl Subscription {
     }
 }
 
-impl Drop for Subscription {
+impl Drop for TopicSubscription {
     fn drop(&mut self) {
         self.queue.leave();
     }

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{Message, TopicEvent};
+use super::{TopicEvent, TopicMessage};
 
 /// Bytes that wait for one subscriber.
 const MAX_BYTES: usize = 4 << 20;
@@ -27,7 +27,7 @@ pub(crate) struct Queue {
 
 #[derive(Debug, Default)]
 struct Inner {
-    waiting: VecDeque<Message>,
+    waiting: VecDeque<TopicMessage>,
     bytes: usize,
     /// Messages that did not fit since the last that did.
     missed: u64,
@@ -43,7 +43,7 @@ impl Queue {
     }
 
     /// Puts a message in, or counts it as missed.
-    pub(crate) fn push(&self, message: Message) {
+    pub(crate) fn push(&self, message: TopicMessage) {
         {
             let mut inner = self.inner();
             let cost = message.data.len() + ENTRY;
@@ -117,10 +117,10 @@ mod tests {
     use super::*;
     use crate::pubsub::Sequence;
 
-    fn message(count: u64, len: usize) -> Message {
+    fn message(count: u64, len: usize) -> TopicMessage {
         let publisher = NodeId::from_bytes([1; 32]);
         let sequence = Sequence { started: 1, count };
-        Message { topic: "t".into(), data: Bytes::from(vec![0; len]), publisher, sequence }
+        TopicMessage { topic: "t".into(), data: Bytes::from(vec![0; len]), publisher, sequence }
     }
 
     #[tokio::test]

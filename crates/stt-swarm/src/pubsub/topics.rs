@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use stt::NodeId;
 
-use super::{Message, Sequence, envelope, queue::Queue};
+use super::{Sequence, TopicMessage, envelope, queue::Queue};
 use crate::dht::record;
 
 /// Topics that a node subscribes to: peers take no more of one node.
@@ -177,7 +177,7 @@ impl Topic {
     fn deliver(&self, publisher: NodeId, sequence: Sequence, data: &Bytes) {
         for queue in &self.subscribers {
             let (topic, data) = (Arc::clone(&self.name), data.clone());
-            queue.push(Message { topic, data, publisher, sequence });
+            queue.push(TopicMessage { topic, data, publisher, sequence });
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the examples share: two nodes on this machine that hold one seed, and a session.
 #![allow(dead_code, reason = "each example uses a part of it")]
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
 use stt::{Mode, Node, Session, SharedSeed};
 
@@ -20,13 +20,17 @@ pub(crate) fn seed() -> Outcome<SharedSeed> {
 
 /// Connects `from` to `to`, and gives the session as each of them sees it.
 pub(crate) async fn connect(from: &Node, to: &Node) -> Outcome<(Session, Session)> {
-    let ours = from.connect(&to.local_addr().to_string()).await?;
-    loop {
-        if let Some(theirs) = to.session(ours.id()) {
-            return Ok((ours, theirs));
+    let ours = from.connect(to.local_addr()).await?;
+    let known = async {
+        loop {
+            if let Some(theirs) = to.session(ours.id()) {
+                return theirs;
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
-    }
+    };
+    let theirs = tokio::time::timeout(Duration::from_secs(30), known).await?;
+    Ok((ours, theirs))
 }
 
 /// Two nodes and the two ends of their session: client, server, client's, server's.

@@ -2,18 +2,20 @@
 
 use super::CodecError;
 
-/// Settings that encoder and decoder should share.
+/// Settings that encoder and decoder should share. What is out of its range is told by
+/// [`super::StreamEncoder::new`] and [`super::StreamDecoder::new`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodecConfig {
-    segment_size: usize,
-    window: u32,
-    role: Option<CodecRole>,
-    mode: CodecMode,
-    flow_control: bool,
+    pub(super) segment_size: usize,
+    pub(super) window: u32,
+    pub(super) role: Option<CodecRole>,
+    pub(super) mode: CodecMode,
+    pub(super) flow_control: bool,
 }
 
 /// Whether the length of a stream is known from the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CodecMode {
     /// It is not: what is given to the encoder becomes segments at once, full or not, and the end
     /// comes when `finish` is called.
@@ -54,50 +56,38 @@ impl CodecConfig {
         }
     }
 
-    /// Sets the bytes that a full segment carries, and the most that a decoder accepts, 16 bytes to
-    /// 1 MiB. Default: [`Self::DEFAULT_SEGMENT_SIZE`].
-    ///
-    /// # Errors
-    /// [`CodecError::OutOfRange`].
-    pub fn with_segment_size(mut self, bytes: usize) -> Result<Self, CodecError> {
-        let got = u64::try_from(bytes).unwrap_or(u64::MAX);
-        if !(16..=1 << 20).contains(&got) {
-            let (what, min, max) = ("segment_size", 16, 1 << 20);
-            return Err(CodecError::OutOfRange { what, min, max, got });
-        }
-        self.segment_size = bytes;
-        Ok(self)
-    }
-
-    /// Sets how many segments may be under way or held, 1 to 65,536: the credit that an encoder with
-    /// flow control starts with, and how many a decoder holds and gives credit for. Default: [`Self::DEFAULT_WINDOW`].
-    ///
-    /// # Errors
-    /// [`CodecError::OutOfRange`].
-    pub fn with_window(mut self, segments: u32) -> Result<Self, CodecError> {
-        if !(1..=65_536).contains(&segments) {
-            let (what, min, max) = ("window", 1, 65_536);
-            return Err(CodecError::OutOfRange { what, min, max, got: u64::from(segments) });
-        }
-        self.window = segments;
-        Ok(self)
-    }
-
-    /// Sets the role of the encoder's side.
+    /// Bytes that a full segment carries, and the most that a decoder accepts, 16 bytes to 1 MiB.
+    /// Default: [`Self::DEFAULT_SEGMENT_SIZE`].
     #[must_use]
-    pub const fn with_role(mut self, role: CodecRole) -> Self {
+    pub const fn segment_size(mut self, bytes: usize) -> Self {
+        self.segment_size = bytes;
+        self
+    }
+
+    /// How many segments may be under way or held, 1 to 65,536: the credit that an encoder with flow
+    /// control starts with, and how many a decoder holds and gives credit for. Default:
+    /// [`Self::DEFAULT_WINDOW`].
+    #[must_use]
+    pub const fn window(mut self, segments: u32) -> Self {
+        self.window = segments;
+        self
+    }
+
+    /// The role of the encoder's side. Default: none.
+    #[must_use]
+    pub const fn role(mut self, role: CodecRole) -> Self {
         self.role = Some(role);
         self
     }
 
-    /// Sets whether the length is known. Only the encoder looks at it.
+    /// Whether the length is known. Only the encoder looks at it. Default: [`CodecMode::Live`].
     #[must_use]
-    pub const fn with_mode(mut self, mode: CodecMode) -> Self {
+    pub const fn mode(mut self, mode: CodecMode) -> Self {
         self.mode = mode;
         self
     }
 
-    /// Sets whether the encoder waits for credit of a decoder ([`super::StreamDecoder::credit`]).
+    /// Whether the encoder waits for credit of a decoder ([`super::StreamDecoder::credit`]).
     /// Default: true. Only the encoder looks at it.
     ///
     /// Without it an encoder makes segments as long as bytes are given to it: for streams without a
@@ -105,39 +95,22 @@ impl CodecConfig {
     /// decoder that is more than its window behind refuses what comes
     /// ([`CodecError::BeyondCredit`]).
     #[must_use]
-    pub const fn with_flow_control(mut self, flow_control: bool) -> Self {
+    pub const fn flow_control(mut self, flow_control: bool) -> Self {
         self.flow_control = flow_control;
         self
     }
 
-    /// Bytes that a full segment carries.
-    #[must_use]
-    pub const fn segment_size(&self) -> usize {
-        self.segment_size
-    }
-
-    /// Segments that may be under way or held.
-    #[must_use]
-    pub const fn window(&self) -> u32 {
-        self.window
-    }
-
-    /// The role of the encoder's side.
-    #[must_use]
-    pub const fn role(&self) -> Option<CodecRole> {
-        self.role
-    }
-
-    /// Whether the encoder waits for credit.
-    #[must_use]
-    pub const fn flow_control(&self) -> bool {
-        self.flow_control
-    }
-
-    /// Whether the length is known.
-    #[must_use]
-    pub const fn mode(&self) -> CodecMode {
-        self.mode
+    /// Whether all settings are inside their ranges.
+    pub(super) fn checked(self) -> Result<Self, CodecError> {
+        let size = u64::try_from(self.segment_size).unwrap_or(u64::MAX);
+        let checks =
+            [("segment_size", size, 16, 1 << 20), ("window", u64::from(self.window), 1, 65_536)];
+        for (what, got, min, max) in checks {
+            if !(min..=max).contains(&got) {
+                return Err(CodecError::OutOfRange { what, min, max, got });
+            }
+        }
+        Ok(self)
     }
 }
 

@@ -44,6 +44,7 @@ pub enum Arrival {
 
 /// What a decoder has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DecoderStats {
     /// Segments that were new and right.
     pub segments: u64,
@@ -67,9 +68,17 @@ pub struct DecoderStats {
 
 impl StreamDecoder {
     /// A decoder for what [`super::StreamEncoder::new`] makes with the same arguments.
-    #[must_use]
-    pub fn new(root: &Key, session: SessionId, stream: u32, config: CodecConfig) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// [`CodecError::OutOfRange`].
+    pub fn new(
+        root: &Key,
+        session: SessionId,
+        stream: u32,
+        config: CodecConfig,
+    ) -> Result<Self, CodecError> {
+        let config = config.checked()?;
+        Ok(Self {
             binding: Binding::new(root, session, stream, &config),
             config,
             current: None,
@@ -78,7 +87,7 @@ impl StreamDecoder {
             held_bytes: 0,
             end: None,
             stats: DecoderStats::default(),
-        }
+        })
     }
 
     /// Takes a segment.
@@ -99,7 +108,7 @@ impl StreamDecoder {
 
     fn take(&mut self, segment: Bytes) -> Result<Arrival, CodecError> {
         let header = Header::parse(&segment)?;
-        let (got, limit) = (segment.len() - Segment::OVERHEAD, self.config.segment_size());
+        let (got, limit) = (segment.len() - Segment::OVERHEAD, self.config.segment_size);
         if got > limit {
             return Err(CodecError::TooLarge { got, limit });
         }
@@ -118,7 +127,7 @@ impl StreamDecoder {
         };
         let sequence = header.sequence;
         let next = if starts { 0 } else { self.next };
-        let limit = next + u64::from(self.config.window());
+        let limit = next + u64::from(self.config.window);
         if sequence >= limit {
             return Err(CodecError::BeyondCredit { sequence, limit });
         }
@@ -189,7 +198,7 @@ impl StreamDecoder {
     #[must_use]
     pub fn credit(&self) -> Credit {
         let generation = self.current.map_or(0, |(generation, _)| generation);
-        Credit { generation, limit: self.next + u64::from(self.config.window()) }
+        Credit { generation, limit: self.next + u64::from(self.config.window) }
     }
 
     /// Whether every byte up to the end marker was taken out (or skipped).

@@ -14,7 +14,7 @@ use crate::SessionId;
 /// Cuts a stream of bytes into segments and seals them. A pure machine: bytes and credit in,
 /// segments out.
 ///
-/// With flow control ([`CodecConfig::with_flow_control`]) segments are made only as far as credit
+/// With flow control ([`CodecConfig::flow_control`]) segments are made only as far as credit
 /// reaches, and [`CodecError::Blocked`] says when it does not. [`Self::send`] and [`Self::finish`]
 /// make all segments or none. To go on as credit comes, [`Self::push`] and [`Self::end`] take bytes and
 /// the end, and [`Self::poll_segment`] gives one segment after the other; what waits meanwhile is
@@ -40,6 +40,7 @@ pub struct StreamEncoder {
 
 /// What an encoder has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EncoderStats {
     /// Segments made.
     pub segments: u64,
@@ -62,13 +63,14 @@ impl StreamEncoder {
     /// `session.export("my application")`.
     ///
     /// # Errors
-    /// [`CodecError::Random`].
+    /// [`CodecError::OutOfRange`] and [`CodecError::Random`].
     pub fn new(
         root: &Key,
         session: SessionId,
         stream: u32,
         config: CodecConfig,
     ) -> Result<Self, CodecError> {
+        let config = config.checked()?;
         Ok(Self {
             binding: Binding::new(root, session, stream, &config),
             config,
@@ -111,7 +113,7 @@ impl StreamEncoder {
             return Err(CodecError::Full { waiting, limit: Self::MAX_WAITING });
         }
         let got = self.taken.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
-        if let CodecMode::Bounded { length: stated } = self.config.mode()
+        if let CodecMode::Bounded { length: stated } = self.config.mode
             && got > stated
         {
             return Err(CodecError::Length { stated, got });
@@ -125,7 +127,7 @@ impl StreamEncoder {
     /// # Errors
     /// [`CodecError::Length`] when fewer bytes than stated were taken.
     pub fn end(&mut self) -> Result<(), CodecError> {
-        if let CodecMode::Bounded { length: stated } = self.config.mode()
+        if let CodecMode::Bounded { length: stated } = self.config.mode
             && self.taken != stated
         {
             return Err(CodecError::Length { stated, got: self.taken });
@@ -141,12 +143,12 @@ impl StreamEncoder {
     /// [`CodecError::Blocked`] when there is, but no credit; [`CodecError::Exhausted`] after 2^32
     /// segments.
     pub fn poll_segment(&mut self) -> Result<Option<Segment>, CodecError> {
-        let all_taken = match self.config.mode() {
+        let all_taken = match self.config.mode {
             CodecMode::Live => self.finishing,
             CodecMode::Bounded { length } => self.taken == length,
         };
-        let full = self.waiting_bytes >= self.config.segment_size();
-        let due = match self.config.mode() {
+        let full = self.waiting_bytes >= self.config.segment_size;
+        let due = match self.config.mode {
             CodecMode::Live => self.waiting_bytes > 0 || self.finishing,
             CodecMode::Bounded { .. } => full || all_taken,
         };
@@ -154,7 +156,7 @@ impl StreamEncoder {
             return Ok(None);
         }
         self.affords(1)?;
-        let parts = self.take(self.config.segment_size());
+        let parts = self.take(self.config.segment_size);
         let last = all_taken && self.waiting_bytes == 0;
         let header = Header {
             suite: self.suite,
@@ -260,8 +262,8 @@ impl StreamEncoder {
         if self.ended {
             return 0;
         }
-        let size = self.config.segment_size();
-        let (all_taken, segments) = match self.config.mode() {
+        let size = self.config.segment_size;
+        let (all_taken, segments) = match self.config.mode {
             CodecMode::Live => (finishing, waiting.div_ceil(size)),
             CodecMode::Bounded { length } if taken == length => (true, waiting.div_ceil(size)),
             CodecMode::Bounded { .. } => (false, waiting / size),
@@ -305,5 +307,5 @@ impl StreamEncoder {
 
 /// What may be made before any credit came.
 fn first_limit(config: &CodecConfig) -> u64 {
-    if config.flow_control() { u64::from(config.window()) } else { u64::MAX }
+    if config.flow_control { u64::from(config.window) } else { u64::MAX }
 }

@@ -137,7 +137,7 @@ type KeyName = (u8, u32, [u8; 16], u64);
 
 impl Binding {
     pub(super) fn new(root: &Key, session: SessionId, stream: u32, config: &CodecConfig) -> Self {
-        Self { root: root.clone(), session, stream, role: config.role(), keys: [None, None] }
+        Self { root: root.clone(), session, stream, role: config.role, keys: [None, None] }
     }
 
     fn key(&mut self, header: &Header) -> Result<&AeadKey, CodecError> {

@@ -9,6 +9,7 @@ use crate::stream::unpinned;
 
 /// A message that arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Message {
     /// The stream that it belongs to.
     pub stream: u32,
@@ -48,6 +49,7 @@ struct Pending {
 
 /// What an assembler has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AssemblerStats {
     /// Packets that arrived and were well formed.
     pub packets: u64,

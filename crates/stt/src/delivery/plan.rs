@@ -12,6 +12,7 @@ pub struct OverheadCap(f64);
 
 /// What one message is sent as.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Plan {
     /// Packets that carry the message.
     pub data: u16,

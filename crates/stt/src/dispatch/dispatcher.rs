@@ -52,6 +52,7 @@ struct Table {
 
 /// What a dispatcher has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DispatcherStats {
     /// Frames whose handler was called.
     pub handled: u64,

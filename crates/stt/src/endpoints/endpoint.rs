@@ -105,6 +105,7 @@ impl From<std::net::SocketAddr> for EndpointAddress {
 
 /// What is known of an endpoint.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct EndpointInfo {
     /// Who.
     pub id: EndpointId,

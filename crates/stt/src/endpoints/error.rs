@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use stc::Cause;
+
 use super::EndpointId;
+use crate::events::EventError;
 
 /// Why an endpoint was not added, or bytes not sent or received.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,18 +41,22 @@ pub enum EndpointError {
         /// The value that was given.
         got: usize,
     },
+    /// The events of the node cannot be listened to.
+    #[error(transparent)]
+    Events(#[from] EventError),
     /// Nothing was set that could carry bytes to endpoints.
     #[error("nothing is set that carries bytes to endpoints")]
     NoSender,
     /// What carries the bytes refused them.
-    #[error("sending to endpoint {id} failed: {details}")]
+    #[error("sending to endpoint {id} failed: {cause}")]
     Send {
         /// To whom.
         id: EndpointId,
         /// Whether the same call may succeed later.
         retry_helps: bool,
-        /// What happened, in words.
-        details: String,
+        /// What happened.
+        #[source]
+        cause: Cause,
     },
     /// What carries the bytes did not take them in time.
     #[error("sending to endpoint {id} took longer than {} ms", within.as_millis())]
@@ -74,6 +81,7 @@ impl stc::Coded for EndpointError {
             Self::Taken { .. } => "endpoint.taken",
             Self::Full { .. } => "endpoint.full",
             Self::OutOfRange { .. } => "endpoint.out_of_range",
+            Self::Events(error) => error.code(),
             Self::NoSender => "endpoint.no_sender",
             Self::Send { .. } => "endpoint.send",
             Self::SendTimeout { .. } => "endpoint.send_timeout",
@@ -84,6 +92,7 @@ impl stc::Coded for EndpointError {
     fn retry_helps(&self) -> bool {
         match self {
             Self::Send { retry_helps, .. } => *retry_helps,
+            Self::Events(error) => error.retry_helps(),
             Self::SendTimeout { .. } | Self::QueueFull { .. } => true,
             _ => false,
         }
@@ -91,6 +100,7 @@ impl stc::Coded for EndpointError {
 
     fn hint(&self) -> Option<&'static str> {
         Some(match self {
+            Self::Events(error) => return error.hint(),
             Self::Unknown { .. } => "add the endpoint first",
             Self::Taken { .. } => "remove the old endpoint first, or choose another id",
             Self::Full { .. } => "remove endpoints, or raise `max_endpoints`",

@@ -10,7 +10,8 @@ use tokio::sync::Notify;
 
 use super::{EndpointError, EndpointId};
 
-/// How much may wait to be received.
+/// How much may wait to be received. [`super::EndpointManager::with_config`] tells what is out of its
+/// range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InboxLimits {
     pub(super) messages: usize,
@@ -26,38 +27,62 @@ impl InboxLimits {
     /// Bytes of all endpoints, when nothing else is said: 256 MiB.
     pub const DEFAULT_TOTAL_BYTES: usize = 256 << 20;
 
-    /// Other limits: messages of one endpoint (1 to 65,536), bytes of one endpoint (1 KiB to
-    /// 1 GiB), bytes of all (the same at least, to 64 GiB).
-    ///
-    /// # Errors
-    /// [`EndpointError::OutOfRange`].
-    pub fn new(messages: usize, bytes: usize, total_bytes: usize) -> Result<Self, EndpointError> {
-        let checks = [
-            ("messages of one endpoint", messages, 1, 65_536),
-            ("bytes of one endpoint", bytes, 1 << 10, 1 << 30),
-            ("bytes of all endpoints", total_bytes, bytes, 64 << 30),
-        ];
-        for (what, got, min, max) in checks {
-            if got < min || got > max {
-                return Err(EndpointError::OutOfRange { what, min, max, got });
-            }
-        }
-        Ok(Self { messages, bytes, total_bytes })
-    }
-}
-
-impl Default for InboxLimits {
-    fn default() -> Self {
+    /// The defaults.
+    #[must_use]
+    pub const fn new() -> Self {
         Self {
             messages: Self::DEFAULT_MESSAGES,
             bytes: Self::DEFAULT_BYTES,
             total_bytes: Self::DEFAULT_TOTAL_BYTES,
         }
     }
+
+    /// Messages of one endpoint, 1 to 65,536. Default: [`Self::DEFAULT_MESSAGES`].
+    #[must_use]
+    pub const fn messages(mut self, messages: usize) -> Self {
+        self.messages = messages;
+        self
+    }
+
+    /// Bytes of one endpoint, 1 KiB to 1 GiB. Default: [`Self::DEFAULT_BYTES`].
+    #[must_use]
+    pub const fn bytes(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
+        self
+    }
+
+    /// Bytes of all endpoints, as many as of one at least, to 64 GiB. Default:
+    /// [`Self::DEFAULT_TOTAL_BYTES`].
+    #[must_use]
+    pub const fn total_bytes(mut self, bytes: usize) -> Self {
+        self.total_bytes = bytes;
+        self
+    }
+
+    pub(super) fn check(self) -> Result<(), EndpointError> {
+        let checks = [
+            ("messages of one endpoint", self.messages, 1, 65_536),
+            ("bytes of one endpoint", self.bytes, 1 << 10, 1 << 30),
+            ("bytes of all endpoints", self.total_bytes, self.bytes, 64 << 30),
+        ];
+        for (what, got, min, max) in checks {
+            if got < min || got > max {
+                return Err(EndpointError::OutOfRange { what, min, max, got });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Default for InboxLimits {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// What waits, and what was lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct InboxStats {
     /// Messages that wait.
     pub waiting: usize,

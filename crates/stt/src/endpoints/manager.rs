@@ -62,7 +62,7 @@ struct Endpoint {
     connected_at: SystemTime,
 }
 
-/// Limits of an [`EndpointManager`].
+/// Limits of an [`EndpointManager`]. [`EndpointManager::with_config`] tells what is out of its range.
 #[derive(Clone, Copy, Debug)]
 pub struct ManagerConfig {
     max_endpoints: usize,
@@ -87,54 +87,50 @@ impl ManagerConfig {
     /// How long what carries the bytes may take, when nothing else is said.
     pub const DEFAULT_SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
-    /// Most endpoints.
+    /// The defaults.
     #[must_use]
-    pub const fn max_endpoints(&self) -> usize {
-        self.max_endpoints
-    }
-
-    /// How long what carries the bytes may take for one message.
-    #[must_use]
-    pub const fn send_timeout(&self) -> Duration {
-        self.send_timeout
-    }
-
-    /// Sets the most endpoints, 1 to 10,000,000. Default: [`Self::DEFAULT_MAX_ENDPOINTS`].
-    ///
-    /// # Errors
-    /// [`EndpointError::OutOfRange`].
-    pub const fn with_max_endpoints(mut self, endpoints: usize) -> Result<Self, EndpointError> {
-        let (what, min, max) = ("max_endpoints", 1, 10_000_000);
-        if endpoints < min || endpoints > max {
-            return Err(EndpointError::OutOfRange { what, min, max, got: endpoints });
+    pub const fn new() -> Self {
+        Self {
+            max_endpoints: Self::DEFAULT_MAX_ENDPOINTS,
+            send_timeout: Self::DEFAULT_SEND_TIMEOUT,
+            inbox: InboxLimits::new(),
         }
-        self.max_endpoints = endpoints;
-        Ok(self)
     }
 
-    /// Sets how long what carries the bytes may take for one message. Default:
+    /// Most endpoints, 1 to 10,000,000. Default: [`Self::DEFAULT_MAX_ENDPOINTS`].
+    #[must_use]
+    pub const fn max_endpoints(mut self, endpoints: usize) -> Self {
+        self.max_endpoints = endpoints;
+        self
+    }
+
+    /// How long what carries the bytes may take for one message. Default:
     /// [`Self::DEFAULT_SEND_TIMEOUT`].
     #[must_use]
-    pub const fn with_send_timeout(mut self, timeout: Duration) -> Self {
+    pub const fn send_timeout(mut self, timeout: Duration) -> Self {
         self.send_timeout = timeout;
         self
     }
 
-    /// Sets how much may wait to be received.
+    /// How much may wait to be received.
     #[must_use]
-    pub const fn with_inbox(mut self, inbox: InboxLimits) -> Self {
+    pub const fn inbox(mut self, inbox: InboxLimits) -> Self {
         self.inbox = inbox;
         self
+    }
+
+    fn check(&self) -> Result<(), EndpointError> {
+        let (what, min, max, got) = ("max_endpoints", 1, 10_000_000, self.max_endpoints);
+        if got < min || got > max {
+            return Err(EndpointError::OutOfRange { what, min, max, got });
+        }
+        self.inbox.check()
     }
 }
 
 impl Default for ManagerConfig {
     fn default() -> Self {
-        Self {
-            max_endpoints: Self::DEFAULT_MAX_ENDPOINTS,
-            send_timeout: Self::DEFAULT_SEND_TIMEOUT,
-            inbox: InboxLimits::default(),
-        }
+        Self::new()
     }
 }
 
@@ -147,13 +143,23 @@ impl EndpointManager {
     /// A manager that sends through `sender`, with the default limits.
     #[must_use]
     pub fn new(sender: impl EndpointSender) -> Self {
-        Self::with_config(ManagerConfig::default(), Some(Box::new(sender)))
+        Self::make(ManagerConfig::new(), Some(Box::new(sender)))
     }
 
     /// A manager with other limits. Without a sender it keeps the table and what is received, and
     /// sending fails.
-    #[must_use]
-    pub fn with_config(config: ManagerConfig, sender: Option<Box<dyn EndpointSender>>) -> Self {
+    ///
+    /// # Errors
+    /// [`EndpointError::OutOfRange`].
+    pub fn with_config(
+        config: ManagerConfig,
+        sender: Option<Box<dyn EndpointSender>>,
+    ) -> Result<Self, EndpointError> {
+        config.check()?;
+        Ok(Self::make(config, sender))
+    }
+
+    fn make(config: ManagerConfig, sender: Option<Box<dyn EndpointSender>>) -> Self {
         let inbox = Mutex::new(Inbox::new(config.inbox));
         Self { shared: Arc::new(Shared { table: RwLock::default(), inbox, sender, config }) }
     }
@@ -406,7 +412,7 @@ impl EndpointManager {
                 Ok(Err(failure)) => Err(EndpointError::Send {
                     id,
                     retry_helps: failure.retry_helps,
-                    details: failure.details,
+                    cause: failure.cause,
                 }),
                 Err(_) => Err(EndpointError::SendTimeout { id, within }),
             }

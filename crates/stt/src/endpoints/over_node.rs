@@ -2,13 +2,11 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use stc::Cause;
 use tokio::sync::Notify;
 
 use super::{EndpointError, EndpointId, EndpointManager, ManagerConfig, Outgoing, SendFailure};
-use crate::{
-    EventKind, Fields, Node, NodeId, Session, SessionId, Stream,
-    events::{EventError, Subscription},
-};
+use crate::{EventKind, Fields, Node, NodeId, Session, SessionId, Stream, events::Subscription};
 
 /// An [`EndpointManager`] whose endpoints are the peers of a node, by their node ids.
 ///
@@ -32,13 +30,14 @@ impl NodeEndpoints {
     /// Puts `node` behind a new manager, on stream `stream_id` of all its sessions.
     ///
     /// # Errors
-    /// [`EventError`] when the node's events cannot be listened to.
-    pub fn new(node: &Node, stream_id: u32, config: ManagerConfig) -> Result<Self, EventError> {
+    /// [`EndpointError::OutOfRange`], and [`EndpointError::Events`] when the node's events cannot be
+    /// listened to.
+    pub fn new(node: &Node, stream_id: u32, config: ManagerConfig) -> Result<Self, EndpointError> {
         let sender = {
             let node = node.clone();
             move |outgoing: Outgoing| send(node.clone(), stream_id, outgoing)
         };
-        let manager = EndpointManager::with_config(config, Some(Box::new(sender)));
+        let manager = EndpointManager::with_config(config, Some(Box::new(sender)))?;
         // Events only say that something changed: a missed one is made up for by the next.
         let changed = Arc::new(Notify::new());
         let mut subscriptions = Vec::new();
@@ -133,8 +132,7 @@ async fn send(node: Node, stream_id: u32, outgoing: Outgoing) -> Result<(), Send
     let peer = <[u8; NodeId::LEN]>::try_from(outgoing.id.as_bytes()).map(NodeId::from_bytes);
     let session = peer.ok().and_then(|peer| node.sessions_with(peer).into_iter().next());
     let Some(session) = session else {
-        let details = "there is no session with this peer".into();
-        return Err(SendFailure { retry_helps: true, details });
+        return Err(SendFailure::new(Cause::text("there is no session with this peer"), true));
     };
     Ok(session.get_stream(stream_id)?.send(outgoing.data).await?)
 }

@@ -1,15 +1,16 @@
 //! What carries bytes to endpoints.
 
-use std::{error::Error, pin::Pin};
+use std::pin::Pin;
 
 use bytes::Bytes;
 
-use stc::Coded;
+use stc::{Cause, Coded};
 
 use super::{EndpointAddress, EndpointId};
 
 /// What is to be sent, and to whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Outgoing {
     /// To whom.
     pub id: EndpointId,
@@ -22,24 +23,26 @@ pub struct Outgoing {
 /// Why bytes were not taken. Every error with a code becomes one by itself and says whether a retry
 /// helps; of others the carrier has to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SendFailure {
     /// Whether the same call may succeed later.
     pub retry_helps: bool,
-    /// What happened, in words.
-    pub details: String,
+    /// What happened; the `source()` of [`EndpointError::Send`](super::EndpointError::Send).
+    pub cause: Cause,
 }
 
 impl SendFailure {
     /// What an error says that has no code.
     #[must_use]
-    pub fn new(error: &dyn Error, retry_helps: bool) -> Self {
-        Self { retry_helps, details: error.to_string() }
+    pub fn new(error: impl Into<Cause>, retry_helps: bool) -> Self {
+        Self { retry_helps, cause: error.into() }
     }
 }
 
-impl<E: Coded> From<E> for SendFailure {
+impl<E: Coded + Send + Sync + 'static> From<E> for SendFailure {
     fn from(error: E) -> Self {
-        Self::new(&error, error.retry_helps())
+        let retry_helps = error.retry_helps();
+        Self::new(error, retry_helps)
     }
 }
 

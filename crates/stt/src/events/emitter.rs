@@ -75,7 +75,7 @@ pub struct EventEmitter {
     shared: Arc<Shared>,
 }
 
-/// Limits of an [`EventEmitter`].
+/// Limits of an [`EventEmitter`]. [`EventEmitter::with_config`] tells what is out of its range.
 #[derive(Clone, Copy, Debug)]
 pub struct EmitterConfig {
     queue: QueueLimits,
@@ -83,6 +83,7 @@ pub struct EmitterConfig {
 
 /// What an emitter has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EmitterStats {
     /// Events emitted, those without a handler included.
     pub emitted: u64,
@@ -130,59 +131,46 @@ impl EmitterConfig {
     /// Bytes of events that may wait for one handler, when nothing else is said: 4 MiB.
     pub const DEFAULT_QUEUE_BYTES: usize = 4 << 20;
 
-    /// Events that may wait for one handler.
+    /// The defaults.
     #[must_use]
-    pub const fn queue_events(&self) -> usize {
-        self.queue.events
+    pub const fn new() -> Self {
+        let (events, bytes) = (Self::DEFAULT_QUEUE_EVENTS, Self::DEFAULT_QUEUE_BYTES);
+        Self { queue: QueueLimits { events, bytes } }
     }
 
-    /// Bytes of events that may wait for one handler.
-    #[must_use]
-    pub const fn queue_bytes(&self) -> usize {
-        self.queue.bytes
-    }
-
-    /// Sets how many events may wait for one handler, 1 to 65,536. Default:
+    /// How many events may wait for one handler, 1 to 65,536. Default:
     /// [`Self::DEFAULT_QUEUE_EVENTS`].
-    ///
-    /// # Errors
-    /// [`EventError::OutOfRange`].
-    pub const fn with_queue_events(mut self, events: usize) -> Result<Self, EventError> {
-        if events < 1 || events > 65_536 {
-            return Err(EventError::OutOfRange {
-                what: "queue_events",
-                min: 1,
-                max: 65_536,
-                got: events,
-            });
-        }
+    #[must_use]
+    pub const fn queue_events(mut self, events: usize) -> Self {
         self.queue.events = events;
-        Ok(self)
+        self
     }
 
-    /// Sets how many bytes of events may wait for one handler, 1 KiB to 1 GiB. Default:
+    /// How many bytes of events may wait for one handler, 1 KiB to 1 GiB. Default:
     /// [`Self::DEFAULT_QUEUE_BYTES`].
-    ///
-    /// # Errors
-    /// [`EventError::OutOfRange`].
-    pub const fn with_queue_bytes(mut self, bytes: usize) -> Result<Self, EventError> {
-        if bytes < 1 << 10 || bytes > 1 << 30 {
-            return Err(EventError::OutOfRange {
-                what: "queue_bytes",
-                min: 1 << 10,
-                max: 1 << 30,
-                got: bytes,
-            });
-        }
+    #[must_use]
+    pub const fn queue_bytes(mut self, bytes: usize) -> Self {
         self.queue.bytes = bytes;
-        Ok(self)
+        self
+    }
+
+    fn check(&self) -> Result<(), EventError> {
+        let checks = [
+            ("queue_events", self.queue.events, 1, 65_536),
+            ("queue_bytes", self.queue.bytes, 1 << 10, 1 << 30),
+        ];
+        for (what, got, min, max) in checks {
+            if got < min || got > max {
+                return Err(EventError::OutOfRange { what, min, max, got });
+            }
+        }
+        Ok(())
     }
 }
 
 impl Default for EmitterConfig {
     fn default() -> Self {
-        let (events, bytes) = (Self::DEFAULT_QUEUE_EVENTS, Self::DEFAULT_QUEUE_BYTES);
-        Self { queue: QueueLimits { events, bytes } }
+        Self::new()
     }
 }
 
@@ -198,19 +186,28 @@ impl EventEmitter {
     /// made or, when that is none, on the one from which the first handler is registered.
     #[must_use]
     pub fn new() -> Self {
-        Self::with_config(EmitterConfig::default())
+        Self::make(EmitterConfig::new(), runtime::Handle::try_current().ok())
     }
 
     /// An emitter with other limits.
-    #[must_use]
-    pub fn with_config(config: EmitterConfig) -> Self {
-        Self::make(config, runtime::Handle::try_current().ok())
+    ///
+    /// # Errors
+    /// [`EventError::OutOfRange`].
+    pub fn with_config(config: EmitterConfig) -> Result<Self, EventError> {
+        config.check()?;
+        Ok(Self::make(config, runtime::Handle::try_current().ok()))
     }
 
     /// An emitter whose handlers run on this runtime, wherever it is made.
-    #[must_use]
-    pub fn with_runtime(config: EmitterConfig, runtime: runtime::Handle) -> Self {
-        Self::make(config, Some(runtime))
+    ///
+    /// # Errors
+    /// [`EventError::OutOfRange`].
+    pub fn with_runtime(
+        config: EmitterConfig,
+        runtime: runtime::Handle,
+    ) -> Result<Self, EventError> {
+        config.check()?;
+        Ok(Self::make(config, Some(runtime)))
     }
 
     fn make(config: EmitterConfig, runtime: Option<runtime::Handle>) -> Self {

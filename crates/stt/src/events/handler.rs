@@ -38,6 +38,7 @@ pub(super) struct HandlerId(pub(super) u64);
 
 /// What became of one emission.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Emission {
     /// Handlers that have it, or will as soon as they finished what came before.
     pub queued: usize,
@@ -47,6 +48,7 @@ pub struct Emission {
 
 /// What one handler has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HandlerStats {
     /// Events waiting in its queue.
     pub waiting: usize,

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, num::NonZeroU64, path::PathBuf, sync::Arc, time::Duration};
 
+use stc::Cause;
 use zeroize::Zeroizing;
 
 use super::{Admission, Hub, Node, Pulse, StartError, chamber::ChamberSlot, handle::Who};
@@ -17,6 +18,7 @@ use crate::{
 
 /// Whether peers may connect to this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Mode {
     /// Peers that hold the seed get a session.
     Server,
@@ -35,11 +37,11 @@ enum Seeds {
 /// Settings of a [`Node`]. What is wrong with one of them is told by [`start`](Self::start).
 ///
 /// ```
-/// use stt::{Coded, Mode, Node, SharedSeed};
+/// use stt::{Coded, Key, Mode, Node, SharedSeed};
 ///
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let seed = SharedSeed::from_bytes(&[7; 32])?;
+/// let seed = SharedSeed::from_key(Key::generate()?);
 /// let builder = Node::builder(seed).listen("127.0.0.1:0").listen("ws://127.0.0.1:0").max_streams(64);
 /// let node = builder.clone().start(Mode::Server).await?;
 /// assert!(node.websocket_addr().is_some());
@@ -509,7 +511,7 @@ impl NodeBuilder {
                 Err(error) => {
                     return Err(StartError::HostNotFound {
                         host: beside.to_string(),
-                        cause: error.to_string(),
+                        cause: error.into(),
                     });
                 }
             }
@@ -561,10 +563,10 @@ async fn local_addresses(
     host: &str,
     port: u16,
 ) -> Result<(SocketAddr, Option<SocketAddr>), StartError> {
-    let not_found = |cause| StartError::HostNotFound { host: host.to_owned(), cause };
+    let not_found = |cause: Cause| StartError::HostNotFound { host: host.to_owned(), cause };
     let found = tokio::net::lookup_host((host, port)).await;
-    let found: Vec<_> = found.map_err(|error| not_found(error.to_string()))?.collect();
-    let first = *found.first().ok_or_else(|| not_found("the name has no address".into()))?;
+    let found: Vec<_> = found.map_err(|error| not_found(error.into()))?.collect();
+    let first = *found.first().ok_or_else(|| not_found(Cause::text("the name has no address")))?;
     let other = found.into_iter().find(|one| one.is_ipv4() != first.is_ipv4());
     Ok((first, other))
 }

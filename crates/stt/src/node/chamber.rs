@@ -33,10 +33,7 @@ impl ChamberSlot {
                 let what = "this node has no node seed, with which its chamber would be encrypted";
                 return Err(StoreError::Setting { what: what.to_owned() });
             };
-            let seed = stc::Seed::from(seed.as_slice());
-            // Stretching a phrase takes a fraction of a second.
-            let key = tokio::task::spawn_blocking(move || ChamberKey::from_seed(&seed)).await;
-            key.map_err(|_| StoreError::Closed { item: "the chamber".to_owned() })?
+            ChamberKey::from_seed_async(seed.as_slice()).await
         };
         self.key.get_or_try_init(stretch).await.cloned()
     }

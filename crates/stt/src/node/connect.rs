@@ -9,6 +9,7 @@ use crate::{
     route::{DialError, Place, Target},
     wire::{Established, Unreached, Wire},
 };
+use stc::Cause;
 
 /// How long one address of a name is alone before the next is dialled too (RFC 8305, section 5).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -119,13 +120,13 @@ async fn over_websocket(
 
 /// The addresses of `host` that the sockets can reach.
 async fn resolve(host: &str, port: u16, wire: &Wire) -> Result<Vec<SocketAddr>, ConnectError> {
-    let not_found = |cause| ConnectError::HostNotFound { host: host.to_owned(), cause };
+    let not_found = |cause: Cause| ConnectError::HostNotFound { host: host.to_owned(), cause };
     let all: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
         .await
-        .map_err(|error| not_found(error.to_string()))?
+        .map_err(|error| not_found(error.into()))?
         .collect();
     if all.is_empty() {
-        return Err(not_found("the name has no address".into()));
+        return Err(not_found(Cause::text("the name has no address")));
     }
     let reachable: Vec<SocketAddr> =
         all.into_iter().filter(|address| wire.reaches(*address)).take(MAX_ADDRESSES).collect();

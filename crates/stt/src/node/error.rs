@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use stc::Coded;
+use stc::{Cause, Coded};
 
 use crate::{
     Address, AddressError, Refusal,
@@ -49,7 +49,8 @@ pub enum StartError {
     #[error("the certificate to be trusted cannot be used: {cause}")]
     Certificate {
         /// What is wrong with it.
-        cause: String,
+        #[source]
+        cause: Cause,
     },
     /// Where to listen is no address.
     #[error(transparent)]
@@ -66,7 +67,8 @@ pub enum StartError {
         /// The name.
         host: String,
         /// What the operating system said.
-        cause: String,
+        #[source]
+        cause: Cause,
     },
     /// Another program has the port.
     #[error("port {} on {} is in use", address.port(), address.ip())]
@@ -158,7 +160,8 @@ pub enum ConnectError {
         /// The port.
         port: u16,
         /// What is wrong with it.
-        cause: String,
+        #[source]
+        cause: Cause,
     },
     /// No WebSocket could be opened.
     #[error("no WebSocket to {host} at port {port}: {cause}")]
@@ -168,7 +171,8 @@ pub enum ConnectError {
         /// The port.
         port: u16,
         /// What went wrong.
-        cause: String,
+        #[source]
+        cause: Cause,
     },
     /// The name has no address.
     #[error("the host {host} was not found: {cause}")]
@@ -176,7 +180,8 @@ pub enum ConnectError {
         /// The name.
         host: String,
         /// What the operating system said.
-        cause: String,
+        #[source]
+        cause: Cause,
     },
     /// The name has only addresses of a family that this node's socket cannot reach.
     #[error("{host} has only addresses of another family than this node's {local}")]

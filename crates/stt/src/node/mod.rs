@@ -34,6 +34,7 @@ use crate::SessionId;
 
 /// A message that arrived on a stream which nobody claimed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Packet {
     /// The session that brought it.
     pub session_id: SessionId,

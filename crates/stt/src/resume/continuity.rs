@@ -93,8 +93,9 @@ impl Continuity {
     /// Takes in resumable sessions at `node` from now on. They are kept in memory.
     ///
     /// # Errors
-    /// [`ResumeError::Protocol`] when the node has one already.
+    /// [`ResumeError::OutOfRange`]; [`ResumeError::Protocol`] when the node has one already.
     pub fn new(node: &Node, options: ResumeOptions) -> Result<Self, ResumeError> {
+        options.check()?;
         let sessions = Arc::new(Sessions::new(options, node.events().clone(), None));
         Self::serve(node, options, sessions, Vec::new())
     }
@@ -107,7 +108,7 @@ impl Continuity {
     ///
     /// # Errors
     /// [`ResumeError::NoIdentity`] unless the node has a persistent identity;
-    /// [`ResumeError::OutOfRange`] for messages of more than 16 MiB; [`ResumeError::Log`], and
+    /// [`ResumeError::OutOfRange`], also for messages of more than 16 MiB; [`ResumeError::Log`], and
     /// [`ResumeError::LogDamaged`]; [`ResumeError::Protocol`] when the node has one already.
     pub async fn open(
         node: &Node,
@@ -117,6 +118,7 @@ impl Continuity {
         if !node.has_persistent_identity() {
             return Err(ResumeError::NoIdentity);
         }
+        options.check()?;
         let log_options = options.log_options()?;
         let key = node.chamber_key().await.map_err(LogError::from)?;
         let log = Log::open(&key, dir, log_options).await?;

@@ -16,6 +16,7 @@ use crate::{IntoAddress, NodeId, Session, SessionId};
 
 /// A message of a resumable session.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ResumedMessage {
     /// Its number among all that the peer sends, from 0.
     pub position: u64,

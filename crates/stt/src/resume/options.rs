@@ -11,10 +11,12 @@ use super::{ResumeError, entry, frame::OVERHEAD, machine::Bounds};
 use crate::IntoAddress;
 
 const BYTES: std::ops::RangeInclusive<usize> = 1024..=1 << 30;
+const SESSIONS: std::ops::RangeInclusive<usize> = 1..=65_536;
 const LIFETIME: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_secs(30 * 24 * 3600);
 
-/// Settings of a [`Continuity`](super::Continuity).
+/// Settings of a [`Continuity`](super::Continuity), which tells what is out of its range when it is
+/// made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResumeOptions {
     pub(super) lifetime: Duration,
@@ -40,9 +42,9 @@ fn check<T: PartialOrd + std::fmt::Debug>(
     what: &'static str,
     value: T,
     range: &std::ops::RangeInclusive<T>,
-) -> Result<T, ResumeError> {
+) -> Result<(), ResumeError> {
     if range.contains(&value) {
-        return Ok(value);
+        return Ok(());
     }
     let range = format!("{:?} to {:?}", range.start(), range.end());
     Err(ResumeError::OutOfRange { what, got: format!("{value:?}"), range })
@@ -67,56 +69,66 @@ pub(super) fn checked_address(address: impl IntoAddress) -> Result<String, Resum
 }
 
 impl ResumeOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// How long a suspended session waits for its peer. Default 24 h; 10 ms to 30 days.
-    ///
-    /// # Errors
-    /// [`ResumeError::OutOfRange`].
-    pub fn with_lifetime(mut self, lifetime: Duration) -> Result<Self, ResumeError> {
-        self.lifetime = check("lifetime", lifetime, &LIFETIME)?;
-        Ok(self)
+    #[must_use]
+    pub const fn lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetime = lifetime;
+        self
     }
 
     /// Bytes of messages that a session keeps until the peer committed them, each charged 128 more;
     /// a single message may be larger. Default 8 MiB; 1 KiB to 1 GiB.
-    ///
-    /// # Errors
-    /// [`ResumeError::OutOfRange`].
-    pub fn with_unacknowledged_bytes(mut self, bytes: usize) -> Result<Self, ResumeError> {
-        self.bounds.outbox = check("unacknowledged_bytes", bytes, &BYTES)?;
-        Ok(self)
+    #[must_use]
+    pub const fn unacknowledged_bytes(mut self, bytes: usize) -> Self {
+        self.bounds.outbox = bytes;
+        self
     }
 
     /// Bytes of messages that arrived and that the application has not taken, each charged 128
     /// more; beyond it nothing more is read, and one message may be held beyond it. Default 1 MiB;
     /// 1 KiB to 1 GiB.
-    ///
-    /// # Errors
-    /// [`ResumeError::OutOfRange`].
-    pub fn with_unread_bytes(mut self, bytes: usize) -> Result<Self, ResumeError> {
-        self.bounds.inbox = check("unread_bytes", bytes, &BYTES)?;
-        Ok(self)
+    #[must_use]
+    pub const fn unread_bytes(mut self, bytes: usize) -> Self {
+        self.bounds.inbox = bytes;
+        self
     }
 
     /// The longest message, in bytes; both ends should mean the same. Default 1 MiB; 1 KiB to 1
-    /// GiB.
-    ///
-    /// # Errors
-    /// [`ResumeError::OutOfRange`].
-    pub fn with_max_message(mut self, bytes: usize) -> Result<Self, ResumeError> {
-        self.max_message = check("max_message", bytes, &BYTES)?;
-        Ok(self)
+    /// GiB, and some bytes less than 16 MiB of sessions that a disk keeps.
+    #[must_use]
+    pub const fn max_message(mut self, bytes: usize) -> Self {
+        self.max_message = bytes;
+        self
     }
 
-    /// Sessions that peers may have here, of all of them and of one. Default 256 and 16; 1 to
-    /// 65,536.
-    ///
-    /// # Errors
-    /// [`ResumeError::OutOfRange`].
-    pub fn with_max_sessions(mut self, all: usize, of_one: usize) -> Result<Self, ResumeError> {
-        let range = 1..=65_536;
-        self.max_sessions = check("max_sessions", all, &range)?;
-        self.max_sessions_per_peer = check("max_sessions_per_peer", of_one, &range)?;
-        Ok(self)
+    /// Sessions that peers may have here. Default 256; 1 to 65,536.
+    #[must_use]
+    pub const fn max_sessions(mut self, max: usize) -> Self {
+        self.max_sessions = max;
+        self
+    }
+
+    /// Sessions that one peer may have here. Default 16; 1 to 65,536.
+    #[must_use]
+    pub const fn max_sessions_per_peer(mut self, max: usize) -> Self {
+        self.max_sessions_per_peer = max;
+        self
+    }
+
+    /// Whether all of them are inside their ranges.
+    pub(super) fn check(&self) -> Result<(), ResumeError> {
+        check("lifetime", self.lifetime, &LIFETIME)?;
+        check("unacknowledged_bytes", self.bounds.outbox, &BYTES)?;
+        check("unread_bytes", self.bounds.inbox, &BYTES)?;
+        check("max_message", self.max_message, &BYTES)?;
+        check("max_sessions", self.max_sessions, &SESSIONS)?;
+        check("max_sessions_per_peer", self.max_sessions_per_peer, &SESSIONS)
     }
 
     /// What a log of these sessions takes.

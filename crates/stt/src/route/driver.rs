@@ -12,6 +12,7 @@ use std::{
 };
 
 use quinn_udp::Transmit;
+use stc::Cause;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
@@ -57,7 +58,7 @@ pub(crate) enum Input {
     Dialled {
         link: u64,
         number: u64,
-        result: Result<SocketAddr, String>,
+        result: Result<SocketAddr, Cause>,
     },
     /// A WebSocket ended.
     Lost(SocketAddr),
@@ -435,7 +436,7 @@ impl Driver {
             Output::Settled(path) => entry.tell(path),
             // A session that ends takes its WebSocket with it, and needs no other.
             Output::Dial(number) if entry.began.latch.is_closed() => {
-                let over = Err("the session is over".to_owned());
+                let over = Err(Cause::text("the session is over"));
                 entry.began.mover.dialled(now, number, over);
             }
             Output::Dial(number) => self.dial(entry, number),
@@ -462,9 +463,9 @@ impl Driver {
         tokio::spawn(async move {
             let result = match (web, knock) {
                 (Some(web), Some(knock)) => {
-                    dialler.dial(&web, &knock).await.map_err(DialError::into_words)
+                    dialler.dial(&web, &knock).await.map_err(DialError::into_cause)
                 }
-                _ => Err("the peer told of no WebSocket".to_owned()),
+                _ => Err(Cause::text("the peer told of no WebSocket")),
             };
             if let Some(inputs) = weak.upgrade() {
                 inputs.send(Input::Dialled { link, number, result });

@@ -1,6 +1,6 @@
 //! Why a route was not changed.
 
-use stc::Coded;
+use stc::{Cause, Coded};
 
 use super::{AddressError, mover::Failure, path::RouteKind};
 use crate::wire::WireError;
@@ -19,7 +19,8 @@ pub enum RouteError {
         /// The name.
         host: String,
         /// What the operating system said.
-        cause: String,
+        #[source]
+        cause: Cause,
     },
     /// None of this node's sockets is of the family of the address.
     #[error("{host} has only addresses of another family than this node's sockets")]
@@ -37,7 +38,8 @@ pub enum RouteError {
     #[error("no WebSocket to the peer: {cause}")]
     WebSocket {
         /// What went wrong.
-        cause: String,
+        #[source]
+        cause: Cause,
     },
     /// A later call moves the session elsewhere.
     #[error("a later move took the place of this one")]

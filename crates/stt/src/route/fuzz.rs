@@ -146,8 +146,8 @@ pub fn routes(bytes: &[u8]) {
             }
             8 => end.follow(now, path(value)),
             9 => {
-                let result =
-                    if which & 2 == 0 { Ok(path(value | 0x80)) } else { Err(String::new()) };
+                let refused = || stc::Cause::text("");
+                let result = if which & 2 == 0 { Ok(path(value | 0x80)) } else { Err(refused()) };
                 end.dialled(now, dial, result);
             }
             10 => end.lost(now, path(value)),

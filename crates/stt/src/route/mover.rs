@@ -68,7 +68,7 @@ pub(crate) enum Failure {
     /// Nobody answered on the new path.
     NoAnswer,
     /// No WebSocket could be opened.
-    Dial(String),
+    Dial(stc::Cause),
     /// A later wish took its place; the driver says so.
     Superseded,
 }
@@ -328,7 +328,7 @@ impl Mover {
     }
 
     /// What came of [`Output::Dial`].
-    pub(crate) fn dialled(&mut self, now: Instant, number: u64, result: Result<Path, String>) {
+    pub(crate) fn dialled(&mut self, now: Instant, number: u64, result: Result<Path, stc::Cause>) {
         let current = number == self.dials;
         let Some(dialling) = self.dialling.as_mut().filter(|_| current) else {
             // A later wish took its place.

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use stc::Cause;
 use tokio::sync::{oneshot, watch};
 
 use super::{
@@ -127,10 +128,10 @@ impl SessionRoute {
 
     /// The path over UDP to a place.
     async fn resolve(&self, place: &Place) -> Result<Path, RouteError> {
-        let not_found = |cause| RouteError::HostNotFound { host: place.host.clone(), cause };
+        let not_found = |cause: Cause| RouteError::HostNotFound { host: place.host.clone(), cause };
         let addresses = tokio::net::lookup_host((place.host.as_str(), place.port))
             .await
-            .map_err(|error| not_found(error.to_string()))?;
+            .map_err(|error| not_found(error.into()))?;
         let mut ways = addresses.filter_map(|to| self.routes.sockets.way_to(to));
         let family = || RouteError::Family { host: place.host.clone() };
         Ok(ways.next().ok_or_else(family)?.path)

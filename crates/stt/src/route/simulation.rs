@@ -166,7 +166,7 @@ impl World {
                     self.under_way.insert((at, self.sent), (end, web(end), Thing::Dialled(number)));
                 }
                 Output::Dial(number) => {
-                    let refused = Err("refused".into());
+                    let refused = Err(stc::Cause::text("refused"));
                     self.ends[end].mover.dialled(self.now, number, refused);
                 }
                 Output::Close(_) => self.websocket_open = false,

@@ -12,6 +12,7 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 use rustls_platform_verifier::Verifier;
+use stc::Cause;
 use tokio::sync::OnceCell;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -22,20 +23,20 @@ use super::network::ByteStream;
 pub(crate) struct Roots(Vec<CertificateDer<'static>>);
 
 impl Roots {
-    /// Adds all certificates of a text in PEM, or the one in DER. The error is in words.
-    pub(crate) fn add(&mut self, bytes: &[u8]) -> Result<(), String> {
+    /// Adds all certificates of a text in PEM, or the one in DER.
+    pub(crate) fn add(&mut self, bytes: &[u8]) -> Result<(), Cause> {
         let certificates: Vec<_> = if bytes.trim_ascii_start().starts_with(b"-----BEGIN") {
             let read: Result<_, _> = CertificateDer::pem_slice_iter(bytes).collect();
-            read.map_err(|error| error.to_string())?
+            read?
         } else {
             vec![CertificateDer::from(bytes.to_vec())]
         };
         if certificates.is_empty() {
-            return Err("there is no certificate in it".to_owned());
+            return Err(Cause::text("there is no certificate in it"));
         }
         let mut store = RootCertStore::empty();
         for certificate in certificates {
-            store.add(certificate.clone()).map_err(|error| error.to_string())?;
+            store.add(certificate.clone())?;
             self.0.push(certificate);
         }
         Ok(())
@@ -57,11 +58,11 @@ impl fmt::Debug for Tls {
 /// Why there is no TLS connection.
 pub(crate) enum TlsError {
     /// The server's certificate does not verify.
-    Certificate(String),
+    Certificate(Cause),
     /// The connection broke.
-    Broken(String),
+    Broken(Cause),
     /// Anything else.
-    Other(String),
+    Other(Cause),
 }
 
 impl Tls {
@@ -76,7 +77,7 @@ impl Tls {
         stream: Box<dyn ByteStream>,
     ) -> Result<TlsStream<Box<dyn ByteStream>>, TlsError> {
         let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| TlsError::Other(format!("`{host}` is no name for TLS")))?;
+            .map_err(|_| TlsError::Other(Cause::text(format!("`{host}` is no name for TLS"))))?;
         let connector = self.connector.get_or_try_init(|| self.connector()).await?;
         connector.connect(name, stream).await.map_err(TlsError::from)
     }
@@ -86,8 +87,8 @@ impl Tls {
         // Reading some hundred files blocks for milliseconds.
         let made = tokio::task::spawn_blocking(move || config(roots)).await;
         let config = made
-            .map_err(|error| TlsError::Other(error.to_string()))?
-            .map_err(|error| TlsError::Other(error.to_string()))?;
+            .map_err(|error| TlsError::Other(error.into()))?
+            .map_err(|error| TlsError::Other(error.into()))?;
         Ok(TlsConnector::from(Arc::new(config)))
     }
 }
@@ -115,9 +116,9 @@ impl From<io::Error> for TlsError {
     fn from(error: io::Error) -> Self {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match tls {
-            Some(rustls::Error::InvalidCertificate(_)) => Self::Certificate(error.to_string()),
-            Some(_) => Self::Other(error.to_string()),
-            None => Self::Broken(error.to_string()),
+            Some(rustls::Error::InvalidCertificate(_)) => Self::Certificate(error.into()),
+            Some(_) => Self::Other(error.into()),
+            None => Self::Broken(error.into()),
         }
     }
 }

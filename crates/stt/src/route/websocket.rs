@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
+use stc::Cause;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     task::{AbortHandle, JoinSet},
@@ -230,18 +231,18 @@ async fn refuse(stream: &mut Box<dyn ByteStream>, answer: &str) -> io::Result<Op
 /// Why no WebSocket was opened.
 pub(crate) enum DialError {
     /// The server's certificate does not verify.
-    Certificate(String),
+    Certificate(Cause),
     /// The path or the connection broke, or nothing was heard: another connection may get through.
-    Broken(String),
+    Broken(Cause),
     /// This machine has no route to the server.
-    NoRoute(String),
+    NoRoute(Cause),
     /// Anything else, in words.
-    Failed(String),
+    Failed(Cause),
 }
 
 impl DialError {
     /// What happened.
-    pub(super) fn into_words(self) -> String {
+    pub(super) fn into_cause(self) -> Cause {
         match self {
             Self::Certificate(why) | Self::Broken(why) | Self::NoRoute(why) | Self::Failed(why) => {
                 why
@@ -249,26 +250,26 @@ impl DialError {
         }
     }
 
-    fn from(error: impl std::fmt::Display) -> Self {
-        Self::Failed(error.to_string())
+    fn failed(error: impl Into<Cause>) -> Self {
+        Self::Failed(error.into())
     }
 
-    fn broken(error: impl std::fmt::Display) -> Self {
-        Self::Broken(error.to_string())
+    fn broken(error: impl Into<Cause>) -> Self {
+        Self::Broken(error.into())
     }
 
     /// Why there is no TCP connection. That the path is away is nothing for good; that nobody listens,
     /// that there is no such name, or no route from here, is.
-    fn connecting(error: &io::Error) -> Self {
+    fn connecting(error: io::Error) -> Self {
         use io::ErrorKind as Kind;
         match error.kind() {
-            Kind::NetworkUnreachable => Self::NoRoute(error.to_string()),
+            Kind::NetworkUnreachable => Self::NoRoute(error.into()),
             Kind::HostUnreachable
             | Kind::NetworkDown
             | Kind::ConnectionReset
             | Kind::ConnectionAborted
             | Kind::TimedOut => Self::broken(error),
-            _ => Self::from(error),
+            _ => Self::failed(error),
         }
     }
 }
@@ -288,14 +289,17 @@ impl Dialler {
     pub(crate) async fn dial(&self, web: &Web, knock: &[u8]) -> Result<SocketAddr, DialError> {
         let opened = tokio::time::timeout(PATIENCE, self.open(web, knock)).await;
         opened.unwrap_or_else(|_| {
-            Err(DialError::Broken(format!("no answer within {} s", PATIENCE.as_secs())))
+            Err(DialError::Broken(Cause::text(format!(
+                "no answer within {} s",
+                PATIENCE.as_secs()
+            ))))
         })
     }
 
     async fn open(&self, web: &Web, knock: &[u8]) -> Result<SocketAddr, DialError> {
         let Web { place, secure } = web;
         let stream = self.network.connect(&place.host, place.port).await;
-        let Stream { mut bytes, ends } = stream.map_err(|error| DialError::connecting(&error))?;
+        let Stream { mut bytes, ends } = stream.map_err(DialError::connecting)?;
         if *secure {
             let tls = self.tls.connect(&place.host, bytes).await.map_err(|error| match error {
                 TlsError::Certificate(why) => DialError::Certificate(why),
@@ -321,27 +325,27 @@ async fn ask(
 ) -> Result<BytesMut, DialError> {
     let scheme = if secure { "wss" } else { "ws" };
     let url = format!("{scheme}://{place}{}", place.path);
-    let mut request = url.into_client_request().map_err(DialError::from)?;
+    let mut request = url.into_client_request().map_err(DialError::failed)?;
     let cookie = format!("{}={}", http::COOKIE, http::to_hex(knock));
-    let cookie = HeaderValue::from_str(&cookie).map_err(DialError::from)?;
+    let cookie = HeaderValue::from_str(&cookie).map_err(DialError::failed)?;
     request.headers_mut().insert(COOKIE_HEADER, cookie);
-    let (request, key) = generate_request(request).map_err(DialError::from)?;
+    let (request, key) = generate_request(request).map_err(DialError::failed)?;
     stream.write_all(&request).await.map_err(DialError::broken)?;
     stream.flush().await.map_err(DialError::broken)?;
 
     let mut read = BytesMut::new();
     let (length, response) = loop {
-        if let Some(parsed) = Response::try_parse(&read).map_err(DialError::from)? {
+        if let Some(parsed) = Response::try_parse(&read).map_err(DialError::failed)? {
             break parsed;
         }
         if read.len() > http::MAX_HEAD {
-            return Err(DialError::from("no answer of a web server"));
+            return Err(DialError::Failed(Cause::text("no answer of a web server")));
         }
         if stream.read_buf(&mut read).await.map_err(DialError::broken)? == 0 {
-            return Err(DialError::broken("the connection ended without an answer"));
+            return Err(DialError::Broken(Cause::text("the connection ended without an answer")));
         }
     };
-    answer::check(&response, &key).map_err(DialError::from)?;
+    answer::check(&response, &key).map_err(DialError::failed)?;
     read.advance(length);
     Ok(read)
 }
@@ -393,7 +397,7 @@ mod tests {
         let before = Instant::now();
         let dialled = dialler.dial(&Web { place, secure: false }, &[7; 20]).await;
         assert_eq!(dialler.table.len(), usize::from(dialled.is_ok()));
-        (dialled.err().map(DialError::into_words), before.elapsed())
+        (dialled.err().map(|error| error.into_cause().to_string()), before.elapsed())
     }
 
     const ANSWER: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
@@ -442,7 +446,7 @@ mod tests {
     #[test]
     fn no_route_from_here_is_told_apart_from_a_path_that_is_away() {
         use io::ErrorKind as Kind;
-        let of = |kind: Kind| DialError::connecting(&kind.into());
+        let of = |kind: Kind| DialError::connecting(kind.into());
         assert!(matches!(of(Kind::NetworkUnreachable), DialError::NoRoute(_)));
         assert!(matches!(of(Kind::HostUnreachable), DialError::Broken(_)));
         assert!(matches!(of(Kind::ConnectionRefused), DialError::Failed(_)));

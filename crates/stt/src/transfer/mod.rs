@@ -18,11 +18,11 @@
 //! only then gives the file or directory its name (docs/streams.md, FILE-1 to FILE-5).
 //!
 //! ```
-//! use stt::{Mode, Node, SharedSeed, transfer};
+//! use stt::{Key, Mode, Node, SharedSeed, transfer};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let seed = SharedSeed::from_bytes(&[7; 32])?;
+//! # let seed = SharedSeed::from_key(Key::generate()?);
 //! # let server = Node::builder(seed.clone()).host("127.0.0.1").start(Mode::Server).await?;
 //! # let client = Node::builder(seed).host("127.0.0.1").start(Mode::Client).await?;
 //! # let (from, inbox) = (tempfile::tempdir()?, tempfile::tempdir()?);

@@ -141,7 +141,7 @@ impl Wire {
         socket: impl FnOnce() -> std::io::Result<Arc<dyn DatagramSocket>>,
         network: Arc<dyn Network>,
     ) -> Result<Self, WireError> {
-        let failed = |error| WireError::bind(config.bind, &error);
+        let failed = |error| WireError::bind(config.bind, error);
         let counters = Arc::new(Counters::default());
         let clock = Arc::new(config.clock);
         let gate = GateConfig {
@@ -275,7 +275,7 @@ impl Wire {
 
     /// Opens another UDP socket and moves sessions to it from those of its address family.
     pub(crate) fn rebind(&self, to: SocketAddr) -> Result<SocketAddr, RouteError> {
-        let failed = |error| RouteError::Bind(WireError::bind(to, &error));
+        let failed = |error| RouteError::Bind(WireError::bind(to, error));
         let udp = udp_socket(to, self.socket_buffer);
         let udp = udp.and_then(SystemSocket::over);
         self.rebind_over(to, udp.map_err(failed)?)
@@ -287,7 +287,7 @@ impl Wire {
         to: SocketAddr,
         udp: Arc<dyn DatagramSocket>,
     ) -> Result<SocketAddr, RouteError> {
-        let failed = |error| RouteError::Bind(WireError::bind(to, &error));
+        let failed = |error| RouteError::Bind(WireError::bind(to, error));
         let local = self.routes.sockets.add(udp).map_err(failed)?;
         let local = local.ok_or(RouteError::TooManySockets { max: MAX_LOCALS })?;
         self.routes.directory.inputs().send(Input::Rebound);
@@ -631,7 +631,7 @@ fn listen(
     let turned_away = move || count(&counters.dropped_requests);
     let table = Arc::clone(routes);
     Listener::start(network, at, table, linger(timing), limits, admit, turned_away)
-        .map_err(|error| WireError::bind(at, &error))
+        .map_err(|error| WireError::bind(at, error))
 }
 
 /// How long a WebSocket outlives the last thing that came through it: a moment longer than a

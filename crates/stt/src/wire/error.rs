@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, path::PathBuf};
 
 use quinn_proto::{ConnectError, ConnectionError, TransportErrorCode};
-use stc::Coded;
+use stc::{Cause, Coded};
 
 use super::{attempts::Verdict, handshake::HandshakeError};
 use crate::Refusal;
@@ -27,7 +27,8 @@ pub enum WireError {
         /// Address asked for.
         address: SocketAddr,
         /// The system's words.
-        reason: String,
+        #[source]
+        reason: Cause,
     },
     /// The log of used knocks cannot be read or written.
     #[error("the log of knocks {} cannot be used: {reason}", path.display())]
@@ -35,7 +36,8 @@ pub enum WireError {
         /// Where it is.
         path: PathBuf,
         /// The system's words.
-        reason: String,
+        #[source]
+        reason: Cause,
     },
     /// Devices without a clock were to be let in without a log of knocks.
     #[error("letting devices without a clock in needs a log of knocks")]
@@ -75,7 +77,8 @@ pub enum WireError {
     #[error("a rule of the transport was broken: {reason}")]
     Transport {
         /// The engine's words.
-        reason: String,
+        #[source]
+        reason: Cause,
     },
     /// The wire was shut down.
     #[error("the node was stopped")]
@@ -155,10 +158,10 @@ const fn handshake_code(error: HandshakeError) -> &'static str {
 }
 
 impl WireError {
-    pub(crate) fn bind(address: SocketAddr, error: &io::Error) -> Self {
+    pub(crate) fn bind(address: SocketAddr, error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::AddrInUse => Self::PortInUse { address },
-            _ => Self::Bind { address, reason: error.to_string() },
+            _ => Self::Bind { address, reason: error.into() },
         }
     }
 
@@ -166,7 +169,7 @@ impl WireError {
         match error {
             ConnectError::InvalidRemoteAddress(_) => Self::Address { address },
             ConnectError::EndpointStopping => Self::Closed,
-            other => Self::Transport { reason: other.to_string() },
+            other => Self::Transport { reason: other.clone().into() },
         }
     }
 
@@ -185,22 +188,24 @@ impl WireError {
     pub(crate) fn connection(address: SocketAddr, error: &ConnectionError) -> Self {
         match error {
             ConnectionError::TransportError(error) => alert(error.code.into())
-                .map_or_else(|| Self::Transport { reason: error.to_string() }, Self::Handshake),
+                .map_or_else(|| Self::Transport { reason: error.clone().into() }, Self::Handshake),
             // What an application says before the handshake is complete (RFC 9000, section 10.2.3).
             ConnectionError::ConnectionClosed(close)
                 if close.error_code == TransportErrorCode::APPLICATION_ERROR =>
             {
                 Self::PeerGaveUp
             }
-            ConnectionError::ConnectionClosed(close) => alert(close.error_code.into())
-                .map_or_else(|| Self::Transport { reason: close.to_string() }, Self::PeerHandshake),
+            ConnectionError::ConnectionClosed(close) => alert(close.error_code.into()).map_or_else(
+                || Self::Transport { reason: Cause::text(close.to_string()) },
+                Self::PeerHandshake,
+            ),
             ConnectionError::ApplicationClosed(close) => {
                 let code = close.error_code.into_inner();
                 Refusal::from_wire_code(code).map_or(Self::PeerClosed { code }, Self::Refused)
             }
             ConnectionError::TimedOut | ConnectionError::Reset => Self::NoAnswer { address },
             ConnectionError::LocallyClosed => Self::Closed,
-            other => Self::Transport { reason: other.to_string() },
+            other => Self::Transport { reason: other.clone().into() },
         }
     }
 }

@@ -92,7 +92,7 @@ impl Gate {
         let keys = Arc::new(derive(&entries, node_id));
         let opened = log.map(|path| {
             KnockLog::open(&path)
-                .map_err(|error| WireError::KnockLog { path, reason: error.to_string() })
+                .map_err(|error| WireError::KnockLog { path, reason: error.into() })
         });
         let opened = opened.transpose()?;
         let now = clock.now();

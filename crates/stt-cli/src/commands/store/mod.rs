@@ -42,7 +42,7 @@ struct Place {
     dir: Option<PathBuf>,
     /// Read the node seed from this file. STT_NODE_SEED works too. [default: ~/.seigr/node.seed]
     #[arg(long, value_name = "FILE")]
-    seed_file: Option<PathBuf>,
+    node_seed_file: Option<PathBuf>,
 }
 
 impl StoreCommand {
@@ -97,7 +97,7 @@ impl Place {
         output: &Output,
     ) -> Result<Chamber, CliError> {
         let failed = |error: StoreError| failed("the store was not opened", &error);
-        let seed = node_seed::load(self.seed_file.as_deref(), create, output)?;
+        let seed = node_seed::load(self.node_seed_file.as_deref(), create, output)?;
         let key = ChamberKey::from_seed(&seed).map_err(failed)?;
         let dir = match &self.dir {
             Some(dir) => dir.clone(),
@@ -112,7 +112,9 @@ impl Place {
                 "store.not_found",
                 format!("there is no store in {}", shown(&dir)),
             )
-            .with_hint("`stt store put` makes one; --dir and --seed-file say which one is meant"));
+            .with_hint(
+                "`stt store put` makes one; --dir and --node-seed-file say which one is meant",
+            ));
         }
         Chamber::open(&key, dir, options).await.map_err(failed)
     }

@@ -24,6 +24,7 @@ use libp2p_core::{Transport, upgrade::Version};
 use libp2p_identity::PeerId;
 use libp2p_kad::{self as kad, RecordKey};
 use libp2p_swarm::{Swarm as Engine, SwarmEvent};
+use stc::Cause;
 use stt::{NodeId, ProtocolHandler};
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 
@@ -39,7 +40,7 @@ use super::{
 };
 use crate::{
     SwarmOptions,
-    dht::{Member, record, store::Records},
+    dht::{SwarmMember, record, store::Records},
     pubsub::receipt,
     swarm_error::SwarmError,
 };
@@ -76,8 +77,8 @@ pub(crate) struct Driver {
     _handlers: [ProtocolHandler; 3],
 }
 
-fn refused(cause: impl ToString) -> SwarmError {
-    SwarmError::Engine { cause: cause.to_string() }
+fn refused(cause: impl Into<Cause>) -> SwarmError {
+    SwarmError::Engine { cause: cause.into() }
 }
 
 impl Driver {
@@ -90,7 +91,7 @@ impl Driver {
     ) -> Result<Self, SwarmError> {
         let node = links.node();
         let me = node.node_id();
-        let my_peer = peer::peer_id(me).ok_or_else(|| refused("the node's key"))?;
+        let my_peer = peer::peer_id(me).ok_or_else(|| refused(Cause::text("the node's key")))?;
         let asked = Arc::clone(&links);
         let control = node.handle_protocol(link::CONTROL, move |session, stream| {
             Arc::clone(&asked).asked(session, stream)
@@ -108,7 +109,8 @@ impl Driver {
             places.address(peer::node_id(provider)?).map(peer::multiaddr)
         });
         let records = Records::new(my_peer, whereabouts);
-        let behaviour = Behaviour::new(my_peer, records, options.serve).map_err(refused)?;
+        let behaviour = Behaviour::new(my_peer, records, options.serve)
+            .map_err(|why| refused(Cause::text(why)))?;
         let config = libp2p_swarm::Config::with_executor(|task| {
             tokio::spawn(task);
         })
@@ -257,11 +259,11 @@ impl Driver {
         self.kad().kbuckets().map(|bucket| bucket.num_entries()).sum()
     }
 
-    fn members(&mut self) -> Vec<Member> {
+    fn members(&mut self) -> Vec<SwarmMember> {
         let mut members = HashMap::new();
         for node in self.links.linked() {
             let addresses = self.links.address(node).into_iter().collect();
-            members.insert(node, Member { node_id: node, addresses, linked: true });
+            members.insert(node, SwarmMember { node_id: node, addresses, linked: true });
         }
         for bucket in self.kad().kbuckets() {
             for entry in bucket.iter() {
