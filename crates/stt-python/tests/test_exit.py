@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -29,8 +30,9 @@ async def pair():
     return server, client
 """
 
-# What a program prints last says when its own work was done.
-OVER = "\nprint(time.monotonic(), flush=True)\n"
+# What a program prints last says when its own work was done, by the clock and by its processor time.
+SAY = "print(time.monotonic(), time.process_time(), flush=True)\n"
+OVER = "\n" + SAY
 
 #: What the program is, its exit code, and the last line on stderr.
 ENDS = {
@@ -57,7 +59,7 @@ ENDS = {
     "sys.exit": (
         "async def main():\n"
         "    kept = await pair()\n"
-        "    print(time.monotonic(), flush=True)\n"
+        f"    {SAY}"
         "    sys.exit(7)\n"
         "asyncio.run(main())\n",
         7,
@@ -66,7 +68,7 @@ ENDS = {
     "exception": (
         "async def main():\n"
         "    kept = await pair()\n"
-        "    print(time.monotonic(), flush=True)\n"
+        f"    {SAY}"
         "    raise LookupError('mine')\n"
         "asyncio.run(main())\n",
         1,
@@ -90,31 +92,47 @@ ENDS = {
 EXITS = int(os.environ.get("STT_TEST_EXITS", "3"))
 
 
-def busy() -> float:
-    """How many want each processor: all bounds of time below hold for a machine that is free."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+#: Tries until one is as quick as all are on a machine that is free: others may have the processors
+#: for seconds, and what waits when it should not does so every time.
+TRIES = 20
 
 
-@pytest.mark.timeout(300 + 10 * EXITS)
+def one_end(way: str) -> tuple[float, float]:
+    """Seconds from a program's last step to the end of its process, and how much of them it ran."""
+    program, code, complaint = ENDS[way]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::ResourceWarning", "-c", NODES + program],
+        capture_output=True,
+        timeout=120,
+    )
+    ended, said = time.monotonic(), done.stderr.decode()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == code, said
+    assert said.count("Traceback") == (1 if complaint else 0), said
+    assert said.rstrip("\n").split("\n")[-1] == complaint, said
+    at, ran = map(float, done.stdout.split())
+    all_ran = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return ended - at, all_ran - ran
+
+
+@pytest.mark.timeout(600 + 20 * EXITS)
 @pytest.mark.parametrize("way", ENDS)
 def test_the_end(way: str) -> None:
     """Right exit code, nothing else on stderr, and at most a second from the program's last step to
-    the end of its process."""
-    program, code, complaint = ENDS[way]
+    the end of its process: of processor time each time, and by the clock when it had a processor."""
     took = []
-    for number in range(EXITS):
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore::ResourceWarning", "-c", NODES + program],
-            capture_output=True,
-            timeout=120,
-        )
-        ended, said = time.monotonic(), done.stderr.decode()
-        assert done.returncode == code, (number, said)
-        assert said.count("Traceback") == (1 if complaint else 0), (number, said)
-        assert said.rstrip("\n").split("\n")[-1] == complaint, (number, said)
-        took.append(ended - float(done.stdout))
-        assert took[-1] <= busy(), (number, took[-1])
-    print(f"{way}: {EXITS} ends, longest {max(took):.3f} s")
+    for _number in range(EXITS):
+        seconds, ran = one_end(way)
+        assert ran <= 1.0
+        took.append(seconds)
+    for _try in range(TRIES):
+        if min(took) <= 1.0:
+            break
+        took.append(one_end(way)[0])
+    assert min(took) <= 1.0
+    slow = sum(seconds > 1.0 for seconds in took)
+    print(f"{way}: {len(took)} ends, longest {max(took):.3f} s, {slow} longer than a second")
 
 
 # --- Ctrl-C ---
@@ -192,7 +210,7 @@ BLOCKING = {
 @pytest.mark.parametrize("call", BLOCKING)
 def test_ctrl_c_in_a_blocking_call(call: str, tmp_path: Path) -> None:
     program = CTRL_C + "LONG = 'a secret of the tests that is longer than 32 bytes'\n" + BLOCKING[call]
-    for _try in range(3):
+    for _try in range(TRIES):
         done = subprocess.run(
             [sys.executable, "-c", program], capture_output=True, timeout=120, cwd=tmp_path
         )
@@ -240,7 +258,7 @@ def test_ctrl_c_cancels_the_main_task_and_sessions_close() -> None:
         ")\n"
         "for wait in WAITS:\n"
         "    best = 9.0\n"
-        "    for _try in range(3):\n"
+        "    for _try in range(20):\n"
         "        kept, done = [], sent.clear()\n"
         "        try:\n"
         "            asyncio.run(main(wait))\n"
@@ -387,9 +405,9 @@ async def main():
         await end()
 
 def attempt(name, call):
-    # The fastest of three tries: a busy machine may stop any of them.
+    # The fastest of some tries: a busy machine may stop any of them.
     took = []
-    for _try in range(3):
+    for _try in range(20):
         begun = time.monotonic()
         try:
             result = call()
@@ -405,6 +423,8 @@ def attempt(name, call):
             if not took:
                 return f"{name}: no error"
         took.append(time.monotonic() - begun)
+        if took[-1] <= 0.1:
+            return None
     return f"{name}: {min(took)} s" if min(took) > 0.1 else None
 
 async def as_coroutine(result):
