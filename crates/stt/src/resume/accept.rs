@@ -238,12 +238,14 @@ impl Sessions {
             }
         };
         match link::run(&entry.shared, link, ends, seen).await {
-            // The peer may not know yet, and ask again: the entry stays until it expires.
-            LinkEnd::Finished => {
-                entry.shared.end(ResumeError::Finished);
+            LinkEnd::Finished | LinkEnd::Cut => {
+                // The peer may not know yet, and ask again, or never come again because it does: the
+                // entry stays until it expires.
+                if entry.shared.machine().is_finished() {
+                    entry.shared.end(ResumeError::Finished);
+                }
                 self.cut(entry);
             }
-            LinkEnd::Cut => self.cut(entry),
             LinkEnd::Over(why) => self.over(entry, why),
         }
     }

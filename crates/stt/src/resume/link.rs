@@ -74,7 +74,14 @@ pub(super) async fn run(
     let mut living = pin!(shared.show_life());
     let end = tokio::select! {
         () = &mut living => LinkEnd::Cut,
-        end = &mut writing => end,
+        end = &mut writing => match end {
+            // What the peer's transport has the peer may still lose: its own end says that it knows.
+            LinkEnd::Finished => {
+                let heard = tokio::time::timeout(CLOSE_PATIENCE, &mut reading).await;
+                heard.unwrap_or(LinkEnd::Cut)
+            }
+            end => end,
+        },
         end = &mut reading => match end {
             // The peer is through as well, or else it would not have ended.
             LinkEnd::Finished => writing.await,
