@@ -1,5 +1,19 @@
 //! Authenticated encryption in place: AES-256-GCM, or ChaCha20-Poly1305 where the processor has no
 //! instructions for AES.
+//!
+//! ```
+//! use stc::{Key, aead::{AeadKey, Suite}};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let key = AeadKey::new(Suite::preferred(), &Key::generate()?).ok_or("no such cipher")?;
+//! let nonce = [0; 12]; // Never twice under one key.
+//! let mut message = b"meet at nine".to_vec();
+//! let tag = key.seal(nonce, b"header", &mut message)?;
+//! message.extend_from_slice(&tag);
+//! assert_eq!(key.open(nonce, b"header", &mut message)?, b"meet at nine");
+//! # Ok(())
+//! # }
+//! ```
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 

@@ -2,6 +2,16 @@
 //!
 //! The input is unambiguous: each part is preceded by its length in 8 bytes, little-endian, so no
 //! two lists of parts hash alike.
+//!
+//! ```
+//! use stc::{Key, kdf};
+//!
+//! let root = Key::from_bytes([7; 32]);
+//! let mails = kdf::derive(&root, "app", &[b"mails"]);
+//! assert!(mails != kdf::derive(&root, "app", &[b"photos"]));
+//! assert!(mails == kdf::derive(&root, "app", &[b"mails"]));
+//! assert!(mails != kdf::derive(&root, "app", &[b"ma", b"ils"]));
+//! ```
 
 use crate::Key;
 

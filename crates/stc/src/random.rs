@@ -3,6 +3,12 @@
 //! The two tests are those of NIST SP 800-90B, section 4.4, on bytes taken to hold 8 bits of
 //! entropy each, with a false alarm once in 2^40 samples. They catch a source that repeats itself
 //! and nothing else: a bad generator whose output looks random passes them.
+//!
+//! ```
+//! let nonce: [u8; 24] = stc::random::bytes()?;
+//! assert_ne!(nonce, stc::random::bytes()?);
+//! # Ok::<(), stc::random::RandomError>(())
+//! ```
 
 use std::sync::{Mutex, PoisonError};
 

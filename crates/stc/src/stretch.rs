@@ -1,4 +1,14 @@
 //! Turning a phrase into a key with Argon2id (RFC 9106).
+//!
+//! ```
+//! use stc::stretch::{Cost, stretch};
+//!
+//! let cost = Cost::new(16, 4)?; // 1 MiB, for a test; `Cost::DEFAULT` takes 96.
+//! let key = stretch(b"orbit velvet cactus", b"salt of this use", cost)?;
+//! assert!(key == stretch(b"orbit velvet cactus", b"salt of this use", cost)?);
+//! assert!(key != stretch(b"orbit velvet cactus", b"salt of another", cost)?);
+//! # Ok::<(), stc::stretch::StretchError>(())
+//! ```
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use zeroize::Zeroize;

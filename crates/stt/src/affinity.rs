@@ -5,6 +5,26 @@
 //! talking, a join takes only the contents that the newcomer wins, and a leave moves only the
 //! contents that the leaver held. What was seen goes before what is computed: a member that was
 //! found to hold a content is picked for it as long as the pool remembers that.
+//!
+//! ```
+//! use stt::{AffinityPool, ContentId, NodeId};
+//!
+//! let [alice, bob, carol] = [1, 2, 3].map(|byte| NodeId::from_bytes([byte; 32]));
+//! let mut pool = AffinityPool::new();
+//! for member in [alice, bob, carol] {
+//!     pool.join(member);
+//! }
+//! let song = ContentId::of(b"a song");
+//! let first = pool.pick(&song);
+//! assert_eq!(first, pool.rank(&song, 3).first().copied());
+//!
+//! // What was seen goes before what is computed.
+//! let other = if first == Some(alice) { bob } else { alice };
+//! pool.report(&song, other, true);
+//! assert_eq!(pool.pick(&song), Some(other));
+//! ```
+//!
+//! [`SessionPool`](crate::SessionPool) is the pool of a node's sessions.
 
 use std::collections::HashMap;
 

@@ -2,6 +2,23 @@
 //!
 //! Set by the caller, or adaptive: [`AdaptivePriority`] watches what is sent and gives each content
 //! a [`PriorityReport`], in which every part of the decision can be read.
+//!
+//! ```
+//! use std::time::Instant;
+//!
+//! use stt::{ContentId, priority::{AdaptivePriority, Surroundings}};
+//!
+//! let (mut adaptive, now) = (AdaptivePriority::new(), Instant::now());
+//! let (news, old) = (ContentId::of(b"news"), ContentId::of(b"old"));
+//! let congested = Surroundings { congestion: 1.0, affinity: 0.5 };
+//! adaptive.assess(&old, congested, now);
+//! let again = adaptive.assess(&old, congested, now); // It was sent before.
+//! let first = adaptive.assess(&news, congested, now);
+//! assert!(first.priority > again.priority);
+//! ```
+//!
+//! [`StreamOptions::adaptive_priority`](crate::StreamOptions::adaptive_priority) lets a stream do this by
+//! itself.
 
 use std::time::{Duration, Instant};
 

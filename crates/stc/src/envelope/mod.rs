@@ -11,6 +11,22 @@
 //! | sealing, opening, reading a range | `seal`, `open`, `range` |
 //! | workers that read, compute and write in turns | `turns` |
 //! | what can go wrong | `error` |
+//!
+//! Contexts make and open envelopes ([`Context::seal`](crate::Context::seal)); here is what a stranger
+//! sees of one:
+//!
+//! ```
+//! use stc::{Context, Header, Key, SealOptions};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let context = Context::from_key(Key::generate()?)?;
+//! let blob = context.seal("meet at nine", &SealOptions::new().use_decoys(false))?;
+//! let header = Header::parse(&blob)?;
+//! assert_eq!(header.slot_count(), 1);
+//! assert_eq!(header.content_len(Some(blob.len() as u64)), Some(12));
+//! # Ok(())
+//! # }
+//! ```
 
 #[cfg(test)]
 mod collision;

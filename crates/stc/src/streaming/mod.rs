@@ -9,6 +9,22 @@
 //! | figures | [`PerformanceStats`] |
 //!
 //! The bytes are specified in `docs/formats.md`, "Stream".
+//!
+//! ```
+//! use stc::{ChunkError, ChunkHeader, Key, StreamingContext};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let key = Key::generate()?;
+//! let (mut camera, mut screen) = (StreamingContext::new(key.clone())?, StreamingContext::new(key)?);
+//! let (header, sealed) = camera.encrypt_chunk(b"frame 1")?;
+//!
+//! // The header travels beside the chunk, in 16 bytes.
+//! let header = ChunkHeader::from_bytes(&header.to_bytes())?;
+//! assert_eq!(screen.decrypt_chunk(&header, &sealed)?, b"frame 1");
+//! assert!(matches!(screen.decrypt_chunk(&header, &sealed), Err(ChunkError::Replayed { .. })));
+//! # Ok(())
+//! # }
+//! ```
 
 mod config;
 mod epochs;

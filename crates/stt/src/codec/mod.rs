@@ -10,6 +10,27 @@
 //! | sizes, flow control, role | [`CodecConfig`] |
 //! | how far an encoder may go | [`Credit`] |
 //! | the bytes of a segment | [`Segment`] |
+//!
+//! ```
+//! use stt::{Key, SessionId, StreamDecoder, StreamEncoder, codec::CodecConfig};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (key, id) = (Key::generate()?, SessionId::from_bytes([7; 8]));
+//! let config = CodecConfig::new().segment_size(1 << 10);
+//! let mut encoder = StreamEncoder::new(&key, id, 1, config)?;
+//! let mut decoder = StreamDecoder::new(&key, id, 1, config)?;
+//! let mut segments = encoder.send(vec![42; 5_000])?;
+//! segments.extend(encoder.finish()?);
+//!
+//! // Whatever order the carrier makes of them.
+//! for segment in segments.into_iter().rev() {
+//!     decoder.receive_segment(segment.bytes)?;
+//! }
+//! assert_eq!(decoder.receive_all(), vec![42; 5_000]);
+//! assert!(decoder.is_finished());
+//! # Ok(())
+//! # }
+//! ```
 
 mod config;
 mod decoder;
