@@ -18,7 +18,7 @@ use bytes::Bytes;
 use common::{Relay, builder, other_end, seed};
 use stt::{
     CloseReason, Coded, ConnectError, ConnectOptions, Delivery, Mode, Node, Session, SharedSeed,
-    StreamError, StreamOptions,
+    Stream, StreamError, StreamOptions,
     delivery::{Chance, Probability},
     transfer::{self, ReceiveOptions, SendOptions},
 };
@@ -129,7 +129,10 @@ async fn ping() {
 
 /// What of numbered messages arrived, until the stream failed or ended.
 async fn numbers(session: &Session, id: u32) -> (u32, Option<StreamError>) {
-    let stream = session.get_stream(id).unwrap();
+    numbers_of(&session.get_stream(id).unwrap()).await
+}
+
+async fn numbers_of(stream: &Stream) -> (u32, Option<StreamError>) {
     let mut next = 0_u32;
     loop {
         match stream.receive().await {
@@ -202,7 +205,9 @@ async fn close_stream() {
         let ours = common::connect(&client, &server).await;
         let theirs = other_end(&server, &ours).await;
         let stream = ours.open_stream().unwrap();
-        let receiving = tokio::spawn(async move { numbers(&theirs, 1).await });
+        // Taken now: the session may be over before the task runs for the first time.
+        let there = theirs.get_stream(1).unwrap();
+        let receiving = tokio::spawn(async move { numbers_of(&there).await });
         for number in 0..50 {
             stream.send(numbered(number, 10_000)).await.unwrap();
         }
