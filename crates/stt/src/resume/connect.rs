@@ -248,5 +248,7 @@ async fn keep(
             Err(why) => break why,
         }
     };
-    shared.end(why);
+    // Both are through, and only the peer's word for it is missing: it forgot, or is gone.
+    let is_finished = shared.machine().is_finished();
+    shared.end(if is_finished { ResumeError::Finished } else { why });
 }
