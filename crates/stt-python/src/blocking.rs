@@ -1,7 +1,7 @@
 //! Work for which the calling thread waits, and can be interrupted by Ctrl-C.
 
 use std::{
-    sync::mpsc::{self, RecvTimeoutError},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
     time::Duration,
 };
@@ -37,19 +37,34 @@ pub(crate) fn run<T: Send + 'static>(
         let _ = sender.send(work());
     };
     thread::Builder::new().name("stc work".to_owned()).spawn(run)?;
+    wait(py, receiver, |done| Ok(Some(done)))
+}
+
+/// Takes what a thread of work says until `take` gives the result. Ctrl-C is looked for after each
+/// piece of news, and while there is none.
+pub(crate) fn wait<N: Send, T>(
+    py: Python<'_>,
+    news: Receiver<N>,
+    mut take: impl FnMut(N) -> PyResult<Option<T>>,
+) -> PyResult<T> {
     // A receiver cannot be shared with a detached closure, but it can be moved through it.
-    let mut waiting = Some(receiver);
-    while let Some(receiver) = waiting.take() {
-        let (receiver, next) = py.detach(move || {
-            let next = receiver.recv_timeout(LOOK);
-            (receiver, next)
+    let mut waiting = Some(news);
+    while let Some(news) = waiting.take() {
+        let (news, next) = py.detach(move || {
+            let next = news.recv_timeout(LOOK);
+            (news, next)
         });
         match next {
-            Ok(done) => return Ok(done),
-            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+            Ok(next) => {
+                if let Some(result) = take(next)? {
+                    return Ok(result);
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        waiting = Some(receiver);
+        py.check_signals()?;
+        waiting = Some(news);
     }
     Err(PyRuntimeError::new_err("a worker thread ended without a result"))
 }

@@ -7,16 +7,16 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{self, RecvTimeoutError},
+        mpsc,
     },
     thread,
     time::{Duration, Instant},
 };
 
-use pyo3::{exceptions::PyRuntimeError, prelude::*, types::PyDict};
+use pyo3::{prelude::*, types::PyDict};
 use stc::{Context, FileOptions, FileReport, Header, OpenError, SealError};
 
-use crate::{blocking::LOOK, context::Secrets, failure::Failure};
+use crate::{blocking, context::Secrets, failure::Failure};
 
 /// Progress reports that may wait for a slow callback before the work waits, too.
 const REPORTS: usize = 64;
@@ -136,36 +136,22 @@ fn run<T: Send + 'static>(
         let _ = sender.send(News::Done(done));
     };
     let worker = thread::Builder::new().name("stc file".to_owned()).spawn(worker)?;
-    // A receiver cannot be shared with a detached closure, but it can be moved through it.
-    let mut waiting = Some(news);
-    while let Some(news) = waiting.take() {
-        let (news, next) = py.detach(move || {
-            let next = news.recv_timeout(LOOK);
-            (news, next)
-        });
-        let outcome = match next {
-            Ok(News::Done(done)) => return done.map_err(|failure| failure.raise(py)),
-            Ok(News::Progress(done, total)) => match progress {
-                Some(progress) => progress.call1((done, total)).map(drop),
-                None => Ok(()),
-            },
-            Err(RecvTimeoutError::Timeout) => Ok(()),
-            Err(RecvTimeoutError::Disconnected) => break,
-        };
-        if let Err(error) = outcome.and_then(|()| py.check_signals()) {
-            stop.store(true, Ordering::Relaxed);
-            drop(news);
-            py.detach(|| {
-                let begun = Instant::now();
-                while !worker.is_finished() && begun.elapsed() < GRACE {
-                    thread::sleep(Duration::from_millis(1));
-                }
-            });
-            return Err(error);
+    let waited = blocking::wait(py, news, |news| match news {
+        News::Done(done) => done.map(Some).map_err(|failure| failure.raise(py)),
+        News::Progress(done, total) => {
+            progress.map_or(Ok(()), |progress| progress.call1((done, total)).map(drop))?;
+            Ok(None)
         }
-        waiting = Some(news);
-    }
-    Err(PyRuntimeError::new_err("a worker thread ended without a result"))
+    });
+    waited.inspect_err(|_| {
+        stop.store(true, Ordering::Relaxed);
+        py.detach(|| {
+            let begun = Instant::now();
+            while !worker.is_finished() && begun.elapsed() < GRACE {
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+    })
 }
 
 /// What Python is told of the work.

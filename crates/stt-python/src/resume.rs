@@ -34,7 +34,8 @@ fn message<'py>(py: Python<'py>, one: &ResumedMessage) -> PyResult<Bound<'py, Py
     Ok((one.position, one.stream, PyBytes::new(py, &one.data)).into_pyobject(py)?.into_any())
 }
 
-/// Lifetime in seconds, unacknowledged and unread bytes, longest message, sessions, those of a peer.
+/// Lifetime in seconds, unacknowledged and unread bytes, longest message, sessions, those of a
+/// peer.
 type Settings = (f64, usize, usize, usize, usize, usize);
 
 fn options(settings: Settings) -> PyResult<ResumeOptions> {

@@ -25,7 +25,7 @@ use tokio::time::{sleep, timeout};
 use super::{JetStreamOptions, SyncReport, frame::Frame, monitor};
 use crate::{
     ChamberKey, StoreError,
-    blob::hex,
+    blob::{hex, unhex},
     log::{LogError, keys::LogKeys},
 };
 
@@ -99,14 +99,7 @@ where
 
 /// Finds the record of the log in what a stream says about itself.
 fn record_of(config: &Config) -> Option<Vec<u8>> {
-    let text = config.metadata.get(RECORD)?.as_bytes();
-    let digit =
-        |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let pair = |pair: &[u8]| match pair {
-        [high, low] => Some(digit(high)? << 4 | digit(low)?),
-        _ => None,
-    };
-    text.chunks(2).map(pair).collect()
+    unhex(config.metadata.get(RECORD)?)
 }
 
 fn wanted(options: &JetStreamOptions, subject: &str, record: &[u8]) -> Config {
