@@ -9,8 +9,8 @@ use std::{
 
 /// What made an operation fail: an error of whatever kind, shared and not copied, or a text.
 ///
-/// Errors of these crates give the error itself as their `source()`, so that it can be downcast. Two
-/// causes are equal when they say the same.
+/// Errors of these crates give the error itself as their `source()`, so that it can be downcast.
+/// Two causes are equal when they say the same.
 ///
 /// ```
 /// use std::io::{Error, ErrorKind};

@@ -37,7 +37,8 @@ pub struct Integer {
     argument: u64,
 }
 
-/// Deepest nesting that is encoded. Deeper lists and maps are refused by [`ContextValue::within_limits`].
+/// Deepest nesting that is encoded. Deeper lists and maps are refused by
+/// [`ContextValue::within_limits`].
 pub const MAX_DEPTH: usize = 32;
 
 impl ContextValue {

@@ -61,7 +61,7 @@ fn row(what: &str, unit: &str, values: Vec<f64>) {
     println!("  {what:<40} {median:>9.3} {unit}  ({low:.3} to {high:.3})");
 }
 
-/// Whoever takes a batch and returns when it is durable.
+/// A function that takes a batch and returns when it is durable.
 enum Side {
     /// The same bytes with their lengths; no cipher, no checksum.
     Plain(File),

@@ -6,7 +6,8 @@
 //! | the same with two calls, `store` and `retrieve` | [`BinaryStorage`] |
 //! | what a backend must do | [`StorageProvider`] |
 //! | the backends | [`MemoryProvider`], [`DiskProvider`], `ObjectProvider` (feature `object`) |
-//! | an ordered log whose acknowledgement means synced | [`log::Log`]; on a NATS server `log::jetstream` (feature `jetstream`) |
+//! | an ordered log whose acknowledgement means synced | [`log::Log`] |
+//! | the same on a NATS server | `log::jetstream` (feature `jetstream`) |
 //! | why something failed | [`StoreError`] |
 //!
 //! # Put and get

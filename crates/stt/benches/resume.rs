@@ -1,8 +1,9 @@
-//! What resumability costs for each message, beside a plain stream and beside appending to a log, and
-//! how long a session takes to go on after a cut.
+//! What resumability costs for each message, beside a plain stream and beside appending to a log,
+//! and how long a session takes to go on after a cut.
 //!
-//! `cargo bench -p stt --bench resume`; a few seconds. Both nodes, and both logs, are on this machine.
-//! All ways take turns, round by round, and the ratio of each round is taken before the median.
+//! `cargo bench -p stt --bench resume`; a few seconds. Both nodes, and both logs, are on this
+//! machine. All ways take turns, round by round, and the ratio of each round is taken before the
+//! median.
 
 #![allow(
     missing_docs,

@@ -1,5 +1,5 @@
-//! A stream that finds the priority of each message itself: what is new goes before what is sent again,
-//! and what somebody asked for before what nobody did.
+//! A stream that finds the priority of each message itself: what is new goes before what is sent
+//! again, and what somebody asked for before what nobody did.
 #![allow(clippy::print_stdout, reason = "an example talks to its reader")]
 
 mod common;

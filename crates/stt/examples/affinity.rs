@@ -1,5 +1,5 @@
-//! Whom to ask for a content: the pool of a node's sessions spreads contents over the peers, remembers
-//! who held what, and moves only what must move when a peer leaves.
+//! Which peer to ask for a content: the pool of a node's sessions spreads contents over the peers,
+//! remembers which peer held what, and moves only what must move when one leaves.
 #![allow(clippy::print_stdout, reason = "an example talks to its reader")]
 
 mod common;

@@ -102,7 +102,7 @@ async fn till(dir: &Path, port: u16) -> Outcome {
     Ok(())
 }
 
-/// The two processes; whoever is left at the end is killed.
+/// The two processes; those that still run at the end are killed.
 struct Processes(Vec<(&'static str, Child)>);
 
 impl Drop for Processes {

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
-/// What can be sent as a message: [`Bytes`], which are shared and not copied, or anything of bytes or
-/// text, owned or borrowed.
+/// What can be sent as a message: [`Bytes`], which are shared and not copied, or anything of bytes
+/// or text, owned or borrowed.
 ///
-/// A short message is copied next to its length, whatever it is in; a long one that is owned goes out
-/// as it is.
+/// A short message is copied next to its length, whatever it is in; a long one that is owned goes
+/// out as it is.
 pub trait Payload: Send + Sync {
     /// The bytes.
     fn as_slice(&self) -> &[u8];

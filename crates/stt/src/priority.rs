@@ -17,8 +17,8 @@
 //! assert!(first.priority > again.priority);
 //! ```
 //!
-//! [`StreamOptions::adaptive_priority`](crate::StreamOptions::adaptive_priority) lets a stream do this by
-//! itself.
+//! [`StreamOptions::adaptive_priority`](crate::StreamOptions::adaptive_priority) lets a stream do
+//! this by itself.
 
 use std::time::{Duration, Instant};
 

@@ -119,8 +119,8 @@ impl SharedSeed {
         Self { root: key, guesses_log10: None }
     }
 
-    /// A printed key, alone or among lines that are empty or begin with `#`, or else a phrase. White
-    /// space around it doesn't count.
+    /// A printed key, alone or among lines that are empty or begin with `#`, or else a phrase.
+    /// White space around it doesn't count.
     ///
     /// A phrase is stretched with Argon2id at [`Cost::DEFAULT`], which takes a few tenths of a
     /// second and 96 MiB, and blocks; [`Self::from_text_async`] does not.
@@ -144,8 +144,8 @@ impl SharedSeed {
         off_the_executor(move || Self::from_text(&text)).await
     }
 
-    /// Bytes of any length: a printed key as in [`Self::from_text`], or else a phrase, also when there
-    /// are 32 of them. Blocks as that does.
+    /// Bytes of any length: a printed key as in [`Self::from_text`], or else a phrase, also when
+    /// there are 32 of them. Blocks as that does.
     ///
     /// # Errors
     /// As [`Self::from_text`].
@@ -157,8 +157,8 @@ impl SharedSeed {
         }
     }
 
-    /// Reads the file that `stt seed new --out` wrote, or one of at most 64 KiB with a phrase, whose
-    /// line end doesn't count. For async code: nothing of it blocks the executor.
+    /// Reads the file that `stt seed new --out` wrote, or one of at most 64 KiB with a phrase,
+    /// whose line end doesn't count. For async code: nothing of it blocks the executor.
     ///
     /// ```
     /// use stt::SharedSeed;

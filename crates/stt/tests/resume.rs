@@ -44,8 +44,8 @@ async fn pair() -> Pair {
     pair_with(ResumeOptions::default()).await
 }
 
-/// Waits until another sealed session than `before` carries it. That nothing does may be over before
-/// anybody has looked.
+/// Waits until another sealed session than `before` carries it. That nothing does may be over
+/// before anybody has looked.
 async fn another(
     session: &ResumableSession,
     state: &mut tokio::sync::watch::Receiver<ResumeState>,
@@ -140,7 +140,8 @@ async fn a_cut_and_its_mending_are_events_and_states() {
     .await;
 }
 
-/// The sealed session that began it has its id. Its end is told once, when nothing is resumed any more.
+/// The sealed session that began it has its id. Its end is told once, when nothing is resumed any
+/// more.
 #[tokio::test]
 async fn session_closed_comes_when_resumption_is_given_up() {
     let pair = pair().await;

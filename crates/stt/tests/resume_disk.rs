@@ -212,7 +212,7 @@ async fn what_a_peer_lost_stays_until_it_is_given_up() {
     assert_eq!(soon(ours.ended()).await.code(), "resume.lost");
     assert_eq!(ours.take_unacknowledged().unwrap()[0].data, "kept");
     client.stop().await;
-    // Whoever took it may have died with it.
+    // The process that took it may have died with it.
     let client = world.client().await;
     let ours = only(&client);
     assert!(matches!(soon(ours.ended()).await, ResumeError::Lost));

@@ -116,7 +116,7 @@ async fn live(side: &str) {
     assert!(matches!(end, ResumeError::Finished), "{end}");
     diary.note("finished");
     if side == "server" {
-        // Whoever dialled may not have heard so yet, and asks until it has.
+        // The dialler may not have heard so yet, and asks until it has.
         std::future::pending::<()>().await;
     }
     continuity.close().await;

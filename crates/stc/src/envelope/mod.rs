@@ -12,8 +12,8 @@
 //! | workers that read, compute and write in turns | `turns` |
 //! | what can go wrong | `error` |
 //!
-//! Contexts make and open envelopes ([`Context::seal`](crate::Context::seal)); here is what a stranger
-//! sees of one:
+//! Contexts make and open envelopes ([`Context::seal`](crate::Context::seal)); here is what a
+//! stranger sees of one:
 //!
 //! ```
 //! use stc::{Context, Header, Key, SealOptions};

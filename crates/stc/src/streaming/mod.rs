@@ -15,7 +15,8 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let key = Key::generate()?;
-//! let (mut camera, mut screen) = (StreamingContext::new(key.clone())?, StreamingContext::new(key)?);
+//! let mut camera = StreamingContext::new(key.clone())?;
+//! let mut screen = StreamingContext::new(key)?;
 //! let (header, sealed) = camera.encrypt_chunk(b"frame 1")?;
 //!
 //! // The header travels beside the chunk, in 16 bytes.
@@ -141,8 +142,8 @@ impl StreamingContext {
     /// A receiver that takes the depth from a sender's metadata and listens to that sender only.
     ///
     /// # Errors
-    /// As [`Self::with_config`]; [`ChunkError::OutOfRange`], too, when the metadata asks for more than
-    /// `max_depth`.
+    /// As [`Self::with_config`]; [`ChunkError::OutOfRange`], too, when the metadata asks for more
+    /// than `max_depth`.
     pub fn join(
         seed: impl Into<Seed>,
         metadata: &StreamMetadata,

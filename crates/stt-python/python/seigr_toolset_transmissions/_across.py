@@ -46,7 +46,7 @@ class Bell:
             _wake(waiter)
 
     async def wait_until(self, true: Callable[[], bool]) -> None:
-        """Waits until a condition holds, which whoever makes it hold rings for."""
+        """Waits until a condition holds. A change that may make it hold has to :meth:`ring`."""
         while not true():
             waiter = asyncio.get_running_loop().create_future()
             with self._lock:

@@ -27,8 +27,8 @@ impl ChamberKey {
 
     /// From a node seed. A printed key is taken as it is; anything else is stretched with Argon2id
     /// at [`Cost::DEFAULT`] (96 MiB, a fraction of a second, which blocks;
-    /// [`Self::from_seed_async`] does not), because a stolen disk lets a thief try guesses. The salt is
-    /// fixed: the place of the chamber follows from the seed, before any file can be read.
+    /// [`Self::from_seed_async`] does not), because a stolen disk lets a thief try guesses. The
+    /// salt is fixed: the place of the chamber follows from the seed, before any file can be read.
     ///
     /// # Errors
     /// [`StoreError::Seed`] when the seed is empty, is a misspelt key, or cannot be stretched.

@@ -216,8 +216,8 @@ impl Log {
     /// went.
     ///
     /// # Errors
-    /// [`LogError::EpochChanged`]; [`LogError::Store`] when a removal failed: the rest stays for the
-    /// next call.
+    /// [`LogError::EpochChanged`]; [`LogError::Store`] when a removal failed: the rest stays for
+    /// the next call.
     pub async fn trim(&self, position: Position) -> Result<u64, LogError> {
         let shared = self.inner.shared.clone();
         shared.check_history(position)?;

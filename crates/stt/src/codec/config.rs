@@ -64,8 +64,8 @@ impl CodecConfig {
         self
     }
 
-    /// How many segments may be under way or held, 1 to 65,536: the credit that an encoder with flow
-    /// control starts with, and how many a decoder holds and gives credit for. Default:
+    /// How many segments may be under way or held, 1 to 65,536: the credit that an encoder with
+    /// flow control starts with, and how many a decoder holds and gives credit for. Default:
     /// [`Self::DEFAULT_WINDOW`].
     #[must_use]
     pub const fn window(mut self, segments: u32) -> Self {

@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 
 use super::{EndpointError, EndpointId};
 
-/// How much may wait to be received. [`super::EndpointManager::with_config`] tells what is out of its
-/// range.
+/// How much may wait to be received. [`super::EndpointManager::with_config`] tells what is out of
+/// its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InboxLimits {
     pub(super) messages: usize,

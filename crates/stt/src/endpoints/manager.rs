@@ -62,7 +62,8 @@ struct Endpoint {
     connected_at: SystemTime,
 }
 
-/// Limits of an [`EndpointManager`]. [`EndpointManager::with_config`] tells what is out of its range.
+/// Limits of an [`EndpointManager`]. [`EndpointManager::with_config`] tells what is out of its
+/// range.
 #[derive(Clone, Copy, Debug)]
 pub struct ManagerConfig {
     max_endpoints: usize,

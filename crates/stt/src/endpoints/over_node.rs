@@ -30,8 +30,8 @@ impl NodeEndpoints {
     /// Puts `node` behind a new manager, on stream `stream_id` of all its sessions.
     ///
     /// # Errors
-    /// [`EndpointError::OutOfRange`], and [`EndpointError::Events`] when the node's events cannot be
-    /// listened to.
+    /// [`EndpointError::OutOfRange`], and [`EndpointError::Events`] when the node's events cannot
+    /// be listened to.
     pub fn new(node: &Node, stream_id: u32, config: ManagerConfig) -> Result<Self, EndpointError> {
         let sender = {
             let node = node.clone();

@@ -441,8 +441,8 @@ impl Shared {
         self.handlers.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes one handler. What it holds is dropped outside of the lock: that may be the last handle
-    /// of a node, or another subscription.
+    /// Removes one handler. What it holds is dropped outside of the lock: that may be the last
+    /// handle of a node, or another subscription.
     pub(super) fn remove(&self, key: &str, id: HandlerId) {
         let removed = {
             let mut all = self.write();

@@ -21,8 +21,8 @@ pub enum Event {
         /// The node at its other end.
         peer: NodeId,
     },
-    /// A session ended, for whatever reason. Exactly one follows each `SessionCreated`, for one that
-    /// began a resumable session only when that is over ([`resume`](crate::resume)).
+    /// A session ended, for whatever reason. Exactly one follows each `SessionCreated`, for one
+    /// that began a resumable session only when that is over ([`resume`](crate::resume)).
     SessionClosed {
         /// The session.
         session_id: SessionId,

@@ -5,11 +5,12 @@ use super::{EventEmitter, EventError, EventKind, event::check_name};
 /// The key of handlers of all events of applications. No event has an empty name.
 pub(super) const CUSTOM: &str = "";
 
-/// Which events are listened to. A kind, or a name as the documents write it, becomes one by itself.
+/// Which events are listened to. A kind, or a name as the documents write it, becomes one by
+/// itself.
 ///
 /// A name that looks like a built-in event's but is none, `sesion_created`, is refused
-/// ([`EventError::Misspelt`]), since nothing would ever be heard. An application that has such a name
-/// for an event of its own says so with [`Self::Custom`].
+/// ([`EventError::Misspelt`]), since nothing would ever be heard. An application that has such a
+/// name for an event of its own says so with [`Self::Custom`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventFilter<'a> {

@@ -1,4 +1,4 @@
-//! What whoever listens holds.
+//! What a listener holds: a handler's guard, and a stream of events.
 
 use std::{
     pin::Pin,
@@ -52,8 +52,8 @@ impl std::fmt::Debug for Subscription {
 /// Events one after the other, from [`subscribe`](super::EventEmitter::subscribe): a
 /// [`Stream`](futures_util::Stream), which ends with the emitter.
 ///
-/// Whoever does not take them in time misses the newest, as a slow handler does. Dropped, nothing is
-/// kept for it any more.
+/// A reader that does not take them in time misses the newest, as a slow handler does. Dropped,
+/// nothing is kept for it any more.
 #[derive(Debug)]
 pub struct EventStream {
     arriving: mpsc::Receiver<Arc<Event>>,

@@ -42,7 +42,7 @@ enum Seeds {
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let seed = SharedSeed::from_key(Key::generate()?);
-/// let builder = Node::builder(seed).listen("127.0.0.1:0").listen("ws://127.0.0.1:0").max_streams(64);
+/// let builder = Node::builder(seed).listen("127.0.0.1:0").listen("ws://127.0.0.1:0");
 /// let node = builder.clone().start(Mode::Server).await?;
 /// assert!(node.websocket_addr().is_some());
 ///
@@ -185,8 +185,8 @@ impl NodeBuilder {
     }
 
     /// Where to listen: `HOST:PORT` or `udp://HOST:PORT` is [`host`](Self::host) and
-    /// [`port`](Self::port) in one, `ws://HOST:PORT` is [`websocket`](Self::websocket); port 0 is any
-    /// free one. Paths are not told apart, and TLS is for a proxy in front.
+    /// [`port`](Self::port) in one, `ws://HOST:PORT` is [`websocket`](Self::websocket); port 0 is
+    /// any free one. Paths are not told apart, and TLS is for a proxy in front.
     #[must_use]
     pub fn listen(mut self, at: impl IntoAddress) -> Self {
         match at.into_address() {
@@ -445,8 +445,8 @@ impl NodeBuilder {
     ///
     /// # Errors
     /// [`StartError`]: a setting is out of its range ([`StartError::OutOfRange`],
-    /// [`StartError::NumberOutOfRange`]), the seed is refused, the host is unknown, the port is in use,
-    /// or the operating system has no socket or no random bytes.
+    /// [`StartError::NumberOutOfRange`]), the seed is refused, the host is unknown, the port is in
+    /// use, or the operating system has no socket or no random bytes.
     pub async fn start(self, mode: Mode) -> Result<Node, StartError> {
         self.start_over(mode, Wire::bind).await
     }

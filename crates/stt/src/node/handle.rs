@@ -84,8 +84,8 @@ pub struct SendReport {
     pub sent: usize,
     /// Sessions that did not, and why.
     pub failed: Vec<(SessionId, StreamError)>,
-    /// Sessions that [`Node::try_send_to_all_on`] left out because their queue is full: their peer does
-    /// not read, or its path is slow.
+    /// Sessions that [`Node::try_send_to_all_on`] left out because their queue is full: their peer
+    /// does not read, or its path is slow.
     pub full: Vec<SessionId>,
 }
 
@@ -304,7 +304,8 @@ impl Node {
         }
     }
 
-    /// The sessions that peers begin, as [`accept`](Self::accept) gives them; ends when the node stops.
+    /// The sessions that peers begin, as [`accept`](Self::accept) gives them; ends when the node
+    /// stops.
     pub fn incoming(&self) -> impl futures_util::Stream<Item = Session> + Send + use<'_> {
         futures_util::stream::unfold(self, |node| async move { Some((node.accept().await?, node)) })
     }
@@ -355,8 +356,8 @@ impl Node {
     }
 
     /// As [`send_to_all_on`](Self::send_to_all_on), but never waits: sessions whose queue is full
-    /// (1 MiB) are left out, and reported as such. For what is sent again and again to many, so that
-    /// slow ones neither delay the others nor grow.
+    /// (1 MiB) are left out, and reported as such. For what is sent again and again to many, so
+    /// that slow ones neither delay the others nor grow.
     pub fn try_send_to_all_on(&self, stream_id: u32, message: impl Payload) -> SendReport {
         let (message, mut report) = (message.into_bytes(), SendReport::default());
         for session in self.inner.hub.all_sessions() {
@@ -572,8 +573,8 @@ impl Node {
     }
 
     /// Stops the node: no more sessions are taken, what was sent is delivered for at most
-    /// [`Session::CLOSE_PATIENCE`], then every session is closed with [`CloseReason::Shutdown`], and
-    /// `receive` gives `None`.
+    /// [`Session::CLOSE_PATIENCE`], then every session is closed with [`CloseReason::Shutdown`],
+    /// and `receive` gives `None`.
     pub async fn stop(&self) {
         self.stop_within(Session::CLOSE_PATIENCE).await;
     }

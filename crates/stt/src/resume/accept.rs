@@ -239,8 +239,8 @@ impl Sessions {
         };
         match link::run(&entry.shared, link, ends, seen).await {
             LinkEnd::Finished | LinkEnd::Cut => {
-                // The peer may not know yet, and ask again, or never come again because it does: the
-                // entry stays until it expires.
+                // The peer may not know yet, and ask again, or never come again because it does:
+                // the entry stays until it expires.
                 if entry.shared.machine().is_finished() {
                     entry.shared.end(ResumeError::Finished);
                 }

@@ -31,7 +31,8 @@ const WAITING: usize = 64;
 /// sealed sessions that were cut.
 ///
 /// Both sides have one. Clones share it; while one of them or a session lives, peers can resume.
-/// Sessions of [`new`](Self::new) outlive a connection, those of [`open`](Self::open) a process too.
+/// Sessions of [`new`](Self::new) outlive a connection, those of [`open`](Self::open) also a
+/// process.
 ///
 /// ```
 /// use stt::{Mode, Node, SharedSeed, resume::{Continuity, ResumeOptions}};
@@ -100,16 +101,16 @@ impl Continuity {
         Self::serve(node, options, sessions, Vec::new())
     }
 
-    /// Takes in resumable sessions at `node` from now on, and keeps them in `dir`, encrypted with the
-    /// node seed: they outlive this process, however it ends, and the machine's power.
+    /// Takes in resumable sessions at `node` from now on, and keeps them in `dir`, encrypted with
+    /// the node seed: they outlive this process, however it ends, and the machine's power.
     ///
     /// Those that a process before this one left go on: [`restored`](Self::restored) hands them
     /// out. One process has `dir` open at a time.
     ///
     /// # Errors
     /// [`ResumeError::NoIdentity`] unless the node has a persistent identity;
-    /// [`ResumeError::OutOfRange`], also for messages of more than 16 MiB; [`ResumeError::Log`], and
-    /// [`ResumeError::LogDamaged`]; [`ResumeError::Protocol`] when the node has one already.
+    /// [`ResumeError::OutOfRange`], also for messages of more than 16 MiB; [`ResumeError::Log`],
+    /// and [`ResumeError::LogDamaged`]; [`ResumeError::Protocol`] when the node has one already.
     pub async fn open(
         node: &Node,
         options: ResumeOptions,

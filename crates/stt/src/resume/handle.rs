@@ -270,8 +270,8 @@ impl ResumableSession {
     }
 
     /// The application has dealt with the message at `position` and all before: the peer forgets
-    /// them. Without it the peer's `send` waits in the end. With a disk the peer hears of it once it
-    /// is synced, which [`committed`](Self::committed) waits for.
+    /// them. Without it the peer's `send` waits in the end. With a disk the peer hears of it once
+    /// it is synced, which [`committed`](Self::committed) waits for.
     ///
     /// # Errors
     /// [`ResumeError::NotReceived`].

@@ -48,7 +48,7 @@ type Waiter = oneshot::Sender<Result<(), ResumeError>>;
 struct Queue {
     /// Sessions with changes.
     changed: Vec<u64>,
-    /// Entries beside those, and whoever waits for them.
+    /// Entries beside those, with the callers that wait for them.
     entries: Vec<(u64, Entry, Option<Waiter>)>,
     is_closing: bool,
     /// Nobody takes anything any more.
@@ -231,7 +231,7 @@ async fn run(journal: Arc<Journal>, mut writer: Writer) {
             shared.on_disk(progress);
         }
         for waiter in batch.waiters {
-            // Whoever has gone needs no answer.
+            // Fails when the caller gave up.
             let _ = waiter.send(Ok(()));
         }
         if let Err(why) = writer.tidy().await {

@@ -75,7 +75,8 @@ pub(super) async fn run(
     let end = tokio::select! {
         () = &mut living => LinkEnd::Cut,
         end = &mut writing => match end {
-            // What the peer's transport has the peer may still lose: its own end says that it knows.
+            // The peer may lose what its transport acknowledged. Its own end says that it is
+            // through.
             LinkEnd::Finished => {
                 let heard = tokio::time::timeout(CLOSE_PATIENCE, &mut reading).await;
                 heard.unwrap_or(LinkEnd::Cut)

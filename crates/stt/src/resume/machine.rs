@@ -215,8 +215,8 @@ impl Machine {
         self.disk.is_some_and(|disk| disk.under_way != self.progress())
     }
 
-    /// What the disk is to keep next: messages until they have `max_bytes`, at least one. Once it is
-    /// synced, [`on_disk`](Self::on_disk) is told how far that is.
+    /// What the disk is to keep next: messages until they have `max_bytes`, at least one. Once it
+    /// is synced, [`on_disk`](Self::on_disk) is told how far that is.
     pub(super) fn changes(&mut self, max_bytes: usize) -> (Vec<Change>, Progress) {
         let (now, mut changes, mut bytes) = (self.progress(), Vec::new(), 0_usize);
         let Some(disk) = &mut self.disk else { return (changes, now) };

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | the rules of one end: what is kept, sent again, refused | `machine`, and `tokens` for who may resume |
 //! | the bytes | `frame` |
-//! | what outlives a process | `entry` and `stored` for what the log says, `journal` for the task that writes |
+//! | what outlives a process | `entry` and `stored` for the records, `journal` for the task |
 //! | the model check of the rules | `model_tests` |
 //! | what applications hold | [`Continuity`] (`continuity`), [`ResumableSession`] (`handle`) |
 //! | one link: a stream of one session that carries them | `link` |

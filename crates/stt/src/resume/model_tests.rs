@@ -1,5 +1,5 @@
-//! Every interleaving of sending, taking, committing, dialling, cutting, arriving, losing, syncing and
-//! crashing, with few messages, dials and crashes; and long random walks with many.
+//! Every interleaving of sending, taking, committing, dialling, cutting, arriving, losing, syncing
+//! and crashing, with few messages, dials and crashes; and long random walks with many.
 
 use std::{
     collections::{HashSet, VecDeque},

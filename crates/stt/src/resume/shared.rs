@@ -247,7 +247,7 @@ impl Shared {
             why => Over::of(why).map(Entry::Over),
         };
         let (code, is_for_later, reason) = (why.code(), why.is_for_later(), closed(&why));
-        // Whoever sees that it is over may close the log at once.
+        // A task that sees the end may close the log at once.
         let note = || {
             if let Some(entry) = entry {
                 self.note(entry);

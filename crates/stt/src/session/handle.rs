@@ -129,8 +129,8 @@ impl Session {
         self.open_stream_with(&StreamOptions::new())
     }
 
-    /// As [`open_stream`](Self::open_stream), with a number or limits of one's own. A stream that is
-    /// open already takes the options over.
+    /// As [`open_stream`](Self::open_stream), with a number or limits of one's own. A stream that
+    /// is open already takes the options over.
     ///
     /// # Errors
     /// As [`open_stream`](Self::open_stream).

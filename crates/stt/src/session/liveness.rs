@@ -6,9 +6,9 @@ use tokio::time::Instant;
 
 /// How a session notices that its peer went silent.
 ///
-/// Whenever the path was quiet for a heartbeat, this side asks for a sign of life. So a peer that is
-/// there is never silent for much longer, and one that is has missed it. Nobody looks at each packet
-/// for this: what has arrived is counted by the engine, and looked at now and then.
+/// Whenever the path was quiet for a heartbeat, this side asks for a sign of life. So a peer that
+/// is there is never silent for much longer, and one that is has missed it. Nobody looks at each
+/// packet for this: what has arrived is counted by the engine, and looked at now and then.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Liveness {
     heartbeat: Duration,

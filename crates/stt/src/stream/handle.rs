@@ -362,11 +362,11 @@ impl StreamShared {
 /// Sending and receiving are independent: each direction is closed by the side that sends in it.
 ///
 /// # Dropping it
-/// One that [`Session::open_stream`] numbered, or that came from [`Session::accept_stream`], ends with
-/// its last handle: what was sent still goes out, then the peer's `receive` gives `None`; when the peer
-/// sends more than was received, its sends fail with [`StreamError::Reset`], code 0x06. While its
-/// holder panics, this side's direction is reset with code 0x100 instead, so that half an answer is
-/// not taken for a whole one.
+/// One that [`Session::open_stream`] numbered, or that came from [`Session::accept_stream`], ends
+/// with its last handle: what was sent still goes out, then the peer's `receive` gives `None`; when
+/// the peer sends more than was received, its sends fail with [`StreamError::Reset`], code 0x06.
+/// While its holder panics, this side's direction is reset with code 0x100 instead, so that half an
+/// answer is not taken for a whole one.
 ///
 /// One that was asked for by number is the session's: whoever knows the number comes back to it, so
 /// dropping its handles closes nothing.

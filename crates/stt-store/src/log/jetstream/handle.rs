@@ -41,12 +41,17 @@ const LOOKS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_m
 /// options say. Clones share it.
 ///
 /// ```no_run
-/// use stt_store::{ChamberKey, log::{DurableLog, jetstream::{JetStreamLog, JetStreamOptions, async_nats}}};
+/// use stt_store::{
+///     ChamberKey,
+///     log::{DurableLog, jetstream::{JetStreamLog, JetStreamOptions, async_nats}},
+/// };
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let key = ChamberKey::from_key(&stc::Key::generate()?);
 /// let client = async_nats::connect("127.0.0.1:4222").await?;
-/// let options = JetStreamOptions::new("orders")?.with_monitor("127.0.0.1:8222")?.with_synced_only();
+/// let options = JetStreamOptions::new("orders")?
+///     .with_monitor("127.0.0.1:8222")?
+///     .with_synced_only();
 /// let log = JetStreamLog::open(client, &key, options).await?;
 /// let position = log.append_all(vec!["order 1".into()]).await?;
 /// assert_eq!(log.read(position, 10, 1 << 20).await?[0].data, "order 1");

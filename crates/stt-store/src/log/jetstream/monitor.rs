@@ -66,8 +66,8 @@ impl fmt::Display for SyncReport {
     }
 }
 
-/// When each of the servers `keepers` syncs, as those behind `monitors` say. A monitor that does not
-/// answer, or is another server's, says nothing.
+/// When each of the servers `keepers` syncs, as those behind `monitors` say. A monitor that does
+/// not answer, or is another server's, says nothing.
 pub(super) async fn ask(
     monitors: &[String],
     keepers: BTreeSet<String>,

@@ -112,7 +112,7 @@ impl JetStreamOptions {
 
     /// The monitoring address of a server, `127.0.0.1:8222` or `http://HOST:PORT`, where it says
     /// whether it syncs before it acknowledges; of each server that keeps the stream, 16 at most.
-    /// It is plain HTTP: whoever is on the way there can lie.
+    /// It is plain HTTP: an attacker on the path can forge the answer.
     ///
     /// # Errors
     /// [`StoreError::Setting`] when it is no such address, or one too many.

@@ -74,8 +74,8 @@ impl Tail {
         self.epochs().check(asked, self.end())
     }
 
-    /// The stream has these parts, of which those that were known before are the same, and this last
-    /// message.
+    /// The stream has these parts, of which those that were known before are the same, and this
+    /// last message.
     pub(super) fn found(&mut self, parts: Vec<Part>, last: Last) {
         let goes_on = self.parts.last().is_none_or(|newest| parts.contains(newest))
             && self.last.is_none_or(|known| known.sequence <= last.sequence);

@@ -65,7 +65,7 @@ pub(super) async fn run(core: Arc<Core>, mut requests: mpsc::Receiver<Request>) 
         let mut before = 0;
         for Request { records, answer, .. } in batch {
             let of_call = |at: Position| Position { offset: at.offset + before, ..at };
-            // Whoever gave up waiting need not be told.
+            // Fails when the caller gave up.
             let _ = answer.send(written.clone().map(of_call));
             before += u64::try_from(records.len()).unwrap_or_default();
         }

@@ -1,5 +1,6 @@
-//! What a member leaves out: a node in a process of its own, and another process that writes packets
-//! by hand, whose pieces stand behind holes, without a beginning, or each in a long datagram.
+//! What a member leaves out: a node in a process of its own, and another process that writes
+//! packets by hand, whose pieces stand behind holes, without a beginning, or each in a long
+//! datagram.
 #![cfg(target_os = "linux")] // Resident memory, and more than one loopback address.
 
 use std::{
