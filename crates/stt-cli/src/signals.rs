@@ -104,9 +104,9 @@ mod system {
         thread::spawn(move || {
             for signal in signals.forever() {
                 if signal == SIGTSTP {
-                    terminal::restore();
-                    let _ = emulate_default_handler(signal);
-                    terminal::hide();
+                    terminal::stop(|| {
+                        let _ = emulate_default_handler(signal);
+                    });
                     continue;
                 }
                 if !tell(signal) {

@@ -8,75 +8,128 @@ use zeroize::Zeroizing;
 /// Asks on the terminal and returns what was typed.
 ///
 /// # Errors
-/// There is no terminal, or it ended.
+/// There is no terminal, it ended, or the line is longer than a terminal takes.
 pub(crate) fn ask(prompt: &str) -> io::Result<Zeroizing<String>> {
-    let _asking = system::Asking::begin();
-    rpassword::prompt_password(prompt).map(Zeroizing::new)
+    system::ask(prompt)
 }
 
 #[cfg(unix)]
 mod system {
     use std::{
         fs::File,
+        io,
         sync::{Mutex, MutexGuard, PoisonError},
     };
 
     use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+    use zeroize::Zeroizing;
 
-    /// How the terminal was before the question.
-    static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+    /// What a terminal keeps of one line on Linux, with its end; the rest of it is lost.
+    const LONGEST_LINE: usize = 4096;
 
-    fn before() -> MutexGuard<'static, Option<Termios>> {
-        BEFORE.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is done with the terminal, and what has to be undone.
+    enum Question {
+        None,
+        /// One waits; so was the terminal before.
+        Waits(Box<Termios>),
+        /// The process ends: no question may hide anything again.
+        Over,
     }
 
-    fn terminal() -> Option<File> {
-        File::options().read(true).write(true).open("/dev/tty").ok()
+    static QUESTION: Mutex<Question> = Mutex::new(Question::None);
+
+    fn question() -> MutexGuard<'static, Question> {
+        QUESTION.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) struct Asking(());
+    fn terminal() -> io::Result<File> {
+        File::options().read(true).write(true).open("/dev/tty")
+    }
 
-    impl Asking {
-        pub(super) fn begin() -> Self {
-            *before() = terminal().and_then(|terminal| tcgetattr(terminal).ok());
-            Self(())
+    /// The modes are set here and not by the library: it sets them after the prompt is on the
+    /// screen, and a signal between the two would leave the terminal changed.
+    pub(super) fn ask(prompt: &str) -> io::Result<Zeroizing<String>> {
+        let terminal = terminal()?;
+        let _hidden = Hidden::begin(&terminal)?;
+        let config = rpassword::ConfigBuilder::new()
+            .input_reader(terminal.try_clone()?)
+            .output_writer(terminal)
+            .build();
+        let typed = rpassword::prompt_password_with_config(prompt, config).map(Zeroizing::new)?;
+        if typed.len() + 1 >= LONGEST_LINE {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the line is too long"));
+        }
+        Ok(typed)
+    }
+
+    /// While it lives, what is typed is not shown.
+    struct Hidden(());
+
+    impl Hidden {
+        fn begin(terminal: &File) -> io::Result<Self> {
+            let mut question = question();
+            if matches!(*question, Question::Over) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let before = tcgetattr(terminal)?;
+            hide(terminal, &before)?;
+            *question = Question::Waits(Box::new(before));
+            Ok(Self(()))
         }
     }
 
-    impl Drop for Asking {
+    impl Drop for Hidden {
         fn drop(&mut self) {
-            *before() = None;
+            let mut question = question();
+            show(&question);
+            if matches!(*question, Question::Waits(_)) {
+                *question = Question::None;
+            }
         }
     }
 
-    /// Makes the terminal as it was, if a question waits.
-    pub(crate) fn restore() {
-        if let (Some(before), Some(terminal)) = (&*before(), terminal()) {
+    fn hide(terminal: &File, before: &Termios) -> io::Result<()> {
+        let mut hidden = before.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        // The end of the line is shown: what comes next begins on a line of its own.
+        hidden.local_modes.insert(LocalModes::ECHONL);
+        Ok(tcsetattr(terminal, OptionalActions::Now, &hidden)?)
+    }
+
+    fn show(question: &Question) {
+        if let (Question::Waits(before), Ok(terminal)) = (question, terminal()) {
             let _ = tcsetattr(terminal, OptionalActions::Now, before);
         }
     }
 
-    /// After the process was stopped and goes on: hides what is typed again, if a question waits.
-    pub(crate) fn hide() {
-        if let (Some(before), Some(terminal)) = (&*before(), terminal()) {
-            let mut hidden = before.clone();
-            hidden.local_modes.remove(LocalModes::ECHO);
-            hidden.local_modes.insert(LocalModes::ECHONL);
-            let _ = tcsetattr(terminal, OptionalActions::Now, &hidden);
+    /// Before the process ends: makes the terminal as it was, for good.
+    pub(crate) fn restore() {
+        let mut question = question();
+        show(&question);
+        *question = Question::Over;
+    }
+
+    /// Stops the process with the terminal as it was; hides again what is typed when it goes on.
+    pub(crate) fn stop(stop: impl FnOnce()) {
+        let question = question();
+        show(&question);
+        stop();
+        if let (Question::Waits(before), Ok(terminal)) = (&*question, terminal()) {
+            let _ = hide(&terminal, before);
         }
     }
 }
 
 #[cfg(not(unix))]
 mod system {
-    pub(super) struct Asking(());
+    use std::io;
 
-    impl Asking {
-        pub(super) const fn begin() -> Self {
-            Self(())
-        }
+    use zeroize::Zeroizing;
+
+    pub(super) fn ask(prompt: &str) -> io::Result<Zeroizing<String>> {
+        rpassword::prompt_password(prompt).map(Zeroizing::new)
     }
 }
 
 #[cfg(unix)]
-pub(crate) use system::{hide, restore};
+pub(crate) use system::{restore, stop};
