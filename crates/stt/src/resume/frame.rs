@@ -39,6 +39,14 @@ pub(super) enum Frame {
 }
 
 impl Frame {
+    /// About how many bytes it has.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Message { data, .. } => data.len().saturating_add(OVERHEAD),
+            _ => OVERHEAD,
+        }
+    }
+
     pub(super) fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
         match self {

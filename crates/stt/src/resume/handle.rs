@@ -131,18 +131,13 @@ impl ResumableSession {
         if let Some(why) = self.shared().ended() {
             return Err(why);
         }
-        let push = |machine: &mut Machine| {
+        let pushed = self.shared().with_quietly(|machine| {
             let pushed = machine.push(Item::Message { stream, data });
             pushed.map_err(|unsent| (unsent, machine.unacknowledged_bytes()))
-        };
-        // Nobody waits for what could not be kept.
-        let (pushed, has_changes) = {
-            let mut machine = self.shared().machine();
-            (push(&mut machine), machine.has_changes())
-        };
+        });
         match pushed {
             Ok(position) => {
-                self.shared().tell_all(has_changes);
+                self.shared().to_write.notify_waiters();
                 Ok(position)
             }
             Err((Unsent::Full, waiting)) => {
@@ -248,19 +243,21 @@ impl ResumableSession {
     /// Why the session is over.
     pub async fn receive(&self) -> Result<Option<ResumedMessage>, ResumeError> {
         self.until(|| {
-            let (taken, has_changes) = {
-                let mut machine = self.shared().machine();
-                (machine.take(), machine.has_changes())
-            };
+            let (taken, has_room) = self.shared().with_quietly(|machine| {
+                let was_full = !machine.has_room();
+                (machine.take(), was_full && machine.has_room())
+            });
             match taken {
                 Taken::Message(message) => {
-                    self.shared().tell_all(has_changes);
+                    if has_room {
+                        self.shared().has_room.notify_waiters();
+                    }
                     let (position, stream) = (message.position, message.stream);
                     Some(Ok(Some(ResumedMessage { position, stream, data: message.data })))
                 }
                 Taken::End => {
-                    // Nobody commits the end: it is among what the disk keeps.
-                    self.shared().tell_all(has_changes);
+                    // Nobody commits the end: the link says so.
+                    self.shared().to_write.notify_waiters();
                     Some(Ok(None))
                 }
                 Taken::Nothing => self.shared().ended().map(Err),
@@ -276,7 +273,8 @@ impl ResumableSession {
     /// # Errors
     /// [`ResumeError::NotReceived`].
     pub fn commit(&self, position: u64) -> Result<(), ResumeError> {
-        if self.shared().with(|machine| machine.commit(position)) {
+        if self.shared().with_quietly(|machine| machine.commit(position)) {
+            self.shared().to_write.notify_waiters();
             return Ok(());
         }
         Err(ResumeError::NotReceived { position })
@@ -317,6 +315,11 @@ impl ResumableSession {
 
     /// Waits until `ready` says something.
     async fn until<T>(&self, ready: impl Fn() -> Option<T>) -> T {
+        tokio::task::consume_budget().await;
+        // Mostly nothing has to be waited for, and who begins to wait takes a lock.
+        if let Some(ready) = ready() {
+            return ready;
+        }
         loop {
             let mut changed = pin!(self.shared().changed.notified());
             changed.as_mut().enable();

@@ -13,6 +13,9 @@ use crate::{ProtocolError, ProtocolReceiver, ProtocolSender, stream::unpinned};
 /// How long the end of a finished session may take to arrive.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Bytes that are taken from the outbox at once.
+const BATCH_BYTES: usize = 65_536;
+
 /// How a link ended.
 #[derive(Debug)]
 pub(super) enum LinkEnd {
@@ -35,15 +38,19 @@ pub(super) const fn broken(broken: Broken) -> ResumeError {
     }
 }
 
-/// What to write.
+/// What to do once the frames are written.
 enum Next {
-    Frame(Frame),
+    /// Look again.
+    Write,
     Wait,
     Gone,
     Finished,
+    /// The peer was told that the session is given up.
+    GivenUp,
 }
 
-fn next(shared: &Shared, machine: &mut Machine, link: u64) -> Next {
+/// Takes what goes onto the link next, about [`BATCH_BYTES`] at once: the lock is taken once for all.
+fn next(shared: &Shared, machine: &mut Machine, link: u64, frames: &mut Vec<Frame>) -> Next {
     if !machine.has_link(link) {
         return Next::Gone;
     }
@@ -52,13 +59,24 @@ fn next(shared: &Shared, machine: &mut Machine, link: u64) -> Next {
         Some(ResumeError::Finished) => return Next::Finished,
         // It goes on in the next process.
         Some(why) if why.is_for_later() => return Next::Gone,
-        Some(_) => return Next::Frame(Frame::GivenUp),
+        Some(_) => {
+            frames.push(Frame::GivenUp);
+            return Next::GivenUp;
+        }
         None => {}
     }
-    match machine.next_frame(link) {
-        Some(frame) => Next::Frame(frame),
-        None if machine.is_finished() => Next::Finished,
-        None => Next::Wait,
+    let mut bytes = 0_usize;
+    while bytes < BATCH_BYTES {
+        let Some(frame) = machine.next_frame(link) else { break };
+        bytes = bytes.saturating_add(frame.size());
+        frames.push(frame);
+    }
+    if !frames.is_empty() {
+        Next::Write
+    } else if machine.is_finished() {
+        Next::Finished
+    } else {
+        Next::Wait
     }
 }
 
@@ -97,34 +115,41 @@ pub(super) async fn run(
 }
 
 async fn write(shared: &Arc<Shared>, link: u64, sender: &ProtocolSender) -> LinkEnd {
+    let mut frames = Vec::new();
     loop {
-        let mut changed = pin!(shared.changed.notified());
-        changed.as_mut().enable();
-        loop {
-            let next = next(shared, &mut shared.machine(), link);
-            match next {
-                Next::Frame(frame) => {
-                    let is_last = frame == Frame::GivenUp;
-                    if sender.send(frame.encode()).await.is_err() {
-                        return LinkEnd::Cut;
-                    }
-                    if is_last {
-                        let _ = tokio::time::timeout(CLOSE_PATIENCE, sender.close()).await;
-                        return LinkEnd::Cut;
-                    }
-                }
-                Next::Wait => break,
-                Next::Gone => return LinkEnd::Cut,
-                Next::Finished => {
-                    return match tokio::time::timeout(CLOSE_PATIENCE, sender.close()).await {
-                        Ok(Ok(())) => LinkEnd::Finished,
-                        _ => LinkEnd::Cut,
-                    };
-                }
+        let next = next_or_wait(shared, link, &mut frames).await;
+        for frame in frames.drain(..) {
+            if sender.send(frame.encode()).await.is_err() {
+                return LinkEnd::Cut;
             }
         }
+        let end = match next {
+            Next::Write | Next::Wait => continue,
+            Next::Gone => return LinkEnd::Cut,
+            Next::Finished => LinkEnd::Finished,
+            Next::GivenUp => LinkEnd::Cut,
+        };
+        return match tokio::time::timeout(CLOSE_PATIENCE, sender.close()).await {
+            Ok(Ok(())) => end,
+            _ => LinkEnd::Cut,
+        };
+    }
+}
+
+/// As [`next`]; waits once if there is nothing.
+async fn next_or_wait(shared: &Arc<Shared>, link: u64, frames: &mut Vec<Frame>) -> Next {
+    match next(shared, &mut shared.machine(), link, frames) {
+        Next::Wait => {}
+        next => return next,
+    }
+    let mut changed = pin!(shared.to_write.notified());
+    changed.as_mut().enable();
+    // Something may have come before it began to listen.
+    let next = next(shared, &mut shared.machine(), link, frames);
+    if matches!(next, Next::Wait) {
         changed.await;
     }
+    next
 }
 
 async fn read(
@@ -159,7 +184,9 @@ async fn read(
             Some(Frame::Message { position, stream, data }) => {
                 // What waits for the application must not hold the buffer that it came in.
                 let frame = Frame::Message { position, stream, data: unpinned(data) };
-                shared.with(|machine| machine.frame(link, frame)).map_err(broken)
+                let taken = shared.with_quietly(|machine| machine.frame(link, frame));
+                shared.changed.notify_waiters();
+                taken.map_err(broken)
             }
             Some(frame) => shared.with(|machine| machine.frame(link, frame)).map_err(broken),
             None => Err(ResumeError::Broken { what: "a frame makes no sense" }),
@@ -172,14 +199,15 @@ async fn read(
 
 /// Waits until the application has taken enough.
 async fn room(shared: &Arc<Shared>, link: u64) {
-    loop {
-        let mut changed = pin!(shared.changed.notified());
+    let may_go_on = || {
+        let machine = shared.machine();
+        machine.has_room() || !machine.has_link(link)
+    };
+    while !may_go_on() {
+        let mut changed = pin!(shared.has_room.notified());
         changed.as_mut().enable();
-        {
-            let machine = shared.machine();
-            if machine.has_room() || !machine.has_link(link) {
-                return;
-            }
+        if may_go_on() {
+            return;
         }
         changed.await;
     }

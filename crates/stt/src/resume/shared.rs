@@ -59,8 +59,13 @@ pub(super) struct Shared {
     address: Mutex<Option<String>>,
     kept: Option<Kept>,
     machine: Mutex<Machine>,
-    /// Something of the machine or the state has changed.
+    /// For the application: there is something to take, what it sent has come further, or the state
+    /// has changed.
     pub(super) changed: Notify,
+    /// For a link: there may be something to write.
+    pub(super) to_write: Notify,
+    /// For a link: the application has taken enough to read on.
+    pub(super) has_room: Notify,
     state: watch::Sender<ResumeState>,
     /// What carries it. One that is over would keep the socket of its node.
     session: Mutex<Option<Session>>,
@@ -85,6 +90,8 @@ impl Shared {
             kept,
             machine: Mutex::new(machine),
             changed: Notify::new(),
+            to_write: Notify::new(),
+            has_room: Notify::new(),
             state: watch::Sender::new(ResumeState::Suspended),
             session: Mutex::new(None),
             events,
@@ -100,24 +107,38 @@ impl Shared {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state machine and wakes the tasks that wait for its events.
+    /// Changes the state machine and wakes all who may wait for that.
     pub(super) fn with<T>(&self, change: impl FnOnce(&mut Machine) -> T) -> T {
+        let result = self.with_quietly(change);
+        self.tell_all();
+        result
+    }
+
+    /// Changes the state machine, and has the disk keep it; the caller wakes who waits for it.
+    pub(super) fn with_quietly<T>(&self, change: impl FnOnce(&mut Machine) -> T) -> T {
         let (result, has_changes) = {
             let mut machine = self.machine();
             (change(&mut machine), machine.has_changes())
         };
-        self.tell_all(has_changes);
+        if has_changes {
+            self.queue();
+        }
         result
     }
 
-    /// Wakes who waits for a change, and has it written.
-    pub(super) fn tell_all(&self, has_changes: bool) {
-        if let (true, Some(kept)) = (has_changes, &self.kept)
+    /// The disk is to take what has changed.
+    fn queue(&self) {
+        if let Some(kept) = &self.kept
             && !kept.is_queued.swap(true, Ordering::AcqRel)
         {
             kept.journal.changed(kept.number);
         }
+    }
+
+    fn tell_all(&self) {
         self.changed.notify_waiters();
+        self.to_write.notify_waiters();
+        self.has_room.notify_waiters();
     }
 
     // --- the disk ---
@@ -135,10 +156,8 @@ impl Shared {
             let mut machine = self.machine();
             (machine.changes(max_bytes), machine.has_changes())
         };
-        if let (true, Some(kept)) = (has_more, &self.kept)
-            && !kept.is_queued.swap(true, Ordering::AcqRel)
-        {
-            kept.journal.changed(kept.number);
+        if has_more {
+            self.queue();
         }
         taken
     }
@@ -147,6 +166,7 @@ impl Shared {
     pub(super) fn on_disk(&self, progress: Progress) {
         self.machine().on_disk(progress);
         self.changed.notify_waiters();
+        self.to_write.notify_waiters();
     }
 
     /// The next process needs these tickets. Returns when they are synced.
@@ -292,7 +312,7 @@ impl Shared {
             old.clone_from(&state);
             true
         });
-        self.changed.notify_waiters();
+        self.tell_all();
         changed
     }
 
