@@ -10,6 +10,7 @@ use super::{
     continuity::Inner,
     entry::Entry,
     machine::{Item, Machine, Taken, Unsent},
+    pace,
     shared::Shared,
 };
 use crate::{IntoAddress, NodeId, Session, SessionId};
@@ -273,11 +274,14 @@ impl ResumableSession {
     /// # Errors
     /// [`ResumeError::NotReceived`].
     pub fn commit(&self, position: u64) -> Result<(), ResumeError> {
-        if self.shared().with_quietly(|machine| machine.commit(position)) {
+        let (is_taken, before, now) = self.shared().with_quietly(|machine| {
+            let before = machine.pending_commits();
+            (machine.commit(position), before, machine.pending_commits())
+        });
+        if pace::is_news(before, now) {
             self.shared().to_write.notify_waiters();
-            return Ok(());
         }
-        Err(ResumeError::NotReceived { position })
+        is_taken.then_some(()).ok_or(ResumeError::NotReceived { position })
     }
 
     /// Says that nothing follows, and waits until the peer has committed all and received the end.

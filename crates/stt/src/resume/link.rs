@@ -2,12 +2,9 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use super::{
-    ResumeError,
-    frame::Frame,
-    machine::{Broken, Machine},
-    shared::Shared,
-};
+use tokio::time::Instant;
+
+use super::{ResumeError, frame::Frame, machine::Broken, pace::Pace, shared::Shared};
 use crate::{ProtocolError, ProtocolReceiver, ProtocolSender, stream::unpinned};
 
 /// How long the end of a finished session may take to arrive.
@@ -43,6 +40,8 @@ enum Next {
     /// Look again.
     Write,
     Wait,
+    /// Wait, but look again then: commits are due.
+    WaitUntil(Instant),
     Gone,
     Finished,
     /// The peer was told that the session is given up.
@@ -50,7 +49,8 @@ enum Next {
 }
 
 /// Takes what goes onto the link next, about [`BATCH_BYTES`] at once: the lock is taken once for all.
-fn next(shared: &Shared, machine: &mut Machine, link: u64, frames: &mut Vec<Frame>) -> Next {
+fn next(shared: &Shared, link: u64, pace: &mut Pace, frames: &mut Vec<Frame>) -> Next {
+    let mut machine = shared.machine();
     if !machine.has_link(link) {
         return Next::Gone;
     }
@@ -65,14 +65,25 @@ fn next(shared: &Shared, machine: &mut Machine, link: u64, frames: &mut Vec<Fram
         }
         None => {}
     }
+    let due = match machine.pending_commits() {
+        0 => None,
+        _ if machine.has_committed_all() => None,
+        pending => pace.tell(pending, Instant::now()).err(),
+    };
     let mut bytes = 0_usize;
     while bytes < BATCH_BYTES {
-        let Some(frame) = machine.next_frame(link) else { break };
+        let frame = match due {
+            None => machine.next_frame(link),
+            Some(_) => machine.next_item(link),
+        };
+        let Some(frame) = frame else { break };
         bytes = bytes.saturating_add(frame.size());
         frames.push(frame);
     }
     if !frames.is_empty() {
         Next::Write
+    } else if let Some(due) = due {
+        Next::WaitUntil(due)
     } else if machine.is_finished() {
         Next::Finished
     } else {
@@ -115,16 +126,16 @@ pub(super) async fn run(
 }
 
 async fn write(shared: &Arc<Shared>, link: u64, sender: &ProtocolSender) -> LinkEnd {
-    let mut frames = Vec::new();
+    let (mut frames, mut pace) = (Vec::new(), Pace::new(Instant::now()));
     loop {
-        let next = next_or_wait(shared, link, &mut frames).await;
+        let next = next_or_wait(shared, link, &mut pace, &mut frames).await;
         for frame in frames.drain(..) {
             if sender.send(frame.encode()).await.is_err() {
                 return LinkEnd::Cut;
             }
         }
         let end = match next {
-            Next::Write | Next::Wait => continue,
+            Next::Write | Next::Wait | Next::WaitUntil(_) => continue,
             Next::Gone => return LinkEnd::Cut,
             Next::Finished => LinkEnd::Finished,
             Next::GivenUp => LinkEnd::Cut,
@@ -137,17 +148,26 @@ async fn write(shared: &Arc<Shared>, link: u64, sender: &ProtocolSender) -> Link
 }
 
 /// As [`next`]; waits once if there is nothing.
-async fn next_or_wait(shared: &Arc<Shared>, link: u64, frames: &mut Vec<Frame>) -> Next {
-    match next(shared, &mut shared.machine(), link, frames) {
-        Next::Wait => {}
+async fn next_or_wait(
+    shared: &Arc<Shared>,
+    link: u64,
+    pace: &mut Pace,
+    frames: &mut Vec<Frame>,
+) -> Next {
+    match next(shared, link, pace, frames) {
+        Next::Wait | Next::WaitUntil(_) => {}
         next => return next,
     }
     let mut changed = pin!(shared.to_write.notified());
     changed.as_mut().enable();
     // Something may have come before it began to listen.
-    let next = next(shared, &mut shared.machine(), link, frames);
-    if matches!(next, Next::Wait) {
-        changed.await;
+    let next = next(shared, link, pace, frames);
+    match next {
+        Next::Wait => changed.await,
+        Next::WaitUntil(due) => {
+            let _ = tokio::time::timeout_at(due, changed).await;
+        }
+        _ => {}
     }
     next
 }

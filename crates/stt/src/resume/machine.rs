@@ -400,14 +400,34 @@ impl Machine {
 
     /// What goes onto the link next. The caller owns the link.
     pub(super) fn next_frame(&mut self, link: u64) -> Option<Frame> {
+        self.next_commit(link).or_else(|| self.next_item(link))
+    }
+
+    /// How many commits the peer was not told of; all that it can be told of.
+    pub(super) fn pending_commits(&self) -> u64 {
+        self.synced().committed.saturating_sub(self.told)
+    }
+
+    /// Whether all that the peer sends is committed: nobody waits for more commits.
+    pub(super) fn has_committed_all(&self) -> bool {
+        self.end.is_some_and(|end| self.synced().committed > end)
+    }
+
+    fn next_commit(&mut self, link: u64) -> Option<Frame> {
+        let committed = self.synced().committed;
+        if self.link != Some(link) || self.told >= committed {
+            return None;
+        }
+        self.told = committed;
+        Some(Frame::Committed { before: committed })
+    }
+
+    /// As [`next_frame`](Self::next_frame), while the peer is not told of commits.
+    pub(super) fn next_item(&mut self, link: u64) -> Option<Frame> {
         if self.link != Some(link) {
             return None;
         }
-        let Progress { sent, committed, .. } = self.synced();
-        if self.told < committed {
-            self.told = committed;
-            return Some(Frame::Committed { before: committed });
-        }
+        let sent = self.synced().sent;
         // A peer that has what this end forgets in a crash would be ahead of it.
         if self.cursor >= sent {
             return None;

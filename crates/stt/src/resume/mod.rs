@@ -25,6 +25,7 @@ mod machine;
 #[cfg(test)]
 mod model_tests;
 mod options;
+mod pace;
 mod shared;
 mod stored;
 mod tokens;
