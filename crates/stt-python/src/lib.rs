@@ -58,6 +58,8 @@ mod value;
 #[pyo3::pymodule]
 mod _native {
     #[pymodule_export]
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+    #[pymodule_export]
     use crate::bridge::{Op, Reactor, after_fork, check_not_forked, is_forked_child};
     #[pymodule_export]
     use crate::codec::{Decoder, Encoder};

@@ -9,8 +9,9 @@ use pyo3::{
     types::{PyBytes, PyDict, PyList},
 };
 use stt::{
-    Admission, ConnectError, ConnectOptions, Event, EventEmitter, EventFilter, EventKind, Mode,
-    NodeId, SendReport, SessionId, SharedSeed, StartError, Subscription, events::EmitterConfig,
+    Admission, ConnectError, ConnectOptions, Event, EventEmitter, EventFilter, EventKind, Identity,
+    Mode, NodeId, SendReport, SessionId, SharedSeed, StartError, Subscription,
+    events::EmitterConfig,
 };
 use tokio::sync::{Mutex, mpsc};
 use zeroize::Zeroizing;
@@ -122,6 +123,7 @@ fn connected(py: Python<'_>, made: Result<stt::Session, ConnectError>) -> PyResu
 struct Settings {
     seed: Zeroizing<Vec<u8>>,
     node_seed: Option<Zeroizing<Vec<u8>>>,
+    identity_key: Option<stc::Key>,
     strict_seed: bool,
     emitter: EventEmitter,
     mode: Mode,
@@ -140,6 +142,9 @@ impl Settings {
         if let Some(node_seed) = &self.node_seed {
             builder = builder.node_seed(node_seed);
         }
+        if let Some(key) = &self.identity_key {
+            builder = builder.identity(Identity::from_key(key)?);
+        }
         Ok(with(builder)?.start(self.mode).await?)
     }
 }
@@ -148,7 +153,7 @@ impl Settings {
 #[pyfunction]
 #[expect(clippy::too_many_arguments, reason = "Python names them")]
 #[pyo3(signature = (
-    reactor, seed, node_seed, host, port, server_mode, chamber_path, websocket,
+    reactor, seed, node_seed, identity_key, host, port, server_mode, chamber_path, websocket,
     persistent_identity, strict_seed, heartbeat, idle_timeout, max_sessions, max_streams,
     max_frame_size, low_memory, knock_log
 ))]
@@ -157,6 +162,7 @@ pub(crate) fn start_node(
     reactor: &Bound<'_, Reactor>,
     seed: &Bound<'_, PyAny>,
     node_seed: Option<&Bound<'_, PyAny>>,
+    identity_key: Option<&Bound<'_, PyAny>>,
     host: String,
     port: u16,
     server_mode: bool,
@@ -176,6 +182,14 @@ pub(crate) fn start_node(
     let seed = value::secret(Some(seed))?
         .ok_or_else(|| PyValueError::new_err("a shared seed is needed"))?;
     let node_seed = value::secret(node_seed)?;
+    let identity_key = value::secret(identity_key)?
+        .map(|key| {
+            let key = Zeroizing::new(<[u8; 32]>::try_from(key.as_slice()).map_err(|_| {
+                PyValueError::new_err("an identity_key is 32 random bytes, kept secret")
+            })?);
+            PyResult::Ok(stc::Key::from_bytes(*key))
+        })
+        .transpose()?;
     let websocket = websocket.map(SocketAddr::from_str).transpose().map_err(|_| {
         PyValueError::new_err("websocket is an address with a port: '0.0.0.0:9337'")
     })?;
@@ -189,7 +203,7 @@ pub(crate) fn start_node(
         .map(|events| forward(&emitter, events, &sender))
         .collect::<PyResult<Vec<_>>>()?;
     let mode = if server_mode { Mode::Server } else { Mode::Client };
-    let settings = Settings { seed, node_seed, strict_seed, emitter, mode };
+    let settings = Settings { seed, node_seed, identity_key, strict_seed, emitter, mode };
     let with = move |mut builder: stt::NodeBuilder| {
         if low_memory {
             builder = builder.low_memory();

@@ -265,6 +265,40 @@ impl Swarm {
         bridge::begin_detached(py, reactor, publishing, number)
     }
 
+    /// For each of them, as `publish` gives it; None where nobody subscribes, unless that is to be an
+    /// error. Those before one that fails went out.
+    fn publish_many(
+        &self,
+        py: Python<'_>,
+        reactor: &Bound<'_, Reactor>,
+        topic: String,
+        messages: Vec<Bound<'_, PyAny>>,
+        ready: f64,
+        require: bool,
+    ) -> PyResult<Py<PyAny>> {
+        let (pubsub, mut ready) = (self.pubsub()?, seconds(ready)?);
+        let messages = messages.iter().map(|one| value::buffer(one).map(Bytes::from));
+        let messages = messages.collect::<PyResult<Vec<_>>>()?;
+        let publishing = async move {
+            let mut counts = Vec::with_capacity(messages.len());
+            for message in messages {
+                counts.push(match pubsub.publish_within(&topic, message, ready).await {
+                    Ok(published) => Some(published.neighbours),
+                    Err(SwarmError::NoSubscribers { .. }) if !require => {
+                        // It was waited for once.
+                        ready = Duration::ZERO;
+                        None
+                    }
+                    Err(error) => return Err(error),
+                });
+            }
+            Ok(counts)
+        };
+        bridge::begin_detached(py, reactor, publishing, |py, counts: Done<Vec<Option<usize>>>| {
+            Ok(PyList::new(py, counts.or_raise(py)?)?.into_any().unbind())
+        })
+    }
+
     /// Messages of a topic, those that travel as content among them.
     fn subscribe(
         &self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -309,6 +308,44 @@ def test_giving_up_loses_no_message() -> None:
     run(main)
 
 
+def test_messages_by_the_batch() -> None:
+    async def main() -> None:
+        async with two() as (a, b):
+            here, there = PubSubManager(a), PubSubManager(b)
+            assert await here.publish_many("t", [b"x", b"y"], ready_timeout=0.05) == [0, 0]
+            with pytest.raises(errors.STTSwarmError) as nobody:
+                await here.publish_many(
+                    "t", [b"x"], ready_timeout=0.05, require_subscribers=True
+                )
+            assert nobody.value.code == "swarm.no_subscribers"
+            heard = await there.subscribe("t")
+            with pytest.raises(ValueError, match="most"):
+                await heard.receive_many(0)
+            sent = [b"%d" % number for number in range(300)]
+            counts = await here.publish_many("t", sent, ready_timeout=READY)
+            assert counts == [1] * 300
+            got: list[Message] = []
+            while len(got) < 300:
+                # Given up, it has taken nothing.
+                with contextlib.suppress(TimeoutError):
+                    some = await asyncio.wait_for(heard.receive_many(50), 0.002)
+                    assert 1 <= len(some) <= 50
+                    got += some
+                await asyncio.sleep(0)
+            assert sorted(one.data for one in got) == sorted(sent)
+            large = b"m" * 60_001
+            both = [b"small", large]
+            assert await here.publish_many("t", both, ready_timeout=READY) == [1, 1]
+            last: list[Message] = []
+            while len(last) < 2:
+                last += await heard.receive_many()
+            assert {one.data for one in last} == {b"small", large}
+            heard.close()
+            assert await heard.receive_many() == [] and heard.missed == 0
+
+    run(main)
+
+
 # --- content ---
 
 
@@ -362,10 +399,8 @@ def test_what_was_stored_is_there_after_a_restart(tmp_path: Path) -> None:
                 assert await dht.find_value("given up") is None
 
     async def main() -> None:
-        # Nothing of the first node is left when the second one opens its chamber.
         for number in range(2):
             await turn(number)
-            gc.collect()
         async with member("other") as dht:
             with pytest.raises(ValueError, match="persist"):
                 await KademliaDHT(node=dht.node, persist=True).start()

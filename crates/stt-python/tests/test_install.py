@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import resources
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
+import seigr_toolset_transmissions
 
 
 def run(program: str) -> subprocess.CompletedProcess[str]:
@@ -33,6 +37,30 @@ def test_core_and_interfaces_leave_room_for_others() -> None:
     )
     done = run(program)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_core_and_interfaces_of_another_project_work_beside(tmp_path: Path) -> None:
+    for name in ("core", "interfaces"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.py").write_text(f"WHERE = {name!r}\n", encoding="utf-8")
+    places = (f"sys.path.insert(0, {str(tmp_path)!r})", f"sys.path.append({str(tmp_path)!r})")
+    for place in places:
+        program = (
+            f"import sys\n{place}\n"
+            "import core.mine, core.streaming, interfaces.mine, interfaces.api.streaming_context\n"
+            "assert (core.mine.WHERE, interfaces.mine.WHERE) == ('core', 'interfaces')\n"
+        )
+        done = run(program)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_version_is_that_of_the_wheel() -> None:
+    assert seigr_toolset_transmissions.__version__ == version("seigr-toolset-transmissions")
+
+
+def test_every_package_says_that_it_has_types() -> None:
+    for package in ("seigr_toolset_transmissions", "stc", "core", "interfaces.api"):
+        assert resources.files(package).joinpath("py.typed").is_file(), package
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])

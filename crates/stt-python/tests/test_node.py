@@ -312,6 +312,20 @@ def test_raw_bytes_and_failing_handlers_of_a_protocol(caplog: pytest.LogCaptureF
     run(main)
 
 
+def test_a_key_of_ones_own_makes_the_node_id() -> None:
+    async def main() -> None:
+        ids = []
+        for key in (bytes(range(32)), bytearray(range(32)), bytes(32)):
+            async with local.node(identity_key=key) as node:
+                ids.append(node.node_id)
+                assert bytes(key).hex() not in repr(vars(node))
+        assert ids[0] == ids[1] != ids[2]
+        with pytest.raises(ValueError, match="32"):
+            local.node(identity_key=b"short")
+
+    run(main)
+
+
 # --- resumable sessions ---
 
 
@@ -363,19 +377,15 @@ def test_resumable_sessions_outlive_their_processes(tmp_path: Path) -> None:
         return local.node(name, persistent_identity=True, chamber_path=chamber)
 
     async def main() -> None:
-        async with local.started() as nobody:
+        async with local.started() as nobody, local.node("client") as client:
             with pytest.raises(errors.STTResumeError) as refused:
                 await SessionContinuity.open(nobody, tmp_path / "nobody")
             assert refused.value.code == "resume.no_identity"
-            with pytest.raises(errors.STTResumeError) as in_memory:
-                async with local.node("client") as client:
-                    taking = SessionContinuity(nobody)
-                    one = await SessionContinuity(client).connect(
-                        nobody.local_address, nobody.node_id
-                    )
+            async with SessionContinuity(nobody), SessionContinuity(client) as here:
+                one = await here.connect(nobody.local_address, nobody.node_id)
+                with pytest.raises(errors.STTResumeError) as in_memory:
                     await one.durable(await one.send(b"x"))
             assert in_memory.value.code == "resume.in_memory"
-            del taking
 
         server = kept("server")
         await server.start(server_mode=True)
@@ -404,7 +414,6 @@ def test_resumable_sessions_outlive_their_processes(tmp_path: Path) -> None:
         await client.stop()
 
         session_id = ours.session_id
-        del ours, theirs, here, there
         server = kept("server")
         await server.start(server_mode=True)
         async with server, kept("client") as client:
@@ -426,10 +435,38 @@ def test_resumable_sessions_outlive_their_processes(tmp_path: Path) -> None:
                     await ours.give_up()
                     assert (await theirs.ended()).code == "resume.given_up"
                     assert ours.take_unacknowledged() == []
-            # What was given up is not kept. A node has one of them as long as something refers to it.
-            del here, there, ours, theirs
+            # What was given up is not kept.
             async with await SessionContinuity.open(client, tmp_path / "here") as here:
                 assert here.restored() == []
+
+    run(main)
+
+
+def test_a_closed_continuity_frees_its_node_at_once() -> None:
+    async def main() -> None:
+        async with local.started() as server, local.node("client") as client:
+            there, here = SessionContinuity(server), SessionContinuity(client)
+            ours = await here.connect(server.local_address, server.node_id)
+            theirs = await there.accept()
+            waiting = asyncio.create_task(there.accept())
+            await ours.send(b"not committed")
+            assert await theirs.receive() is not None
+            await there.close()
+            with pytest.raises(errors.STTStoppedError):
+                await waiting
+            # All of them are referred to still.
+            async with SessionContinuity(server) as again:
+                assert (await theirs.ended()).code == (await ours.ended()).code == "resume.given_up"
+                left = ours.take_unacknowledged()
+                assert left is not None and [one.data for one in left] == [b"not committed"]
+                with pytest.raises(errors.STTResumeError) as closed:
+                    await there.connect(client.local_address, client.node_id)
+                assert closed.value.code == "resume.not_serving"
+                ours = await here.connect(server.local_address, server.node_id)
+                await again.accept()
+                await here.close()
+                SessionContinuity(client)
+                assert (await ours.ended()).code == "resume.given_up"
 
     run(main)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import local
 import pytest
-from seigr_toolset_transmissions import BinaryStorage, Chamber, errors
+from seigr_toolset_transmissions import BinaryStorage, Chamber, STTNode, errors
 
 KEY = bytes(range(32))
 
@@ -74,5 +75,24 @@ def test_a_quota_holds_and_what_was_begun_is_finished() -> None:
                 await asyncio.sleep(0.001)
 
         await asyncio.wait_for(there(), 60)
+
+    asyncio.run(main())
+
+
+def test_the_chamber_of_a_node_is_closed_with_it(tmp_path: Path) -> None:
+    def kept() -> STTNode:
+        return local.node("kept", chamber_path=tmp_path / "chamber")
+
+    async def main() -> None:
+        async with kept() as first, kept() as second:
+            address = await first.chamber.put(b"value")
+            with pytest.raises(errors.STTStorageError) as caught:
+                await second.chamber.get(address)
+            assert caught.value.code == "store.in_use"
+            await first.stop()
+            # The first one is referred to still, and so is its chamber.
+            with pytest.raises(errors.STTStoppedError):
+                await first.chamber.get(address)
+            assert await second.chamber.get(address) == b"value"
 
     asyncio.run(main())

@@ -167,7 +167,7 @@ pub enum StoreError {
         /// What is wrong with it.
         what: String,
     },
-    /// The runtime or the store was being shut down.
+    /// The runtime or the store was being shut down, or the node whose store it is.
     #[error("{item}: the store was being closed")]
     Closed {
         /// What it was about.

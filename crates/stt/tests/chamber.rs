@@ -27,10 +27,30 @@ async fn the_chamber_stays_while_the_node_id_changes() {
     assert_eq!(error.code(), "store.in_use");
     assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
 
+    // The same call works once the other one was stopped, whoever still refers to it.
     node.stop_within(Duration::ZERO).await;
-    drop(node);
-    // The same call works once the other one is gone.
+    assert_eq!(node.chamber().await.unwrap_err().code(), "store.closed");
     assert_eq!(second.chamber().await.unwrap().get(&id).await.unwrap(), b"Important data");
+}
+
+#[tokio::test]
+async fn one_that_is_being_opened_when_the_node_stops_stays_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = stc::Key::generate().unwrap().to_printable();
+    let start = || {
+        let node = builder(&seed()).node_seed(key.as_bytes()).chamber_path(dir.path());
+        node.start(Mode::Client)
+    };
+    let node = start().await.unwrap();
+    let mut opening = std::pin::pin!(node.chamber());
+    let begun = tokio::time::timeout(Duration::ZERO, &mut opening).await;
+    node.stop_within(Duration::ZERO).await;
+    // It may have been quick.
+    if begun.is_err() {
+        assert_eq!(opening.await.unwrap_err().code(), "store.closed");
+    }
+    drop(begun);
+    start().await.unwrap().chamber().await.unwrap();
 }
 
 #[tokio::test]
@@ -80,7 +100,6 @@ async fn in_home(home: &Path) {
     assert!(home.join(".seigr/chambers").join(own).join("format").is_file());
     assert_eq!(chambers(), 1);
     node.stop_within(Duration::ZERO).await;
-    drop(node);
 
     let other = start(2).await;
     let error = other.chamber().await.unwrap().get(&id).await.unwrap_err();

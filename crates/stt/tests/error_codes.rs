@@ -187,6 +187,7 @@ fn errors_of_primitives() -> Vec<Box<dyn Coded>> {
         Box::new(ResumeError::Broken { what }),
         Box::new(ResumeError::Away),
         Box::new(ResumeError::Left),
+        Box::new(ResumeError::NotServing),
         Box::new(ResumeError::NoIdentity),
         Box::new(ResumeError::InMemory),
         Box::new(ResumeError::NotDialled),

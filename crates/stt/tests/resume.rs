@@ -332,6 +332,42 @@ async fn who_does_not_come_back_in_time_is_given_up() {
     }
 }
 
+#[tokio::test]
+async fn one_that_was_closed_frees_its_label_at_once() {
+    let pair = pair().await;
+    let (address, id) = (pair.server.local_addr().to_string(), pair.server.node_id());
+    pair.ours.send("not committed").await.unwrap();
+    soon(pair.theirs.receive()).await.unwrap();
+    let there = pair.there.clone();
+    let waiting = tokio::spawn(async move { there.accept().await.is_none() });
+    tokio::task::yield_now().await;
+    soon(pair.there.close()).await;
+    // Clones and sessions of it live.
+    let again = Continuity::new(&pair.server, ResumeOptions::default()).unwrap();
+    assert!(soon(waiting).await.unwrap());
+    assert!(soon(pair.there.accept()).await.is_none());
+    let refused = pair.there.connect(&address, id).await.unwrap_err();
+    assert_eq!(refused.code(), "resume.not_serving");
+    let why = soon(pair.theirs.ended()).await;
+    assert!(matches!(why, ResumeError::GivenUp { by_peer: false }), "{why}");
+    let why = soon(pair.ours.ended()).await;
+    assert!(matches!(why, ResumeError::GivenUp { by_peer: true }), "{why}");
+    assert_eq!(pair.ours.take_unacknowledged().unwrap()[0].data, "not committed");
+
+    // The side that dialled closes, too; the peer has a new one by now.
+    let ours = soon(pair.here.connect(&address, id)).await.unwrap();
+    let theirs = soon(again.accept()).await.unwrap();
+    ours.send("x").await.unwrap();
+    pair.here.close().await;
+    let why = soon(ours.ended()).await;
+    assert!(matches!(why, ResumeError::GivenUp { by_peer: false }), "{why}");
+    let why = soon(theirs.ended()).await;
+    assert!(matches!(why, ResumeError::GivenUp { by_peer: true }), "{why}");
+    Continuity::new(&pair.client, ResumeOptions::default()).unwrap();
+    again.close().await;
+    again.close().await;
+}
+
 /// A member that holds the seed and speaks as it likes.
 #[tokio::test]
 async fn nobody_takes_over_a_session_without_its_ticket() {

@@ -8,9 +8,7 @@ if _sysconfig.get_config_var("Py_GIL_DISABLED"):
         "tried: use the build with the GIL"
     )
 
-from importlib.metadata import PackageNotFoundError, version as _version
-
-from ._native import new_seed
+from ._native import VERSION as __version__, new_seed
 from .codec import BinaryStreamDecoder, BinaryStreamEncoder, StreamDecoder, StreamEncoder
 from .continuity import ResumableSession, SessionContinuity
 from .crypto import STCWrapper
@@ -45,11 +43,6 @@ from .node import ReceivedPacket, SendReport, STTNode, verify_signature
 from .protocols import Protocol, ProtocolStream
 from .session import STTSession, STTStream
 from .storage import BinaryStorage, Chamber
-
-try:
-    __version__ = _version("seigr-toolset-transmissions")
-except PackageNotFoundError:
-    __version__ = "0"
 
 __all__ = [
     "AdaptivePriorityManager",

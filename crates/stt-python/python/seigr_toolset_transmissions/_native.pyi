@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from os import PathLike
-from typing import Any, Union, final
+from typing import Any, Final, Union, final
 
 from typing_extensions import Buffer
 
 __all__ = [
+    "VERSION",
     "AdaptivePriority",
     "ChunkHeader",
     "Consumer",
@@ -69,6 +70,8 @@ __all__ = [
     "take_logs",
     "verify_signature",
 ]
+
+VERSION: Final[str]
 
 _Data = Union[str, Buffer]
 _Path = Union[str, PathLike[str]]
@@ -392,6 +395,7 @@ def start_node(
     reactor: Reactor,
     seed: _Data,
     node_seed: _Data | None,
+    identity_key: Buffer | None,
     host: str,
     port: int,
     server_mode: bool,
@@ -497,6 +501,14 @@ class Swarm:
     def connect(self, reactor: Reactor, id: bytes) -> Any: ...
     def publish(
         self, reactor: Reactor, topic: str, data: Buffer, ready: float, large: bool
+    ) -> Any: ...
+    def publish_many(
+        self,
+        reactor: Reactor,
+        topic: str,
+        messages: Sequence[Buffer],
+        ready: float,
+        require: bool,
     ) -> Any: ...
     def subscribe(self, reactor: Reactor, topic: str) -> Any: ...
 

@@ -189,7 +189,8 @@ class SessionContinuity:
     messages that are kept until the peer committed them, ``unread_bytes``: of those that arrived and
     were not taken, each charged 128 more. ``max_message``: longest message. ``max_sessions``,
     ``max_sessions_per_peer``: that peers may have here. What survives is the loss of a connection;
-    with :meth:`open` also the end of a process.
+    with :meth:`open` also the end of a process. A node has one until that is closed, or nothing
+    refers to it or to a session of it.
 
     Raises ``STTResumeError`` out of range, or when the node has one already.
     """
@@ -256,8 +257,10 @@ class SessionContinuity:
         return [ResumableSession(one) for one in self._native.restored()]
 
     async def close(self) -> None:
-        """Lets go of all sessions that the directory keeps, once all that they had is synced. The
-        next :meth:`open` goes on with them. In memory it does nothing."""
+        """Takes no more sessions, and ends those that there are: the node may have another one.
+        Sessions that a directory keeps are let go of, once all that they had is synced, and the
+        next :meth:`open` goes on with them. Those in memory that are not through are given up:
+        ``await session.close()`` before delivers what they have."""
         done = self._native.close((loop := here()).native)
         if type(done) is Op:
             await loop.wait(done)
@@ -286,12 +289,13 @@ class SessionContinuity:
         return ResumableSession(await loop.wait(made) if type(made) is Op else made)
 
     async def accept(self) -> ResumableSession:
-        """The next that a peer began. Raises ``STTStoppedError`` once the node stopped."""
+        """The next that a peer began. Raises ``STTStoppedError`` once the node stopped or this was
+        closed."""
         made = self._native.accept((loop := here()).native)
         if type(made) is Op:
             made = await loop.wait(made)
         if made is None:
-            raise STTStoppedError("the node was stopped")
+            raise STTStoppedError("the node was stopped, or the SessionContinuity closed")
         return ResumableSession(made)
 
     def __repr__(self) -> str:

@@ -177,9 +177,12 @@ class UDPTransport:
 class _Seeds:
     """Secrets until the start. Nothing shows them."""
 
-    __slots__ = ("node", "shared")
+    __slots__ = ("identity", "node", "shared")
 
-    def __init__(self, shared: str | Buffer, node: str | Buffer | None) -> None:
+    def __init__(
+        self, shared: str | Buffer, node: str | Buffer | None, identity: Buffer | None
+    ) -> None:
+        self.identity = None if identity is None else bytes(identity)
         self.shared = shared if isinstance(shared, str) else bytes(shared)
         self.node = node if node is None or isinstance(node, str) else bytes(node)
 
@@ -217,6 +220,8 @@ class STTNode:
     refused. ``host``: where to listen, ``0.0.0.0`` for all of IPv4, ``::`` for all of IPv6.
     ``port``: 0 for any. ``chamber_path``: where ``chamber`` is, by default ``~/.seigr/chambers/``
     and a name that belongs to the node seed. ``events``: the emitter of the node's events.
+    ``identity_key``: 32 random bytes, kept secret by the application, that the node id follows from
+    instead.
     ``websocket``: address and port (``"0.0.0.0:9337"``) where WebSockets are listened for as well.
     ``heartbeat``, ``idle_timeout``: seconds of silence before a sign of life is sent (30), and
     before a session is given up (90). ``max_sessions``, ``max_streams`` (of a session),
@@ -236,6 +241,7 @@ class STTNode:
         events: EventEmitter | None = None,
         websocket: str | None = None,
         persistent_identity: bool = False,
+        identity_key: Buffer | None = None,
         strict_seed: bool = False,
         heartbeat: float | None = None,
         idle_timeout: float | None = None,
@@ -250,7 +256,9 @@ class STTNode:
         _seeds.check(shared_seed, strict=strict_seed, what="shared_seed")
         if node_seed is not None:
             _seeds.check(node_seed, strict=strict_seed, what="node_seed")
-        self._secret: _Seeds | None = _Seeds(shared_seed, node_seed)
+        if identity_key is not None and len(bytes(identity_key)) != 32:
+            raise ValueError("identity_key is 32 random bytes, kept secret")
+        self._secret: _Seeds | None = _Seeds(shared_seed, node_seed, identity_key)
         self._host, self._port = host, port
         self._chamber_path = None if chamber_path is None else os.fspath(chamber_path)
         self._settings = (
@@ -282,7 +290,7 @@ class STTNode:
         self.udp_transport = UDPTransport(self)
         #: Cryptography under the shared seed.
         self.stc = STCWrapper._checked(shared_seed)
-        #: Encrypted storage under the node seed, opened by its first use.
+        #: Encrypted storage under the node seed, opened by its first use and closed by ``stop()``.
         self.chamber = Chamber._of_node(self._running)
 
     # --- start and stop ---
@@ -304,6 +312,7 @@ class STTNode:
                 (loop := here()).native,
                 secret.shared,
                 secret.node,
+                secret.identity,
                 self._host,
                 self._port,
                 server_mode,
@@ -327,13 +336,15 @@ class STTNode:
 
     async def stop(self, timeout: float = 5.0) -> None:
         """Takes no more sessions, delivers what was sent for at most ``timeout`` seconds, closes
-        every session and the port. ``receive()`` comes to its end. A second time does nothing."""
+        every session, the port and ``chamber``. ``receive()`` comes to its end. A second time does
+        nothing."""
         if self._native is None:
             return
         self._joined = None
         done = self._native.stop((loop := here()).native, timeout)
         if type(done) is Op:
             await loop.wait(done)
+        self.chamber._let_go()
         if self._told is not None and self._told in self.events._changed:
             self.events._changed.remove(self._told)
 

@@ -12,6 +12,7 @@ from typing import Any, Union
 
 from . import _bridge, _native
 from .crypto import STCWrapper
+from .errors import STTStoppedError
 
 __all__ = ["BinaryStorage", "Chamber", "StorageProblem", "StoredContent"]
 
@@ -92,6 +93,7 @@ class Chamber:
     def _begin(self, opening: Callable[[], Awaitable[_native.Store]]) -> None:
         self._opening = opening
         self._native: _native.Store | None = None
+        self._gone = False
         # Not asyncio's, which belongs to one loop.
         self._turn = threading.Lock()
 
@@ -109,7 +111,13 @@ class Chamber:
         self._begin(opening)
         return self
 
+    def _let_go(self) -> None:
+        """Of a node that was stopped: closes it as soon as nothing is under way in it."""
+        self._gone, self._native = True, None
+
     async def _store(self) -> _native.Store:
+        if self._gone:
+            raise STTStoppedError("the node was stopped, and its chamber closed with it")
         opened = self._native
         if opened is None:
             while not self._turn.acquire(blocking=False):
@@ -117,7 +125,9 @@ class Chamber:
             try:
                 opened = self._native
                 if opened is None:
-                    opened = self._native = await self._opening()
+                    opened = await self._opening()
+                    # One that was stopped meanwhile is used by this call alone.
+                    self._native = None if self._gone else opened
             finally:
                 self._turn.release()
         return opened

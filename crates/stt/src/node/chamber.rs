@@ -1,6 +1,9 @@
 //! A node's encrypted storage, opened when it is first asked for.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use stt_store::{Chamber, ChamberKey, ChamberOptions, StoreError};
 use tokio::sync::OnceCell;
@@ -15,7 +18,16 @@ pub(super) struct ChamberSlot {
     /// Whether the node id follows from the seed as well.
     is_identity: bool,
     key: OnceCell<ChamberKey>,
-    chamber: OnceCell<Chamber>,
+    /// Whoever opens it.
+    turn: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+}
+
+enum State {
+    NotOpened,
+    Open(Chamber),
+    /// The node was stopped.
+    Closed,
 }
 
 impl ChamberSlot {
@@ -24,7 +36,28 @@ impl ChamberSlot {
         path: Option<PathBuf>,
         is_identity: bool,
     ) -> Self {
-        Self { seed, path, is_identity, key: OnceCell::new(), chamber: OnceCell::new() }
+        let (key, turn, state) =
+            (OnceCell::new(), tokio::sync::Mutex::default(), State::NotOpened.into());
+        Self { seed, path, is_identity, key, turn, state }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn opened(&self) -> Result<Option<Chamber>, StoreError> {
+        match &*self.state() {
+            State::NotOpened => Ok(None),
+            State::Open(chamber) => Ok(Some(chamber.clone())),
+            State::Closed => Err(closed()),
+        }
+    }
+
+    /// Lets go of it for good.
+    pub(super) fn close(&self) {
+        let state = std::mem::replace(&mut *self.state(), State::Closed);
+        // The last clone waits for the disk: not under the lock.
+        drop(state);
     }
 
     async fn key(&self) -> Result<ChamberKey, StoreError> {
@@ -48,22 +81,41 @@ impl ChamberSlot {
     }
 }
 
+fn closed() -> StoreError {
+    StoreError::Closed { item: "the chamber of a node that was stopped".to_owned() }
+}
+
 impl Node {
     /// The node's encrypted storage: in the directory given to
     /// [`NodeBuilder::chamber_path`](super::NodeBuilder::chamber_path), or in
     /// `~/.seigr/chambers/{id}`, where `id` belongs to the node seed. (The node id may change at
     /// every start; the chamber does not.)
     ///
-    /// It is opened by the first call, and closed with the last clone of it and of the node. A call
-    /// that failed may be repeated.
+    /// It is opened by the first call. [`stop`](Self::stop) lets go of it, and it is closed with the
+    /// last clone of it. A call that failed may be repeated.
     ///
     /// # Errors
+    /// [`StoreError::Closed`] once the node was stopped;
     /// [`StoreError::Setting`] without a node seed; [`StoreError::InUse`] when another process, or
     /// another node of the same seed, has it open; [`StoreError::WrongSeed`] when the directory
     /// belongs to another seed; all other errors of [`Chamber::open`].
     pub async fn chamber(&self) -> Result<Chamber, StoreError> {
         let slot = self.chamber_slot();
-        slot.chamber.get_or_try_init(|| slot.open()).await.cloned()
+        if let Some(chamber) = slot.opened()? {
+            return Ok(chamber);
+        }
+        let _turn = slot.turn.lock().await;
+        if let Some(chamber) = slot.opened()? {
+            return Ok(chamber);
+        }
+        let chamber = slot.open().await?;
+        match &mut *slot.state() {
+            State::Closed => Err(closed()),
+            state => {
+                *state = State::Open(chamber.clone());
+                Ok(chamber)
+            }
+        }
     }
 
     /// What encrypts all that the node keeps on disks.

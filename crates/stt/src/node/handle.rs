@@ -574,7 +574,7 @@ impl Node {
 
     /// Stops the node: no more sessions are taken, what was sent is delivered for at most
     /// [`Session::CLOSE_PATIENCE`], then every session is closed with [`CloseReason::Shutdown`],
-    /// and `receive` gives `None`.
+    /// `receive` gives `None`, and the node lets go of its [`chamber`](Self::chamber).
     pub async fn stop(&self) {
         self.stop_within(Session::CLOSE_PATIENCE).await;
     }
@@ -597,6 +597,7 @@ impl Node {
         self.inner.accepting.abort();
         let (code, text) = CloseReason::Shutdown { by_peer: false }.to_wire();
         self.inner.wire.shutdown(code, text.as_bytes()).await;
+        self.inner.chamber.close();
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -43,6 +46,8 @@ pub(super) struct Sessions {
     options: ResumeOptions,
     events: EventEmitter,
     entries: Mutex<Entries>,
+    /// Changes with the entries locked.
+    is_closed: AtomicBool,
     journal: Option<Arc<Journal>>,
 }
 
@@ -57,7 +62,8 @@ impl Sessions {
         events: EventEmitter,
         journal: Option<Arc<Journal>>,
     ) -> Self {
-        Self { options, events, entries: Mutex::default(), journal }
+        let (entries, is_closed) = (Mutex::default(), AtomicBool::new(false));
+        Self { options, events, entries, is_closed, journal }
     }
 
     pub(super) const fn journal(&self) -> Option<&Arc<Journal>> {
@@ -131,6 +137,9 @@ impl Sessions {
         let stored = Stored::new(key.0, key.1, Role::Accepted, ticket.clone());
         let entry = {
             let mut entries = self.entries();
+            if self.is_closed.load(Ordering::Relaxed) {
+                return Err(Refused::Away);
+            }
             let is_full = |entries: &Entries| {
                 let of_peer = entries.keys().filter(|(peer, _)| *peer == key.0).count();
                 of_peer >= self.options.max_sessions_per_peer
@@ -275,6 +284,18 @@ impl Sessions {
         }
         entry.shared.end(why);
         self.entries().remove(&(entry.shared.peer, entry.shared.id));
+    }
+
+    /// Takes in nothing any more, and gives up what lies in memory.
+    pub(super) fn close(&self) {
+        let entries = {
+            let mut entries = self.entries();
+            self.is_closed.store(true, Ordering::Relaxed);
+            std::mem::take(&mut *entries)
+        };
+        for entry in entries.into_values() {
+            entry.shared.give_up();
+        }
     }
 
     /// The application has dropped the session.

@@ -2,10 +2,10 @@
 
 use std::{
     path::Path,
-    sync::{Arc, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError, Weak},
 };
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 
 use stt_store::log::{DurableLog, Log, LogError};
 
@@ -30,9 +30,9 @@ const WAITING: usize = 64;
 /// Resumable sessions over a node: what is sent arrives once and in order, over any number of
 /// sealed sessions that were cut.
 ///
-/// Both sides have one. Clones share it; while one of them or a session lives, peers can resume.
-/// Sessions of [`new`](Self::new) outlive a connection, those of [`open`](Self::open) also a
-/// process.
+/// Both sides have one. Clones share it; while one of them or a session lives, peers can resume,
+/// until it is [closed](Self::close). Sessions of [`new`](Self::new) outlive a connection, those of
+/// [`open`](Self::open) also a process.
 ///
 /// ```
 /// use stt::{Mode, Node, SharedSeed, resume::{Continuity, ResumeOptions}};
@@ -65,8 +65,9 @@ pub struct Continuity {
 
 #[derive(Debug)]
 pub(super) struct Inner {
-    // The handler first: then nothing new comes.
-    _handler: ProtocolHandler,
+    // What comes from peers first: then nothing new comes. `None` once it is closed.
+    serving: std::sync::Mutex<Option<Serving>>,
+    closed: watch::Sender<bool>,
     sessions: Arc<Sessions>,
     begun: Mutex<mpsc::Receiver<Arc<Shared>>>,
     node: Node,
@@ -74,6 +75,14 @@ pub(super) struct Inner {
     journal: Option<Arc<Journal>>,
     /// What a process before this one left.
     restored: std::sync::Mutex<Vec<Arc<Shared>>>,
+}
+
+/// What there is until it is closed.
+#[derive(Debug)]
+struct Serving {
+    _handler: ProtocolHandler,
+    /// Sessions in memory that this side began.
+    begun_here: Vec<Weak<Shared>>,
 }
 
 impl Drop for Inner {
@@ -87,6 +96,19 @@ impl Drop for Inner {
 impl Inner {
     pub(super) fn forget(&self, shared: &Shared) {
         self.sessions.forget(shared);
+    }
+
+    /// False if it was closed meanwhile.
+    fn began(&self, shared: &Arc<Shared>) -> bool {
+        let mut serving = self.serving();
+        let Some(Serving { begun_here, .. }) = &mut *serving else { return false };
+        begun_here.retain(|one| one.strong_count() > 0);
+        begun_here.push(Arc::downgrade(shared));
+        true
+    }
+
+    fn serving(&self) -> MutexGuard<'_, Option<Serving>> {
+        self.serving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -185,7 +207,8 @@ impl Continuity {
             journal.close();
         }
         let inner = Inner {
-            _handler: handler?,
+            serving: Some(Serving { _handler: handler?, begun_here: Vec::new() }).into(),
+            closed: watch::Sender::new(false),
             sessions,
             begun: Mutex::new(begun),
             node: node.clone(),
@@ -206,10 +229,24 @@ impl Continuity {
         shared.map(|shared| ResumableSession::new(shared, Arc::clone(&self.inner))).collect()
     }
 
-    /// Lets go of all sessions that a disk keeps ([`ResumeError::Left`]), and returns when all that
-    /// they had is synced and the log is closed. The next [`open`](Self::open) goes on with them.
-    /// Without a disk it does nothing.
+    /// Takes no more sessions, and ends those that there are: the node may have another one from
+    /// now on, whatever refers to this one.
+    ///
+    /// Sessions that a disk keeps are let go of ([`ResumeError::Left`]); it returns when all that
+    /// they had is synced and the log is closed, and the next [`open`](Self::open) goes on with
+    /// them. Those in memory that are not through are given up ([`ResumeError::GivenUp`]): to
+    /// deliver what they have, [close](ResumableSession::close) each before.
     pub async fn close(&self) {
+        self.inner.closed.send_replace(true);
+        let serving = self.inner.serving().take();
+        if self.inner.journal.is_none() {
+            self.inner.sessions.close();
+            let begun_here = serving.iter().flat_map(|serving| &serving.begun_here);
+            for shared in begun_here.filter_map(Weak::upgrade) {
+                shared.give_up();
+            }
+        }
+        drop(serving);
         if let Some(journal) = &self.inner.journal {
             journal.close();
             journal.closed().await;
@@ -220,7 +257,8 @@ impl Continuity {
     ///
     /// # Errors
     /// [`ResumeError::Connect`], [`ResumeError::PeerFull`], [`ResumeError::Away`],
-    /// [`ResumeError::Log`]; [`ResumeError::Protocol`] also when the peer has no `Continuity`.
+    /// [`ResumeError::Log`]; [`ResumeError::Protocol`] also when the peer has no `Continuity`;
+    /// [`ResumeError::NotServing`] after [`close`](Self::close).
     pub async fn connect(
         &self,
         address: impl IntoAddress,
@@ -228,18 +266,32 @@ impl Continuity {
     ) -> Result<ResumableSession, ResumeError> {
         let address = checked_address(address)?;
         let Inner { node, options, journal, .. } = &*self.inner;
+        if *self.inner.closed.borrow() {
+            return Err(ResumeError::NotServing);
+        }
         let (node, options) = (node.clone(), *options);
         let dialler = Dialler { node, peer, options };
         let shared = dialler.begin(&address, journal.as_ref()).await?;
+        if journal.is_none() && !self.inner.began(&shared) {
+            shared.give_up();
+            return Err(ResumeError::NotServing);
+        }
         Ok(ResumableSession::new(shared, Arc::clone(&self.inner)))
     }
 
-    /// The next resumable session that a peer began; `None` after the node was stopped.
+    /// The next resumable session that a peer began; `None` after the node was stopped, and after
+    /// [`close`](Self::close).
     ///
     /// # Cancel safety
     /// A dropped future has taken none.
     pub async fn accept(&self) -> Option<ResumableSession> {
-        let shared = self.inner.begun.lock().await.recv().await?;
+        let mut closed = self.inner.closed.subscribe();
+        let begun = async { self.inner.begun.lock().await.recv().await };
+        let shared = tokio::select! {
+            biased;
+            _ = closed.wait_for(|is_closed| *is_closed) => None,
+            begun = begun => begun,
+        }?;
         Some(ResumableSession::new(shared, Arc::clone(&self.inner)))
     }
 }

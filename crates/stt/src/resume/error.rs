@@ -85,6 +85,9 @@ pub enum ResumeError {
     /// This process has let go of the session, which the disk keeps.
     #[error("this process has let go of the session; the disk keeps it")]
     Left,
+    /// The `Continuity` was closed.
+    #[error("the resumable sessions of this node were closed")]
+    NotServing,
     /// The node is somebody else at every start, so that no session can outlive it.
     #[error(
         "sessions that outlive a process need a node that stays the same: set node_seed and \
@@ -145,6 +148,7 @@ impl stc::Coded for ResumeError {
             Self::Broken { .. } => "resume.broken",
             Self::Away => "resume.away",
             Self::Left => "resume.left",
+            Self::NotServing => "resume.not_serving",
             Self::NoIdentity => "resume.no_identity",
             Self::InMemory => "resume.in_memory",
             Self::NotDialled => "resume.not_dialled",
@@ -175,6 +179,7 @@ impl stc::Coded for ResumeError {
             Self::PeerFull => Some("try again later, or raise max_sessions at the peer"),
             Self::Away => Some("the peer stops or begins just now: try again"),
             Self::Left => Some("open the log again with `Continuity::open`"),
+            Self::NotServing => Some("make another `Continuity`"),
             Self::LogDamaged { .. } => {
                 Some("put a good copy of the directory back, or begin with an empty one")
             }

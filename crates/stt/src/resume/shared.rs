@@ -282,6 +282,13 @@ impl Shared {
         }
     }
 
+    /// Gives it up, unless it is through: such a one ends by itself, and says so.
+    pub(super) fn give_up(&self) {
+        if !self.machine().is_finished() {
+            self.end(ResumeError::GivenUp { by_peer: false });
+        }
+    }
+
     /// A process before this one began it.
     pub(super) fn is_restored(&self) {
         self.is_open.store(true, Ordering::Relaxed);
