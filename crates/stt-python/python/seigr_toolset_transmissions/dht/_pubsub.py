@@ -229,8 +229,9 @@ class PubSubManager:
         require_subscribers: bool = False,
     ) -> list[int]:
         """Publishes messages in order, which costs less than one call for each; gives for each what
-        :meth:`publish` does. With nobody it waits once. Those before one that raises went out; once
-        begun, all go out, also when nobody waits any more."""
+        :meth:`publish` does. With nobody it waits once; for subscribers that are slow up to 5
+        seconds a message. Those before one that raises went out; once begun, all go out, also when
+        nobody waits any more."""
         copies = [bytes(message) for message in messages]
         if any(len(message) > _MAX_SMALL for message in copies):
             return [
