@@ -79,16 +79,16 @@ impl Endpoints {
         let manager = self.inner.get()?.clone();
         let endpoint = id(py, endpoint)?;
         let receiving = async move { manager.receive_from(&endpoint).await };
-        bridge::begin(py, reactor, receiving, |py, data| {
-            Ok(PyBytes::new(py, &data.or_raise(py)?).into_any().unbind())
+        bridge::begin(py, reactor, receiving, |py, next| {
+            Ok(PyBytes::new(py, &next.or_raise(py)?.data).into_any().unbind())
         })
     }
 
     /// Bytes, and the endpoint that they came from.
     fn receive_any(&self, py: Python<'_>, reactor: &Bound<'_, Reactor>) -> PyResult<Py<PyAny>> {
         let manager = self.inner.get()?.clone();
-        bridge::begin(py, reactor, async move { manager.receive_any().await }, |py, (id, data)| {
-            let parts = (PyBytes::new(py, &data), PyBytes::new(py, id.as_bytes()));
+        bridge::begin(py, reactor, async move { manager.receive_any().await }, |py, next| {
+            let parts = (PyBytes::new(py, &next.data), PyBytes::new(py, next.id.as_bytes()));
             Ok(parts.into_pyobject(py)?.into_any().unbind())
         })
     }

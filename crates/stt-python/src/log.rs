@@ -15,7 +15,7 @@ use stc::Key;
 use stt_store::{
     ChamberKey,
     log::{
-        Consumer as Inner, ConsumerOptions, ConsumerStart, DeadLetter, Delivery as Given,
+        Consumer as Inner, ConsumerOptions, ConsumerRecord as Given, ConsumerStart, DeadLetter,
         DurableLog, Lease, Log as Records, LogError, LogOptions, Position, Record,
     },
 };
@@ -77,15 +77,12 @@ pub fn open_log(
     keep_age: Option<f64>,
 ) -> PyResult<Py<PyAny>> {
     let key = ChamberKey::from_key(&Key::from_bytes(key));
-    let mut options = LogOptions::default()
-        .with_segment_bytes(segment_bytes)
-        .and_then(|options| options.with_record_max(record_max))
-        .or_raise(py)?;
+    let mut options = LogOptions::new().segment_bytes(segment_bytes).record_max(record_max);
     if let Some(bytes) = keep_bytes {
-        options = options.with_keep_bytes(bytes);
+        options = options.keep_bytes(bytes);
     }
     if let Some(age) = keep_age {
-        options = options.with_keep_age(seconds(age)?);
+        options = options.keep_age(seconds(age)?);
     }
     let opening = async move { Records::open(&key, path, options).await };
     bridge::begin_detached(py, reactor, opening, opened)
@@ -177,18 +174,17 @@ impl Log {
         outstanding_bytes: usize,
     ) -> PyResult<Py<PyAny>> {
         let log = self.records()?;
-        let mut options = ConsumerOptions::default()
-            .with_ack_wait(seconds(ack_wait)?)
-            .and_then(|options| options.with_max_deliveries(max_deliveries))
-            .and_then(|options| options.with_outstanding(outstanding))
-            .and_then(|options| options.with_outstanding_bytes(outstanding_bytes))
-            .or_raise(py)?;
+        let mut options = ConsumerOptions::new()
+            .ack_wait(seconds(ack_wait)?)
+            .max_deliveries(max_deliveries)
+            .outstanding(outstanding)
+            .outstanding_bytes(outstanding_bytes);
         if let Some(max) = handler_max {
-            options = options.with_handler_max(seconds(max)?);
+            options = options.handler_max(seconds(max)?);
         }
         options = match start {
-            Some(from) => options.with_start(ConsumerStart::At(position(from))),
-            None if from_end => options.with_start(ConsumerStart::End),
+            Some(from) => options.start(ConsumerStart::At(position(from))),
+            None if from_end => options.start(ConsumerStart::End),
             None => options,
         };
         let opening = async move { log.consumer(&name, options).await };

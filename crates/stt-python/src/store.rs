@@ -87,7 +87,7 @@ pub fn open_store(
     let opening = async move {
         match path {
             Some(path) => {
-                let options = ChamberOptions::default().with_quota(quota);
+                let options = ChamberOptions::default().quota(quota);
                 Chamber::open(&key, path, options).await
             }
             None => {

@@ -204,7 +204,7 @@ mod jetstream {
         pub(crate) async fn log(&self, name: &str) -> JetStreamLog {
             let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
             let client = options.connect(format!("127.0.0.1:{}", self.1)).await.unwrap();
-            let options = JetStreamOptions::new(name).unwrap();
+            let options = JetStreamOptions::new(name);
             JetStreamLog::open(client, &super::key(), options).await.unwrap()
         }
     }
@@ -222,7 +222,7 @@ async fn disk(turnovers: u64) {
     const SEGMENT: u64 = 64 << 10;
     println!("{turnovers} turnovers of segments of {SEGMENT} bytes, {KEEP} kept");
     let dir = tempfile::tempdir().unwrap();
-    let options = LogOptions::default().with_segment_bytes(SEGMENT).unwrap().with_keep_bytes(KEEP);
+    let options = LogOptions::default().segment_bytes(SEGMENT).keep_bytes(KEEP);
     let log = Log::open(&key(), dir.path().join("log"), options).await.unwrap();
     let batch = vec![Bytes::from(vec![7; LEN]); 20];
     let (mut made, mut before, mut ratios) = (0, 0, Vec::new());

@@ -227,6 +227,20 @@ fn utc(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
 }
 
+/// Whether a setting is inside its range.
+pub(crate) fn within<T: PartialOrd + fmt::Debug>(
+    setting: &str,
+    got: T,
+    range: &std::ops::RangeInclusive<T>,
+) -> Result<(), StoreError> {
+    if range.contains(&got) {
+        return Ok(());
+    }
+    let (least, most) = (range.start(), range.end());
+    let what = format!("{setting} is {got:?}; {least:?} to {most:?} are allowed");
+    Err(StoreError::Setting { what })
+}
+
 /// The error once more, as far as errors of the system can be copied.
 pub(crate) fn again(error: &io::Error) -> Cause {
     match error.raw_os_error() {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use stc::{Coded, Key};
 use stt_store::{
     BinaryStorage, Chamber, ChamberKey, ChamberOptions, ContentId, ContentInfo, DiskOptions,
-    FileSource, Keep, MemoryProvider, Problem, StoreError,
+    DiskProvider, FileSource, Keep, MemoryProvider, Problem, StoreError,
 };
 
 fn key() -> ChamberKey {
@@ -283,7 +283,7 @@ async fn a_listing_shows_64_names_at_most() {
 
 #[tokio::test]
 async fn the_quota_holds() {
-    let options = ChamberOptions::default().with_quota(Some(100_000));
+    let options = ChamberOptions::default().quota(Some(100_000));
     let provider = Arc::new(MemoryProvider::new());
     let chamber = Chamber::on(&key(), provider, options).await.unwrap();
     let id = chamber.put(value(1, 60_000)).await.unwrap();
@@ -307,7 +307,7 @@ async fn the_quota_is_exact() {
     for len in [0, 1, 65_537, 300_000, (4 << 20) + 1] {
         for way in 0..3 {
             let put = async |quota| {
-                let options = ChamberOptions::default().with_quota(quota);
+                let options = ChamberOptions::default().quota(quota);
                 let provider = Arc::new(MemoryProvider::new());
                 let chamber = Chamber::on(&key(), provider, options).await.unwrap();
                 let data = value(1, len);
@@ -427,6 +427,15 @@ async fn the_sensor_pattern() {
 
 #[tokio::test]
 async fn options_out_of_range_are_refused() {
-    let error = DiskOptions::default().with_small_max(2 << 20).unwrap_err();
-    assert_eq!(error.code(), "store.setting");
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("store");
+    let disk = DiskOptions::new().small_max(2 << 20);
+    let options = ChamberOptions::new().disk(disk);
+    for error in [
+        DiskProvider::open(&place, disk).await.unwrap_err(),
+        Chamber::open(&key(), &place, options).await.unwrap_err(),
+    ] {
+        assert_eq!(error.code(), "store.setting");
+    }
+    assert!(!place.exists());
 }

@@ -29,6 +29,6 @@ async fn disk() {
 #[tokio::test(flavor = "multi_thread")]
 async fn disk_with_files_only() {
     let dir = tempfile::tempdir().unwrap();
-    let options = DiskOptions::default().with_small_max(0).unwrap();
+    let options = DiskOptions::default().small_max(0);
     suite::run(Arc::new(DiskProvider::open(dir.path(), options).await.unwrap())).await;
 }

@@ -115,7 +115,7 @@ impl Drop for Server {
 }
 
 fn options(name: &str) -> JetStreamOptions {
-    JetStreamOptions::new(name).unwrap().with_patience(Duration::from_secs(60)).unwrap()
+    JetStreamOptions::new(name).patience(Duration::from_secs(60))
 }
 
 /// One log on a server of its own.
@@ -126,8 +126,7 @@ struct Streamed {
 
 impl Streamed {
     async fn open_log(&self, seed: u8) -> Result<JetStreamLog, LogError> {
-        let options = options(&self.name).with_monitor(&self.server.monitor())?;
-        let options = options.with_synced_only();
+        let options = options(&self.name).monitor(&self.server.monitor()).synced_only(true);
         JetStreamLog::open(self.server.client().await, &key(seed), options).await
     }
 }
@@ -204,25 +203,22 @@ async fn a_server_that_acknowledges_before_it_syncs_is_told() {
     let client = server.client().await;
     let ours = key(7);
     let open = |options| soon(JetStreamLog::open(client.clone(), &ours, options));
-    let asked = options("lazy").with_monitor(&server.monitor()).unwrap();
+    let asked = options("lazy").monitor(&server.monitor());
     let log = open(asked.clone()).await.unwrap();
     let sync = |log: &JetStreamLog| log.report().servers[0].1;
     assert_eq!(sync(&log), ServerSync::Every(Duration::from_secs(10)));
     assert!(!log.report().is_synced());
-    let error = open(asked.with_synced_only()).await.unwrap_err();
+    let error = open(asked.synced_only(true)).await.unwrap_err();
     assert_eq!(error.code(), "log.not_synced");
     assert!(error.to_string().contains("10s"), "{error}");
 
     let log = open(options("lazy")).await.unwrap();
     assert_eq!(sync(&log), ServerSync::Unknown);
-    assert_eq!(
-        open(options("lazy").with_synced_only()).await.unwrap_err().code(),
-        "log.not_synced"
-    );
+    assert_eq!(open(options("lazy").synced_only(true)).await.unwrap_err().code(), "log.not_synced");
     // One that says so, and is not the one that keeps the log.
     let other = Server::start("always").unwrap();
     other.client().await;
-    let asked = options("lazy").with_monitor(&other.monitor()).unwrap().with_synced_only();
+    let asked = options("lazy").monitor(&other.monitor()).synced_only(true);
     assert_eq!(open(asked).await.unwrap_err().code(), "log.not_synced");
 }
 
@@ -258,7 +254,7 @@ async fn two_who_write_at_once_lose_and_mix_up_nothing() {
 async fn old_records_go_by_bytes_and_by_age_and_the_last_stays() {
     let Some(server) = Server::start("always") else { return };
     let client = server.client().await;
-    let bytes = options("bytes").with_keep_bytes(64 << 10).unwrap();
+    let bytes = options("bytes").keep_bytes(64 << 10);
     let log = JetStreamLog::open(client.clone(), &key(7), bytes).await.unwrap();
     for n in 0..100u8 {
         log.append(vec![n; 2 << 10]).await.unwrap();
@@ -270,7 +266,7 @@ async fn old_records_go_by_bytes_and_by_age_and_the_last_stays() {
         u8::try_from(start.offset).unwrap()
     );
 
-    let age = options("age").with_keep_age(Duration::from_millis(200));
+    let age = options("age").keep_age(Duration::from_millis(200));
     let log = JetStreamLog::open(client.clone(), &key(7), age.clone()).await.unwrap();
     let mut count = 0;
     soon(async {
@@ -292,7 +288,7 @@ async fn old_records_go_by_bytes_and_by_age_and_the_last_stays() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_stays_away_is_an_error() {
     let Some(mut server) = Server::start("always") else { return };
-    let brief = options("away").with_patience(Duration::from_secs(1)).unwrap();
+    let brief = options("away").patience(Duration::from_secs(1));
     let log = JetStreamLog::open(server.client().await, &key(7), brief).await.unwrap();
     log.append("one").await.unwrap();
     server.kill();

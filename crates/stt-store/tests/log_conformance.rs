@@ -33,7 +33,7 @@ impl Directory {
 
     async fn open_log(&self, seed: u8) -> Result<Log, LogError> {
         let key = ChamberKey::from_key(&Key::from_bytes([seed; 32]));
-        let options = LogOptions::default().with_segment_bytes(64 << 10)?;
+        let options = LogOptions::default().segment_bytes(64 << 10);
         Log::open(&key, self.place(), options).await
     }
 }

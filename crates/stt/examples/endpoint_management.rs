@@ -64,9 +64,10 @@ async fn main() -> Outcome {
         Outcome::Ok(())
     });
     stream.send(b"Hello back!").await?;
-    assert_eq!(endpoints.receive_any().await, (id.clone(), "Hello back!".into()));
+    let answer = endpoints.receive_any().await;
+    assert_eq!((&answer.id, &answer.data[..]), (&id, &b"Hello back!"[..]));
     stream.send(b"And again.").await?;
-    assert_eq!(endpoints.receive_from(&id).await?, "And again.");
+    assert_eq!(endpoints.receive_from(&id).await?.data, "And again.");
     stream.close().await?;
     delivering.await??;
     assert_eq!(endpoints.list_endpoints().len(), 1);

@@ -45,7 +45,7 @@ async fn main() -> Outcome {
     for id in endpoints.list_endpoints() {
         endpoints.send_to_endpoint(&id, &b"PING"[..]).await?;
         let answer = tokio::time::timeout(Duration::from_secs(1), endpoints.receive_from(&id));
-        let healthy = matches!(answer.await, Ok(Ok(answer)) if answer == "PONG");
+        let healthy = matches!(answer.await, Ok(Ok(answer)) if answer.data == "PONG");
         health.insert(id, healthy);
     }
     for (id, healthy) in &health {

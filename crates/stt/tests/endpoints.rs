@@ -134,6 +134,11 @@ async fn endpoints_are_reached_by_name() {
     assert_eq!(manager.find_by_name("viewer_bob"), Some(id("viewer_bob")));
 }
 
+async fn received(manager: &EndpointManager) -> (EndpointId, Bytes) {
+    let next = manager.receive_any().await;
+    (next.id, next.data)
+}
+
 #[tokio::test]
 async fn messages_are_received_from_one_or_from_any_in_order() {
     let (manager, _) = manager();
@@ -141,10 +146,10 @@ async fn messages_are_received_from_one_or_from_any_in_order() {
     for (from, data) in [("a", "1"), ("b", "2"), ("a", "3"), ("b", "4")] {
         manager.deliver(&id(from), data).await.unwrap();
     }
-    assert_eq!(manager.receive_from(&id("b")).await.unwrap(), "2");
-    assert_eq!(manager.receive_any().await, (id("a"), "1".into()));
-    assert_eq!(manager.receive_any().await, (id("a"), "3".into()));
-    assert_eq!(manager.receive_any().await, (id("b"), "4".into()));
+    assert_eq!(manager.receive_from(&id("b")).await.unwrap().data, "2");
+    assert_eq!(received(&manager).await, (id("a"), "1".into()));
+    assert_eq!(received(&manager).await, (id("a"), "3".into()));
+    assert_eq!(received(&manager).await, (id("b"), "4".into()));
     assert_eq!(manager.inbox_stats().waiting, 0);
     let unknown = Err(EndpointError::Unknown { id: id("x") });
     assert_eq!(manager.deliver(&id("x"), "1").await, unknown);
@@ -169,7 +174,7 @@ async fn who_waits_is_woken_by_a_message_or_a_removal() {
     assert!(matches!(a.await.unwrap(), Err(EndpointError::Unknown { .. })));
     manager.deliver(&id("b"), "1").await.unwrap();
     manager.deliver(&id("b"), "2").await.unwrap();
-    let (one, other) = (b.await.unwrap().unwrap(), any.await.unwrap().1);
+    let (one, other) = (b.await.unwrap().unwrap().data, any.await.unwrap().data);
     let mut both = [one, other];
     both.sort();
     assert_eq!(both, ["1", "2"]);
@@ -205,10 +210,10 @@ async fn queues_are_bounded_and_push_back_or_drop_the_newest() {
     };
     tokio::task::yield_now().await;
     assert!(!waits.is_finished());
-    assert_eq!(manager.receive_from(&id("a")).await.unwrap(), "1");
+    assert_eq!(manager.receive_from(&id("a")).await.unwrap().data, "1");
     waits.await.unwrap().unwrap();
     for data in ["2", "3", "5"] {
-        assert_eq!(manager.receive_from(&id("a")).await.unwrap(), data);
+        assert_eq!(manager.receive_from(&id("a")).await.unwrap().data, data);
     }
     assert_eq!(manager.inbox_stats().dropped, 1);
     // The bytes of all together are bounded too, but one message always fits.
@@ -240,7 +245,7 @@ async fn an_endpoint_is_changed_in_place_and_keeps_what_waits() {
     let info = manager.get_endpoint(&id("a")).unwrap();
     assert_eq!((info.address, info.connected_at), (("10.9.9.9", 1).into(), since));
     assert_eq!(info.metadata.get("last_health_check").and_then(Value::as_int), Some(5));
-    assert_eq!(manager.receive_from(&id("a")).await.unwrap(), "waiting");
+    assert_eq!(manager.receive_from(&id("a")).await.unwrap().data, "waiting");
     manager.route_to_endpoint("alice", &b"to alice"[..]).await.unwrap();
     assert_eq!(*sent.lock().unwrap(), [(id("a"), Bytes::from("to alice"))]);
     // A new name takes the place of the old one, which is free then.

@@ -39,14 +39,14 @@ async fn the_peers_of_a_node_are_endpoints_while_they_have_sessions() {
         stream.send(client.node_id().as_bytes()).await.unwrap();
     }
     for _ in 0..3 {
-        let (from, data) = manager.receive_any().await;
-        assert_eq!(from.as_bytes(), data);
+        let next = manager.receive_any().await;
+        assert_eq!(next.id.as_bytes(), next.data);
     }
     let first: EndpointId = clients[0].0.node_id().into();
     let info = manager.get_endpoint(&first).unwrap();
     assert_eq!(info.address.port, clients[0].0.local_addr().port());
     clients[0].1.get_stream(STREAM).unwrap().send(b"again").await.unwrap();
-    assert_eq!(manager.receive_from(&first).await.unwrap(), "again");
+    assert_eq!(manager.receive_from(&first).await.unwrap().data, "again");
     clients[0].1.close("bye").await;
     until(|| manager.len() == 2).await;
     assert!(manager.send_to_endpoint(&first, &b"x"[..]).await.is_err());
@@ -108,7 +108,7 @@ async fn a_peer_that_found_the_manager_full_is_heard_once_there_is_room() {
     soon(until(|| manager.contains(&id))).await;
     stream.send(b"and after").await.unwrap();
     for message in ["while it is full", "and after"] {
-        assert_eq!(soon(manager.receive_from(&id)).await.unwrap(), message);
+        assert_eq!(soon(manager.receive_from(&id)).await.unwrap().data, message);
     }
 }
 
@@ -124,7 +124,7 @@ async fn a_peer_whose_endpoint_was_removed_is_heard_again_when_it_is_one_again()
     until(|| manager.contains(&id)).await;
     let stream = session.get_stream(STREAM).unwrap();
     stream.send(b"before").await.unwrap();
-    assert_eq!(soon(manager.receive_from(&id)).await.unwrap(), "before");
+    assert_eq!(soon(manager.receive_from(&id)).await.unwrap().data, "before");
     assert!(manager.remove_endpoint(&id));
     // Read, perhaps, and lost then: there is no endpoint.
     stream.send(b"between").await.unwrap();
@@ -133,9 +133,9 @@ async fn a_peer_whose_endpoint_was_removed_is_heard_again_when_it_is_one_again()
     let _others = common::connect(&other, &server).await;
     soon(until(|| manager.contains(&id))).await;
     stream.send(b"after").await.unwrap();
-    let mut got = soon(manager.receive_from(&id)).await.unwrap();
+    let mut got = soon(manager.receive_from(&id)).await.unwrap().data;
     if got == "between" {
-        got = soon(manager.receive_from(&id)).await.unwrap();
+        got = soon(manager.receive_from(&id)).await.unwrap().data;
     }
     assert_eq!(got, "after");
 }

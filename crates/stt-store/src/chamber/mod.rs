@@ -44,7 +44,7 @@ const NAME_LOCKS: usize = 64;
 /// Blobs handled at a time when all of them are walked.
 const PAGE: usize = 512;
 
-/// Settings of a [`Chamber`].
+/// Settings of a [`Chamber`], which tells what is out of its range when it is opened.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ChamberOptions {
     quota: Option<u64>,
@@ -52,18 +52,24 @@ pub struct ChamberOptions {
 }
 
 impl ChamberOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// Most bytes that may be stored, counted as they lie in the backend: encrypted and padded,
     /// with names. Default: no limit but the disk's. A limit below what is there already stops
     /// new values and removes nothing.
     #[must_use]
-    pub const fn with_quota(mut self, bytes: Option<u64>) -> Self {
+    pub const fn quota(mut self, bytes: Option<u64>) -> Self {
         self.quota = bytes;
         self
     }
 
     /// How the disk backend is set; other backends ignore it, because they are made elsewhere.
     #[must_use]
-    pub const fn with_disk(mut self, disk: DiskOptions) -> Self {
+    pub const fn disk(mut self, disk: DiskOptions) -> Self {
         self.disk = disk;
         self
     }

@@ -56,7 +56,7 @@ async fn provider(backend: Backend) -> Arc<dyn StorageProvider> {
     match backend {
         Backend::Memory => Arc::new(MemoryProvider::new()),
         Backend::Disk => {
-            let options = DiskOptions::default().with_small_max(SMALL_MAX).unwrap();
+            let options = DiskOptions::default().small_max(SMALL_MAX);
             let sim = Arc::new(Sim::new(Fault::Never));
             Arc::new(DiskProvider::open_on(sim, Path::new("/store"), options).await.unwrap())
         }

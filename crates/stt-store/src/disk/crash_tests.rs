@@ -187,7 +187,7 @@ fn key() -> ChamberKey {
 }
 
 async fn open(sim: &Sim) -> Result<Chamber, StoreError> {
-    let options = DiskOptions::default().with_small_max(SMALL_MAX).unwrap();
+    let options = DiskOptions::default().small_max(SMALL_MAX);
     let disk = DiskProvider::open_on(Arc::new(sim.clone()), Path::new("/store"), options).await?;
     Chamber::on(&key(), Arc::new(disk), ChamberOptions::default()).await
 }

@@ -16,11 +16,12 @@ use super::{
 use crate::{
     BlobName, BlobReader, BlobStat, BlobWriter, BoxFuture, Op, StorageProvider, StoreError, Swept,
     Usage,
+    error::within,
     memory::BytesReader,
     provider::{Source, checked_range},
 };
 
-/// Settings of a [`DiskProvider`].
+/// Settings of a [`DiskProvider`], which tells what is out of its range when it is opened.
 #[derive(Clone, Copy, Debug)]
 pub struct DiskOptions {
     small_max: usize,
@@ -31,31 +32,34 @@ impl DiskOptions {
     /// Below this a blob costs less time in the index than in a file of its own (measured by
     /// `benches/store.rs`; the page that holds it may take up to twice its size).
     pub const DEFAULT_SMALL_MAX: usize = 40 << 10;
-    /// Highest value of [`Self::with_small_max`].
+    /// Highest value of [`Self::small_max`].
     pub const SMALL_MAX_LIMIT: usize = 1 << 20;
+
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
 
     /// Longest blob, in bytes, that is kept in the index; longer ones get a file. Default:
     /// [`Self::DEFAULT_SMALL_MAX`]. A store can be opened with another value later.
-    ///
-    /// # Errors
-    /// [`StoreError::Setting`] above [`Self::SMALL_MAX_LIMIT`].
-    pub fn with_small_max(mut self, bytes: usize) -> Result<Self, StoreError> {
-        if bytes > Self::SMALL_MAX_LIMIT {
-            let what = format!("small_max is {bytes}; 0 to {} are allowed", Self::SMALL_MAX_LIMIT);
-            return Err(StoreError::Setting { what });
-        }
+    #[must_use]
+    pub const fn small_max(mut self, bytes: usize) -> Self {
         self.small_max = bytes;
-        Ok(self)
+        self
     }
-}
 
-impl DiskOptions {
     /// Opens a store that is there for reading only, or for all. Default: for all. Readers share a
     /// store with other readers, and change nothing; every change is [`StoreError::ReadOnly`].
     #[must_use]
-    pub const fn with_reading_only(mut self, reading: bool) -> Self {
+    pub const fn reading_only(mut self, reading: bool) -> Self {
         self.reading = reading;
         self
+    }
+
+    /// Whether all settings are inside their ranges.
+    fn check(&self) -> Result<(), StoreError> {
+        within("small_max", self.small_max, &(0..=Self::SMALL_MAX_LIMIT))
     }
 }
 
@@ -93,8 +97,8 @@ impl DiskProvider {
     /// [`StoreError::InUse`] names who has it open; [`StoreError::Version`] when it was written by
     /// a later program; [`StoreError::Damaged`] when its index is missing or cannot be read;
     /// [`StoreError::NotFound`] when there is none and it is opened for reading only;
-    /// [`StoreError::Permission`], [`StoreError::ReadOnly`], [`StoreError::DiskFull`],
-    /// [`StoreError::Io`].
+    /// [`StoreError::Setting`] for an option out of its range; [`StoreError::Permission`],
+    /// [`StoreError::ReadOnly`], [`StoreError::DiskFull`], [`StoreError::Io`].
     pub async fn open(dir: impl AsRef<Path>, options: DiskOptions) -> Result<Self, StoreError> {
         Self::open_on(Arc::new(RealFs), dir.as_ref(), options).await
     }
@@ -104,6 +108,7 @@ impl DiskProvider {
         dir: &Path,
         options: DiskOptions,
     ) -> Result<Self, StoreError> {
+        options.check()?;
         let dir = dir.to_owned();
         blocking("the store", move || Self::open_blocking(fs, &dir, options)).await
     }

@@ -43,7 +43,7 @@ fn key() -> ChamberKey {
 }
 
 fn options() -> LogOptions {
-    let mut options = LogOptions::default().with_keep_bytes(3 * SEGMENT);
+    let mut options = LogOptions::default().keep_bytes(3 * SEGMENT);
     options.segment_bytes = SEGMENT;
     options
 }

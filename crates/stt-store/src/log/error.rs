@@ -1,5 +1,7 @@
 //! Why a log refused something.
 
+use stc::Cause;
+
 use super::{Lease, Position};
 use crate::StoreError;
 
@@ -61,10 +63,11 @@ pub enum LogError {
     },
     /// The server that keeps the log did not answer in time. What was to be appended may be in the
     /// log all the same.
-    #[error("the server of the log does not answer: {what}")]
+    #[error("the server of the log does not answer: {cause}")]
     Unreachable {
         /// What it, or the way there, said last.
-        what: String,
+        #[source]
+        cause: Cause,
     },
     /// The server acknowledges before it syncs, or nobody knows, and that was to be refused.
     #[error("the log would not be durable: {what}")]

@@ -153,6 +153,7 @@ impl Log {
     /// the others the lengths.
     ///
     /// # Errors
+    /// [`StoreError::Setting`](crate::StoreError::Setting) for an option out of its range,
     /// [`StoreError::InUse`](crate::StoreError::InUse) names who has it open,
     /// [`StoreError::WrongSeed`](crate::StoreError::WrongSeed),
     /// [`StoreError::Version`](crate::StoreError::Version),
@@ -163,6 +164,7 @@ impl Log {
         dir: impl AsRef<Path>,
         options: LogOptions,
     ) -> Result<Self, LogError> {
+        options.check()?;
         Self::open_on(Arc::new(RealFs), key, dir.as_ref(), options).await
     }
 

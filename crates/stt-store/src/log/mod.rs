@@ -24,8 +24,8 @@ mod crash_tests;
 mod tests;
 
 pub use consumer::{
-    Consumer, ConsumerInfo, ConsumerOptions, ConsumerStart, ConsumerStats, DeadLetter, Delivery,
-    Lease,
+    Consumer, ConsumerInfo, ConsumerOptions, ConsumerRecord, ConsumerStart, ConsumerStats,
+    DeadLetter, Lease,
 };
 pub use error::LogError;
 pub use handle::{DurableLog, Log, LogStats, Record};

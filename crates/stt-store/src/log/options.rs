@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use crate::StoreError;
+use crate::{StoreError, error::within};
 
 /// Most bytes after which the next segment is begun.
 const SEGMENT_LIMIT: u64 = 1 << 30;
 /// Longest record that can be allowed.
-const RECORD_LIMIT: usize = 16 << 20;
+pub(super) const RECORD_LIMIT: usize = 16 << 20;
 
-/// Settings of a [`Log`](super::Log). A log can be opened with others later.
+/// Settings of a [`Log`](super::Log), which tells what is out of its range when it is opened. A log
+/// can be opened with others later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogOptions {
     pub(super) segment_bytes: u64,
@@ -24,37 +25,27 @@ impl Default for LogOptions {
     }
 }
 
-fn setting(what: String) -> StoreError {
-    StoreError::Setting { what }
-}
-
 impl LogOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// Bytes after which the next segment file is begun. Default 64 MiB; 64 KiB to 1 GiB.
     ///
     /// Retention removes whole segments, and opening after a crash reads the last one.
-    ///
-    /// # Errors
-    /// [`StoreError::Setting`] out of range.
-    pub fn with_segment_bytes(mut self, bytes: u64) -> Result<Self, StoreError> {
-        if !(64 << 10..=SEGMENT_LIMIT).contains(&bytes) {
-            let what = format!("segment_bytes is {bytes}; 65536 to {SEGMENT_LIMIT} are allowed");
-            return Err(setting(what));
-        }
+    #[must_use]
+    pub const fn segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes;
-        Ok(self)
+        self
     }
 
     /// Longest record in bytes. Default 1 MiB; 1 to 16 MiB.
-    ///
-    /// # Errors
-    /// [`StoreError::Setting`] out of range.
-    pub fn with_record_max(mut self, bytes: usize) -> Result<Self, StoreError> {
-        if !(1..=RECORD_LIMIT).contains(&bytes) {
-            let what = format!("record_max is {bytes}; 1 to {RECORD_LIMIT} are allowed");
-            return Err(setting(what));
-        }
+    #[must_use]
+    pub const fn record_max(mut self, bytes: usize) -> Self {
         self.record_max = bytes;
-        Ok(self)
+        self
     }
 
     /// Removes the oldest segments while all of them together have more than so many bytes, the
@@ -63,7 +54,7 @@ impl LogOptions {
     /// Records go whether a consumer has seen them or not; one that has not is told
     /// ([`LogError::Trimmed`](super::LogError::Trimmed)).
     #[must_use]
-    pub const fn with_keep_bytes(mut self, bytes: u64) -> Self {
+    pub const fn keep_bytes(mut self, bytes: u64) -> Self {
         self.keep_bytes = Some(bytes);
         self
     }
@@ -73,8 +64,14 @@ impl LogOptions {
     /// A segment is also ended after an eighth of this time, when something is appended, so that
     /// records go at most that much too late; the segment being written never goes.
     #[must_use]
-    pub const fn with_keep_age(mut self, age: Duration) -> Self {
+    pub const fn keep_age(mut self, age: Duration) -> Self {
         self.keep_age = Some(age);
         self
+    }
+
+    /// Whether all settings are inside their ranges.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        within("segment_bytes", self.segment_bytes, &(64 << 10..=SEGMENT_LIMIT))?;
+        within("record_max", self.record_max, &(1..=RECORD_LIMIT))
     }
 }

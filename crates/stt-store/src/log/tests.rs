@@ -163,7 +163,7 @@ async fn a_cut_tail_is_forgotten_and_damage_before_it_is_not() {
 #[tokio::test]
 async fn damage_in_an_older_segment_is_seen_when_it_is_read() {
     let dir = TempDir::new().unwrap();
-    let options = LogOptions::default().with_segment_bytes(64 << 10).unwrap();
+    let options = LogOptions::default().segment_bytes(64 << 10);
     let log = Log::open(&key(), dir.path().join("log"), options).await.unwrap();
     for n in 0..5u8 {
         log.append(vec![n; 40 << 10]).await.unwrap();
@@ -200,7 +200,7 @@ async fn another_seed_another_opener_and_a_lost_record_are_told_apart() {
 #[tokio::test]
 async fn what_is_too_large_is_refused() {
     let dir = TempDir::new().unwrap();
-    let options = LogOptions::default().with_record_max(100).unwrap();
+    let options = LogOptions::default().record_max(100);
     let log = Log::open(&key(), dir.path().join("log"), options).await.unwrap();
     assert_eq!(log.append(vec![0; 101]).await.unwrap_err().code(), "log.too_large");
     log.append(vec![0; 100]).await.unwrap();
@@ -208,8 +208,15 @@ async fn what_is_too_large_is_refused() {
     assert_eq!(log.append_all(many).await.unwrap_err().code(), "log.too_large");
     log.append_all(vec![Bytes::new(); 65_536]).await.unwrap();
     assert_eq!(log.stats().end.offset, 65_537);
-    assert!(LogOptions::default().with_record_max(0).is_err());
-    assert!(LogOptions::default().with_segment_bytes(1).is_err());
+    for wrong in [LogOptions::new().record_max(0), LogOptions::new().segment_bytes(1)] {
+        let error = Log::open(&key(), dir.path().join("wrong"), wrong).await.unwrap_err();
+        assert_eq!(error.code(), "store.setting");
+    }
+    assert!(!dir.path().join("wrong").exists());
+    // A dead letter is longer than the record in it, whatever that may have.
+    let largest = LogOptions::new().record_max(16 << 20);
+    let log = Log::open(&key(), dir.path().join("largest"), largest).await.unwrap();
+    log.dead_letters().await.unwrap();
 }
 
 fn on_sim(sim: &Sim, options: LogOptions) -> (Arc<Shared>, Writer) {
@@ -223,7 +230,7 @@ fn on_sim(sim: &Sim, options: LogOptions) -> (Arc<Shared>, Writer) {
 fn old_records_go_by_age_and_nothing_younger_does() {
     const AGE: u64 = 8_000;
     let sim = Sim::new(Fault::Never);
-    let options = LogOptions::default().with_keep_age(Duration::from_millis(AGE));
+    let options = LogOptions::default().keep_age(Duration::from_millis(AGE));
     let (shared, mut writer) = on_sim(&sim, options);
     for now in (0..100_000).step_by(500) {
         let offset = writer.append(&[Bytes::from_static(b"x")], now).unwrap();
@@ -240,7 +247,7 @@ fn old_records_go_by_age_and_nothing_younger_does() {
 fn the_disk_holds_at_most_twice_what_is_kept_over_200_turnovers() {
     const KEEP: u64 = 1 << 20;
     let sim = Sim::new(Fault::Never);
-    let options = LogOptions::default().with_segment_bytes(64 << 10).unwrap().with_keep_bytes(KEEP);
+    let options = LogOptions::default().segment_bytes(64 << 10).keep_bytes(KEEP);
     let (shared, mut writer) = on_sim(&sim, options);
     let record = Bytes::from(vec![1; 16 << 10]);
     for n in 0..600 {
@@ -275,7 +282,7 @@ async fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
 async fn trimming_keeps_all_from_a_position_on() {
     let dir = TempDir::new().unwrap();
     let open = || async {
-        let options = LogOptions::default().with_segment_bytes(64 << 10).unwrap();
+        let options = LogOptions::default().segment_bytes(64 << 10);
         Log::open(&key(), dir.path().join("log"), options).await.unwrap()
     };
     let log = open().await;

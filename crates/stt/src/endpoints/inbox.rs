@@ -92,6 +92,16 @@ pub struct InboxStats {
     pub dropped: u64,
 }
 
+/// What was received, and from whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Incoming {
+    /// From whom.
+    pub id: EndpointId,
+    /// What, shared and not copied.
+    pub data: Bytes,
+}
+
 /// All queues. An endpoint without waiting messages and waiting receivers has none.
 #[derive(Debug)]
 pub(super) struct Inbox {
@@ -182,7 +192,7 @@ impl Inbox {
         self.dropped += 1;
     }
 
-    pub(super) fn pop(&mut self, id: &EndpointId) -> Option<Bytes> {
+    pub(super) fn pop(&mut self, id: &EndpointId) -> Option<Incoming> {
         let queue = self.queues.get_mut(id)?;
         let (_, data) = queue.messages.pop_front()?;
         queue.bytes -= data.len();
@@ -196,15 +206,15 @@ impl Inbox {
             self.order.clear();
         }
         self.room.notify_waiters();
-        Some(data)
+        Some(Incoming { id: id.clone(), data })
     }
 
-    pub(super) fn pop_any(&mut self) -> Option<(EndpointId, Bytes)> {
+    pub(super) fn pop_any(&mut self) -> Option<Incoming> {
         while let Some((id, number)) = self.order.pop_front() {
             if is_waiting(&self.queues, &id, number)
-                && let Some(data) = self.pop(&id)
+                && let Some(next) = self.pop(&id)
             {
-                return Some((id, data));
+                return Some(next);
             }
         }
         None

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::{
     EndpointAddress, EndpointError, EndpointId, EndpointInfo, EndpointSender, InboxLimits,
-    InboxStats, Outgoing, inbox::Inbox,
+    InboxStats, Incoming, Outgoing, inbox::Inbox,
 };
 use crate::{
     Payload,
@@ -470,7 +470,7 @@ impl EndpointManager {
     ///
     /// # Errors
     /// [`EndpointError::Unknown`], also when the endpoint is removed while this waits.
-    pub async fn receive_from(&self, id: &EndpointId) -> Result<Bytes, EndpointError> {
+    pub async fn receive_from(&self, id: &EndpointId) -> Result<Incoming, EndpointError> {
         loop {
             let arrived = {
                 let table = self.read();
@@ -478,8 +478,8 @@ impl EndpointManager {
                     return Err(EndpointError::Unknown { id: id.clone() });
                 }
                 let mut inbox = self.inbox();
-                if let Some(data) = inbox.pop(id) {
-                    return Ok(data);
+                if let Some(next) = inbox.pop(id) {
+                    return Ok(next);
                 }
                 inbox.arrival(id).notified_owned()
             };
@@ -488,7 +488,7 @@ impl EndpointManager {
     }
 
     /// The next message from any endpoint, in the order of arrival.
-    pub async fn receive_any(&self) -> (EndpointId, Bytes) {
+    pub async fn receive_any(&self) -> Incoming {
         loop {
             let arrived = {
                 let mut inbox = self.inbox();

@@ -3,7 +3,7 @@
 //! | look for | in |
 //! |---|---|
 //! | adding, sending, receiving | [`EndpointManager`] |
-//! | what carries the bytes | [`EndpointSender`], [`Outgoing`] |
+//! | what carries the bytes | [`EndpointSender`], [`Outgoing`], [`Incoming`] |
 //! | the peers of a node as endpoints | [`NodeEndpoints`] |
 //! | bounds and drop rules | [`EndpointManager`], [`InboxLimits`] |
 //!
@@ -27,8 +27,8 @@
 //! assert_eq!(sending.recv().await.as_deref(), Some(&b"how warm is it?"[..]));
 //!
 //! endpoints.deliver(&id, "21.5 degrees").await?; // What came back.
-//! let (from, data) = endpoints.receive_any().await;
-//! assert_eq!((from, &data[..]), (id, &b"21.5 degrees"[..]));
+//! let answer = endpoints.receive_any().await;
+//! assert_eq!((answer.id, &answer.data[..]), (id, &b"21.5 degrees"[..]));
 //! # Ok(())
 //! # }
 //! ```
@@ -42,7 +42,7 @@ mod sender;
 
 pub use endpoint::{EndpointAddress, EndpointId, EndpointInfo};
 pub use error::EndpointError;
-pub use inbox::{InboxLimits, InboxStats};
+pub use inbox::{InboxLimits, InboxStats, Incoming};
 pub use manager::{BroadcastReport, EndpointManager, ManagerConfig};
 pub use over_node::NodeEndpoints;
 pub use sender::{EndpointSender, Outgoing, SendFailure, SendFuture};

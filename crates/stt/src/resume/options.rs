@@ -2,10 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use stt_store::{
-    StoreError,
-    log::{LogError, LogOptions},
-};
+use stt_store::log::LogOptions;
 
 use super::{ResumeError, entry, frame::OVERHEAD, machine::Bounds};
 use crate::IntoAddress;
@@ -139,9 +136,7 @@ impl ResumeOptions {
         let most = RECORD - entry::OVERHEAD;
         check("max_message of sessions that a disk keeps", self.max_message, &(1024..=most))?;
         let record = (self.max_message + entry::OVERHEAD).max(LEAST_RECORD);
-        let setting = |error: StoreError| ResumeError::from(LogError::from(error));
-        let options = LogOptions::default().with_segment_bytes(SEGMENT).map_err(setting)?;
-        options.with_record_max(record).map_err(setting)
+        Ok(LogOptions::new().segment_bytes(SEGMENT).record_max(record))
     }
 
     /// The longest frame on a link.

@@ -84,8 +84,8 @@ fn failed(what: impl Into<String>, error: &StoreError) -> CliError {
 impl Place {
     /// Opens the store for commands that only read, beside others that do.
     async fn open_for_reading(&self, output: &Output) -> Result<Chamber, CliError> {
-        let disk = DiskOptions::default().with_reading_only(true);
-        self.open(false, ChamberOptions::default().with_disk(disk), output).await
+        let disk = DiskOptions::default().reading_only(true);
+        self.open(false, ChamberOptions::default().disk(disk), output).await
     }
 
     /// Opens the store. Only `create` makes one: reading from a store that is not there would

@@ -55,7 +55,7 @@ impl PutCommand {
                 Err(error) => return Err(unreadable(file, &error)),
             }
         }
-        let options = ChamberOptions::default().with_quota(self.quota);
+        let options = ChamberOptions::default().quota(self.quota);
         let chamber = self.place.open(true, options, output).await?;
         for file in &self.files {
             let keep = match (&self.name, self.cache) {

@@ -11,7 +11,7 @@ use std::{
 
 use stc::Key;
 
-use super::{Consumer, ConsumerOptions, DeadLetter, Delivery};
+use super::{Consumer, ConsumerOptions, ConsumerRecord, DeadLetter};
 use crate::{
     ChamberKey,
     disk::sim::{Fault, Sim},
@@ -21,8 +21,7 @@ use crate::{
 const DELIVERIES: u32 = 3;
 
 fn options() -> ConsumerOptions {
-    let options = ConsumerOptions::default().with_max_deliveries(Some(DELIVERIES)).unwrap();
-    options.with_outstanding(5).unwrap()
+    ConsumerOptions::new().max_deliveries(Some(DELIVERIES)).outstanding(5)
 }
 
 async fn open(sim: &Sim) -> Result<Log, LogError> {
@@ -31,7 +30,7 @@ async fn open(sim: &Sim) -> Result<Log, LogError> {
 }
 
 /// What is there, or nothing when all records are settled.
-async fn batch(consumer: &Consumer, max: usize) -> Result<Vec<Delivery>, LogError> {
+async fn batch(consumer: &Consumer, max: usize) -> Result<Vec<ConsumerRecord>, LogError> {
     let settled = async {
         while consumer.stats().lag + consumer.stats().unsettled > 0 {
             tokio::task::yield_now().await;
@@ -85,7 +84,7 @@ impl Model {
         Ok(())
     }
 
-    fn note(&mut self, delivery: &Delivery) {
+    fn note(&mut self, delivery: &ConsumerRecord) {
         let offset = delivery.record().position.offset;
         let before = self.deliveries.insert(offset, delivery.deliveries()).unwrap_or(0);
         assert_eq!(delivery.deliveries(), before + 1);
@@ -93,7 +92,7 @@ impl Model {
     }
 
     /// Each record in the way that its offset says.
-    async fn handle(&mut self, delivery: Delivery) -> Result<(), LogError> {
+    async fn handle(&mut self, delivery: ConsumerRecord) -> Result<(), LogError> {
         let offset = delivery.record().position.offset;
         match offset % 6 {
             0 | 1 => {

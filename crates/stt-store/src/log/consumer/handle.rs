@@ -84,7 +84,7 @@ impl Consumer {
     ///
     /// # Errors
     /// As [`next_batch`](Self::next_batch).
-    pub async fn next(&self) -> Result<Delivery, LogError> {
+    pub async fn next(&self) -> Result<ConsumerRecord, LogError> {
         loop {
             if let Some(delivery) = self.next_batch(1).await?.pop() {
                 return Ok(delivery);
@@ -99,9 +99,9 @@ impl Consumer {
     /// [`LogError::Trimmed`] once when retention has removed records that were not handled; the
     /// next call goes on behind them. [`LogError::Store`], also when a dead letter could not be
     /// stored.
-    pub async fn next_batch(&self, max: usize) -> Result<Vec<Delivery>, LogError> {
+    pub async fn next_batch(&self, max: usize) -> Result<Vec<ConsumerRecord>, LogError> {
         let given = self.group.take(self.member, max).await?.arrive();
-        let delivery = |given| Delivery { group: self.group.clone(), given, is_open: true };
+        let delivery = |given| ConsumerRecord { group: self.group.clone(), given, is_open: true };
         Ok(given.into_iter().map(delivery).collect())
     }
 
@@ -114,7 +114,7 @@ impl Consumer {
     }
 
     /// Gives a detached delivery another
-    /// [`ack_wait`](super::ConsumerOptions::with_ack_wait).
+    /// [`ack_wait`](super::ConsumerOptions::ack_wait).
     ///
     /// # Errors
     /// [`LogError::LeaseEnded`].
@@ -122,7 +122,7 @@ impl Consumer {
         held(lease, self.group.with(|machine, now| machine.extend(lease, now)))
     }
 
-    /// As [`Delivery::retry`], for a detached one.
+    /// As [`ConsumerRecord::retry`], for a detached one.
     ///
     /// # Errors
     /// [`LogError::LeaseEnded`].
@@ -130,7 +130,7 @@ impl Consumer {
         retry(&self.group, lease, pause, reason)
     }
 
-    /// As [`Delivery::reject`], for a detached one.
+    /// As [`ConsumerRecord::reject`], for a detached one.
     ///
     /// # Errors
     /// As there.
@@ -186,13 +186,13 @@ impl Drop for Consumer {
 /// As long as it exists its lease is extended; if it is dropped without a word the record is
 /// delivered again at once.
 #[derive(Debug)]
-pub struct Delivery {
+pub struct ConsumerRecord {
     group: Arc<Group>,
     given: Given,
     is_open: bool,
 }
 
-impl Delivery {
+impl ConsumerRecord {
     /// What was appended.
     #[must_use]
     pub const fn record(&self) -> &Record {
@@ -265,7 +265,7 @@ impl Delivery {
     }
 }
 
-impl Drop for Delivery {
+impl Drop for ConsumerRecord {
     fn drop(&mut self) {
         if self.is_open {
             let (group, lease) = self.take();

@@ -45,13 +45,14 @@ impl Log {
     /// [`LogError::TooManyConsumers`] beyond 1,024; [`LogError::EpochChanged`] when what it was
     /// delivered is not what this log holds: [`reset_consumer`](Self::reset_consumer) moves it, or
     /// when a start position is refused; [`LogError::Store`] with
-    /// [`StoreError::Setting`] when it is open with other options.
+    /// [`StoreError::Setting`] for an option out of its range, or when it is open with others.
     pub async fn consumer(
         &self,
         name: &str,
         options: ConsumerOptions,
     ) -> Result<Consumer, LogError> {
         check_name(name)?;
+        options.check()?;
         let mut groups = self.groups().await;
         if let Some(group) = groups.get(name).and_then(Weak::upgrade) {
             if group.options.limits != options.limits {

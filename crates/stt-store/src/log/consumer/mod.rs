@@ -22,7 +22,7 @@ mod tests;
 pub use dead::DeadLetter;
 pub(super) use dead::OVERHEAD;
 pub(super) use group::Group;
-pub use handle::{Consumer, ConsumerStats, Delivery};
+pub use handle::{Consumer, ConsumerRecord, ConsumerStats};
 pub use lease::Lease;
 pub use manage::ConsumerInfo;
 pub use options::{ConsumerOptions, ConsumerStart};

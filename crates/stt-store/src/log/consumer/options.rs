@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::machine::Limits;
-use crate::{StoreError, log::Position};
+use crate::{StoreError, error::within, log::Position};
 
 /// Most records that can be outstanding: the file of a consumer has room for so many.
 pub(super) const OUTSTANDING_LIMIT: usize = 4096;
@@ -24,8 +24,8 @@ pub enum ConsumerStart {
     At(Position),
 }
 
-/// Settings of a [`Consumer`](super::Consumer). All handles that have one consumer open use the
-/// same ones; later it can be opened with others.
+/// Settings of a [`Consumer`](super::Consumer); opening it tells what is out of its range. All
+/// handles that have one consumer open use the same ones; later it can be opened with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConsumerOptions {
     pub(super) start: ConsumerStart,
@@ -45,14 +45,16 @@ impl Default for ConsumerOptions {
     }
 }
 
-fn setting<T>(what: String) -> Result<T, StoreError> {
-    Err(StoreError::Setting { what })
-}
-
 impl ConsumerOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// Where it begins if there is no consumer of that name yet. Default: the oldest record.
     #[must_use]
-    pub const fn with_start(mut self, start: ConsumerStart) -> Self {
+    pub const fn start(mut self, start: ConsumerStart) -> Self {
         self.start = start;
         self
     }
@@ -60,67 +62,53 @@ impl ConsumerOptions {
     /// How long a record may be neither acknowledged nor extended before it is delivered again.
     /// Default 30 s; 10 ms to 24 h.
     ///
-    /// While a [`Delivery`](super::Delivery) exists it is extended by itself, so this matters for
-    /// [detached](super::Delivery::detach) ones.
-    ///
-    /// # Errors
-    /// [`StoreError::Setting`] out of range.
-    pub fn with_ack_wait(mut self, wait: Duration) -> Result<Self, StoreError> {
-        if !ACK_WAIT.contains(&wait) {
-            return setting(format!("ack_wait is {wait:?}; 10 ms to 24 h are allowed"));
-        }
+    /// While a [`ConsumerRecord`](super::ConsumerRecord) exists it is extended by itself, so this
+    /// matters for [detached](super::ConsumerRecord::detach) ones.
+    #[must_use]
+    pub const fn ack_wait(mut self, wait: Duration) -> Self {
         self.limits.ack_wait = wait;
-        Ok(self)
+        self
     }
 
-    /// For how long a [`Delivery`](super::Delivery) is extended by itself, against handlers that
-    /// hang. Default: as long as it exists. It counts in steps of the acknowledgement deadline.
+    /// For how long a [`ConsumerRecord`](super::ConsumerRecord) is extended by itself, against
+    /// handlers that hang. Default: as long as it exists. It counts in steps of the acknowledgement
+    /// deadline.
     #[must_use]
-    pub const fn with_handler_max(mut self, max: Duration) -> Self {
+    pub const fn handler_max(mut self, max: Duration) -> Self {
         self.limits.handler_max = Some(max);
         self
     }
 
     /// How often a record is delivered before it becomes a dead letter; `None`: for ever. Default
     /// 5; at least 1.
-    ///
-    /// # Errors
-    /// [`StoreError::Setting`] for 0.
-    pub fn with_max_deliveries(mut self, max: Option<u32>) -> Result<Self, StoreError> {
-        if max == Some(0) {
-            return setting("max_deliveries is 0; 1 or more are allowed".to_owned());
-        }
+    #[must_use]
+    pub const fn max_deliveries(mut self, max: Option<u32>) -> Self {
         self.limits.max_deliveries = max;
-        Ok(self)
+        self
     }
 
     /// Records that may be read ahead, delivered or waiting for a retry, together. When there are
     /// so many, nothing new is delivered until one is acknowledged. Default 1,024; 1 to 4,096.
-    ///
-    /// # Errors
-    /// [`StoreError::Setting`] out of range.
-    pub fn with_outstanding(mut self, records: usize) -> Result<Self, StoreError> {
-        if !(1..=OUTSTANDING_LIMIT).contains(&records) {
-            return setting(format!(
-                "outstanding is {records}; 1 to {OUTSTANDING_LIMIT} are allowed"
-            ));
-        }
+    #[must_use]
+    pub const fn outstanding(mut self, records: usize) -> Self {
         self.limits.outstanding = records;
-        Ok(self)
+        self
     }
 
     /// Bytes of the records that are outstanding; a single one may be larger. Default 8 MiB;
     /// 1 byte to 1 GiB.
-    ///
-    /// # Errors
-    /// [`StoreError::Setting`] out of range.
-    pub fn with_outstanding_bytes(mut self, bytes: usize) -> Result<Self, StoreError> {
-        if !(1..=BYTES_LIMIT).contains(&bytes) {
-            return setting(format!(
-                "outstanding_bytes is {bytes}; 1 to {BYTES_LIMIT} are allowed"
-            ));
-        }
+    #[must_use]
+    pub const fn outstanding_bytes(mut self, bytes: usize) -> Self {
         self.limits.outstanding_bytes = bytes;
-        Ok(self)
+        self
+    }
+
+    /// Whether all settings are inside their ranges.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        let limits = &self.limits;
+        within("ack_wait", limits.ack_wait, &ACK_WAIT)?;
+        within("max_deliveries", limits.max_deliveries.unwrap_or(1), &(1..=u32::MAX))?;
+        within("outstanding", limits.outstanding, &(1..=OUTSTANDING_LIMIT))?;
+        within("outstanding_bytes", limits.outstanding_bytes, &(1..=BYTES_LIMIT))
     }
 }

@@ -6,7 +6,7 @@ use stc::{Coded, Key};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use super::{Consumer, ConsumerOptions, ConsumerStart, DeadLetter, Delivery, Lease};
+use super::{Consumer, ConsumerOptions, ConsumerRecord, ConsumerStart, DeadLetter, Lease};
 use crate::{
     ChamberKey,
     log::{DurableLog, Log, LogError, LogOptions, Position},
@@ -19,7 +19,7 @@ fn key() -> ChamberKey {
 }
 
 fn options() -> ConsumerOptions {
-    ConsumerOptions::default().with_ack_wait(SECOND).unwrap()
+    ConsumerOptions::default().ack_wait(SECOND)
 }
 
 async fn open(dir: &TempDir) -> Log {
@@ -33,11 +33,11 @@ async fn filled(dir: &TempDir, count: u8) -> Log {
     log
 }
 
-async fn next(consumer: &Consumer) -> Delivery {
+async fn next(consumer: &Consumer) -> ConsumerRecord {
     timeout(60 * SECOND, consumer.next()).await.expect("a record comes").unwrap()
 }
 
-fn number(delivery: &Delivery) -> u8 {
+fn number(delivery: &ConsumerRecord) -> u8 {
     delivery.record().data[0]
 }
 
@@ -102,7 +102,7 @@ fn copy(from: &Path, to: &Path) {
 async fn a_session_that_closes_gives_back_at_once() {
     let dir = TempDir::new().unwrap();
     let log = filled(&dir, 3).await;
-    let hour = options().with_ack_wait(3600 * SECOND).unwrap();
+    let hour = options().ack_wait(3600 * SECOND);
     let one = log.consumer("c", hour).await.unwrap();
     let other = log.consumer("c", hour).await.unwrap();
     let held = one.next_batch(2).await.unwrap();
@@ -149,7 +149,7 @@ async fn a_handler_that_lives_keeps_its_record_and_one_far_away_must_say_so() {
 async fn what_nobody_can_handle_is_kept_with_reason_and_count() {
     let dir = TempDir::new().unwrap();
     let log = filled(&dir, 3).await;
-    let twice = options().with_max_deliveries(Some(2)).unwrap();
+    let twice = options().max_deliveries(Some(2));
     let consumer = log.consumer("c", twice).await.unwrap();
     next(&consumer).await.retry(Duration::ZERO, "no database").unwrap();
     next(&consumer).await.retry(Duration::ZERO, "still no database").unwrap();
@@ -207,7 +207,7 @@ async fn a_call_that_is_given_up_has_taken_nothing() {
 async fn no_more_is_outstanding_than_allowed_and_an_append_wakes() {
     let dir = TempDir::new().unwrap();
     let log = filled(&dir, 5).await;
-    let two = options().with_outstanding(2).unwrap();
+    let two = options().outstanding(2);
     let consumer = log.consumer("c", two).await.unwrap();
     let mut held = consumer.next_batch(9).await.unwrap();
     assert_eq!(held.len(), 2);
@@ -221,21 +221,21 @@ async fn no_more_is_outstanding_than_allowed_and_an_append_wakes() {
     log.append(vec![7]).await.unwrap();
     waiting.await.unwrap().unwrap();
     for wrong in [
-        options().with_outstanding(0),
-        options().with_outstanding(5000),
-        options().with_outstanding_bytes(0),
-        options().with_ack_wait(Duration::ZERO),
-        options().with_max_deliveries(Some(0)),
+        options().outstanding(0),
+        options().outstanding(5000),
+        options().outstanding_bytes(0),
+        options().ack_wait(Duration::ZERO),
+        options().max_deliveries(Some(0)),
     ] {
-        assert_eq!(wrong.unwrap_err().code(), "store.setting");
+        assert_eq!(log.consumer("c", wrong).await.unwrap_err().code(), "store.setting");
     }
 }
 
 #[tokio::test]
 async fn what_retention_removed_unhandled_is_told_once() {
     let dir = TempDir::new().unwrap();
-    let options = LogOptions::default().with_segment_bytes(64 << 10).unwrap();
-    let options = options.with_keep_bytes(160 << 10);
+    let options = LogOptions::default().segment_bytes(64 << 10);
+    let options = options.keep_bytes(160 << 10);
     let log = Log::open(&key(), dir.path().join("log"), options).await.unwrap();
     let consumer = log.consumer("c", self::options()).await.unwrap();
     for n in 0..20u8 {
@@ -293,7 +293,7 @@ async fn consumers_are_listed_moved_and_removed() {
     }
     let one = log.consumer("one", options()).await.unwrap();
     assert_eq!(drain(&one).await.len(), 4);
-    let end = log.consumer("two", options().with_start(ConsumerStart::End)).await.unwrap();
+    let end = log.consumer("two", options().start(ConsumerStart::End)).await.unwrap();
     assert_eq!(end.stats().lag, 0);
     drop(end);
     let mut found = log.consumers().await.unwrap();
@@ -302,7 +302,7 @@ async fn consumers_are_listed_moved_and_removed() {
         found.iter().map(|c| (&*c.name, c.next.offset, c.unsettled, c.is_open)).collect();
     assert_eq!(found, [("one", 4, 0, true), ("two", 4, 0, false)]);
 
-    let other = options().with_outstanding(3).unwrap();
+    let other = options().outstanding(3);
     assert_eq!(log.consumer("one", other).await.unwrap_err().code(), "store.setting");
     let to = log.stats().start;
     for error in [log.reset_consumer("one", to).await, log.remove_consumer("one").await] {
@@ -317,7 +317,7 @@ async fn consumers_are_listed_moved_and_removed() {
     log.remove_consumer("one").await.unwrap();
     assert_eq!(log.consumers().await.unwrap().len(), 1);
     let error = log
-        .consumer("one", options().with_start(ConsumerStart::At(Position { epoch: 5, offset: 1 })))
+        .consumer("one", options().start(ConsumerStart::At(Position { epoch: 5, offset: 1 })))
         .await
         .unwrap_err();
     assert_eq!(error.code(), "log.epoch_changed");

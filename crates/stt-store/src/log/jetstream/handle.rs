@@ -49,9 +49,9 @@ const LOOKS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_m
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let key = ChamberKey::from_key(&stc::Key::generate()?);
 /// let client = async_nats::connect("127.0.0.1:4222").await?;
-/// let options = JetStreamOptions::new("orders")?
-///     .with_monitor("127.0.0.1:8222")?
-///     .with_synced_only();
+/// let options = JetStreamOptions::new("orders")
+///     .monitor("127.0.0.1:8222")
+///     .synced_only(true);
 /// let log = JetStreamLog::open(client, &key, options).await?;
 /// let position = log.append_all(vec!["order 1".into()]).await?;
 /// assert_eq!(log.read(position, 10, 1 << 20).await?[0].data, "order 1");
@@ -291,12 +291,13 @@ impl JetStreamLog {
     /// [`LogError::NotSynced`] if that was to be refused; [`LogError::Unreachable`];
     /// [`LogError::Store`] with [`StoreError::WrongSeed`], [`StoreError::NotAStore`] for a stream
     /// that is no log's, [`StoreError::Damaged`], or [`StoreError::Setting`] for one that removes
-    /// what it pleases.
+    /// what it pleases, or for an option out of its range.
     pub async fn open(
         client: Client,
         key: &ChamberKey,
         options: JetStreamOptions,
     ) -> Result<Self, LogError> {
+        options.check()?;
         let (server, report) = Server::open(client, key, &options).await?;
         if !report.is_synced() {
             if options.synced_only {

@@ -1,7 +1,7 @@
 //! A log on a NATS JetStream server: for those who outgrow one machine.
 //!
 //! The server sees sealed frames only. What it promises is what it does: whether it syncs before it
-//! acknowledges is asked for with [`JetStreamOptions::with_monitor`]. The format and the promises
+//! acknowledges is asked for with [`JetStreamOptions::monitor`]. The format and the promises
 //! are in `docs/log.md`.
 
 mod frame;

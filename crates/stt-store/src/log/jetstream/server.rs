@@ -20,6 +20,7 @@ use async_nats::{
     },
 };
 use bytes::Bytes;
+use stc::Cause;
 use tokio::time::{sleep, timeout};
 
 use super::{JetStreamOptions, SyncReport, frame::Frame, monitor};
@@ -73,24 +74,24 @@ pub(super) struct Extent {
     pub(super) messages: u64,
 }
 
-/// Tries until it is answered. `Err(text)` says why to try again.
+/// Tries until it is answered. An error says why to try again.
 pub(super) async fn persist<T, F>(
     patience: Duration,
     mut attempt: impl FnMut() -> F,
 ) -> Result<T, LogError>
 where
-    F: Future<Output = Result<T, String>>,
+    F: Future<Output = Result<T, Cause>>,
 {
     let (begun, mut pause) = (Instant::now(), PAUSES.0);
     loop {
         let left = patience.saturating_sub(begun.elapsed());
-        let what = match timeout(ATTEMPT.min(left), attempt()).await {
+        let cause = match timeout(ATTEMPT.min(left), attempt()).await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(what)) => what,
-            Err(_) => "no answer in time".to_owned(),
+            Ok(Err(cause)) => cause,
+            Err(_) => Cause::text("no answer in time"),
         };
         if begun.elapsed() + pause >= patience {
-            return Err(LogError::Unreachable { what });
+            return Err(LogError::Unreachable { cause });
         }
         sleep(pause).await;
         pause = (pause * 2).min(PAUSES.1);
@@ -143,12 +144,12 @@ impl Server {
                 Err(error) => match error.kind() {
                     GetStreamErrorKind::JetStream(error)
                         if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {}
-                    _ => return Err(error.to_string()),
+                    _ => return Err(Cause::from(error)),
                 },
             }
             // If somebody else is quicker, the next attempt finds it.
-            context.create_stream(new.clone()).await.map_err(|error| error.to_string())?;
-            let stream = context.get_stream(name).await.map_err(|error| error.to_string())?;
+            context.create_stream(new.clone()).await.map_err(Cause::from)?;
+            let stream = context.get_stream(name).await.map_err(Cause::from)?;
             Ok(stream.cached_info().clone())
         })
         .await?;
@@ -168,7 +169,7 @@ impl Server {
         if info.config.max_bytes != kept(options) {
             let config = Config { max_bytes: kept(options), ..info.config.clone() };
             info = persist(options.patience, || async {
-                context.update_stream(&config).await.map_err(|error| error.to_string())
+                context.update_stream(&config).await.map_err(Cause::from)
             })
             .await?;
         }
@@ -185,7 +186,7 @@ impl Server {
                 || info.config.storage != StorageType::File,
         };
         let stream = context.get_stream_no_info(name).await;
-        let stream = stream.map_err(|error| LogError::Unreachable { what: error.to_string() })?;
+        let stream = stream.map_err(|error| LogError::Unreachable { cause: error.into() })?;
         let (name, patience) = (name.clone(), options.patience);
         Ok((Self { context, stream, subject, name, keys, patience }, report))
     }
@@ -206,9 +207,8 @@ impl Server {
     }
 
     pub(super) async fn extent(&self) -> Result<Extent, LogError> {
-        let info = persist(self.patience, || async {
-            self.stream.get_info().await.map_err(|error| error.to_string())
-        });
+        let info =
+            persist(self.patience, || async { self.stream.get_info().await.map_err(Cause::from) });
         let state = info.await?.state;
         Ok(Extent {
             first: state.first_sequence,
@@ -229,7 +229,7 @@ impl Server {
                     {
                         Ok(None)
                     }
-                    _ => Err(error.to_string()),
+                    _ => Err(Cause::from(error)),
                 },
             }
         });
@@ -280,7 +280,7 @@ impl Server {
     /// Removes all messages before this one.
     pub(super) async fn purge(&self, before: u64) -> Result<u64, LogError> {
         let purged = persist(self.patience, || async {
-            self.stream.purge().sequence(before).await.map_err(|error| error.to_string())
+            self.stream.purge().sequence(before).await.map_err(Cause::from)
         });
         Ok(purged.await?.purged)
     }

@@ -117,10 +117,10 @@ impl Writer {
             }
             tried = Some(next);
             if begun.elapsed() + pause >= patience {
-                let what = "a message was not acknowledged in time".to_owned();
+                let cause = stc::Cause::text("a message was not acknowledged in time");
                 // Whatever comes next has to look first.
                 self.mine = None;
-                return Err(LogError::Unreachable { what });
+                return Err(LogError::Unreachable { cause });
             }
             if published == Published::Open {
                 sleep(pause).await;
