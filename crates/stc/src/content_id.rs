@@ -54,6 +54,12 @@ impl From<blake3::Hash> for ContentId {
     }
 }
 
+impl From<ContentId> for blake3::Hash {
+    fn from(id: ContentId) -> Self {
+        Self::from_bytes(id.0)
+    }
+}
+
 impl fmt::Display for ContentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

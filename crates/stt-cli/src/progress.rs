@@ -59,16 +59,16 @@ pub(crate) fn handler(output: &Output) -> ProgressHandler {
 }
 
 /// Shows the progress of a fetch, and to machines the part of each provider.
-pub(crate) fn of_fetch(output: &Output) -> Arc<dyn Fn(FetchProgress) + Send + Sync> {
+pub(crate) fn of_fetch(output: &Output) -> impl Fn(FetchProgress) + Send + Sync + use<> {
     let (show, is_json) = (shown(output), output.is_json());
-    Arc::new(move |progress: FetchProgress| {
+    move |progress: FetchProgress| {
         let FetchProgress { phase, name, done, total, providers, .. } = progress;
         let mut more = Map::new();
         if is_json {
             more.insert("providers".into(), fetch::providers(&providers).into());
         }
         show(Step { phase, name, done, total, more });
-    })
+    }
 }
 
 fn shown(output: &Output) -> Shown {

@@ -18,6 +18,12 @@ pub enum GatewayError {
         /// Whether it has a certificate.
         tls: bool,
     },
+    /// Another program has the port.
+    #[error("port {} on {} is in use", address.port(), address.ip())]
+    PortInUse {
+        /// Where.
+        address: SocketAddr,
+    },
     /// The address cannot be listened on.
     #[error("the gateway cannot listen on {address}: {cause}")]
     Bind {
@@ -84,6 +90,8 @@ impl stc::Coded for GatewayError {
     fn code(&self) -> &'static str {
         match self {
             Self::Unprotected { .. } => "gateway.unprotected",
+            // The same failure as a node's, and the same advice.
+            Self::PortInUse { .. } => "node.port_in_use",
             Self::Bind { .. } => "gateway.bind",
             Self::Token { .. } => "gateway.token",
             Self::TokenExposed { .. } => "gateway.token_exposed",
@@ -94,7 +102,7 @@ impl stc::Coded for GatewayError {
     }
 
     fn retry_helps(&self) -> bool {
-        false
+        matches!(self, Self::PortInUse { .. })
     }
 
     fn hint(&self) -> Option<&'static str> {
@@ -102,7 +110,8 @@ impl stc::Coded for GatewayError {
             Self::Unprotected { .. } => {
                 Some("listen on 127.0.0.1, or give a certificate and a token")
             }
-            Self::Bind { .. } => Some("choose another port, or 0 for any"),
+            Self::PortInUse { .. } => Some("choose another port, or 0 for a random free one"),
+            Self::Bind { .. } => Some("check the address, and whether this user may listen there"),
             Self::Token { .. } => Some("remove the file: a new token is made"),
             Self::TokenExposed { .. } => Some("chmod 600 it, or remove it: a new token is made"),
             _ => None,

@@ -93,7 +93,10 @@ impl Gateway {
             Some((certificate, key)) => Some(listener::tls(certificate, key)?),
             None => None,
         };
-        let bind = |cause| GatewayError::Bind { address: settings.listen, cause };
+        let bind = |cause: std::io::Error| match cause.kind() {
+            std::io::ErrorKind::AddrInUse => GatewayError::PortInUse { address: settings.listen },
+            _ => GatewayError::Bind { address: settings.listen, cause },
+        };
         let listening = TcpListener::bind(settings.listen).await.map_err(bind)?;
         let address = listening.local_addr().map_err(bind)?;
         let state = Arc::new(State {

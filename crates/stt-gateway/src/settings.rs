@@ -11,26 +11,15 @@ use crate::{GatewayError, Token, streams::FRAMING};
 
 /// What can be set about a gateway.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct GatewaySettings {
-    /// Where it listens, for gRPC, gRPC-Web and HTTP alike. Default: `127.0.0.1`, port 0: any free one.
-    pub listen: SocketAddr,
-    /// What callers have to show. Default: none, so everybody on this machine may call.
-    pub token: Option<Token>,
-    /// Certificate chain and private key, both PEM files. Default: none, no TLS.
-    pub tls: Option<(PathBuf, PathBuf)>,
-    /// Longest message in bytes, of requests and answers alike, 64 KiB to 1 GiB. Default:
-    /// [`Self::DEFAULT_MAX_MESSAGE`].
-    pub max_message: usize,
-    /// Connections at once, 1 to 65,536; more wait to be accepted. Default: 128.
-    pub max_connections: usize,
-    /// Whether reflection tells callers which services there are. Default: true.
-    pub reflection: bool,
-    /// Settings of managed streams. Default: [`StreamConfig::default`]; their messages are no
-    /// longer than `max_message` allows in any case.
-    pub streams: StreamConfig,
-    /// Origins of web pages that may call by gRPC-Web, such as `https://example.com`. Default: none.
-    pub origins: Vec<String>,
+    pub(crate) listen: SocketAddr,
+    pub(crate) token: Option<Token>,
+    pub(crate) tls: Option<(PathBuf, PathBuf)>,
+    pub(crate) max_message: usize,
+    pub(crate) max_connections: usize,
+    pub(crate) reflection: bool,
+    pub(crate) streams: StreamConfig,
+    pub(crate) origins: Vec<String>,
 }
 
 impl Default for GatewaySettings {
@@ -58,56 +47,58 @@ impl GatewaySettings {
         Self::default()
     }
 
-    /// Sets [`Self::listen`](field@Self::listen).
+    /// Where it listens, for gRPC, gRPC-Web and HTTP alike. Default: `127.0.0.1`, port 0: any free one.
     #[must_use]
     pub const fn listen(mut self, address: SocketAddr) -> Self {
         self.listen = address;
         self
     }
 
-    /// Sets [`Self::token`](field@Self::token).
+    /// What callers have to show. Default: none, so everybody on this machine may call.
     #[must_use]
     pub fn token(mut self, token: Token) -> Self {
         self.token = Some(token);
         self
     }
 
-    /// Sets [`Self::tls`](field@Self::tls): a certificate chain and its private key.
+    /// Certificate chain and private key, both PEM files. Default: none, no TLS.
     #[must_use]
     pub fn tls(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.tls = Some((certificate.into(), key.into()));
         self
     }
 
-    /// Sets [`Self::max_message`](field@Self::max_message).
+    /// Longest message in bytes, of requests and answers alike, 64 KiB to 1 GiB. Default:
+    /// [`Self::DEFAULT_MAX_MESSAGE`].
     #[must_use]
     pub const fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = bytes;
         self
     }
 
-    /// Sets [`Self::max_connections`](field@Self::max_connections).
+    /// Connections at once, 1 to 65,536; more wait to be accepted. Default: 128.
     #[must_use]
     pub const fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections;
         self
     }
 
-    /// Sets [`Self::reflection`](field@Self::reflection).
+    /// Whether reflection tells callers which services there are. Default: true.
     #[must_use]
     pub const fn reflection(mut self, yes: bool) -> Self {
         self.reflection = yes;
         self
     }
 
-    /// Sets [`Self::streams`](field@Self::streams).
+    /// Settings of managed streams. Default: [`StreamConfig::default`]; their messages are no
+    /// longer than `max_message` allows in any case.
     #[must_use]
     pub fn streams(mut self, streams: StreamConfig) -> Self {
         self.streams = streams;
         self
     }
 
-    /// Sets [`Self::origins`](field@Self::origins).
+    /// Origins of web pages that may call by gRPC-Web, such as `https://example.com`. Default: none.
     #[must_use]
     pub fn origins(mut self, origins: impl Into<Vec<String>>) -> Self {
         self.origins = origins.into();
@@ -116,10 +107,8 @@ impl GatewaySettings {
 
     /// Those of managed streams, with messages that a call can carry.
     pub(crate) fn stream_config(&self) -> StreamConfig {
-        let mut config = self.streams.clone();
         let most = self.max_message.saturating_sub(FRAMING);
-        config.max_message_size = config.max_message_size.min(most);
-        config
+        self.streams.clone().max_message_size(self.streams.longest_message().min(most))
     }
 
     /// Whether they can be used together.
@@ -152,16 +141,13 @@ mod tests {
 
     #[test]
     fn only_loopback_needs_no_protection() {
-        let mut settings = GatewaySettings::default();
-        settings.check().unwrap();
-        settings.listen = "[::1]:0".parse().unwrap();
-        settings.check().unwrap();
-        settings.listen = "0.0.0.0:0".parse().unwrap();
-        let refused = settings.check();
+        let on = |address: &str| GatewaySettings::new().listen(address.parse().unwrap());
+        GatewaySettings::new().check().unwrap();
+        on("[::1]:0").check().unwrap();
+        let refused = on("0.0.0.0:0").check();
         assert!(matches!(refused, Err(GatewayError::Unprotected { token: false, tls: false, .. })));
-        settings.token = Some(Token::generate().unwrap());
-        assert!(matches!(settings.check(), Err(GatewayError::Unprotected { tls: false, .. })));
-        settings.tls = Some(("cert".into(), "key".into()));
-        settings.check().unwrap();
+        let with_token = on("0.0.0.0:0").token(Token::generate().unwrap());
+        assert!(matches!(with_token.check(), Err(GatewayError::Unprotected { tls: false, .. })));
+        with_token.tls("cert", "key").check().unwrap();
     }
 }

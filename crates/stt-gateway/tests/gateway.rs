@@ -132,11 +132,7 @@ async fn a_broken_upload_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_over_the_limit_is_refused_with_both_numbers() {
-    let settings = {
-        let mut settings = GatewaySettings::default();
-        settings.max_message = 64 << 10;
-        settings
-    };
+    let settings = GatewaySettings::new().max_message(64 << 10);
     let (gateway, _, channel) = start(settings).await;
     let mut files = FileServiceClient::new(channel);
     let chunk = FileChunk { data: vec![0; 70_000].into(), ..Default::default() };
@@ -156,8 +152,7 @@ async fn a_message_over_the_limit_is_refused_with_both_numbers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_health_needs_no_token() {
     let token = Token::generate().unwrap();
-    let mut settings = GatewaySettings::default();
-    settings.token = Some(token.clone());
+    let settings = GatewaySettings::new().token(token.clone());
     let (gateway, _, channel) = start(settings).await;
     let mut health = HealthClient::new(channel.clone());
     let whole = health.check(HealthCheckRequest::default()).await.unwrap().into_inner();

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use rustls::pki_types::ServerName;
-use stt::{Mode, Node, SharedSeed};
+use stt::{Coded, Mode, Node, SharedSeed};
 use stt_gateway::{
     Gateway, GatewaySettings, Token,
     proto::{
@@ -41,13 +41,27 @@ use tonic_types::StatusExt;
 const LONG: Duration = Duration::from_secs(60);
 const ORIGIN: &str = "https://example.com";
 
-async fn start(settings: GatewaySettings) -> (Gateway, Node) {
+async fn node_and_chamber() -> (Node, Chamber) {
     let seed = stc::Key::from_bytes([7; 32]).to_printable();
     let seed = SharedSeed::from_bytes(seed.as_bytes()).unwrap();
     let node = Node::builder(seed).host("127.0.0.1").start(Mode::Server).await.unwrap();
     let key = ChamberKey::from_key(&stc::Key::from_bytes([9; 32]));
-    let chamber = Chamber::in_memory(&key).await.unwrap();
+    (node, Chamber::in_memory(&key).await.unwrap())
+}
+
+async fn start(settings: GatewaySettings) -> (Gateway, Node) {
+    let (node, chamber) = node_and_chamber().await;
     (Gateway::start(node.clone(), chamber, settings).await.unwrap(), node)
+}
+
+/// Whatever the port was for, it is one failure, with one code.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_in_use_has_the_code_that_a_node_gives_it() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let settings = GatewaySettings::new().listen(taken.local_addr().unwrap());
+    let (node, chamber) = node_and_chamber().await;
+    let refused = Gateway::start(node, chamber, settings).await.err().unwrap();
+    assert_eq!((refused.code(), refused.retry_helps()), ("node.port_in_use", true));
 }
 
 async fn connect(gateway: &Gateway) -> Channel {
@@ -121,9 +135,7 @@ async fn reflection_lists_all_services_and_can_be_switched_off() {
     assert!(matches!(next().await, MessageResponse::FileDescriptorResponse(_)));
     gateway.stop(LONG).await;
 
-    let mut settings = GatewaySettings::default();
-    settings.reflection = false;
-    let (gateway, _) = start(settings).await;
+    let (gateway, _) = start(GatewaySettings::new().reflection(false)).await;
     let mut reflection = ServerReflectionClient::new(connect(&gateway).await);
     let asked = vec![ask(MessageRequest::ListServices(String::new()))];
     let refused = reflection.server_reflection_info(stream::iter(asked)).await.unwrap_err();
@@ -149,9 +161,7 @@ fn has(answer: &[u8], what: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_named_origins_call_by_grpc_web() {
     let token = Token::generate().unwrap();
-    let mut settings = GatewaySettings::default();
-    settings.token = Some(token.clone());
-    settings.origins = vec![ORIGIN.into()];
+    let settings = GatewaySettings::new().token(token.clone()).origins([ORIGIN.into()]);
     let (gateway, _) = start(settings).await;
     let at = gateway.local_addr();
     let check = "/grpc.health.v1.Health/Check";
@@ -203,10 +213,8 @@ async fn behind_tls_the_gateway_speaks_both_versions_of_http() {
     let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
     std::fs::write(&certificate, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    let mut settings = GatewaySettings::default();
-    settings.tls = Some((certificate, key));
     let token = Token::generate().unwrap();
-    settings.token = Some(token.clone());
+    let settings = GatewaySettings::new().tls(certificate, key).token(token.clone());
     let (gateway, _) = start(settings).await;
     let at = gateway.local_addr();
     let mut roots = rustls::RootCertStore::empty();
@@ -248,8 +256,7 @@ async fn behind_tls_the_gateway_speaks_both_versions_of_http() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_count_calls_by_code_and_need_no_token_on_this_machine() {
-    let mut settings = GatewaySettings::default();
-    settings.token = Some(Token::generate().unwrap());
+    let settings = GatewaySettings::new().token(Token::generate().unwrap());
     let (gateway, _) = start(settings).await;
     let channel = connect(&gateway).await;
     let mut health = HealthClient::new(channel.clone());

@@ -2,14 +2,13 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use blake3::Hash;
 use bytes::Bytes;
 use pyo3::{
     exceptions::PyValueError,
     prelude::*,
     types::{PyBytes, PyDict, PyList},
 };
-use stt::NodeId;
+use stt::{ContentId, NodeId};
 use stt_swarm::{
     ContentDistribution, ContentError, ContentTicket, KademliaDht, Provider, RetrieveOptions,
 };
@@ -71,7 +70,7 @@ pub(crate) fn address(host: &str, port: u16) -> PyResult<SocketAddr> {
 /// Who provides a content, as the table knows.
 async fn providers(
     dht: &KademliaDht,
-    id: Hash,
+    id: ContentId,
     patience: Duration,
 ) -> Result<Vec<Provider>, Failure> {
     // Its length is not known yet, and stands for nothing here.
@@ -90,7 +89,7 @@ pub fn content_providers(
     patience: f64,
 ) -> PyResult<Py<PyAny>> {
     let (dht, patience) = (swarm.dht()?, seconds(patience)?);
-    let finding = async move { providers(&dht, Hash::from_bytes(id), patience).await };
+    let finding = async move { providers(&dht, ContentId::from_bytes(id), patience).await };
     bridge::begin(py, reactor, finding, |py, found| {
         let list = PyList::empty(py);
         for one in found.map_err(|failure| failure.raise(py))? {
@@ -133,7 +132,7 @@ impl Content {
     /// Publishes it no longer; whether it was.
     fn unpublish(&self, id: [u8; 32]) -> PyResult<bool> {
         let _inside = bridge::engine()?.enter();
-        Ok(self.inner.get()?.library().unshare(Hash::from_bytes(id)))
+        Ok(self.inner.get()?.library().unshare(ContentId::from_bytes(id)))
     }
 
     /// Bytes by their id: from connected members and `providers` (id, host, port). If they do not
@@ -151,23 +150,25 @@ impl Content {
         patience: f64,
     ) -> PyResult<Py<PyAny>> {
         let content = Arc::clone(self.inner.get()?);
-        let (id, patience) = (Hash::from_bytes(id), seconds(patience)?);
+        let (id, patience) = (ContentId::from_bytes(id), seconds(patience)?);
         let dht = swarm.map(Swarm::dht).transpose()?;
         let named = |(id, host, port): (Vec<u8>, String, u16)| {
             let node_id: NodeId = node_id(&id)?;
             Ok(Provider { node_id, addresses: vec![address(&host, port)?] })
         };
-        let mut options = RetrieveOptions::default();
-        options.parallel_sources = parallel_sources;
-        options.max_size = max_size;
-        options.providers = providers.into_iter().map(named).collect::<PyResult<_>>()?;
+        let providers = providers.into_iter().map(named).collect::<PyResult<Vec<_>>>()?;
+        let options = RetrieveOptions::new()
+            .parallel_sources(parallel_sources)
+            .max_size(max_size)
+            .providers(providers);
         let retrieving = async move {
             match (content.retrieve_content(id, &options).await, dht) {
                 (Err(ContentError::NotFound { members }), Some(dht)) => {
-                    options.providers = self::providers(&dht, id, patience).await?;
-                    if options.providers.is_empty() {
+                    let found = self::providers(&dht, id, patience).await?;
+                    if found.is_empty() {
                         return Err(ContentError::NotFound { members }.into());
                     }
+                    let options = options.providers(found);
                     Ok::<_, Failure>(content.retrieve_content(id, &options).await?)
                 }
                 (retrieved, _) => Ok(retrieved?),

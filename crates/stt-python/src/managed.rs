@@ -89,20 +89,18 @@ impl Manager {
         max_streams: usize,
         total_memory_limit: usize,
     ) -> PyResult<Self> {
-        let mut config = StreamConfig::default();
-        config.buffer_size = buffer_size;
-        config.max_retries = max_retries;
-        config.retry_delay = seconds(retry_delay)?;
-        config.backpressure_limit = backpressure_limit;
-        config.heartbeat_interval = seconds(heartbeat_interval)?;
-        config.timeout = seconds(timeout)?;
-        config.memory_limit = memory_limit;
-        config.max_message_size = max_message_size;
-        config.auto_acknowledge = auto_acknowledge;
-        config.lossy = lossy;
-        let mut limits = ManagerLimits::default();
-        limits.max_streams = max_streams;
-        limits.memory_limit = total_memory_limit;
+        let config = StreamConfig::new()
+            .buffer_size(buffer_size)
+            .max_retries(max_retries)
+            .retry_delay(seconds(retry_delay)?)
+            .backpressure_limit(backpressure_limit)
+            .heartbeat_interval(seconds(heartbeat_interval)?)
+            .timeout(seconds(timeout)?)
+            .memory_limit(memory_limit)
+            .max_message_size(max_message_size)
+            .auto_acknowledge(auto_acknowledge)
+            .lossy(lossy);
+        let limits = ManagerLimits::new().max_streams(max_streams).memory_limit(total_memory_limit);
         let inner = Held::new(StreamManager::with_limits(config, limits).or_raise(py)?);
         Ok(Self { inner })
     }

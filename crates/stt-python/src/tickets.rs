@@ -8,12 +8,11 @@ use std::{
     time::Duration,
 };
 
-use blake3::Hash;
 use pyo3::{
     prelude::*,
     types::{PyBytes, PyDict, PyList},
 };
-use stt::transfer::Phase;
+use stt::{ContentId, transfer::Phase};
 use stt_swarm::{ContentTicket, FetchOptions, FetchProgress, Fetched, fetch};
 use tokio::sync::{Mutex, watch};
 
@@ -118,7 +117,7 @@ pub fn make_ticket(
     let content = content.content()?;
     let addresses: Vec<SocketAddr> =
         addresses.iter().map(|(host, port)| address(host, *port)).collect::<PyResult<_>>()?;
-    let root = Hash::from_bytes(id);
+    let root = ContentId::from_bytes(id);
     let offered = content.library().contents().into_iter().find(|one| one.root == root);
     let Some(offered) = offered else { return Ok(None) };
     Ok(Some(content.library().ticket(&offered, &addresses).or_raise(py)?.to_string()))
@@ -175,15 +174,12 @@ pub fn fetch_ticket(
     let node = node.node()?.clone();
     let dht = swarm.map(Swarm::dht).transpose()?;
     let patience: Duration = seconds(patience)?;
-    let mut options = FetchOptions::default();
-    options.name = name;
-    if let Some(progress) = progress {
-        let taken = progress.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
-        options.progress = taken.map(|sender| {
-            let told = move |state| {
-                sender.send_replace(Some(state));
-            };
-            Arc::new(told) as Arc<dyn Fn(FetchProgress) + Send + Sync>
+    let mut options = FetchOptions::new().name(name);
+    let sender = progress
+        .and_then(|progress| progress.sender.lock().unwrap_or_else(PoisonError::into_inner).take());
+    if let Some(sender) = sender {
+        options = options.progress(move |state| {
+            sender.send_replace(Some(state));
         });
     }
     let fetching = async move {

@@ -1,6 +1,7 @@
 //! A stream in both directions, with its window in view.
 
 use bytes::Bytes;
+use stt::Payload;
 
 use crate::{FlowController, ManagedStats, ManagedStream, StreamsError};
 
@@ -34,7 +35,7 @@ impl BidirectionalStream {
     ///
     /// # Errors
     /// As [`ManagedStream::send_message`].
-    pub async fn send(&self, message: impl Into<Bytes>) -> Result<(), StreamsError> {
+    pub async fn send(&self, message: impl Payload) -> Result<(), StreamsError> {
         self.0.send_message(message).await
     }
 
@@ -42,7 +43,7 @@ impl BidirectionalStream {
     ///
     /// # Errors
     /// As [`ManagedStream::try_send_message`].
-    pub fn try_send(&self, message: impl Into<Bytes>) -> Result<(), StreamsError> {
+    pub fn try_send(&self, message: impl Payload) -> Result<(), StreamsError> {
         self.0.try_send_message(message)
     }
 

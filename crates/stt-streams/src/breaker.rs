@@ -30,12 +30,9 @@ impl fmt::Display for BreakerState {
 
 /// When a breaker opens, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct BreakerConfig {
-    /// Failures in a row that open it; at least 1. 5.
-    pub failures: u32,
-    /// How long it stays open before a probe. 10 s.
-    pub open_for: Duration,
+    pub(crate) failures: u32,
+    pub(crate) open_for: Duration,
 }
 
 impl BreakerConfig {
@@ -45,14 +42,14 @@ impl BreakerConfig {
         Self::default()
     }
 
-    /// Sets [`Self::failures`](field@Self::failures).
+    /// Failures in a row that open it; at least 1. 5.
     #[must_use]
     pub const fn failures(mut self, failures: u32) -> Self {
         self.failures = failures;
         self
     }
 
-    /// Sets [`Self::open_for`](field@Self::open_for).
+    /// How long it stays open before a probe. 10 s.
     #[must_use]
     pub const fn open_for(mut self, time: Duration) -> Self {
         self.open_for = time;

@@ -7,39 +7,22 @@ use crate::StreamsError;
 /// What a message is charged beyond its bytes, so that empty ones are not free.
 pub const MESSAGE_OVERHEAD: usize = 64;
 
-/// Settings of a stream, with the defaults of [`StreamConfig::default`].
+/// Settings of a stream, each with its range and its default.
 ///
 /// [`StreamManager`](crate::StreamManager) checks them; a value outside its range is
 /// [`StreamsError::OutOfRange`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct StreamConfig {
-    /// Messages that the stream holds for its peer: those that wait and those that were sent and
-    /// are not consumed yet. Also the first window. 1 to 1,000,000; 1,000.
-    pub buffer_size: usize,
-    /// Retries of one failed operation. 0 to 100; 3.
-    pub max_retries: u32,
-    /// Ceiling of the first wait before a retry; each further ceiling is twice as high, up to
-    /// [`StreamConfig::MAX_RETRY_DELAY`]. The wait is drawn evenly below it. 1 ms to 30 s; 1 s.
-    pub retry_delay: Duration,
-    /// Messages that may wait to be sent before there is backpressure, which ends below half. 1 to
-    /// `buffer_size`; 100. The places above are for messages on their way, and for a batch.
-    pub backpressure_limit: usize,
-    /// Time between heartbeats. 10 ms to 1 h; 30 s.
-    pub heartbeat_interval: Duration,
-    /// Time without a message in either direction after which the stream ends; heartbeats do not
-    /// count. 10 ms to 30 days; 5 min.
-    pub timeout: Duration,
-    /// Bytes that the stream may hold, half for each direction, each message charged
-    /// [`MESSAGE_OVERHEAD`] more. 1 KiB to 4 GiB; 16 MiB.
-    pub memory_limit: usize,
-    /// Longest message in bytes. 1 to `memory_limit / 2 - MESSAGE_OVERHEAD`; 1 MiB.
-    pub max_message_size: usize,
-    /// Whether taking a message out acknowledges it. Yes; otherwise
-    /// [`acknowledge`](crate::BidirectionalStream::acknowledge) does.
-    pub auto_acknowledge: bool,
-    /// Whether old messages that wait may be dropped for new ones under backpressure. No.
-    pub lossy: bool,
+    pub(crate) buffer_size: usize,
+    pub(crate) max_retries: u32,
+    pub(crate) retry_delay: Duration,
+    pub(crate) backpressure_limit: usize,
+    pub(crate) heartbeat_interval: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) memory_limit: usize,
+    pub(crate) max_message_size: usize,
+    pub(crate) auto_acknowledge: bool,
+    pub(crate) lossy: bool,
 }
 
 impl StreamConfig {
@@ -52,77 +35,89 @@ impl StreamConfig {
     /// Highest ceiling of a wait between retries.
     pub const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 
-    /// Sets [`Self::buffer_size`](field@Self::buffer_size).
+    /// Messages that the stream holds for its peer: those that wait and those that were sent and
+    /// are not consumed yet. Also the first window. 1 to 1,000,000; 1,000.
     #[must_use]
     pub const fn buffer_size(mut self, messages: usize) -> Self {
         self.buffer_size = messages;
         self
     }
 
-    /// Sets [`Self::max_retries`](field@Self::max_retries).
+    /// Retries of one failed operation. 0 to 100; 3.
     #[must_use]
     pub const fn max_retries(mut self, retries: u32) -> Self {
         self.max_retries = retries;
         self
     }
 
-    /// Sets [`Self::retry_delay`](field@Self::retry_delay).
+    /// Ceiling of the first wait before a retry; each further ceiling is twice as high, up to
+    /// [`StreamConfig::MAX_RETRY_DELAY`]. The wait is drawn evenly below it. 1 ms to 30 s; 1 s.
     #[must_use]
     pub const fn retry_delay(mut self, delay: Duration) -> Self {
         self.retry_delay = delay;
         self
     }
 
-    /// Sets [`Self::backpressure_limit`](field@Self::backpressure_limit).
+    /// Messages that may wait to be sent before there is backpressure, which ends below half. 1 to
+    /// `buffer_size`; 100. The places above are for messages on their way, and for a batch.
     #[must_use]
     pub const fn backpressure_limit(mut self, messages: usize) -> Self {
         self.backpressure_limit = messages;
         self
     }
 
-    /// Sets [`Self::heartbeat_interval`](field@Self::heartbeat_interval).
+    /// Time between heartbeats. 10 ms to 1 h; 30 s.
     #[must_use]
     pub const fn heartbeat_interval(mut self, interval: Duration) -> Self {
         self.heartbeat_interval = interval;
         self
     }
 
-    /// Sets [`Self::timeout`](field@Self::timeout).
+    /// Time without a message in either direction after which the stream ends; heartbeats do not
+    /// count. 10 ms to 30 days; 5 min.
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Sets [`Self::memory_limit`](field@Self::memory_limit).
+    /// Bytes that the stream may hold, half for each direction, each message charged
+    /// [`MESSAGE_OVERHEAD`] more. 1 KiB to 4 GiB; 16 MiB.
     #[must_use]
     pub const fn memory_limit(mut self, bytes: usize) -> Self {
         self.memory_limit = bytes;
         self
     }
 
-    /// Sets [`Self::max_message_size`](field@Self::max_message_size).
+    /// Longest message in bytes. 1 to `memory_limit / 2 - MESSAGE_OVERHEAD`; 1 MiB.
     #[must_use]
     pub const fn max_message_size(mut self, bytes: usize) -> Self {
         self.max_message_size = bytes;
         self
     }
 
-    /// Sets [`Self::auto_acknowledge`](field@Self::auto_acknowledge).
+    /// Whether taking a message out acknowledges it. Yes; otherwise
+    /// [`acknowledge`](crate::BidirectionalStream::acknowledge) does.
     #[must_use]
     pub const fn auto_acknowledge(mut self, yes: bool) -> Self {
         self.auto_acknowledge = yes;
         self
     }
 
-    /// Sets [`Self::lossy`](field@Self::lossy).
+    /// Whether old messages that wait may be dropped for new ones under backpressure. No.
     #[must_use]
     pub const fn lossy(mut self, yes: bool) -> Self {
         self.lossy = yes;
         self
     }
 
-    /// Checks every field.
+    /// Longest message in bytes, as it is set.
+    #[must_use]
+    pub const fn longest_message(&self) -> usize {
+        self.max_message_size
+    }
+
+    /// Whether all settings are inside their ranges.
     ///
     /// # Errors
     /// [`StreamsError::OutOfRange`] for the first that is outside its range.

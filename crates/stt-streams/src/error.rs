@@ -165,9 +165,9 @@ pub enum StreamsError {
     /// There is no tokio runtime to run the stream's task.
     #[error("there is no tokio runtime here")]
     NoRuntime,
-    /// The system gave no randomness.
-    #[error("the system gave no randomness")]
-    Randomness,
+    /// The system gave no random bytes.
+    #[error(transparent)]
+    Random(#[from] stc::random::RandomError),
 }
 
 impl StreamsError {
@@ -206,7 +206,7 @@ impl StreamsError {
             Self::RetriesExhausted { .. }
             | Self::Transport(_)
             | Self::Protocol { .. }
-            | Self::Randomness => StatusCode::Internal,
+            | Self::Random(_) => StatusCode::Internal,
         }
     }
 }
@@ -231,19 +231,20 @@ impl stc::Coded for StreamsError {
             Self::PeerRestarted => "streams.peer_restarted",
             Self::OutOfRange { .. } => "streams.out_of_range",
             Self::NoRuntime => "streams.no_runtime",
-            Self::Randomness => "streams.randomness",
+            Self::Random(error) => error.code(),
         }
     }
 
     fn retry_helps(&self) -> bool {
-        matches!(
-            self,
+        match self {
+            Self::Random(error) => error.retry_helps(),
             Self::Backpressure { .. }
-                | Self::TooMany { .. }
-                | Self::RetriesExhausted { .. }
-                | Self::CircuitOpen { .. }
-                | Self::BudgetSpent { .. }
-        )
+            | Self::TooMany { .. }
+            | Self::RetriesExhausted { .. }
+            | Self::CircuitOpen { .. }
+            | Self::BudgetSpent { .. } => true,
+            _ => false,
+        }
     }
 
     fn hint(&self) -> Option<&'static str> {
@@ -260,6 +261,7 @@ impl stc::Coded for StreamsError {
             Self::Idle { .. } => "send something now and then, or raise `timeout`",
             Self::PeerRestarted => "open the stream again; what was not acknowledged may be lost",
             Self::NoRuntime => "call it inside a tokio runtime",
+            Self::Random(error) => return error.hint(),
             _ => return None,
         })
     }

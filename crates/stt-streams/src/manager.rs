@@ -29,16 +29,10 @@ const EVENTS: usize = 1_024;
 
 /// Limits on all streams of a manager together.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct ManagerLimits {
-    /// Streams. 1 to 1,000,000; 1,024.
-    pub max_streams: usize,
-    /// Bytes that the streams hold together, half for each direction: outbound never more; inbound
-    /// at most that, a quarter spread evenly over `max_streams`, and one message of each stream.
-    /// 1 MiB and up; 256 MiB.
-    pub memory_limit: usize,
-    /// The circuit breaker of each destination.
-    pub breaker: BreakerConfig,
+    pub(crate) max_streams: usize,
+    pub(crate) memory_limit: usize,
+    pub(crate) breaker: BreakerConfig,
 }
 
 impl ManagerLimits {
@@ -48,21 +42,23 @@ impl ManagerLimits {
         Self::default()
     }
 
-    /// Sets [`Self::max_streams`](field@Self::max_streams).
+    /// Streams. 1 to 1,000,000; 1,024.
     #[must_use]
     pub const fn max_streams(mut self, streams: usize) -> Self {
         self.max_streams = streams;
         self
     }
 
-    /// Sets [`Self::memory_limit`](field@Self::memory_limit).
+    /// Bytes that the streams hold together, half for each direction: outbound never more; inbound
+    /// at most that, a quarter spread evenly over `max_streams`, and one message of each stream.
+    /// 1 MiB and up; 256 MiB.
     #[must_use]
     pub const fn memory_limit(mut self, bytes: usize) -> Self {
         self.memory_limit = bytes;
         self
     }
 
-    /// Sets [`Self::breaker`](field@Self::breaker).
+    /// The circuit breaker of each destination.
     #[must_use]
     pub const fn breaker(mut self, breaker: BreakerConfig) -> Self {
         self.breaker = breaker;
@@ -287,7 +283,7 @@ impl StreamManager {
             return Err(StreamsError::Id { got: id.len(), max: MAX_ID });
         }
         let runtime = Handle::try_current().map_err(|_| StreamsError::NoRuntime)?;
-        let instance = stc::random::bytes().map_err(|_| StreamsError::Randomness)?;
+        let instance = stc::random::bytes()?;
         let inner = &*self.0;
         let id: Arc<str> = Arc::from(id);
         let mut streams = lock(&inner.streams);

@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use bytes::Bytes;
+use stt::Payload;
 
 use crate::{ManagedStats, ManagedStream, StreamsError, frame::MAX_ID};
 
@@ -70,9 +70,9 @@ impl StreamMultiplexer {
     #[must_use]
     pub fn broadcast_message(
         &self,
-        message: impl Into<Bytes>,
+        message: impl Payload,
     ) -> BTreeMap<String, Result<(), StreamsError>> {
-        let message = message.into();
+        let message = message.into_bytes();
         let streams = self.lock().clone();
         let send = |stream: ManagedStream| stream.try_send_message(message.clone());
         streams.into_iter().map(|(id, stream)| (id, send(stream))).collect()

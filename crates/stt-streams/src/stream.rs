@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use stt::Payload;
 use tokio::time::timeout;
 
 use crate::{
@@ -53,8 +54,8 @@ impl ManagedStream {
     ///
     /// # Errors
     /// [`StreamsError::TooLarge`], [`StreamsError::Closed`], or what ended the stream.
-    pub async fn send_message(&self, message: impl Into<Bytes>) -> Result<(), StreamsError> {
-        self.send_item(Item { kind: Kind::Message, payload: message.into() }).await
+    pub async fn send_message(&self, message: impl Payload) -> Result<(), StreamsError> {
+        self.send_item(Item { kind: Kind::Message, payload: message.into_bytes() }).await
     }
 
     async fn send_item(&self, item: Item) -> Result<(), StreamsError> {
@@ -69,8 +70,8 @@ impl ManagedStream {
     ///
     /// # Errors
     /// [`StreamsError::Backpressure`] as well.
-    pub fn try_send_message(&self, message: impl Into<Bytes>) -> Result<(), StreamsError> {
-        self.offer(Item { kind: Kind::Message, payload: message.into() })
+    pub fn try_send_message(&self, message: impl Payload) -> Result<(), StreamsError> {
+        self.offer(Item { kind: Kind::Message, payload: message.into_bytes() })
     }
 
     fn offer(&self, item: Item) -> Result<(), StreamsError> {

@@ -16,17 +16,13 @@ use stt_streams::{
 };
 use tokio::time::sleep;
 
-fn manager(set: impl FnOnce(&mut StreamConfig)) -> StreamManager {
-    let mut config = StreamConfig::default();
-    set(&mut config);
-    StreamManager::new(config).unwrap()
+fn manager(set: impl FnOnce(StreamConfig) -> StreamConfig) -> StreamManager {
+    StreamManager::new(set(StreamConfig::new())).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
 async fn high_memory_usage() {
-    let manager = manager(|config| {
-        (config.memory_limit, config.max_message_size) = (16 << 10, 1 << 10);
-    });
+    let manager = manager(|config| config.memory_limit(16 << 10).max_message_size(1 << 10));
     let stream = manager.create_stream("s").unwrap();
     let refused = loop {
         match stream.try_send_message(vec![0; 1 << 10]) {
@@ -44,9 +40,7 @@ async fn high_memory_usage() {
 
 #[tokio::test(start_paused = true)]
 async fn slow_performance() {
-    let small = |config: &mut StreamConfig| {
-        (config.buffer_size, config.backpressure_limit) = (8, 4);
-    };
+    let small = |config: StreamConfig| config.buffer_size(8).backpressure_limit(4);
     let (left, right) = (manager(small), manager(small));
     let (here, there) = channel::pair();
     let ours = left.new_bidirectional_stream("s", here).unwrap();
@@ -92,9 +86,8 @@ impl Transport for Muted {
 
 #[tokio::test(start_paused = true)]
 async fn connection_drops() {
-    let beating = |config: &mut StreamConfig| {
-        config.heartbeat_interval = Duration::from_secs(1);
-        config.timeout = Duration::from_secs(60);
+    let beating = |config: StreamConfig| {
+        config.heartbeat_interval(Duration::from_secs(1)).timeout(Duration::from_secs(60))
     };
     let (left, right) = (manager(beating), manager(beating));
     let mut events = left.events();
@@ -143,7 +136,7 @@ impl Connector for Nowhere {
 
 #[tokio::test(start_paused = true)]
 async fn error_loops() {
-    let manager = manager(|_| {});
+    let manager = manager(|config| config);
     let mut codes = Vec::new();
     for at in 0..4 {
         let stream = manager.connect_stream(&format!("s{at}"), Arc::new(Nowhere)).unwrap();

@@ -11,10 +11,8 @@ use stt_streams::{
     StreamsError, StreamsHealth, SystemChange, SystemEvent, Trigger, channel,
 };
 
-fn manager(set: impl FnOnce(&mut StreamConfig)) -> StreamManager {
-    let mut config = StreamConfig::default();
-    set(&mut config);
-    StreamManager::new(config).unwrap()
+fn manager(set: impl FnOnce(StreamConfig) -> StreamConfig) -> StreamManager {
+    StreamManager::new(set(StreamConfig::new())).unwrap()
 }
 
 /// Looks until it holds; the clock is paused, so waiting costs nothing.
@@ -40,9 +38,7 @@ fn connected(
 
 #[tokio::test(start_paused = true)]
 async fn one_of_many_streams_that_stalls_fails_no_broadcast_to_the_others() {
-    let small = |config: &mut StreamConfig| {
-        (config.buffer_size, config.backpressure_limit) = (16, 8);
-    };
+    let small = |config: StreamConfig| config.buffer_size(16).backpressure_limit(8);
     let (left, right) = (manager(small), manager(small));
     let many = StreamMultiplexer::new();
     let mut theirs = Vec::new();
@@ -138,7 +134,7 @@ async fn a_thousand_subscribers_get_every_event() {
 
 #[tokio::test(start_paused = true)]
 async fn a_service_answers_with_exactly_the_fields_of_the_format() {
-    let service = StreamingService::new(manager(|_| {}));
+    let service = StreamingService::new(manager(|config| config));
     let manager = service.manager().clone();
     for at in 0..9 {
         manager.create_stream(&format!("s{at}")).unwrap();
@@ -206,10 +202,8 @@ async fn a_service_answers_with_exactly_the_fields_of_the_format() {
 
 #[tokio::test(start_paused = true)]
 async fn the_window_shrinks_with_each_message_and_grows_with_each_acknowledgement() {
-    let by_hand = |config: &mut StreamConfig| {
-        config.auto_acknowledge = false;
-        (config.buffer_size, config.backpressure_limit) = (8, 8);
-    };
+    let by_hand =
+        |config: StreamConfig| config.auto_acknowledge(false).buffer_size(8).backpressure_limit(8);
     let (left, right) = (manager(by_hand), manager(by_hand));
     let (ours, theirs) = connected(&left, &right, "window");
     assert_eq!((ours.flow_control().window_size(), ours.flow_control().current_window()), (8, 8));
@@ -249,7 +243,7 @@ async fn the_window_shrinks_with_each_message_and_grows_with_each_acknowledgemen
 
 #[tokio::test(start_paused = true)]
 async fn peers_cannot_take_ids_that_are_not_theirs() {
-    let (left, right) = (manager(|_| {}), manager(|_| {}));
+    let (left, right) = (manager(|config| config), manager(|config| config));
     let (here, there) = channel::pair();
     let _ours = left.new_bidirectional_stream("b/mine", here).unwrap();
     let refused = right.accept_under("a/", there).await.unwrap_err();

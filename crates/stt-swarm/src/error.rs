@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use stc::{Cause, Coded};
 
-use crate::{SwarmError, content::ManifestError};
+use crate::{ProviderFailure, SwarmError, content::ManifestError, failure::listed};
 
 /// Why a text is no ticket, or something does not fit into one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +73,18 @@ pub enum ContentError {
         /// The limit.
         max: u64,
     },
+    /// A setting is outside its range.
+    #[error("{what} is {got}; {min} to {max} are allowed")]
+    OutOfRange {
+        /// Which.
+        what: &'static str,
+        /// The least.
+        min: usize,
+        /// The most.
+        max: usize,
+        /// What was given.
+        got: usize,
+    },
     /// As many contents are offered as may be.
     #[error("a library offers {max} contents at most")]
     TooMany {
@@ -128,10 +140,10 @@ pub enum ContentError {
     #[error("the ticket names no provider")]
     NoProvider,
     /// No provider gave the rest. What arrived before is kept.
-    #[error("no provider gave all of it: {}", causes.join("; "))]
+    #[error("no provider gave all of it: {}", listed(causes, "; "))]
     Unavailable {
-        /// Why, one sentence for each provider.
-        causes: Vec<String>,
+        /// Why, for each provider; an error with its `source()`.
+        causes: Vec<ProviderFailure>,
     },
     /// A worker ended without saying why.
     #[error("a task of the fetch was ended")]
@@ -139,6 +151,14 @@ pub enum ContentError {
 }
 
 impl ContentError {
+    /// Whether a setting is from 1 to `max`.
+    pub(crate) fn within(what: &'static str, got: usize, max: usize) -> Result<(), Self> {
+        if (1..=max).contains(&got) {
+            return Ok(());
+        }
+        Err(Self::OutOfRange { what, min: 1, max, got })
+    }
+
     pub(crate) fn file(what: &'static str, path: &std::path::Path, cause: io::Error) -> Self {
         if cause.kind() == io::ErrorKind::AlreadyExists {
             return Self::Exists { path: path.to_owned() };
@@ -158,6 +178,7 @@ impl Coded for ContentError {
         match self {
             Self::NotAFile { .. } => "content.not_a_file",
             Self::TooLarge { .. } => "content.too_large",
+            Self::OutOfRange { .. } => "content.out_of_range",
             Self::TooMany { .. } => "content.too_many",
             Self::File { .. } => "content.file",
             Self::Exists { .. } => "content.exists",
@@ -187,6 +208,7 @@ impl Coded for ContentError {
     fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NotAFile { .. } => Some("share a file or a folder"),
+            Self::OutOfRange { .. } => Some("see the range in the message"),
             Self::TooMany { .. } => Some("offer some of them no longer"),
             Self::Exists { .. } => Some("choose another directory, or move the file"),
             Self::NotFound { .. } => Some("connect to a member that has it"),

@@ -28,7 +28,7 @@
 //! let second = Node::builder(seed).host("127.0.0.1").start(Mode::Server).await?;
 //! let there = Swarm::start(&first, &SwarmOptions::default())?;
 //! let here = Swarm::start(&second, &SwarmOptions::default())?;
-//! here.dht().bootstrap(&[first.local_addr().to_string()]).await?;
+//! here.dht().bootstrap([first.local_addr()]).await?;
 //!
 //! here.dht().store(b"greeting", b"hello").await?;
 //! let found = there.dht().find_value(b"greeting").await?.ok_or("not there")?;
@@ -72,6 +72,7 @@ mod content;
 mod dht;
 mod engine;
 mod error;
+mod failure;
 mod pubsub;
 mod swarm;
 mod swarm_error;
@@ -85,6 +86,7 @@ pub use dht::{
     Bootstrapped, KademliaDht, ProviderFound, Providers, SignedValue, Stored, SwarmMember,
 };
 pub use error::{ContentError, TicketError};
+pub use failure::{DialFailure, ProviderFailure};
 pub use pubsub::{
     PubSub, Published, Receipts, Sequence, TopicEvent, TopicMessage, TopicSubscription,
 };

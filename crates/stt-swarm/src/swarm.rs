@@ -13,7 +13,7 @@ use crate::{
     swarm_error::SwarmError,
 };
 
-/// How a node takes part in a swarm.
+/// How a node takes part in a swarm; starting it tells what is out of its range.
 #[derive(Clone, Debug)]
 pub struct SwarmOptions {
     pub(crate) name: String,
@@ -28,6 +28,12 @@ impl Default for SwarmOptions {
 }
 
 impl SwarmOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// Peers that a node is linked with at once, by default.
     pub const MAX_LINKS: usize = 256;
 
@@ -47,11 +53,21 @@ impl SwarmOptions {
         self
     }
 
-    /// Peers that this node is linked with at once: 1 or more. Default: 256.
+    /// Peers that this node is linked with at once, 1 to 65,536. Default: [`Self::MAX_LINKS`].
     #[must_use]
-    pub fn max_links(mut self, max: usize) -> Self {
-        self.max_links = max.max(1);
+    pub const fn max_links(mut self, max: usize) -> Self {
+        self.max_links = max;
         self
+    }
+
+    /// Whether all settings are inside their ranges.
+    fn check(&self) -> Result<(), SwarmError> {
+        check("a swarm's name", self.name.len(), 256)?;
+        let (min, max, got) = (1, 65_536, u64::try_from(self.max_links).unwrap_or(u64::MAX));
+        if (min..=max).contains(&got) {
+            return Ok(());
+        }
+        Err(SwarmError::OutOfRange { what: "max_links", min, max, got })
     }
 }
 
@@ -68,9 +84,9 @@ impl Swarm {
     ///
     /// # Errors
     /// [`SwarmError::Protocol`] if it takes part already, [`SwarmError::TooLarge`] for the name,
-    /// [`SwarmError::Engine`].
+    /// [`SwarmError::OutOfRange`] for another option, [`SwarmError::Engine`].
     pub fn start(node: &Node, options: &SwarmOptions) -> Result<Self, SwarmError> {
-        check("a swarm's name", options.name.len(), 256)?;
+        options.check()?;
         Ok(Self { handle: engine::start(node, options, None)? })
     }
 
@@ -90,7 +106,7 @@ impl Swarm {
         options: &SwarmOptions,
         chamber: &Chamber,
     ) -> Result<Self, SwarmError> {
-        check("a swarm's name", options.name.len(), 256)?;
+        options.check()?;
         let saved = saved::load(chamber, &options.name).await?;
         Ok(Self { handle: engine::start(node, options, Some((chamber.clone(), saved)))? })
     }

@@ -6,6 +6,8 @@ use stc::{Cause, Coded};
 use stt::NodeId;
 use stt_store::StoreError;
 
+use crate::{DialFailure, failure::listed};
+
 /// Why the swarm could not be started, or not do what was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -41,6 +43,18 @@ pub enum SwarmError {
         /// The limit in bytes.
         max: usize,
     },
+    /// A setting is outside its range.
+    #[error("{what} is {got}; {min} to {max} are allowed")]
+    OutOfRange {
+        /// Which.
+        what: &'static str,
+        /// The least.
+        min: u64,
+        /// The most.
+        max: u64,
+        /// What was given.
+        got: u64,
+    },
     /// More of something than this node may have.
     #[error("there are {max} {what} already, which is the most")]
     TooMany {
@@ -69,10 +83,10 @@ pub enum SwarmError {
         cause: Arc<StoreError>,
     },
     /// None of the nodes to begin with could be reached.
-    #[error("no node to begin with could be reached: {}", causes.join("; "))]
+    #[error("no node to begin with could be reached: {}", listed(causes, "; "))]
     NoBootstrap {
-        /// Why, one sentence for each.
-        causes: Vec<String>,
+        /// Why, for each; an error with its `source()`.
+        causes: Vec<DialFailure>,
     },
     /// The node was not found, or did not answer where others said it is.
     #[error("node {node} was not found or did not answer")]
@@ -98,6 +112,7 @@ impl Coded for SwarmError {
             Self::Stopped => "swarm.stopped",
             Self::Busy { .. } => "swarm.busy",
             Self::TooLarge { .. } => "swarm.too_large",
+            Self::OutOfRange { .. } => "swarm.out_of_range",
             Self::TooMany { .. } => "swarm.too_many",
             Self::Taken => "swarm.taken",
             Self::Timeout { .. } => "swarm.timeout",
@@ -128,6 +143,7 @@ impl Coded for SwarmError {
             Self::Protocol(error) => error.hint(),
             Self::Chamber(error) => error.hint(),
             Self::NotSaved { .. } => Some("make room on the disk, then do it again"),
+            Self::OutOfRange { .. } => Some("see the range in the message"),
             Self::Busy { .. } => Some("wait for answers before asking more"),
             Self::TooLarge { .. } => Some("offer it as content, and send its id"),
             Self::Taken => Some("choose another key, or ask for the value of one publisher"),

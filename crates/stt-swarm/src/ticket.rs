@@ -6,9 +6,8 @@ use std::{
     str::FromStr,
 };
 
-use blake3::Hash;
 use data_encoding::BASE32_NOPAD;
-use stt::NodeId;
+use stt::{ContentId, NodeId};
 
 use crate::TicketError;
 
@@ -36,7 +35,7 @@ pub struct Provider {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContentTicket {
     is_folder: bool,
-    root: Hash,
+    root: ContentId,
     size: u64,
     name: String,
     providers: Vec<Provider>,
@@ -57,7 +56,7 @@ impl ContentTicket {
     /// # Errors
     /// [`TicketError::TooMuch`]; [`TicketError::Malformed`] if it is empty and its hash says
     /// otherwise.
-    pub fn new(root: Hash, size: u64, name: &str) -> Result<Self, TicketError> {
+    pub fn new(root: ContentId, size: u64, name: &str) -> Result<Self, TicketError> {
         if size > Self::MAX_SIZE {
             return Err(TicketError::TooMuch { what: "bytes of content", max: Self::MAX_SIZE });
         }
@@ -65,7 +64,7 @@ impl ContentTicket {
             return Err(too_much("bytes of name", Self::MAX_NAME));
         }
         // There is one empty content only, and no group that could show a lie.
-        if size == 0 && root != blake3::hash(b"") {
+        if size == 0 && root != ContentId::of(b"") {
             return Err(TicketError::Malformed);
         }
         Ok(Self { is_folder: false, root, size, name: name.to_owned(), providers: Vec::new() })
@@ -76,7 +75,7 @@ impl ContentTicket {
     ///
     /// # Errors
     /// [`TicketError::TooMuch`].
-    pub fn folder(root: Hash, size: u64, name: &str) -> Result<Self, TicketError> {
+    pub fn folder(root: ContentId, size: u64, name: &str) -> Result<Self, TicketError> {
         Ok(Self { is_folder: true, ..Self::new(root, size, name)? })
     }
 
@@ -133,7 +132,7 @@ impl ContentTicket {
 
     /// The BLAKE3 hash of the content, which is its id.
     #[must_use]
-    pub const fn root(&self) -> Hash {
+    pub const fn root(&self) -> ContentId {
         self.root
     }
 
@@ -192,7 +191,7 @@ impl ContentTicket {
             1 => true,
             _ => return Err(TicketError::Malformed),
         };
-        let (root, size) = (Hash::from_bytes(left.take()?), u64::from_le_bytes(left.take()?));
+        let (root, size) = (ContentId::from_bytes(left.take()?), u64::from_le_bytes(left.take()?));
         let name_len = usize::from(left.byte()?);
         let name =
             std::str::from_utf8(left.bytes(name_len)?).map_err(|_| TicketError::Malformed)?;
@@ -290,7 +289,7 @@ mod tests {
     use super::*;
 
     fn ticket() -> ContentTicket {
-        let mut ticket = ContentTicket::new(blake3::hash(b"x"), 1, "a file.bin").unwrap();
+        let mut ticket = ContentTicket::new(ContentId::of(b"x"), 1, "a file.bin").unwrap();
         let addresses = vec!["127.0.0.1:9337".parse().unwrap(), "[::1]:1".parse().unwrap()];
         ticket.add_provider(Provider { node_id: NodeId::from_bytes([7; 32]), addresses }).unwrap();
         ticket
@@ -302,7 +301,7 @@ mod tests {
         assert!(text.starts_with("stt-ticket:content:"), "{text}");
         assert_eq!(text.parse(), Ok(ticket.clone()));
         assert_eq!(format!(" {}\n", text.to_ascii_uppercase()).parse(), Ok(ticket));
-        let folder = ContentTicket::folder(blake3::hash(b"x"), 1, "films").unwrap();
+        let folder = ContentTicket::folder(ContentId::of(b"x"), 1, "films").unwrap();
         assert!(folder.is_folder());
         assert_eq!(folder.to_string().parse(), Ok(folder));
     }
@@ -352,14 +351,14 @@ mod tests {
     #[test]
     fn tickets_for_one_content_become_one() {
         let (mut one, mut other) =
-            (ticket(), ContentTicket::new(blake3::hash(b"x"), 1, "b").unwrap());
+            (ticket(), ContentTicket::new(ContentId::of(b"x"), 1, "b").unwrap());
         let provider = Provider { node_id: NodeId::from_bytes([8; 32]), addresses: Vec::new() };
         other.add_provider(provider.clone()).unwrap();
         one.merge(other.clone()).unwrap();
         one.merge(other).unwrap();
         assert_eq!(one.providers().last(), Some(&provider));
         assert_eq!((one.providers().len(), one.name()), (2, "a file.bin"));
-        let folder = ContentTicket::folder(blake3::hash(b"x"), 1, "b").unwrap();
+        let folder = ContentTicket::folder(ContentId::of(b"x"), 1, "b").unwrap();
         assert_eq!(one.merge(folder), Err(TicketError::Different));
     }
 
@@ -374,7 +373,7 @@ mod tests {
         let one_more = Provider { node_id: NodeId::from_bytes([99; 32]), addresses: Vec::new() };
         assert!(ticket.add_provider(one_more).is_err());
         assert_eq!(ticket.to_string().parse(), Ok(ticket));
-        assert!(ContentTicket::new(blake3::hash(b""), u64::MAX, "a").is_err());
-        assert_eq!(ContentTicket::new(blake3::hash(b"x"), 0, "a"), Err(TicketError::Malformed));
+        assert!(ContentTicket::new(ContentId::of(b""), u64::MAX, "a").is_err());
+        assert_eq!(ContentTicket::new(ContentId::of(b"x"), 0, "a"), Err(TicketError::Malformed));
     }
 }

@@ -7,14 +7,15 @@
 )]
 
 use std::{
+    error::Error,
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::Mutex,
     time::Duration,
 };
 
 use bytes::Bytes;
-use stt::{Coded, Mode, Node, SharedSeed, transfer::Phase};
+use stt::{Coded, ContentId, Mode, Node, SharedSeed, transfer::Phase};
 use stt_swarm::{
     ContentError, ContentLibrary, ContentTicket, FetchOptions, Fetched, Provider, Shared, fetch,
 };
@@ -102,7 +103,7 @@ async fn three_providers_give_one_file_and_each_a_part() {
     let home = Home::new(24_000_001).await;
     let (a, b) = (Member::start(&home.file).await, Member::start(&home.file).await);
     let c = Member::start(&home.file).await;
-    assert_eq!(a.shared.root, blake3::hash(&home.data));
+    assert_eq!(a.shared.root, ContentId::of(&home.data));
     let ticket = ticket(&a.shared, [a.provider(), b.provider(), c.provider()]);
     // So slow that none is done before the last begins.
     for member in [&a, &b, &c] {
@@ -161,8 +162,11 @@ async fn a_provider_that_lies_is_dropped_at_once_and_the_content_is_right() {
     let liars = || vec![provider(&corrupt), provider(&boaster)];
     let error = home.fetch(&ticket(liars()), FetchOptions::default()).await.unwrap_err();
     let ContentError::Unavailable { causes } = error else { panic!("{error}") };
-    assert!(causes[0].ends_with("sent bytes that do not verify"), "{causes:?}");
-    assert!(causes[1].contains("says that it has 1152921504606846976 bytes"), "{causes:?}");
+    assert!(causes[0].to_string().ends_with("sent bytes that do not verify"), "{causes:?}");
+    assert!(
+        causes[1].to_string().contains("says that it has 1152921504606846976 bytes"),
+        "{causes:?}"
+    );
     let all = liars().into_iter().chain([honest.provider()]).collect();
     let got = home.fetch_all(&ticket(all)).await;
     let [corrupt, boaster, honest] = got.providers.as_slice() else { panic!("{got:?}") };
@@ -183,15 +187,24 @@ async fn when_nobody_has_it_the_reasons_are_told() {
     for node in [&member.node, &strange] {
         home.client.connect(&node.local_addr().to_string()).await.unwrap();
     }
-    let mut options = FetchOptions::default();
-    options.connect_timeout = Duration::from_millis(300);
+    let options = FetchOptions::new().connect_timeout(Duration::from_millis(300));
     let error = home.fetch(&ticket, options).await.unwrap_err();
     assert_eq!((error.code(), error.retry_helps()), ("content.unavailable", true));
     let ContentError::Unavailable { causes } = error else { panic!("{error}") };
     let words = ["does not have it", "nobody handles the protocol", "could not be reached"];
     for (cause, words) in causes.iter().zip(words) {
-        assert!(cause.contains(words), "{cause}");
+        assert!(cause.to_string().contains(words), "{cause}");
     }
+    // Each still is the error that it was.
+    let mut below = causes[2].source();
+    while let Some(error) = below
+        && !error.is::<stt::ConnectError>()
+    {
+        below = error.source();
+    }
+    assert!(below.is_some(), "{:?}", causes[2]);
+    let none = FetchOptions::new().streams_per_provider(0);
+    assert_eq!(home.fetch(&ticket, none).await.unwrap_err().code(), "content.out_of_range");
 }
 
 #[tokio::test]
@@ -201,12 +214,11 @@ async fn an_interrupted_fetch_goes_on_where_it_stopped() {
     member.node.set_bandwidth(std::num::NonZeroU64::new(20_000_000));
     let ticket = ticket(&member.shared, [member.provider()]);
     let (told, mut telling) = tokio::sync::watch::channel(0);
-    let mut options = FetchOptions::default();
-    options.progress = Some(Arc::new(move |progress| {
+    let options = FetchOptions::new().progress(move |progress| {
         if progress.phase == Phase::Moving {
             told.send_replace(progress.done);
         }
-    }));
+    });
     tokio::select! {
         _ = home.fetch(&ticket, options) => panic!("it was to be interrupted"),
         enough = telling.wait_for(|done| *done > 5_000_000) => drop(enough.unwrap()),
@@ -229,12 +241,11 @@ async fn a_provider_that_dies_is_replaced_by_the_others() {
     let (dies, stays) = (Member::start(&home.file).await, Member::start(&home.file).await);
     let ticket = ticket(&dies.shared, [dies.provider(), stays.provider()]);
     let dying = Mutex::new(Some(dies));
-    let mut options = FetchOptions::default();
-    options.progress = Some(Arc::new(move |progress| {
+    let options = FetchOptions::new().progress(move |progress| {
         if progress.done > 4_000_000 {
             dying.lock().unwrap().take();
         }
-    }));
+    });
     home.fetch(&ticket, options).await.unwrap();
 }
 
@@ -259,9 +270,8 @@ async fn a_file_that_changed_is_no_lie_of_its_provider() {
     home.data[2_500_000] ^= 1;
     fs::write(&home.file, &home.data).unwrap();
     let alone = ticket(&member.shared, [member.provider()]);
-    let mut options = FetchOptions::default();
     // So that what is not damaged is fetched before.
-    options.streams_per_provider = 1;
+    let options = FetchOptions::new().streams_per_provider(1);
     let error = home.fetch(&alone, options).await.unwrap_err();
     assert!(error.to_string().contains("says that its copy is damaged"), "{error}");
     assert!(member.library.stats().damaged > 0);

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking")]
 
 use bytes::Bytes;
-use stt::{Coded, Mode, Node, SharedSeed};
+use stt::{Coded, ContentId, Mode, Node, SharedSeed};
 use stt_swarm::{ContentDistribution, Provider, RetrieveOptions, Swarm, SwarmOptions};
 use tokio::io::AsyncReadExt;
 
@@ -43,7 +43,7 @@ async fn what_one_publishes_others_retrieve_by_its_hash() {
     for len in [0, 1, 16_384, 16_385, 5_000_000] {
         let data = data(len);
         let id = a.content.publish_content(data.clone()).await.unwrap();
-        assert_eq!(id, blake3::hash(&data));
+        assert_eq!(id, ContentId::of(&data));
         assert_eq!(b.content.publish_content(data.clone()).await.unwrap(), id);
         let options = RetrieveOptions::default();
         assert!(reader.content.retrieve_content(id, &options).await.unwrap() == data, "{len}");
@@ -63,20 +63,20 @@ async fn what_one_publishes_others_retrieve_by_its_hash() {
 #[tokio::test]
 async fn absent_and_too_long_content_are_errors() {
     let (member, reader) = (Member::start().await, Member::start().await);
-    let mut options = RetrieveOptions::default();
-    let absent = blake3::hash(b"nobody has this");
+    let options = RetrieveOptions::new();
+    let absent = ContentId::of(b"nobody has this");
     let error = reader.content.retrieve_content(absent, &options).await.unwrap_err();
     assert_eq!((error.code(), error.retry_helps()), ("content.not_found", true));
     let id = member.content.publish_content(data(100_000)).await.unwrap();
     // By address, without a session before.
     let addresses = vec![member.node.local_addr()];
-    options.providers = vec![Provider { node_id: member.node.node_id(), addresses }];
+    let options = options.providers([Provider { node_id: member.node.node_id(), addresses }]);
     let error = reader.content.retrieve_content(absent, &options).await.unwrap_err();
     assert_eq!(error.to_string(), "none of the 1 members that were asked has it");
-    options.max_size = 99_999;
+    let options = options.max_size(99_999);
     let error = reader.content.retrieve_content(id, &options).await.unwrap_err();
     assert_eq!(error.code(), "content.too_large");
-    options.max_size = 100_000;
+    let options = options.max_size(100_000);
     assert_eq!(reader.content.retrieve_content(id, &options).await.unwrap().len(), 100_000);
     assert!(member.content.unpublish_content(id).await);
     assert!(reader.content.retrieve_content(id, &options).await.is_err());
@@ -127,20 +127,19 @@ async fn the_swarms_table_names_who_has_it() {
     let start = |node: &Node| Swarm::start(node, &SwarmOptions::default()).unwrap();
     let (first, second, reader) = (start(&first), start(&second), start(&reader));
     let address = first.node().local_addr().to_string();
-    second.dht().bootstrap(&[&address]).await.unwrap();
-    reader.dht().bootstrap(&[&address]).await.unwrap();
+    second.dht().bootstrap([&address]).await.unwrap();
+    reader.dht().bootstrap([&address]).await.unwrap();
     let (there, here) = (
         ContentDistribution::in_swarm(&second).unwrap(),
         ContentDistribution::in_swarm(&reader).unwrap(),
     );
     let data = data(100_000);
     let id = there.publish_content(data.clone()).await.unwrap();
-    let mut options = RetrieveOptions::default();
-    options.search = std::time::Duration::from_secs(30);
+    let options = RetrieveOptions::new().search(std::time::Duration::from_secs(30));
     assert!(here.retrieve_content(id, &options).await.unwrap() == data);
     // Nobody has this; the search ends by itself, or when its time is over.
-    options.search = std::time::Duration::from_millis(500);
-    let nobody = here.retrieve_content(blake3::hash(b"nobody's"), &options).await.unwrap_err();
+    let options = options.search(std::time::Duration::from_millis(500));
+    let nobody = here.retrieve_content(ContentId::of(b"nobody's"), &options).await.unwrap_err();
     assert_eq!(nobody.code(), "content.not_found");
     assert!(there.unpublish_content(id).await);
     assert!(!there.unpublish_content(id).await);

@@ -25,7 +25,8 @@ fn all() -> Vec<Box<dyn Coded>> {
         Box::new(ContentError::NotFound { members: 1 }),
         Box::new(ContentError::NotAnnounced(SwarmError::Stopped)),
         Box::new(ContentError::NoProvider),
-        Box::new(ContentError::Unavailable { causes: vec!["x".into()] }),
+        Box::new(ContentError::OutOfRange { what: "x", min: 1, max: 2, got: 3 }),
+        Box::new(ContentError::Unavailable { causes: Vec::new() }),
         Box::new(ContentError::Ended),
     ]
 }

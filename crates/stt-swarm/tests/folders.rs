@@ -35,9 +35,7 @@ impl Member {
 }
 
 fn named(name: &str) -> FetchOptions {
-    let mut options = FetchOptions::default();
-    options.name = Some(name.into());
-    options
+    FetchOptions::new().name(name.to_owned())
 }
 
 /// All files below a directory, and what is in them.
@@ -92,13 +90,12 @@ async fn a_folder_comes_from_two_members_and_is_there_at_once() {
     let mut both = a.ticket(&shared);
     both.add_provider(b.ticket(&shared).providers().first().unwrap().clone()).unwrap();
     let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let mut options = FetchOptions::default();
     let (telling, place) = (Arc::clone(&seen), out.path().join("films"));
-    options.progress = Some(Arc::new(move |progress| {
+    let options = FetchOptions::new().progress(move |progress| {
         // Nobody sees half a folder.
         assert!(!place.exists() || progress.done == progress.total);
         telling.lock().unwrap().push((progress.done, progress.total));
-    }));
+    });
     let ticket: ContentTicket = both.to_string().parse().unwrap();
     let got = fetch(&client, &ticket, out.path(), &options).await.unwrap();
     assert_eq!(got.path, out.path().join("films"));
@@ -126,10 +123,9 @@ async fn an_interrupted_folder_goes_on_and_damage_in_it_is_mended() {
     let ticket = member.ticket(&shared);
     member.node.set_bandwidth(NonZeroU64::new(3_000_000));
     let (told, mut telling) = tokio::sync::watch::channel(0);
-    let mut options = FetchOptions::default();
-    options.progress = Some(Arc::new(move |progress| {
+    let options = FetchOptions::new().progress(move |progress| {
         told.send_replace(progress.done);
-    }));
+    });
     tokio::select! {
         early = fetch(&client, &ticket, out.path(), &options) => panic!("{early:?}"),
         enough = telling.wait_for(|done| *done > 1_500_000) => drop(enough.unwrap()),

@@ -32,7 +32,7 @@ async fn swarm() -> Swarm {
 async fn three() -> (Swarm, Swarm, Node, Session) {
     let (a, b, hostile) = (swarm().await, swarm().await, node().await);
     let address = a.node().local_addr().to_string();
-    b.dht().bootstrap(&[&address]).await.unwrap();
+    b.dht().bootstrap([&address]).await.unwrap();
     let session = hostile.connect(&address).await.unwrap();
     (a, b, hostile, session)
 }

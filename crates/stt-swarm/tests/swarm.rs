@@ -217,11 +217,15 @@ async fn the_dead_are_named_and_one_of_three_that_lives_is_enough() {
     let addresses = [silent.clone(), a.node().local_addr().to_string(), silent.clone()];
     within(b.dht().bootstrap(&addresses)).await.unwrap();
     let lonely = seeds.swarm().await;
-    let Err(SwarmError::NoBootstrap { causes }) = within(lonely.dht().bootstrap(&[silent])).await
+    let asked = ["no address", silent.as_str()];
+    let Err(SwarmError::NoBootstrap { causes }) = within(lonely.dht().bootstrap(asked)).await
     else {
         panic!("it joined by nobody");
     };
-    assert_eq!(causes.len(), 1);
+    let [malformed, unanswered] = causes.as_slice() else { panic!("{causes:?}") };
+    assert_eq!([&malformed.address, &unanswered.address], asked);
+    assert!(malformed.cause.is::<stt::AddressError>(), "{malformed:?}");
+    assert!(unanswered.cause.is::<stt::ConnectError>(), "{unanswered:?}");
 }
 
 /// The application's session is used, and is left to it when the swarm ends.

@@ -17,13 +17,14 @@ fn every_error_has_its_row() {
         SwarmError::Stopped,
         SwarmError::Busy { what: "questions", max: 1 },
         SwarmError::TooLarge { what: "x", len: 2, max: 1 },
+        SwarmError::OutOfRange { what: "x", min: 1, max: 2, got: 3 },
         SwarmError::TooMany { what: "x", max: 1 },
         SwarmError::Taken,
         SwarmError::Timeout { within: Duration::from_secs(1) },
         SwarmError::NotSaved {
             cause: Arc::new(stt_store::StoreError::NotFound { item: "x".into() }),
         },
-        SwarmError::NoBootstrap { causes: vec!["x".into()] },
+        SwarmError::NoBootstrap { causes: Vec::new() },
         SwarmError::Unreachable { node },
         SwarmError::NoSubscribers { topic: "x".into(), peers: 1 },
     ];

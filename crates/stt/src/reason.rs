@@ -1,6 +1,8 @@
 //! Why a session ended, and how that is said on the wire.
 
-use std::fmt;
+use std::{borrow::Cow, error::Error, fmt};
+
+use stc::Cause;
 
 /// Why a session ended.
 ///
@@ -30,8 +32,8 @@ pub enum CloseReason {
     Timeout,
     /// One side broke a rule of the protocol.
     Protocol {
-        /// Which, in words.
-        rule: String,
+        /// Which, or the error that says so; the `source()` of this.
+        cause: Cause,
     },
 }
 
@@ -52,14 +54,16 @@ impl CloseReason {
     pub const MAX_TEXT: usize = 256;
 
     /// The application error code and the text that travel with it.
-    pub(crate) fn to_wire(&self) -> (u32, &str) {
+    pub(crate) fn to_wire(&self) -> (u32, Cow<'_, str>) {
         match self {
-            Self::Closed { text, .. } => (0x00, cut(text, Self::MAX_TEXT)),
-            Self::Shutdown { .. } => (0x01, ""),
-            Self::Protocol { rule } => (0x02, cut(rule, Self::MAX_TEXT)),
-            Self::AuthFailure => (0x03, ""),
-            Self::Refused(refusal) => (refusal.wire_code(), ""),
-            Self::Timeout => (0x04, ""),
+            Self::Closed { text, .. } => (0x00, cut(text, Self::MAX_TEXT).into()),
+            Self::Shutdown { .. } => (0x01, "".into()),
+            Self::Protocol { cause } => {
+                (0x02, cut(&cause.to_string(), Self::MAX_TEXT).to_owned().into())
+            }
+            Self::AuthFailure => (0x03, "".into()),
+            Self::Refused(refusal) => (refusal.wire_code(), "".into()),
+            Self::Timeout => (0x04, "".into()),
         }
     }
 
@@ -72,13 +76,14 @@ impl CloseReason {
         match code {
             0x00 => Self::Closed { by_peer: true, text: text() },
             0x01 => Self::Shutdown { by_peer: true },
-            0x02 => Self::Protocol { rule: format!("the peer says: {}", text()) },
+            0x02 => Self::Protocol { cause: Cause::text(format!("the peer says: {}", text())) },
             0x03 => Self::AuthFailure,
             0x04 => Self::Timeout,
             code => match Refusal::from_wire_code(code) {
                 Some(refusal) => Self::Refused(refusal),
                 None => {
-                    Self::Protocol { rule: format!("the peer closed with unknown code {code}") }
+                    let what = format!("the peer closed with unknown code {code}");
+                    Self::Protocol { cause: Cause::text(what) }
                 }
             },
         }
@@ -111,7 +116,16 @@ impl fmt::Display for CloseReason {
             Self::Refused(refusal) => refusal.fmt(f),
             Self::AuthFailure => f.write_str("a proof of the handshake did not verify"),
             Self::Timeout => f.write_str("nothing arrived from the peer for too long"),
-            Self::Protocol { rule } => write!(f, "a rule of the protocol was broken: {rule}"),
+            Self::Protocol { cause } => write!(f, "a rule of the protocol was broken: {cause}"),
+        }
+    }
+}
+
+impl Error for CloseReason {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Protocol { cause } => Some(&**cause),
+            _ => None,
         }
     }
 }
@@ -171,6 +185,18 @@ mod tests {
             let (code, text) = refused.to_wire();
             assert_eq!(CloseReason::from_wire(code.into(), text.as_bytes()), refused);
         }
+    }
+
+    #[test]
+    fn a_broken_rule_keeps_the_error_that_says_so() {
+        let refused = std::io::Error::from(std::io::ErrorKind::InvalidData);
+        let reason = CloseReason::Protocol { cause: refused.into() };
+        let source = reason.source().unwrap().downcast_ref::<std::io::Error>().unwrap();
+        assert_eq!(source.kind(), std::io::ErrorKind::InvalidData);
+        let ended = crate::StreamError::SessionEnded(reason.clone());
+        assert_eq!(ended.source().unwrap().downcast_ref::<CloseReason>(), Some(&reason));
+        let (code, text) = reason.to_wire();
+        assert_eq!((code, &*text), (0x02, &*source.to_string()));
     }
 
     #[test]

@@ -55,10 +55,10 @@ impl FetchCommand {
         std::fs::create_dir_all(&self.out)
             .map_err(|error| CliError::file("could not make", &self.out, &error))?;
         let builder = self.seed.builder(output)?.host(network::any_host());
-        let mut options = FetchOptions::default();
-        options.name = self.name.clone();
-        options.connect_timeout = Duration::from_secs_f64(self.timeout);
-        options.progress = Some(progress::of_fetch(output));
+        let options = FetchOptions::new()
+            .name(self.name.clone())
+            .connect_timeout(Duration::from_secs_f64(self.timeout))
+            .progress(progress::of_fetch(output));
         let fetched = network::run(async {
             let node = network::start(builder, Mode::Client).await?;
             // Sessions that it opened are used, and end with it.
@@ -159,7 +159,8 @@ fn report(output: &Output, fetched: &Fetched) {
         figures::duration(fetched.elapsed),
     ));
     for provider in fetched.providers.iter().filter(|provider| provider.lied) {
-        let why = printable(provider.dropped.as_deref().unwrap_or_default());
+        let why = provider.dropped.as_ref().map(|cause| printable(&cause.to_string()));
+        let why = why.unwrap_or_default();
         output.note(&format!("warning: {} {why}", provider.node_id));
     }
     let told = json!({
@@ -182,7 +183,7 @@ pub(crate) fn providers(reports: &[ProviderReport]) -> Vec<Value> {
             "node_id": report.node_id.to_string(),
             "bytes": report.bytes,
             "bytes_per_second": report.bytes_per_second,
-            "dropped": report.dropped,
+            "dropped": report.dropped.as_ref().map(ToString::to_string),
             "lied": report.lied,
         })
     };

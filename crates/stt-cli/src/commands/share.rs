@@ -101,7 +101,7 @@ impl ShareCommand {
             &json!({
                 "shared": {
                     "ticket": ticket,
-                    "blake3": shared.root.to_hex().as_str(),
+                    "blake3": shared.root.to_string(),
                     "bytes": shared.bytes(),
                     "files": shared.folder.map_or(1, |folder| folder.files),
                     "folder": shared.folder.is_some(),

@@ -58,10 +58,6 @@ impl UpCommand {
     }
 
     pub(crate) fn run(self, output: &Output) -> Result<(), CliError> {
-        let mut settings = GatewaySettings::default();
-        settings.listen = self.gateway;
-        settings.origins = self.origin;
-        settings.reflection = !self.no_reflection;
         let refused = |error| CliError::doing("the gateway did not start", &error);
         let mut claim = Claim::take(&self.dir)?;
         let dir = claim.dir().to_owned();
@@ -73,7 +69,11 @@ impl UpCommand {
             Ok(path)
         })?;
         let token_file = dir.join("token");
-        settings.token = Some(Token::load_or_create(&token_file).map_err(refused)?);
+        let settings = GatewaySettings::new()
+            .listen(self.gateway)
+            .origins(self.origin)
+            .reflection(!self.no_reflection)
+            .token(Token::load_or_create(&token_file).map_err(refused)?);
         settings.check().map_err(refused)?;
         let store = dir.join("store");
         let builder = self.listen.apply(seed.builder(output)?)?.chamber_path(&store);

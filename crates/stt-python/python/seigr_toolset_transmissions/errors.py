@@ -274,6 +274,8 @@ _EXACT: dict[str, type[STTException]] = {
     "streams.idle": STTStreamTimeoutError,
     "streams.id": STTSettingError,
     "streams.out_of_range": STTSettingError,
+    "swarm.out_of_range": STTSettingError,
+    "content.out_of_range": STTSettingError,
     "swarm.stopped": STTStoppedError,
     "swarm.timeout": STTSwarmTimeoutError,
     "content.not_found": STTContentNotFoundError,

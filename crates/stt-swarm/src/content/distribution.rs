@@ -9,9 +9,8 @@ use std::{
     time::Duration,
 };
 
-use blake3::Hash;
 use bytes::Bytes;
-use stt::Node;
+use stt::{ContentId, Node, Payload};
 use tokio::{task::JoinSet, time::Instant};
 
 use super::{
@@ -31,21 +30,17 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// How long others may take once one has it.
 const SETTLE: Duration = Duration::from_millis(250);
 
+/// Most members that a content is fetched from at once.
+const MAX_SOURCES: usize = 64;
+
 /// How to retrieve.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct RetrieveOptions {
-    /// Members that a content is fetched from at once. At least 1; default 3.
-    pub parallel_sources: usize,
-    /// Most bytes that are taken into memory. Default: 64 MiB. Files are not bounded by it.
-    pub max_size: u64,
-    /// Members to ask besides those that the node has a session with. Default: none.
-    pub providers: Vec<Provider>,
-    /// How long the swarm's table may name further providers, of a distribution that is
-    /// [in a swarm](ContentDistribution::in_swarm). Default: 10 s.
-    pub search: Duration,
-    /// How it is fetched.
-    pub fetch: FetchOptions,
+    parallel_sources: usize,
+    max_size: u64,
+    providers: Vec<Provider>,
+    search: Duration,
+    fetch: FetchOptions,
 }
 
 impl RetrieveOptions {
@@ -55,39 +50,48 @@ impl RetrieveOptions {
         Self::default()
     }
 
-    /// Sets [`Self::parallel_sources`](field@Self::parallel_sources).
+    /// Members that a content is fetched from at once, 1 to 64. Default: 3.
     #[must_use]
     pub const fn parallel_sources(mut self, members: usize) -> Self {
         self.parallel_sources = members;
         self
     }
 
-    /// Sets [`Self::max_size`](field@Self::max_size).
+    /// Most bytes that are taken into memory. Default: 64 MiB. Files are not bounded by it.
     #[must_use]
     pub const fn max_size(mut self, bytes: u64) -> Self {
         self.max_size = bytes;
         self
     }
 
-    /// Sets [`Self::providers`](field@Self::providers).
+    /// Members to ask besides those that the node has a session with. Default: none.
     #[must_use]
     pub fn providers(mut self, providers: impl Into<Vec<Provider>>) -> Self {
         self.providers = providers.into();
         self
     }
 
-    /// Sets [`Self::search`](field@Self::search).
+    /// How long the swarm's table may name further providers, of a distribution that is
+    /// [in a swarm](ContentDistribution::in_swarm). Default: 10 s.
     #[must_use]
     pub const fn search(mut self, time: Duration) -> Self {
         self.search = time;
         self
     }
 
-    /// Sets [`Self::fetch`](field@Self::fetch).
+    /// How it is fetched.
     #[must_use]
     pub fn fetch(mut self, fetch: FetchOptions) -> Self {
         self.fetch = fetch;
         self
+    }
+}
+
+impl RetrieveOptions {
+    /// Whether all settings are inside their ranges.
+    fn check(&self) -> Result<(), ContentError> {
+        ContentError::within("parallel_sources", self.parallel_sources, MAX_SOURCES)?;
+        self.fetch.check()
     }
 }
 
@@ -173,7 +177,7 @@ impl ContentDistribution {
     /// # Errors
     /// [`ContentError`]; [`ContentError::NotAnnounced`] if it is published, but the swarm's table
     /// does not say so.
-    pub async fn publish_content(&self, data: impl Into<Bytes>) -> Result<Hash, ContentError> {
+    pub async fn publish_content(&self, data: impl Payload) -> Result<ContentId, ContentError> {
         let id = self.library.share_bytes(data, "content").await?.root;
         self.announce(&id).await?;
         Ok(id)
@@ -189,14 +193,14 @@ impl ContentDistribution {
         Ok(shared)
     }
 
-    async fn announce(&self, id: &Hash) -> Result<(), ContentError> {
+    async fn announce(&self, id: &ContentId) -> Result<(), ContentError> {
         let Some(dht) = &self.dht else { return Ok(()) };
         dht.provide_content(id).await.map_err(ContentError::NotAnnounced)
     }
 
     /// Publishes a content no longer. False if it was not published. What others know of it holds
     /// for 30 minutes at most.
-    pub async fn unpublish_content(&self, id: Hash) -> bool {
+    pub async fn unpublish_content(&self, id: ContentId) -> bool {
         let known = self.library.unshare(id);
         if let Some(dht) = &self.dht {
             // A swarm that has stopped announces nothing any more.
@@ -213,12 +217,13 @@ impl ContentDistribution {
     /// is longer than the options allow; otherwise as [`fetch`](crate::fetch).
     pub async fn retrieve_content(
         &self,
-        id: Hash,
+        id: ContentId,
         options: &RetrieveOptions,
     ) -> Result<Bytes, ContentError> {
-        if let Some(bytes) = self.library.bytes_of(id) {
+        if let Some(bytes) = self.library.bytes_of(id.into()) {
             return Ok(bytes);
         }
+        options.check()?;
         let retrieved = async {
             let sessions = Arc::new(Sessions::new(&self.node, options.fetch.connect_timeout));
             let (size, providers) = self.find(&sessions, id, options).await?;
@@ -228,7 +233,7 @@ impl ContentDistribution {
             let aside = |error| ContentError::file("write", &std::env::temp_dir(), error);
             let dir = blocking(move || tempfile::tempdir().map_err(aside)).await?;
             let place = Place { dir: dir.path().to_owned(), name: "content".into() };
-            let wanted = Wanted { root: id, size, place };
+            let wanted = Wanted { root: id.into(), size, place };
             let path = fetch_one(&sessions, wanted, &providers, &options.fetch).await?.path;
             let read = move || {
                 let bytes = std::fs::read(&path);
@@ -249,17 +254,18 @@ impl ContentDistribution {
     /// As [`retrieve_content`](Self::retrieve_content).
     pub async fn retrieve_file(
         &self,
-        id: Hash,
+        id: ContentId,
         dir: impl AsRef<Path>,
         name: &str,
         options: &RetrieveOptions,
     ) -> Result<Fetched, ContentError> {
         let name = stt::transfer::safe_name(name).ok_or(ContentError::Name)?;
+        options.check()?;
         let retrieved = async {
             let sessions = Arc::new(Sessions::new(&self.node, options.fetch.connect_timeout));
             let (size, providers) = self.find(&sessions, id, options).await?;
             let place = Place { dir: dir.as_ref().to_owned(), name };
-            let wanted = Wanted { root: id, size, place };
+            let wanted = Wanted { root: id.into(), size, place };
             fetch_one(&sessions, wanted, &providers, &options.fetch).await
         };
         let retrieved = retrieved.await;
@@ -294,7 +300,7 @@ impl ContentDistribution {
     async fn find(
         &self,
         sessions: &Arc<Sessions>,
-        id: Hash,
+        id: ContentId,
         options: &RetrieveOptions,
     ) -> Result<(u64, Vec<Provider>), ContentError> {
         let mut asked: Vec<Provider> = Vec::new();
@@ -322,7 +328,7 @@ impl ContentDistribution {
         };
         let mut until = Instant::now() + options.search;
         let (mut found, mut providers) = (None, Vec::new());
-        while providers.len() < options.parallel_sources.max(1) {
+        while providers.len() < options.parallel_sources {
             if answers.is_empty() && search.is_none() {
                 break;
             }
@@ -368,11 +374,15 @@ impl ContentDistribution {
 }
 
 /// The length of a content, if the provider proves that it has it.
-async fn ask(sessions: Arc<Sessions>, provider: Provider, id: Hash) -> Option<(u64, Provider)> {
+async fn ask(
+    sessions: Arc<Sessions>,
+    provider: Provider,
+    id: ContentId,
+) -> Option<(u64, Provider)> {
     // Another fetch may just be closing the session that it began.
     for _ in 0..2 {
         let session = sessions.reach(&provider).await.ok()?;
-        match probe::length(&session, id, ANSWER).await {
+        match probe::length(&session, id.into(), ANSWER).await {
             Ok(length) => return Some((length, provider)),
             Err(error) if error.is_temporary() => {}
             Err(_) => break,

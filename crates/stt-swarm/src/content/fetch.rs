@@ -10,6 +10,7 @@ use std::{
 };
 
 use blake3::Hash;
+use stc::Cause;
 use stt::{
     Node, NodeId,
     transfer::{Phase, safe_name},
@@ -28,28 +29,25 @@ use super::{
     verify::Group,
     wire::group_bytes,
 };
-use crate::{ContentError, ContentTicket, Provider};
+use crate::{ContentError, ContentTicket, Provider, ProviderFailure};
 
 /// Groups between the streams and the disk.
 const QUEUE: usize = 64;
+
+/// Most pieces that a provider is asked for at once.
+const MAX_STREAMS: usize = 64;
 
 /// Bytes between two calls of the progress handler.
 const STEP: u64 = 256 << 10;
 
 /// How to fetch.
 #[derive(Clone)]
-#[non_exhaustive]
 pub struct FetchOptions {
-    /// The name of the file or folder, instead of the one in the ticket. Default: none.
-    pub name: Option<String>,
-    /// Pieces of 1 MiB that each provider is asked for at once. At least 1; default 4.
-    pub streams_per_provider: usize,
-    /// How long to wait for a session with a provider. Default: 10 s.
-    pub connect_timeout: Duration,
-    /// How long a provider may be silent. Default: 30 s.
-    pub patience: Duration,
-    /// Called with every step; it must not block. Default: none.
-    pub progress: Option<Arc<dyn Fn(FetchProgress) + Send + Sync>>,
+    pub(super) name: Option<String>,
+    pub(super) streams_per_provider: usize,
+    pub(super) connect_timeout: Duration,
+    pub(super) patience: Duration,
+    pub(super) progress: Option<Arc<dyn Fn(FetchProgress) + Send + Sync>>,
 }
 
 impl FetchOptions {
@@ -59,39 +57,46 @@ impl FetchOptions {
         Self::default()
     }
 
-    /// Sets [`Self::name`](field@Self::name).
+    /// The name of the file or folder, instead of the one in the ticket. Default: none.
     #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
+    pub fn name(mut self, name: impl Into<Option<String>>) -> Self {
+        self.name = name.into();
         self
     }
 
-    /// Sets [`Self::streams_per_provider`](field@Self::streams_per_provider).
+    /// Pieces of 1 MiB that each provider is asked for at once, 1 to 64. Default: 4.
     #[must_use]
     pub const fn streams_per_provider(mut self, streams: usize) -> Self {
         self.streams_per_provider = streams;
         self
     }
 
-    /// Sets [`Self::connect_timeout`](field@Self::connect_timeout).
+    /// How long to wait for a session with a provider. Default: 10 s.
     #[must_use]
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// Sets [`Self::patience`](field@Self::patience).
+    /// How long a provider may be silent. Default: 30 s.
     #[must_use]
     pub const fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// Sets [`Self::progress`](field@Self::progress).
+    /// Called with every step; it must not block. Default: none.
     #[must_use]
     pub fn progress(mut self, handler: impl Fn(FetchProgress) + Send + Sync + 'static) -> Self {
         self.progress = Some(Arc::new(handler));
         self
+    }
+}
+
+impl FetchOptions {
+    /// Whether all settings are inside their ranges.
+    pub(super) fn check(&self) -> Result<(), ContentError> {
+        ContentError::within("streams_per_provider", self.streams_per_provider, MAX_STREAMS)
     }
 }
 
@@ -140,7 +145,7 @@ pub struct ProviderReport {
     /// The same by the second, since the fetch began.
     pub bytes_per_second: f64,
     /// Why nothing more is asked of it, if so.
-    pub dropped: Option<String>,
+    pub dropped: Option<Cause>,
     /// It sent what did not verify, or broke a rule.
     pub lied: bool,
 }
@@ -187,7 +192,7 @@ pub(super) struct Shared {
 struct Source {
     node_id: NodeId,
     bytes: AtomicU64,
-    ended: Mutex<Option<(String, bool)>>,
+    ended: Mutex<Option<(Cause, bool)>>,
 }
 
 impl Shared {
@@ -305,6 +310,7 @@ pub async fn fetch(
     dir: impl AsRef<Path>,
     options: &FetchOptions,
 ) -> Result<Fetched, ContentError> {
+    options.check()?;
     let asked = options.name.as_deref().unwrap_or_else(|| ticket.name());
     let name = safe_name(asked).ok_or(ContentError::Name)?;
     let sessions = Arc::new(Sessions::new(node, options.connect_timeout));
@@ -312,7 +318,7 @@ pub async fn fetch(
         return fetch_folder(&sessions, ticket, dir.as_ref(), name, options).await;
     }
     let place = Place { dir: dir.as_ref().to_owned(), name };
-    let wanted = Wanted { root: ticket.root(), size: ticket.size(), place };
+    let wanted = Wanted { root: ticket.root().into(), size: ticket.size(), place };
     fetch_one(&sessions, wanted, ticket.providers(), options).await
 }
 
@@ -382,11 +388,11 @@ pub(super) async fn fetch_one(
     drop(shared);
     let partial = writing.await.map_err(|_| ContentError::Ended)??;
     if !is_done {
-        let cause = |report: &ProviderReport| {
-            let why = report.dropped.as_deref().unwrap_or("ended early");
-            format!("{:.16}… {why}", report.node_id.to_string())
+        let failure = |report: &ProviderReport| {
+            let cause = report.dropped.clone().unwrap_or_else(|| Cause::text("ended early"));
+            ProviderFailure { node_id: report.node_id, cause }
         };
-        return Err(ContentError::Unavailable { causes: providers.iter().map(cause).collect() });
+        return Err(ContentError::Unavailable { causes: providers.iter().map(failure).collect() });
     }
     let mut fetched = finish(partial, options, &name, started, resumed).await?;
     fetched.duplicates = duplicates.saturating_mul(group_bytes());
@@ -411,9 +417,10 @@ async fn gather(shared: &Arc<Shared>, providers: &[Provider]) {
         match ended {
             Some(Ok((index, Err(error)))) => {
                 if let Some(source) = shared.sources.get(index) {
-                    let why = (error.to_string(), error.is_lie());
-                    if error.is_for_all() {
-                        shared.sessions.avoid(source.node_id, why.0.clone(), why.1);
+                    let (lied, is_for_all) = (error.is_lie(), error.is_for_all());
+                    let why = (Cause::from(error), lied);
+                    if is_for_all {
+                        shared.sessions.avoid(source.node_id, why.0.clone(), lied);
                     }
                     *source.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
                     shared.report(Phase::Moving);

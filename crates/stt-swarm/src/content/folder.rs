@@ -38,7 +38,7 @@ pub(super) async fn fetch_folder(
     if ticket.size() > MAX_MANIFEST {
         return Err(ManifestError::TooMany.into());
     }
-    let (at, called, root) = (dir.to_owned(), name.clone(), ticket.root());
+    let (at, called, root) = (dir.to_owned(), name.clone(), Hash::from(ticket.root()));
     let work = blocking(move || Work::open(&at, &called, root)).await?;
     let providers: Arc<[Provider]> = ticket.providers().into();
     let mut quiet = options.clone();

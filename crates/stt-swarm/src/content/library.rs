@@ -14,7 +14,7 @@ use std::{
 
 use blake3::Hash;
 use bytes::Bytes;
-use stt::{Node, NodeId, ProtocolHandler, ProtocolStream, Session};
+use stt::{ContentId, Node, NodeId, Payload, ProtocolHandler, ProtocolStream, Session};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -89,7 +89,7 @@ struct Shelf {
 /// What is offered, by root.
 #[derive(Debug, Default)]
 struct Books {
-    shared: HashMap<Hash, (Shared, Vec<Hash>)>,
+    shared: HashMap<ContentId, (Shared, Vec<Hash>)>,
     /// With how many of those above have it.
     contents: HashMap<Hash, (Arc<Content>, usize)>,
 }
@@ -129,7 +129,7 @@ impl Books {
         Ok(())
     }
 
-    fn remove(&mut self, root: Hash) -> bool {
+    fn remove(&mut self, root: ContentId) -> bool {
         let Some((_, roots)) = self.shared.remove(&root) else { return false };
         for root in roots {
             if let Some((_, uses)) = self.contents.get_mut(&root) {
@@ -274,10 +274,10 @@ impl ContentLibrary {
     /// [`ContentError`].
     pub async fn share_bytes(
         &self,
-        bytes: impl Into<Bytes>,
+        bytes: impl Payload,
         name: &str,
     ) -> Result<Shared, ContentError> {
-        let (bytes, name) = (bytes.into(), name.to_owned());
+        let (bytes, name) = (bytes.into_bytes(), name.to_owned());
         self.add(move || Offer::of_bytes(bytes, name)).await
     }
 
@@ -298,7 +298,7 @@ impl ContentLibrary {
     }
 
     /// Offers a file or folder no longer. False if it was not offered.
-    pub fn unshare(&self, root: Hash) -> bool {
+    pub fn unshare(&self, root: ContentId) -> bool {
         self.shelf.books().remove(root)
     }
 
@@ -376,10 +376,10 @@ mod tests {
         // Not where even it does not.
         assert!(books.add_within(of(b"two"), 2, 1).is_err());
         let mut shared: Vec<_> = books.shared.values().map(|(shared, _)| shared.root).collect();
-        shared.sort_by_key(|root| *root.as_bytes());
-        let mut wanted = [blake3::hash(b"one"), blake3::hash(b"two")];
-        wanted.sort_by_key(|root| *root.as_bytes());
+        shared.sort();
+        let mut wanted = [ContentId::of(b"one"), ContentId::of(b"two")];
+        wanted.sort();
         assert_eq!(shared, wanted);
-        assert!(wanted.iter().all(|root| books.contents.contains_key(root)));
+        assert!(wanted.iter().all(|root| books.contents.contains_key(&Hash::from(*root))));
     }
 }

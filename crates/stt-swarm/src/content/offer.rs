@@ -16,6 +16,7 @@ use bao_tree::{
 };
 use blake3::Hash;
 use bytes::Bytes;
+use stt::ContentId;
 
 use super::{
     GROUP, PIECE,
@@ -33,7 +34,7 @@ const MAX_DEPTH: usize = 32;
 #[non_exhaustive]
 pub struct Shared {
     /// Its BLAKE3 hash, which is its id. Of a folder, that of its manifest.
-    pub root: Hash,
+    pub root: ContentId,
     /// Its length in bytes. Of a folder, that of its manifest.
     pub size: u64,
     /// The name of the file or folder that it is.
@@ -199,14 +200,16 @@ impl Offer {
             return Self::folder(&path, name);
         }
         let content = Hashing::new()?.file(path)?;
-        let shared = Shared { root: content.root(), size: content.size(), name, folder: None };
+        let shared =
+            Shared { root: content.root().into(), size: content.size(), name, folder: None };
         Ok(Self { shared, contents: vec![content] })
     }
 
     /// Hashes bytes.
     pub(super) fn of_bytes(bytes: Bytes, name: String) -> Result<Self, ContentError> {
         let content = Hashing::new()?.bytes(bytes)?;
-        let shared = Shared { root: content.root(), size: content.size(), name, folder: None };
+        let shared =
+            Shared { root: content.root().into(), size: content.size(), name, folder: None };
         Ok(Self { shared, contents: vec![content] })
     }
 
@@ -227,7 +230,8 @@ impl Offer {
             skipped: walk.skipped,
         };
         let list = hashing.bytes(manifest.encode()?.into())?;
-        let shared = Shared { root: list.root(), size: list.size(), name, folder: Some(folder) };
+        let shared =
+            Shared { root: list.root().into(), size: list.size(), name, folder: Some(folder) };
         contents.push(list);
         Ok(Self { shared, contents })
     }

@@ -2,14 +2,17 @@
 
 use std::{
     collections::HashMap,
+    error::Error,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use stc::Cause;
 use stt::{ConnectOptions, Node, NodeId, Session};
 use tokio::task::JoinSet;
 
-use crate::Provider;
+use crate::{DialFailure, Provider, failure::listed};
 
 /// Between the dials to two addresses of one provider.
 const STAGGER: Duration = Duration::from_millis(250);
@@ -32,10 +35,29 @@ struct Peer {
     avoided: Option<Avoided>,
 }
 
+/// None of a provider's addresses answered.
+#[derive(Debug)]
+pub(super) struct Unreached(Vec<DialFailure>);
+
+impl fmt::Display for Unreached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_slice() {
+            [] => f.write_str("the ticket has no address of it"),
+            failures => f.write_str(&listed(failures, ", ")),
+        }
+    }
+}
+
+impl Error for Unreached {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.first().map(|failure| failure as _)
+    }
+}
+
 /// Why nothing is asked of a provider.
 #[derive(Clone, Debug)]
 pub(super) struct Avoided {
-    pub(super) why: String,
+    pub(super) why: Cause,
     /// It lied, which is not forgiven.
     pub(super) lied: bool,
     since: Instant,
@@ -52,7 +74,7 @@ impl Sessions {
     }
 
     /// Has the files that follow not ask a provider, for a while or for good.
-    pub(super) fn avoid(&self, node_id: NodeId, why: String, lied: bool) {
+    pub(super) fn avoid(&self, node_id: NodeId, why: Cause, lied: bool) {
         let avoided = Avoided { why, lied, since: Instant::now() };
         self.peers().entry(node_id).or_default().avoided = Some(avoided);
     }
@@ -64,7 +86,7 @@ impl Sessions {
     }
 
     /// A session with the provider: one that is there, or a new one.
-    pub(super) async fn reach(&self, provider: &Provider) -> Result<Session, String> {
+    pub(super) async fn reach(&self, provider: &Provider) -> Result<Session, Unreached> {
         if let Some(session) = self.known(provider.node_id) {
             return Ok(session);
         }
@@ -82,7 +104,7 @@ impl Sessions {
                 let dialled = node
                     .connect_with(&address, &ConnectOptions::new().expect(peer).timeout(patience))
                     .await;
-                dialled.map_err(|error| format!("{address}: {error}"))
+                dialled.map_err(|error| DialFailure { address, cause: error.into() })
             });
         }
         let (mut causes, mut reached) = (Vec::new(), None);
@@ -102,10 +124,7 @@ impl Sessions {
         if let Some(session) = reached {
             return Ok(session);
         }
-        if causes.is_empty() {
-            causes.push("the ticket has no address of it".into());
-        }
-        Err(causes.join(", "))
+        Err(Unreached(causes))
     }
 
     fn known(&self, node_id: NodeId) -> Option<Session> {

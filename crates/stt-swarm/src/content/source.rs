@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use stc::Cause;
 use stt::{ProtocolError, ProtocolReceiver, ProtocolSender, Session};
 use tokio::task::JoinSet;
 
@@ -14,6 +15,7 @@ use super::{
     LABEL,
     fetch::Shared,
     plan::Take,
+    sessions::Unreached,
     verify::{AnswerReader, ReadError},
     wire::{Request, group_bytes},
 };
@@ -28,10 +30,14 @@ const PAUSE: Duration = Duration::from_millis(250);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SourceError {
     #[error("could not be reached: {0}")]
-    Unreachable(String),
+    Unreachable(#[from] Unreached),
     /// What an earlier file of the folder showed.
     #[error("{why}")]
-    Avoided { why: String, lied: bool },
+    Avoided {
+        #[source]
+        why: Cause,
+        lied: bool,
+    },
     #[error(transparent)]
     Read(#[from] ReadError),
 }
@@ -95,9 +101,9 @@ async fn attempt(
     provider: &Provider,
     index: usize,
 ) -> Result<(), SourceError> {
-    let session = shared.sessions.reach(provider).await.map_err(SourceError::Unreachable)?;
+    let session = shared.sessions.reach(provider).await?;
     let mut streams = JoinSet::new();
-    for _ in 0..shared.options.streams_per_provider.max(1) {
+    for _ in 0..shared.options.streams_per_provider {
         let (shared, session) = (Arc::clone(shared), session.clone());
         streams.spawn(async move { ask(&shared, &session, index).await });
     }

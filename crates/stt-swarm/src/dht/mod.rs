@@ -13,11 +13,11 @@ pub(crate) mod store;
 
 use std::{net::SocketAddr, time::Duration};
 
-use stt::{NodeId, Session};
+use stt::{ContentId, IntoAddress, NodeId, Session};
 use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
-    ContentTicket, Provider,
+    ContentTicket, DialFailure, Provider,
     engine::{Handle, command::Command},
     pubsub::check,
     swarm_error::SwarmError,
@@ -100,8 +100,8 @@ impl KademliaDht {
     /// Longest value, in bytes.
     pub const MAX_VALUE: usize = record::MAX_VALUE;
 
-    /// Joins the swarm by nodes at `addresses` (`HOST:PORT`, or as
-    /// [`Node::connect`](stt::Node::connect) takes them), all tried at once: it is enough that one
+    /// Joins the swarm by nodes at `addresses`, which are those that
+    /// [`Node::connect`](stt::Node::connect) takes, all tried at once: it is enough that one
     /// answers. Those that answer later are linked as well. Whoever answers is some member of the
     /// swarm; everybody met after that is dialled by its node id. They are told what this node
     /// stored and provides already, 128 of each at once.
@@ -109,24 +109,39 @@ impl KademliaDht {
     /// # Errors
     /// [`SwarmError::NoBootstrap`] if none answers, [`SwarmError::TooMany`] beyond 64 addresses,
     /// [`SwarmError::Timeout`], [`SwarmError::Stopped`].
-    pub async fn bootstrap<A: AsRef<str>>(
+    pub async fn bootstrap(
         &self,
-        addresses: &[A],
+        addresses: impl IntoIterator<Item = impl IntoAddress>,
     ) -> Result<Bootstrapped, SwarmError> {
+        let addresses = addresses.into_iter().take(MAX_BOOTSTRAP + 1);
+        let addresses: Vec<_> = addresses.map(IntoAddress::into_address).collect();
         if addresses.len() > MAX_BOOTSTRAP {
             return Err(SwarmError::TooMany {
                 what: "addresses to begin with",
                 max: MAX_BOOTSTRAP,
             });
         }
-        let mut joining = JoinSet::new();
+        let (mut joining, mut causes) = (JoinSet::new(), Vec::new());
         for address in addresses {
-            let (links, address) = (self.handle.links(), address.as_ref().to_owned());
+            let address = match address {
+                Ok(address) => address,
+                Err(error) => {
+                    causes.push(DialFailure {
+                        address: error.text().to_owned(),
+                        cause: error.into(),
+                    });
+                    continue;
+                }
+            };
+            let links = self.handle.links();
             joining.spawn(async move {
-                links.join(&address).await.map_err(|error| format!("{address}: {error}"))
+                let joined = links.join(&address).await;
+                joined.map_err(|error| DialFailure {
+                    address: address.to_string(),
+                    cause: error.into_cause(),
+                })
             });
         }
-        let mut causes = Vec::new();
         while let Some(joined) = joining.join_next().await {
             match joined {
                 Ok(Ok(reached)) => {
@@ -249,7 +264,7 @@ impl KademliaDht {
     ///
     /// # Errors
     /// As [`provide`](Self::provide).
-    pub async fn provide_content(&self, root: &blake3::Hash) -> Result<(), SwarmError> {
+    pub async fn provide_content(&self, root: &ContentId) -> Result<(), SwarmError> {
         self.provide(&content_key(root)).await
     }
 
@@ -257,7 +272,7 @@ impl KademliaDht {
     ///
     /// # Errors
     /// [`SwarmError::Stopped`].
-    pub async fn stop_providing_content(&self, root: &blake3::Hash) -> Result<(), SwarmError> {
+    pub async fn stop_providing_content(&self, root: &ContentId) -> Result<(), SwarmError> {
         self.stop_providing(&content_key(root)).await
     }
 
@@ -267,7 +282,7 @@ impl KademliaDht {
     /// As [`find_providers`](Self::find_providers).
     pub async fn find_providers_of_content(
         &self,
-        root: &blake3::Hash,
+        root: &ContentId,
     ) -> Result<Providers, SwarmError> {
         self.find_providers(&content_key(root)).await
     }
@@ -324,7 +339,7 @@ impl KademliaDht {
 }
 
 /// The key of a content, which is no application's.
-fn content_key(root: &blake3::Hash) -> Vec<u8> {
+fn content_key(root: &ContentId) -> Vec<u8> {
     [b"content ", &root.as_bytes()[..]].concat()
 }
 

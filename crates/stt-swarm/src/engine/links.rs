@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stt::{ConnectError, ConnectOptions, Node, NodeId, ProtocolError, ProtocolStream, Session};
+use stc::Cause;
+use stt::{
+    Address, ConnectError, ConnectOptions, Node, NodeId, ProtocolError, ProtocolStream, Session,
+};
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
@@ -52,6 +55,16 @@ pub(crate) enum LinkError {
     Silent,
     #[error("the peer's key is no node's")]
     NoPeer,
+}
+
+impl LinkError {
+    /// For others, who know nothing of links: what the dial said, if that was it.
+    pub(crate) fn into_cause(self) -> Cause {
+        match self {
+            Self::Connect(error) => error.into(),
+            error => error.into(),
+        }
+    }
 }
 
 /// All links of a node. Bounded.
@@ -204,7 +217,7 @@ impl Links {
     }
 
     /// Links with whichever member answers at `place`.
-    pub(crate) async fn join(self: &Arc<Self>, place: &str) -> Result<NodeId, LinkError> {
+    pub(crate) async fn join(self: &Arc<Self>, place: &Address) -> Result<NodeId, LinkError> {
         let session =
             self.node.connect_with(place, &ConnectOptions::new().timeout(CONNECT_WITHIN)).await?;
         let peer = session.peer_node_id();

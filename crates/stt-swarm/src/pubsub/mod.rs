@@ -117,7 +117,7 @@ impl PubSub {
     pub async fn publish(
         &self,
         topic: &str,
-        data: impl Into<Bytes>,
+        data: impl stt::Payload,
     ) -> Result<Published, SwarmError> {
         self.publish_within(topic, data, Self::READY_WITHIN).await
     }
@@ -129,10 +129,10 @@ impl PubSub {
     pub async fn publish_within(
         &self,
         topic: &str,
-        data: impl Into<Bytes>,
+        data: impl stt::Payload,
         ready: Duration,
     ) -> Result<Published, SwarmError> {
-        let data = data.into();
+        let data = data.into_bytes();
         check("a topic", topic.len(), MAX_TOPIC)?;
         check("a message", data.len(), Self::MAX_MESSAGE)?;
         let topic = topic.to_owned();

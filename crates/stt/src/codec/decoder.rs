@@ -9,7 +9,7 @@ use super::{
     CodecConfig, CodecError, Credit, Segment,
     segment::{Binding, Header},
 };
-use crate::SessionId;
+use crate::{Payload, SessionId};
 
 /// Opens segments that arrive in any order, any number of times or not at all, and gives back the
 /// bytes of the stream in order: all that is right, or nothing.
@@ -96,8 +96,8 @@ impl StreamDecoder {
     /// [`CodecError::Malformed`], [`CodecError::TooLarge`], [`CodecError::Forged`],
     /// [`CodecError::BeyondCredit`] or [`CodecError::Stale`]. Nothing changes then, except for the
     /// count of refused segments.
-    pub fn receive_segment(&mut self, segment: impl Into<Bytes>) -> Result<Arrival, CodecError> {
-        let received = self.take(segment.into());
+    pub fn receive_segment(&mut self, segment: impl Payload) -> Result<Arrival, CodecError> {
+        let received = self.take(segment.into_bytes());
         match received {
             Ok(Arrival::Duplicate) => self.stats.duplicates += 1,
             Ok(Arrival::New | Arrival::Reset) => self.stats.segments += 1,

@@ -9,7 +9,7 @@ use super::{
     CodecConfig, CodecError, CodecMode, Credit, Segment,
     segment::{Binding, Header, MAX_SEQUENCE},
 };
-use crate::SessionId;
+use crate::{Payload, SessionId};
 
 /// Cuts a stream of bytes into segments and seals them. A pure machine: bytes and credit in,
 /// segments out.
@@ -93,8 +93,8 @@ impl StreamEncoder {
     /// # Errors
     /// [`CodecError::Full`], [`CodecError::Finished`], or [`CodecError::Length`]. Nothing was taken
     /// then.
-    pub fn push(&mut self, data: impl Into<Bytes>) -> Result<(), CodecError> {
-        let data = data.into();
+    pub fn push(&mut self, data: impl Payload) -> Result<(), CodecError> {
+        let data = data.into_bytes();
         self.taken = self.fits(data.len())?;
         if !data.is_empty() {
             self.waiting_bytes += data.len();
@@ -179,8 +179,8 @@ impl StreamEncoder {
     /// # Errors
     /// [`CodecError::Blocked`] when there is not enough credit, or as [`Self::push`] and
     /// [`Self::poll_segment`]. Nothing was taken then: send the same again when credit came.
-    pub fn send(&mut self, data: impl Into<Bytes>) -> Result<Vec<Segment>, CodecError> {
-        let data = data.into();
+    pub fn send(&mut self, data: impl Payload) -> Result<Vec<Segment>, CodecError> {
+        let data = data.into_bytes();
         let taken = self.fits(data.len())?;
         self.affords(self.due(self.waiting_bytes + data.len(), taken, self.finishing))?;
         self.push(data)?;

@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{Carrier, DispatchError, Frame, FrameType};
-use crate::unwind::catching;
+use crate::{Payload, unwind::catching};
 
 /// Something that handles frames. Every `Fn(Frame) -> impl Future` is one.
 pub trait FrameHandler: Send + Sync + 'static {
@@ -128,10 +128,10 @@ impl FrameDispatcher {
     pub async fn dispatch(
         &self,
         frame_type: u8,
-        payload: impl Into<Bytes>,
+        payload: impl Payload,
     ) -> Result<bool, DispatchError> {
         let frame_type = FrameType::new(frame_type).inspect_err(|error| self.count(*error))?;
-        let payload = payload.into();
+        let payload = payload.into_bytes();
         let frame = Frame { frame_type, payload, session_id: None, carrier: Carrier::Local };
         self.dispatch_frame(frame).await
     }

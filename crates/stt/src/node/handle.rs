@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use stc::Cause;
 use tokio::{
     sync::{Mutex, mpsc, watch},
     task::JoinSet,
@@ -618,7 +619,7 @@ fn adopt(hub: &Arc<Hub>, established: Established) -> Option<Arc<SessionShared>>
     if hub.session_started(&session) {
         return Some(session);
     }
-    session.abort(CloseReason::Protocol { rule: "the session id is taken".into() });
+    session.abort(CloseReason::Protocol { cause: Cause::text("the session id is taken") });
     None
 }
 

@@ -13,7 +13,7 @@ use super::{
     pace,
     shared::Shared,
 };
-use crate::{IntoAddress, NodeId, Session, SessionId};
+use crate::{IntoAddress, NodeId, Payload, Session, SessionId};
 
 /// A message of a resumable session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl ResumableSession {
     ///
     /// # Errors
     /// As there.
-    pub async fn send(&self, data: impl Into<Bytes>) -> Result<u64, ResumeError> {
+    pub async fn send(&self, data: impl Payload) -> Result<u64, ResumeError> {
         self.send_on(0, data).await
     }
 
@@ -110,8 +110,8 @@ impl ResumableSession {
     ///
     /// # Errors
     /// [`ResumeError::TooLarge`], [`ResumeError::Closed`], or why the session is over.
-    pub async fn send_on(&self, stream: u32, data: impl Into<Bytes>) -> Result<u64, ResumeError> {
-        let data = data.into();
+    pub async fn send_on(&self, stream: u32, data: impl Payload) -> Result<u64, ResumeError> {
+        let data = data.into_bytes();
         self.until(|| match self.try_send_on(stream, data.clone()) {
             Err(ResumeError::Full { .. }) => None,
             sent => Some(sent),
@@ -123,8 +123,8 @@ impl ResumableSession {
     ///
     /// # Errors
     /// [`ResumeError::Full`]; as [`send_on`](Self::send_on).
-    pub fn try_send_on(&self, stream: u32, data: impl Into<Bytes>) -> Result<u64, ResumeError> {
-        let (data, options) = (data.into(), &self.shared().options);
+    pub fn try_send_on(&self, stream: u32, data: impl Payload) -> Result<u64, ResumeError> {
+        let (data, options) = (data.into_bytes(), &self.shared().options);
         let limit = options.max_message;
         if data.len() > limit {
             return Err(ResumeError::TooLarge { got: data.len(), limit });

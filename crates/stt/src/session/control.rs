@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
+use stc::Cause;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{
@@ -316,7 +317,7 @@ pub(super) async fn read(
     header_len: u64,
     early: Vec<(u64, Bytes)>,
 ) {
-    let broken = |rule: &str| session.abort(CloseReason::Protocol { rule: rule.into() });
+    let broken = |rule: &str| session.abort(CloseReason::Protocol { cause: Cause::text(rule) });
     if session.control.reading.swap(true, Ordering::AcqRel) {
         return broken("there is a second control stream");
     }

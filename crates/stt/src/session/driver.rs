@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use quinn_proto::{ConnectionError, TransportErrorCode, VarInt};
+use stc::Cause;
 
 use tokio::{
     task::JoinSet,
@@ -107,15 +108,17 @@ fn reason(session: &SessionShared, error: &ConnectionError) -> CloseReason {
         }
         ConnectionError::TimedOut | ConnectionError::Reset => CloseReason::Timeout,
         ConnectionError::TransportError(error) if is_proof(error.code) => CloseReason::AuthFailure,
-        ConnectionError::TransportError(error) => CloseReason::Protocol { rule: error.to_string() },
+        ConnectionError::TransportError(error) => {
+            CloseReason::Protocol { cause: error.clone().into() }
+        }
         ConnectionError::ConnectionClosed(close) if is_proof(close.error_code) => {
             CloseReason::AuthFailure
         }
         ConnectionError::ConnectionClosed(close) => {
-            CloseReason::Protocol { rule: format!("the peer says: {close}") }
+            CloseReason::Protocol { cause: Cause::text(format!("the peer says: {close}")) }
         }
         ConnectionError::VersionMismatch | ConnectionError::CidsExhausted => {
-            CloseReason::Protocol { rule: error.to_string() }
+            CloseReason::Protocol { cause: error.clone().into() }
         }
     }
 }

@@ -246,7 +246,7 @@ pub(super) async fn feed(
 
 /// A peer that takes more than its credit has no claim to this session's memory.
 fn violated(session: &SessionShared, error: StreamError) -> End {
-    session.abort(CloseReason::Protocol { rule: error.to_string() });
+    session.abort(CloseReason::Protocol { cause: error.clone().into() });
     End::Failed(error)
 }
 

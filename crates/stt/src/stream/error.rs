@@ -89,7 +89,7 @@ pub enum StreamError {
     },
     /// The session is over.
     #[error("the session is over: {0}")]
-    SessionEnded(CloseReason),
+    SessionEnded(#[source] CloseReason),
 }
 
 impl StreamError {
