@@ -110,6 +110,7 @@ mod system {
                     continue;
                 }
                 if !tell(signal) {
+                    terminal::restore();
                     output.last(&CliError::interrupted("the command"));
                     end(signal);
                 }

@@ -17,7 +17,7 @@ pub(crate) fn ask(prompt: &str) -> io::Result<Zeroizing<String>> {
 mod system {
     use std::{
         fs::File,
-        io,
+        io::{self, Write},
         sync::{Mutex, MutexGuard, PoisonError},
     };
 
@@ -30,7 +30,7 @@ mod system {
     /// What is done with the terminal, and what has to be undone.
     enum Question {
         None,
-        /// One waits; so was the terminal before.
+        /// One waits for an answer; these were the modes before it.
         Waits(Box<Termios>),
         /// The process ends: no question may hide anything again.
         Over,
@@ -102,10 +102,14 @@ mod system {
         }
     }
 
-    /// Before the process ends: makes the terminal as it was, for good.
+    /// Before the process ends: makes the terminal as it was, for good. What is printed next begins
+    /// on a line of its own.
     pub(crate) fn restore() {
         let mut question = question();
         show(&question);
+        if let (Question::Waits(_), Ok(mut terminal)) = (&*question, terminal()) {
+            let _ = terminal.write_all(b"\n");
+        }
         *question = Question::Over;
     }
 

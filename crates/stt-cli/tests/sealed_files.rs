@@ -255,6 +255,8 @@ fn a_question_that_is_interrupted_leaves_the_terminal_as_it_was() {
     let output = child.wait_with_output().unwrap();
     let modes = String::from_utf8(output.stdout).unwrap();
     assert!(modes.contains(" echo ") && !modes.contains("-echo "), "{modes}");
+    // The message does not stand behind the question.
+    assert!(modes.starts_with("\r\nerror: "), "{modes}");
 }
 
 /// Errors about decoys name the decoy, and come before anything is asked or waited for.

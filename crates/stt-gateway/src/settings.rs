@@ -47,7 +47,8 @@ impl GatewaySettings {
         Self::default()
     }
 
-    /// Where it listens, for gRPC, gRPC-Web and HTTP alike. Default: `127.0.0.1`, port 0: any free one.
+    /// Where it listens, for gRPC, gRPC-Web and HTTP alike. Default: `127.0.0.1`, port 0: any free
+    /// one.
     #[must_use]
     pub const fn listen(mut self, address: SocketAddr) -> Self {
         self.listen = address;
@@ -98,7 +99,8 @@ impl GatewaySettings {
         self
     }
 
-    /// Origins of web pages that may call by gRPC-Web, such as `https://example.com`. Default: none.
+    /// Origins of web pages that may call by gRPC-Web, such as `https://example.com`. Default:
+    /// none.
     #[must_use]
     pub fn origins(mut self, origins: impl Into<Vec<String>>) -> Self {
         self.origins = origins.into();

@@ -23,7 +23,8 @@ const EVENTS_AT_ONCE: usize = 64;
 /// A swarm that was left ends beside its last owner: so often, and after so long, another try.
 const TRIES: usize = 100;
 const BETWEEN: Duration = Duration::from_millis(50);
-/// A batch of messages waits so long for subscribers that are slow, and looks so often.
+/// Each message of a batch waits at most so long for room in a subscriber's queue, and tries again
+/// so often.
 const SLOW: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(1);
 /// Topics of messages that travel as content.
@@ -281,8 +282,8 @@ impl Swarm {
         bridge::begin_detached(py, reactor, publishing, number)
     }
 
-    /// For each of them, as `publish` gives it; None where nobody subscribes, unless that is to be an
-    /// error. Those before one that fails went out.
+    /// For each message what `publish` gives, or None when nobody subscribes and `require` is false.
+    /// When one fails, those before it were sent.
     fn publish_many(
         &self,
         py: Python<'_>,

@@ -92,13 +92,13 @@ pub struct InboxStats {
     pub dropped: u64,
 }
 
-/// What was received, and from whom.
+/// A received message and its sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Incoming {
-    /// From whom.
+    /// The endpoint that sent it.
     pub id: EndpointId,
-    /// What, shared and not copied.
+    /// The message, shared and not copied.
     pub data: Bytes,
 }
 

@@ -18,7 +18,7 @@ pub(super) struct ChamberSlot {
     /// Whether the node id follows from the seed as well.
     is_identity: bool,
     key: OnceCell<ChamberKey>,
-    /// Whoever opens it.
+    /// Held while the chamber is opened, so that it is opened once.
     turn: tokio::sync::Mutex<()>,
     state: Mutex<State>,
 }
@@ -91,8 +91,8 @@ impl Node {
     /// `~/.seigr/chambers/{id}`, where `id` belongs to the node seed. (The node id may change at
     /// every start; the chamber does not.)
     ///
-    /// It is opened by the first call. [`stop`](Self::stop) lets go of it, and it is closed with the
-    /// last clone of it. A call that failed may be repeated.
+    /// The first call opens it. [`stop`](Self::stop) lets go of it; it closes with its last clone.
+    /// A call that failed may be repeated.
     ///
     /// # Errors
     /// [`StoreError::Closed`] once the node was stopped;

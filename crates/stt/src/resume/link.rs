@@ -48,7 +48,7 @@ enum Next {
     GivenUp,
 }
 
-/// Takes what goes onto the link next, about [`BATCH_BYTES`] at once: the lock is taken once for all.
+/// Takes the next frames for the link, about [`BATCH_BYTES`], under one lock.
 fn next(shared: &Shared, link: u64, pace: &mut Pace, frames: &mut Vec<Frame>) -> Next {
     let mut machine = shared.machine();
     if !machine.has_link(link) {

@@ -1,5 +1,5 @@
-//! How often the peer is told of commits. A commit for each of many messages would cost as much as
-//! the messages; one that comes late keeps who waits for it.
+//! How often the peer is told of commits. One COMMITTED frame for each of many messages costs as
+//! much as the messages; a late one delays callers of `acknowledged`.
 
 use std::time::Duration;
 

@@ -107,14 +107,14 @@ impl Shared {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state machine and wakes all who may wait for that.
+    /// As [`with_quietly`](Self::with_quietly), and notifies all waiters.
     pub(super) fn with<T>(&self, change: impl FnOnce(&mut Machine) -> T) -> T {
         let result = self.with_quietly(change);
         self.tell_all();
         result
     }
 
-    /// Changes the state machine, and has the disk keep it; the caller wakes who waits for it.
+    /// Changes the state machine and queues the changes for the disk. The caller notifies waiters.
     pub(super) fn with_quietly<T>(&self, change: impl FnOnce(&mut Machine) -> T) -> T {
         let (result, has_changes) = {
             let mut machine = self.machine();

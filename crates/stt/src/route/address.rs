@@ -9,8 +9,8 @@ use super::{Place, RouteKind, Target};
 /// Where a node is: what one connects to, listens at, and moves to.
 ///
 /// As a text: `HOST:PORT`, `udp://HOST:PORT`, `ws://HOST[:PORT][/PATH]`, or
-/// `wss://HOST[:PORT][/PATH]` through a proxy that ends TLS. `HOST:PORT` means UDP, and for whoever
-/// connects a WebSocket at the same port as well when UDP stays silent. An address of IPv6 stands
+/// `wss://HOST[:PORT][/PATH]` through a proxy that ends TLS. `HOST:PORT` means UDP; a node that
+/// connects also tries a WebSocket at the same port when UDP stays silent. An IPv6 address stands
 /// in brackets.
 ///
 /// ```
