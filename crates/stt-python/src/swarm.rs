@@ -282,8 +282,8 @@ impl Swarm {
         bridge::begin_detached(py, reactor, publishing, number)
     }
 
-    /// For each message what `publish` gives, or None when nobody subscribes and `require` is false.
-    /// When one fails, those before it were sent.
+    /// For each message: what `publish` gives, or None when nobody subscribes and `require` is
+    /// false. When one fails, those before it were sent.
     fn publish_many(
         &self,
         py: Python<'_>,
