@@ -7,7 +7,10 @@ use std::{
 
 use stc::{Coded, Key, kdf};
 
-use crate::{SharedSeed, seed::SeedWarning, wire::Masks};
+use crate::{
+    mask::Masks,
+    seed::{SeedWarning, SharedSeed},
+};
 
 /// The seeds by which a node knows its peers, shared and changed while it runs.
 ///

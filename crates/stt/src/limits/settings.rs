@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 
 use super::DoorLimits;
-use crate::{Stream, congestion, congestion::ReceiveWindow};
+use crate::congestion::{self, ReceiveWindow};
 
 /// Bounds of one node.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,8 @@ impl Limits {
     pub(crate) const MAX_HALF_OPEN: usize = 1_024;
     pub(crate) const MAX_SESSIONS: usize = 16_384;
     pub(crate) const MAX_STREAMS: usize = 256;
+    /// Bytes of a message.
+    pub(crate) const MAX_FRAME_SIZE: u64 = 16 << 20;
     pub(crate) const MAX_SESSION_BUFFER: u64 = 256 << 20;
     pub(crate) const MAX_NODE_BUFFER: u64 = 1 << 30;
     pub(crate) const MAX_IN_FLIGHT: u64 = congestion::SEND_WINDOW;
@@ -70,7 +72,7 @@ impl Default for Limits {
             },
             max_sessions: Self::MAX_SESSIONS,
             max_streams: Self::MAX_STREAMS,
-            max_frame_size: Stream::DEFAULT_MAX_FRAME_SIZE,
+            max_frame_size: Self::MAX_FRAME_SIZE,
             max_session_buffer: Self::MAX_SESSION_BUFFER,
             max_node_buffer: Self::MAX_NODE_BUFFER,
             max_in_flight: Self::MAX_IN_FLIGHT,

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     Payload,
     delivery::{Delivery, OverheadCap},
-    limits::Held,
+    limits::{Held, Limits},
     priority::{Priority, PriorityReport},
     session::SessionShared,
 };
@@ -401,7 +401,7 @@ impl Stream {
     }
 
     /// Longest message unless the stream was opened with another limit: 16 MiB.
-    pub const DEFAULT_MAX_FRAME_SIZE: u64 = 16 << 20;
+    pub const DEFAULT_MAX_FRAME_SIZE: u64 = Limits::MAX_FRAME_SIZE;
 
     /// The number that both sides use for it.
     #[must_use]

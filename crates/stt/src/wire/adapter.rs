@@ -33,13 +33,10 @@ use super::{
     socket::short_id,
     stats::{Counters, count},
 };
-use crate::{NodeId, identity::Identity, keyring::SeedKeys, route::Link};
-
-/// What stands in the version field of our long headers: "STT", then the version of the wire
-/// (docs/protocol.md, VER-1).
-pub(crate) const QUIC_VERSION: u32 = 0x5354_5401;
-/// Bytes of the connection ids that we give out (PKT-4).
-pub(crate) const CONNECTION_ID_LEN: usize = 8;
+use crate::{
+    id::NodeId, identity::Identity, keyring::SeedKeys, packet_header::CONNECTION_ID_LEN,
+    route::Link,
+};
 
 /// Why a first flight ends here whose knock was not let in after all. Never on the wire: nobody is
 /// told, and tokens, whose code this is, are not used.

@@ -19,14 +19,14 @@ use stc::{Key, aead::Suite, random};
 use tokio::sync::oneshot;
 
 use super::{
-    adapter::{self, Acceptor, Attempt, ConnectionIds, NoTokens, QUIC_VERSION, ResetKey},
+    adapter::{self, Acceptor, Attempt, ConnectionIds, NoTokens, ResetKey},
     attempts::{self, Bounds, Verdict},
     clock::Clock,
     engine,
     error::WireError,
     established::{Credit, Established, Incoming, Line, confirm},
     gate::{Gate, GateConfig},
-    knock::{KNOCK_LEN, KnockKey},
+    knock::KnockKey,
     meter::Meter,
     opaque::{IdMark, Opaque},
     places::Places,
@@ -42,6 +42,7 @@ use crate::{
     identity::Identity,
     keyring::{Keyring, SeedKeys},
     limits::{Doorkeeper, Limits, SendWindow},
+    packet_header::{KNOCK_LEN, QUIC_VERSION},
     race::Race,
     route::{
         self, DatagramSocket, DialError, Dialler, Directory, Input, Inputs, Listener, MAX_LOCALS,

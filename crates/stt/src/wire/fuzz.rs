@@ -11,13 +11,13 @@ use super::{
     clock::Clock,
     gate::{Gate, GateConfig},
     handshake::{Handshake, Local, Output},
-    knock::{KNOCK_LEN, KnockKey},
+    knock::KnockKey,
     messages::{AuthProof, Hello, Response},
     opaque::{IdMark, Inbound, Opaque},
     places::Places,
     renewal::{Parties, Renewal},
 };
-use crate::{Identity, Keyring, SharedSeed};
+use crate::{identity::Identity, keyring::Keyring, packet_header::KNOCK_LEN, seed::SharedSeed};
 
 static KEYRING: LazyLock<Arc<Keyring>> =
     LazyLock::new(|| Arc::new(Keyring::from(SharedSeed::from_key(Key::from_bytes([1; 32])))));
@@ -247,7 +247,7 @@ pub fn datagram(bytes: &[u8]) {
 
 /// Whether the engine may have made it: a whole long header with an id of a length that occurs.
 fn is_long(datagram: &[u8]) -> bool {
-    let version = super::adapter::QUIC_VERSION.to_be_bytes();
+    let version = crate::packet_header::QUIC_VERSION.to_be_bytes();
     datagram.len() >= 24
         && datagram.first().is_some_and(|flags| flags & 0xc0 == 0xc0)
         && datagram.get(1..5).is_some_and(|field| field == version)

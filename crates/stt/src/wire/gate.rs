@@ -10,14 +10,15 @@ use std::{
 use super::{
     clock::{Clock, boot_time},
     error::WireError,
-    knock::{KNOCK_LEN, KnockKey},
+    knock::KnockKey,
     knock_log::{KnockLog, Opened},
     replay::{ReplayTable, Seen, Unfit},
     stats::{Counters, count},
 };
 use crate::{
-    NodeId,
+    id::NodeId,
     keyring::{Entries, Keyring, SeedKeys},
+    packet_header::KNOCK_LEN,
 };
 
 /// What decides over knocks, beside the keyring.

@@ -6,10 +6,8 @@
 use stc::{Key, kdf};
 use subtle::ConstantTimeEq;
 
-use crate::NodeId;
+use crate::{id::NodeId, packet_header::KNOCK_LEN};
 
-/// Bytes of a knock: the longest connection id of QUIC version 1.
-pub(crate) const KNOCK_LEN: usize = 20;
 const NONCE_LEN: usize = 8;
 const SIGNED_LEN: usize = 12;
 

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::knock::KNOCK_LEN;
+use crate::packet_header::KNOCK_LEN;
 
 /// A file of knocks.
 #[derive(Debug)]

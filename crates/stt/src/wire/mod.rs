@@ -7,7 +7,7 @@
 //! | keys of packets, and newer ones | `schedule`, `protection`, `renewal`, `rekey` |
 //! | who is let in | `knock`, `clock`, `replay`, `knock_log`, `gate` |
 //! | what the engine sees of it, and what moves it | `adapter`, `engine` |
-//! | what the network sees of it | `socket`, `opaque`, `mask` |
+//! | what the network sees of it | `socket`, `opaque` |
 //! | what a responder tells of its other ports | `places` |
 //! | settings and their growth | `transport`, `window`, `meter`, `urgency` |
 
@@ -25,7 +25,6 @@ mod gate;
 mod handshake;
 mod knock;
 mod knock_log;
-mod mask;
 mod messages;
 mod meter;
 mod noise;
@@ -56,7 +55,6 @@ pub(crate) use established::{Established, Exporter, Incoming};
 pub use handshake::HandshakeError;
 #[cfg(test)]
 pub(crate) use knock::KnockKey;
-pub(crate) use mask::Masks;
 pub(crate) use meter::Meter;
 pub(crate) use renewal::Renewal;
 pub use stats::WireStats;

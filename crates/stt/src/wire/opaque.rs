@@ -4,12 +4,10 @@ use std::sync::Arc;
 
 use stc::random;
 
-use super::{
-    adapter::{CONNECTION_ID_LEN, QUIC_VERSION},
-    mask::{LENGTH_LEN, Long},
-};
 use crate::{
     keyring::{Entries, Keyring, SeedKeys},
+    mask::{LENGTH_LEN, Long},
+    packet_header::{CONNECTION_ID_LEN, QUIC_VERSION},
     route::{Id, id_of},
 };
 

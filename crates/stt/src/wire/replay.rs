@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::knock::KNOCK_LEN;
+use crate::packet_header::KNOCK_LEN;
 
 /// A knock that was made by a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

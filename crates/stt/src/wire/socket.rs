@@ -16,12 +16,12 @@ use quinn_proto::EcnCodepoint;
 use quinn_udp::{RecvMeta, Transmit};
 
 use super::{
-    adapter::CONNECTION_ID_LEN,
     opaque::{Inbound, Opaque},
     stats::{Counters, add, count},
 };
 use crate::{
     keyring::Entries,
+    packet_header::CONNECTION_ID_LEN,
     route::{Directory, Id, Link, Path, RouteRoom, RouteSocket, Via, Way, is_passing, is_stand_in},
 };
 

@@ -11,9 +11,10 @@ use std::{
 use quinn_udp::{RecvMeta, Transmit};
 
 use super::*;
+use crate::mask::Masks;
+use crate::packet_header::QUIC_VERSION;
 use crate::route::{DatagramSocket, Room};
 use crate::wire::{
-    adapter::QUIC_VERSION,
     opaque::{IdMark, Opaque},
     socket::{Inbox, SilentSocket},
     stats::Counters,

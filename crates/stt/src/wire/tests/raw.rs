@@ -11,11 +11,11 @@ use stc::aead::{Suite, TAG_LEN};
 use super::*;
 use crate::{
     keyring::SeedKeys,
+    mask::Long,
+    packet_header::QUIC_VERSION,
     wire::{
-        adapter::QUIC_VERSION,
         handshake::{Handshake, Local, Output},
         knock::KnockKey,
-        mask::Long,
         protection::{HeaderCipher, PacketCipher},
         schedule::LevelSecrets,
     },

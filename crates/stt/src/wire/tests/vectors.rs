@@ -6,11 +6,11 @@ use stc::aead::Suite;
 use super::*;
 use crate::{
     keyring::SeedKeys,
+    mask::{Long, Masks},
     vectors::{Vectors, read},
     wire::{
         handshake::{Handshake, Local, Output},
         knock::KnockKey,
-        mask::{Long, Masks},
         protection::{HeaderCipher, PacketCipher},
         renewal::{Parties, Renewal},
         schedule::LevelSecrets,

@@ -7,8 +7,7 @@
 use aws_lc_rs::cipher::{AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
 use stc::{Key, kdf};
 
-use super::adapter::{CONNECTION_ID_LEN, QUIC_VERSION};
-use super::knock::KNOCK_LEN;
+use crate::packet_header::{CONNECTION_ID_LEN, KNOCK_LEN, QUIC_VERSION};
 
 /// The last bytes of a datagram, which are a tag and so random: they make each mask another one.
 pub(crate) const SAMPLE_LEN: usize = 16;
