@@ -38,7 +38,7 @@ impl Op {
 
 /// Blobs under names: where a [`Chamber`](crate::Chamber) keeps its bytes.
 ///
-/// Every backend promises, and `tests/conformance.rs` checks:
+/// Every backend promises, and `tests/it/conformance.rs` checks:
 ///
 /// - A blob is replaced or removed as a whole: whoever reads sees the old bytes or the new ones.
 /// - When a call that changes something returned `Ok`, the change survives a crash of the process

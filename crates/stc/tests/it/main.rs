@@ -1,0 +1,13 @@
+//! Tests through the public API.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod decoys;
+mod errors;
+mod files;
+mod laws;
+mod messages;
+mod reference;
+mod state;
+mod vectors;

@@ -1,0 +1,4 @@
+//! Tests of the gateway with a real client over loopback.
+
+mod gateway;
+mod surface;

@@ -1,0 +1,6 @@
+//! Tests of managed streams over channels and over sessions.
+
+mod common_issues;
+mod many;
+mod session;
+mod streams;

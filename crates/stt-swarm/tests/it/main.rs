@@ -1,0 +1,10 @@
+//! Tests of members that find each other over loopback.
+
+mod content;
+mod distribution;
+mod error_codes;
+mod folders;
+mod hostile;
+mod restart;
+mod swarm;
+mod swarm_error_codes;
