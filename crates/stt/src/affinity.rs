@@ -29,8 +29,9 @@
 use std::collections::HashMap;
 
 use stc::ContentId;
+use stt_transport::internal::Recent;
 
-use crate::{SessionId, recent::Recent};
+use crate::SessionId;
 
 /// A pool of members, by default sessions, and what is known of who holds what.
 #[derive(Debug)]

@@ -77,41 +77,26 @@
 
 pub mod affinity;
 pub mod codec;
-// For this crate's own tests and benches: the types of its engine are in the signatures.
-#[doc(hidden)]
-pub mod congestion;
 pub mod delivery;
 pub mod dispatch;
 pub mod endpoints;
 pub mod events;
-mod id;
-mod identity;
-mod keyring;
 mod limits;
-mod mask;
 mod node;
-mod packet_header;
 mod payload;
 mod pool;
 pub mod priority;
 mod protocol;
-mod race;
-mod reason;
-mod recent;
 pub mod resume;
-mod route;
-mod seed;
 mod session;
 #[cfg(test)]
 mod simulated;
 mod stream;
+#[cfg(test)]
+mod tests;
 pub mod transfer;
 mod unwind;
 mod value;
-#[cfg(test)]
-mod vectors;
-mod wakes;
-mod wire;
 
 pub use affinity::AffinityPool;
 pub use bytes::{self, Bytes};
@@ -120,9 +105,6 @@ pub use delivery::Delivery;
 pub use dispatch::FrameDispatcher;
 pub use endpoints::EndpointManager;
 pub use events::{Event, EventEmitter, EventFilter, EventKind, EventStream, Subscription};
-pub use id::{IdParseError, NodeId, SessionId};
-pub use identity::{Identity, IdentityError};
-pub use keyring::{Keyring, KeyringError, SeedId};
 pub use node::{
     Admission, ConnectError, ConnectOptions, LimitStats, Mode, Node, NodeBuilder, NodeStats,
     Packet, SendReport, SessionCounts, StartError, TransportStats,
@@ -133,15 +115,19 @@ pub use priority::Priority;
 pub use protocol::{
     ProtocolError, ProtocolHandler, ProtocolReceiver, ProtocolSender, ProtocolStream,
 };
-pub use reason::{CloseReason, Refusal};
-pub use route::{Address, AddressError, IntoAddress, Route, RouteError, RouteKind};
-pub use seed::{SeedWarning, SharedSeed, SharedSeedError};
 pub use session::{FrameDispatch, FrameError, Session, SessionStats};
 pub use stc::{self, Cause, Coded, Key, aead::Suite};
 pub use stream::{DeliveryStats, RawStream, Stream, StreamError, StreamOptions, StreamStats};
 pub use stt_store::{self, Chamber, ContentId};
+// For this crate's tests and benches: the types of its engine are in the signatures.
+#[doc(hidden)]
+pub use stt_transport::congestion;
+pub use stt_transport::{
+    Address, AddressError, CloseReason, HandshakeError, IdParseError, Identity, IdentityError,
+    IntoAddress, Keyring, KeyringError, NodeId, Refusal, Route, RouteError, RouteKind, SeedId,
+    SeedWarning, SessionId, SharedSeed, SharedSeedError, WireError,
+};
 pub use value::{Fields, Value};
-pub use wire::{HandshakeError, WireError};
 
 /// The README's example is a test.
 #[cfg(doctest)]
@@ -152,10 +138,9 @@ struct Readme;
 #[cfg(fuzzing)]
 pub mod fuzz {
     pub use crate::{
-        route::fuzz::{address, frames, request, route_datagram, routes},
         session::fuzz::{close_reason, control, labels},
         stream::fuzz::{header, inbound, reassembly},
         transfer::{fuzz as record, fuzz_list as file_list},
-        wire::fuzz::{datagram, handshake, knock, messages, places, renewal},
     };
+    pub use stt_transport::internal::fuzz::*;
 }

@@ -22,7 +22,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{ContentId, recent::Recent};
+use stt_transport::internal::Recent;
+
+use crate::ContentId;
 
 /// How urgent, 0 (last) to 1000 (first). The default is 500.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -31,7 +31,7 @@ impl Limits {
     /// are listened for.
     pub(crate) fn memory_bound(&self, websockets: bool) -> u64 {
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        let (sessions, half_open) = (count(self.max_sessions), count(self.door.max_half_open));
+        let (sessions, half_open) = (count(self.max_sessions), count(self.max_half_open));
         let unread = self.max_node_buffer;
         let each = SESSION
             + FIRST_CREDIT

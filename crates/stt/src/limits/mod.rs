@@ -4,22 +4,17 @@
 //! |---|---|
 //! | all of them with their defaults | [`Limits`] (`settings`) |
 //! | what they add up to | `bound` |
-//! | handshakes: how often, how many unfinished | `door` (the rule), `doorkeeper` |
 //! | a processor's time | `effort` |
-//! | bytes a second | `bucket` (the rule), `throttle` (waiting for it) |
+//! | bytes a second | `throttle` |
 //! | unread bytes of all sessions together | `held` |
-//! | unacknowledged and promised bytes of all sessions together | `pool`, `send_window` |
+//! | unacknowledged bytes of all sessions together | `send_window` |
 //! | what was held up or refused | `stats` |
 //!
-//! Sessions and streams are counted where they are kept: `node::Hub` and `session::table`.
+//! Handshakes are bounded by the transport. Sessions and streams are counted where they are kept: `node::Hub` and `session::table`.
 
 mod bound;
-mod bucket;
-mod door;
-mod doorkeeper;
 mod effort;
 mod held;
-mod pool;
 mod send_window;
 mod settings;
 mod stats;
@@ -27,14 +22,10 @@ mod throttle;
 
 use std::time::Instant;
 
-pub(crate) use bucket::TokenBucket;
-pub(crate) use door::{Door, DoorLimits, Shut};
-pub(crate) use doorkeeper::{Begun, Doorkeeper};
 pub(crate) use effort::Effort;
 pub(crate) use held::{Charge, Held, Unread};
-pub(crate) use pool::{Claim, Pool};
 pub(crate) use send_window::{Grown, SendWindow};
-pub(crate) use settings::{Limits, per_second};
+pub(crate) use settings::Limits;
 pub use stats::LimitStats;
 pub(crate) use stats::{LimitCounters, count};
 pub(crate) use throttle::Throttle;

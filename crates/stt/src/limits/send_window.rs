@@ -10,7 +10,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 
-use super::{Claim, Pool};
+use stt_transport::internal::{Claim, Pool};
 
 /// What every session has, unless its limit is lower.
 const FLOOR: u64 = 256 << 10;

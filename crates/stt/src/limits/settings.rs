@@ -2,13 +2,16 @@
 
 use std::num::NonZeroU64;
 
-use super::DoorLimits;
-use crate::congestion::{self, ReceiveWindow};
+use stt_transport::{EndpointConfig, congestion::ReceiveWindow};
+
+use super::SendWindow;
 
 /// Bounds of one node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    pub(crate) door: DoorLimits,
+    /// From one address.
+    pub(crate) handshakes_per_second: u32,
+    pub(crate) max_half_open: usize,
     pub(crate) max_sessions: usize,
     pub(crate) max_streams: usize,
     pub(crate) max_frame_size: u64,
@@ -32,21 +35,34 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    pub(crate) const HANDSHAKES_PER_SECOND: u32 = 128;
-    pub(crate) const MAX_HALF_OPEN: usize = 1_024;
+    pub(crate) const HANDSHAKES_PER_SECOND: u32 = EndpointConfig::DEFAULT_HANDSHAKES_PER_SECOND;
+    pub(crate) const MAX_HALF_OPEN: usize = EndpointConfig::DEFAULT_MAX_HALF_OPEN;
     pub(crate) const MAX_SESSIONS: usize = 16_384;
     pub(crate) const MAX_STREAMS: usize = 256;
     /// Bytes of a message.
     pub(crate) const MAX_FRAME_SIZE: u64 = 16 << 20;
     pub(crate) const MAX_SESSION_BUFFER: u64 = 256 << 20;
-    pub(crate) const MAX_NODE_BUFFER: u64 = 1 << 30;
-    pub(crate) const MAX_IN_FLIGHT: u64 = congestion::SEND_WINDOW;
+    pub(crate) const MAX_NODE_BUFFER: u64 = EndpointConfig::DEFAULT_RECEIVE_POOL;
+    pub(crate) const MAX_IN_FLIGHT: u64 = EndpointConfig::DEFAULT_SEND_WINDOW;
     pub(crate) const MAX_NODE_IN_FLIGHT: u64 = 1 << 30;
+
+    /// What of it the transport keeps.
+    pub(crate) fn apply(&self, config: EndpointConfig) -> EndpointConfig {
+        config
+            .handshakes_per_second(self.handshakes_per_second)
+            .max_half_open(self.max_half_open)
+            .max_websockets(self.max_sessions)
+            .send_window(SendWindow::first(self.max_in_flight))
+            .receive_window(self.first_window, self.max_node_buffer)
+            .datagram_buffer(self.datagram_buffer)
+            .socket_buffer(self.socket_buffer)
+    }
 
     /// For devices with little memory.
     pub(crate) fn low_memory() -> Self {
         Self {
-            door: DoorLimits { per_second: per_second(8), max_half_open: 16 },
+            handshakes_per_second: 8,
+            max_half_open: 16,
             max_sessions: 64,
             max_streams: 16,
             max_frame_size: 1 << 20,
@@ -66,10 +82,8 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            door: DoorLimits {
-                per_second: per_second(Self::HANDSHAKES_PER_SECOND),
-                max_half_open: Self::MAX_HALF_OPEN,
-            },
+            handshakes_per_second: Self::HANDSHAKES_PER_SECOND,
+            max_half_open: Self::MAX_HALF_OPEN,
             max_sessions: Self::MAX_SESSIONS,
             max_streams: Self::MAX_STREAMS,
             max_frame_size: Self::MAX_FRAME_SIZE,
@@ -84,9 +98,4 @@ impl Default for Limits {
             socket_buffer: 4 << 20,
         }
     }
-}
-
-/// At least one.
-pub(crate) fn per_second(number: u32) -> NonZeroU64 {
-    NonZeroU64::new(number.into()).unwrap_or(NonZeroU64::MIN)
 }

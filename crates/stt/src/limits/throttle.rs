@@ -9,9 +9,10 @@ use std::{
     time::Duration,
 };
 
+use stt_transport::internal::TokenBucket;
 use tokio::sync::Notify;
 
-use super::{TokenBucket, now};
+use super::now;
 
 /// How far a rate may be ahead of the clock: enough for the runtime's timers, which are of whole
 /// milliseconds.

@@ -3,18 +3,14 @@
 use std::{net::SocketAddr, num::NonZeroU64, path::PathBuf, sync::Arc, time::Duration};
 
 use stc::Cause;
+use stt_transport::{
+    Endpoint, EndpointConfig, Identity, IdentityError, Keyring, RouteError, SharedSeed, WireError,
+    internal::{ETHERNET_MTU, MIN_MTU},
+};
 use zeroize::Zeroizing;
 
 use super::{Admission, Hub, Node, Pulse, StartError, chamber::ChamberSlot, handle::Who};
-use crate::{
-    Address, AddressError, Event, EventEmitter, IntoAddress, RouteKind,
-    identity::{Identity, IdentityError},
-    keyring::Keyring,
-    limits::{Limits, per_second},
-    route::{Roots, RouteError},
-    seed::SharedSeed,
-    wire::{Clock, ETHERNET_MTU, MIN_MTU, Wire, WireConfig, WireError},
-};
+use crate::{Address, AddressError, Event, EventEmitter, IntoAddress, RouteKind, limits::Limits};
 
 /// Whether peers may connect to this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -288,7 +284,7 @@ impl NodeBuilder {
     /// later, may get in. Peers behind one proxy or one address translator share its address.
     #[must_use]
     pub fn handshakes_per_second(mut self, per_address: u32) -> Self {
-        self.limits.door.per_second = per_second(per_address);
+        self.limits.handshakes_per_second = per_address;
         self
     }
 
@@ -301,7 +297,7 @@ impl NodeBuilder {
     /// ([`TransportStats::dropped_crowded`](crate::TransportStats)).
     #[must_use]
     pub const fn max_half_open(mut self, max: usize) -> Self {
-        self.limits.door.max_half_open = max;
+        self.limits.max_half_open = max;
         self
     }
 
@@ -448,24 +444,20 @@ impl NodeBuilder {
     /// [`StartError::NumberOutOfRange`]), the seed is refused, the host is unknown, the port is in
     /// use, or the operating system has no socket or no random bytes.
     pub async fn start(self, mode: Mode) -> Result<Node, StartError> {
-        self.start_over(mode, Wire::bind).await
+        self.start_over(mode, Endpoint::bind).await
     }
 
-    /// As [`start`](Self::start), with a wire that `open` makes.
+    /// As [`start`](Self::start), with a transport that `open` makes.
     pub(crate) async fn start_over(
         self,
         mode: Mode,
-        open: impl FnOnce(WireConfig) -> Result<Wire, WireError>,
+        open: impl FnOnce(EndpointConfig) -> Result<Endpoint, WireError>,
     ) -> Result<Node, StartError> {
         let keyring = match self.seeds.clone() {
             Seeds::One(seed) => Arc::new(Keyring::from(seed)),
             Seeds::Ring(keyring) => keyring,
         };
         self.check()?;
-        let mut tls_roots = Roots::default();
-        for certificate in &self.certificates {
-            tls_roots.add(certificate).map_err(|cause| StartError::Certificate { cause })?;
-        }
         let warning = keyring.warning();
         if let (true, Some(warning)) = (self.strict_seed, &warning) {
             return Err(StartError::GuessableSeed(*warning));
@@ -481,26 +473,30 @@ impl NodeBuilder {
             Some((host, port)) => Some(local_addresses(host, *port).await?.0),
             None => None,
         };
-        let wire = open(WireConfig {
-            bind,
-            identity: Arc::clone(&identity),
-            keyring: Arc::clone(&keyring),
-            accepting: mode == Mode::Server,
-            heartbeat: self.heartbeat,
-            idle_timeout: self.idle_timeout,
-            max_mtu: self.max_mtu,
-            clock_window: self.clock_window,
-            knock_log: self.knock_log,
-            clock: if self.clockless { Clock::learned() } else { Clock::System },
-            timeless_knocks: self.clockless_peers,
-            websocket,
-            listens: Vec::new(),
-            seed_stagger: WireConfig::SEED_STAGGER,
-            #[cfg(test)]
-            offer: None,
-            limits: self.limits,
-            tls_roots,
-        })?;
+        let mut config = EndpointConfig::new(Arc::clone(&keyring), Arc::clone(&identity))
+            .bind(bind)
+            .accepting(mode == Mode::Server)
+            .heartbeat(self.heartbeat)
+            .idle_timeout(self.idle_timeout)
+            .clock_window(self.clock_window)
+            .admit_clockless(self.clockless_peers);
+        if let Some(bytes) = self.max_mtu {
+            config = config.max_mtu(bytes);
+        }
+        if let Some(path) = self.knock_log {
+            config = config.knock_log(path);
+        }
+        if self.clockless {
+            config = config.clockless();
+        }
+        if let Some(at) = websocket {
+            config = config.websocket(at);
+        }
+        for certificate in &self.certificates {
+            let trusted = config.trust_certificate(certificate);
+            config = trusted.map_err(|cause| StartError::Certificate { cause })?;
+        }
+        let wire = open(self.limits.apply(config))?;
         if let Some(beside) = beside {
             let port = wire.local_addr().port();
             match wire.rebind(SocketAddr::new(beside.ip(), port)) {
@@ -541,8 +537,8 @@ impl NodeBuilder {
         in_range("heartbeat", self.heartbeat, 100, 3_600_000)?;
         in_range("idle_timeout", self.idle_timeout, 1_000, 86_400_000)?;
         in_range("clock_window", self.clock_window, 1_000, 86_400_000)?;
-        let Limits { door, max_sessions, max_streams, .. } = self.limits;
-        number_in_range("max_half_open", door.max_half_open, 1, 65_536)?;
+        let Limits { max_half_open, max_sessions, max_streams, .. } = self.limits;
+        number_in_range("max_half_open", max_half_open, 1, 65_536)?;
         number_in_range("max_sessions", max_sessions, 1, usize::MAX)?;
         number_in_range("max_streams", max_streams, 1, 1_024)?;
         let Limits { max_in_flight, max_node_in_flight, .. } = self.limits;

@@ -2,13 +2,13 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::ConnectError;
-use crate::{
-    NodeId,
-    race::Race,
-    route::{DialError, Place, Target},
-    wire::{Established, Unreached, Wire},
+use stt_transport::{
+    Endpoint, Established,
+    internal::{DialError, Place, Race, Target, Unreached},
 };
+
+use super::ConnectError;
+use crate::NodeId;
 use stc::Cause;
 
 /// How long one address of a name is alone before the next is dialled too (RFC 8305, section 5).
@@ -68,7 +68,7 @@ impl Default for ConnectOptions {
 
 /// Dials over what `target` names.
 pub(super) async fn reach(
-    wire: &Wire,
+    wire: &Endpoint,
     target: &Target,
     expect: Option<NodeId>,
 ) -> Result<Established, ConnectError> {
@@ -91,7 +91,7 @@ pub(super) async fn reach(
 }
 
 async fn over_udp(
-    wire: &Wire,
+    wire: &Endpoint,
     place: &Place,
     expect: Option<NodeId>,
 ) -> Result<Established, ConnectError> {
@@ -100,7 +100,7 @@ async fn over_udp(
 }
 
 async fn over_websocket(
-    wire: &Wire,
+    wire: &Endpoint,
     place: &Place,
     secure: bool,
     expect: Option<NodeId>,
@@ -114,12 +114,12 @@ async fn over_websocket(
         Unreached::Dial(DialError::Failed(cause) | DialError::Broken(cause)) => {
             ConnectError::WebSocket { host, port, cause }
         }
-        Unreached::Wire(error) => error.into(),
+        Unreached::Handshake(error) => error.into(),
     })
 }
 
 /// The addresses of `host` that the sockets can reach.
-async fn resolve(host: &str, port: u16, wire: &Wire) -> Result<Vec<SocketAddr>, ConnectError> {
+async fn resolve(host: &str, port: u16, wire: &Endpoint) -> Result<Vec<SocketAddr>, ConnectError> {
     let not_found = |cause: Cause| ConnectError::HostNotFound { host: host.to_owned(), cause };
     let all: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
         .await
@@ -138,7 +138,7 @@ async fn resolve(host: &str, port: u16, wire: &Wire) -> Result<Vec<SocketAddr>, 
 
 /// Dials all addresses, one after the other begun, and takes the first that answers.
 async fn dial(
-    wire: &Wire,
+    wire: &Endpoint,
     addresses: Vec<SocketAddr>,
     expect: Option<NodeId>,
 ) -> Result<Established, ConnectError> {

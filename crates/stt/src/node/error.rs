@@ -3,13 +3,9 @@
 use std::{net::SocketAddr, time::Duration};
 
 use stc::{Cause, Coded};
+use stt_transport::{IdentityError, SeedWarning, WireError, internal::PORT_IN_USE};
 
-use crate::{
-    Address, AddressError, Refusal,
-    identity::IdentityError,
-    seed::SeedWarning,
-    wire::{PORT_IN_USE, WireError},
-};
+use crate::{Address, AddressError, Refusal};
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -263,7 +259,8 @@ impl Coded for ConnectError {
             Self::NoAnswer { .. } => "connect.no_answer",
             Self::Refused(Refusal::NotAccepting) => "connect.not_accepting",
             Self::Refused(Refusal::Denied) => "connect.denied",
-            Self::Refused(Refusal::Full) => "connect.full",
+            // `Refusal::Full`; there is no other.
+            Self::Refused(_) => "connect.full",
             Self::Stopped => "connect.stopped",
             Self::Full { .. } => "connect.full_here",
             Self::Wire(error) => error.code(),

@@ -12,6 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use stc::Cause;
+use stt_transport::{Endpoint, Established, Incoming, SeedWarning, SharedSeed};
 use tokio::{
     sync::{Mutex, mpsc, watch},
     task::JoinSet,
@@ -27,10 +28,8 @@ use crate::{
     StreamError,
     events::{EventError, EventFilter, EventStream, Subscription},
     protocol::{ProtocolError, ProtocolHandler, ProtocolStream},
-    seed::{SeedWarning, SharedSeed},
     session::{SessionShared, SessionStart},
     stream::StreamShared,
-    wire::{Established, Incoming, Wire},
 };
 
 /// A running node: one UDP port, one identity, any number of sessions. Clones are the same node.
@@ -50,7 +49,7 @@ pub(super) struct Who {
 
 struct Inner {
     who: Who,
-    wire: Wire,
+    wire: Endpoint,
     hub: Arc<Hub>,
     packets: Mutex<mpsc::Receiver<Packet>>,
     running: AtomicBool,
@@ -105,7 +104,7 @@ impl Node {
 
     pub(super) fn run(
         who: Who,
-        wire: Wire,
+        wire: Endpoint,
         hub: Arc<Hub>,
         packets: mpsc::Receiver<Packet>,
         seed_warning: Option<SeedWarning>,
@@ -194,7 +193,10 @@ impl Node {
 
     /// As [`Self::rebind`], with a socket of the caller's.
     #[cfg(test)]
-    pub(crate) fn rebind_over(&self, udp: Arc<dyn crate::route::DatagramSocket>) -> SocketAddr {
+    pub(crate) fn rebind_over(
+        &self,
+        udp: Arc<dyn stt_transport::internal::DatagramSocket>,
+    ) -> SocketAddr {
         let to = udp.local_addr().unwrap();
         self.inner.wire.rebind_over(to, udp).unwrap()
     }
@@ -624,7 +626,7 @@ fn adopt(hub: &Arc<Hub>, established: Established) -> Option<Arc<SessionShared>>
 }
 
 /// Takes in peers until the wire is closed.
-async fn accept(wire: Wire, hub: Arc<Hub>) {
+async fn accept(wire: Endpoint, hub: Arc<Hub>) {
     while let Some(incoming) = wire.accept().await {
         tokio::spawn(welcome(incoming, Arc::clone(&hub)));
     }

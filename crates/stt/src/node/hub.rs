@@ -11,15 +11,18 @@ use std::{
 };
 
 use stc::Coded;
+use stt_transport::{
+    WireError,
+    internal::{Pool, TokenBucket},
+};
 use tokio::sync::{Notify, mpsc};
 
 use super::{Admission, Packet, packets::Packets};
 use crate::{
     CloseReason, Event, EventEmitter, NodeId, Refusal, Route, SessionId,
-    limits::{LimitCounters, LimitStats, Limits, Pool, Throttle, TokenBucket, Unread, count},
+    limits::{LimitCounters, LimitStats, Limits, Throttle, Unread, count},
     protocol::Protocols,
     session::SessionShared,
-    wire::WireError,
 };
 
 /// How often quiet sessions are asked to give back what they do not need.

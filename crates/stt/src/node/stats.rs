@@ -2,7 +2,7 @@
 
 use crate::NodeId;
 pub use crate::limits::LimitStats;
-pub use crate::wire::WireStats as TransportStats;
+pub use stt_transport::TransportStats;
 
 /// Sessions of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

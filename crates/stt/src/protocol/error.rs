@@ -53,7 +53,7 @@ impl ProtocolError {
     /// What `error` means on a stream of `label`.
     pub(crate) fn explain(label: Label, error: StreamError) -> Self {
         let StreamError::Reset { code, .. } = &error else { return Self::Stream(error) };
-        let is = |known: quinn_proto::VarInt| *code == known.into_inner();
+        let is = |known: u32| *code == u64::from(known);
         let label = || label.to_string();
         if is(code::HEADER) {
             Self::Unsupported { label: label() }

@@ -14,6 +14,7 @@ use std::{
 
 use bytes::{Buf, Bytes, BytesMut};
 use stc::Cause;
+use stt_transport::{RecvStream, Renewal};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{
@@ -24,7 +25,6 @@ use super::{
 use crate::{
     CloseReason,
     stream::{StreamShared, header::Header, reassembly::Reassembly, varint},
-    wire::{RecvStream, Renewal},
 };
 
 /// The peer may write up to an offset: QUIC stream, offset after the header.

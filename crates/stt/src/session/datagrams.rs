@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use stt_transport::DatagramError;
 use tokio::sync::Notify;
 
 use super::{SessionShared, gathering::Gathering, inbound};
@@ -28,7 +29,6 @@ use crate::{
         loose::{Budget, Loose},
         unpinned, varint,
     },
-    wire::DatagramError,
 };
 
 /// A message in one datagram: stream as a varint, then the message.

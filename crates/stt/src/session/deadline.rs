@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use quinn_proto::VarInt;
+use stt_transport::{RecvStream, WriteError};
 use tokio::sync::Semaphore;
 
 use super::{SessionShared, datagrams, driver::code, feed::Feed};
@@ -11,7 +11,6 @@ use crate::{
     StreamError,
     limits::{Charge, count},
     stream::{StreamShared, header::Header, reassembly::Reassembly},
-    wire::{RecvStream, WriteError},
 };
 
 /// Longest message with a deadline: 1 MiB.
@@ -81,7 +80,7 @@ pub(super) async fn send(
             Ok::<_, WriteError>(())
         };
         if tokio::time::timeout_at(until, all).await.is_err() {
-            feed.quic.reset(VarInt::from_u32(code::LATE));
+            feed.quic.reset(code::LATE);
             stream.sending.lock().stats.late += 1;
         }
     });

@@ -2,8 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quinn_proto::{ConnectionError, TransportErrorCode, VarInt};
-use stc::Cause;
+use stt_transport::{ConnectionError, ReadError, WriteError, internal::STREAMS};
 
 use tokio::{
     task::JoinSet,
@@ -11,11 +10,7 @@ use tokio::{
 };
 
 use super::{SessionShared, inbound, liveness::Liveness};
-use crate::{
-    CloseReason,
-    stream::inbound::End,
-    wire::{ReadError, STREAMS, WriteError},
-};
+use crate::{CloseReason, stream::inbound::End};
 
 /// How long the end waits for what arrived before it to be handed over. It is all in memory.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -37,7 +32,7 @@ pub(super) async fn run(session: Arc<SessionShared>) {
             accepted_one = session.connection.accept_uni() => accepted_one,
             () = &mut look => {
                 let now = Instant::now();
-                if let Some(missed) = liveness.look(now, heard(&session)) {
+                if let Some(missed) = liveness.look(now, session.connection.stats().heard) {
                     session.hub.heartbeat_missed(&session, missed.count, missed.silence);
                 }
                 look.as_mut().reset(liveness.next(now));
@@ -63,11 +58,11 @@ pub(super) async fn run(session: Arc<SessionShared>) {
                 accepted += 1;
                 if accepted == STREAMS.0 / 2 {
                     let most = u32::try_from(session.hub.limits().peer_streams());
-                    let most = VarInt::from_u32(most.unwrap_or(STREAMS.1).min(STREAMS.1));
+                    let most = most.unwrap_or(STREAMS.1).min(STREAMS.1);
                     session.connection.set_max_concurrent_uni_streams(most);
                 }
                 while readers.try_join_next().is_some() {}
-                session.peer_headers().begin(VarInt::from(stream.id()).into_inner());
+                session.peer_headers().begin(stream.id());
                 readers.spawn(inbound::run(Arc::clone(&session), stream));
             }
             Err(error) => break error,
@@ -83,57 +78,17 @@ pub(super) async fn run(session: Arc<SessionShared>) {
     session.hub.session_ended(&session, &reason);
 }
 
-/// Counts what arrived and was authentic: each packet has one of these frames.
-fn heard(session: &SessionShared) -> u64 {
-    let frames = session.connection.stats().frame_rx;
-    let kinds = [
-        frames.acks,
-        frames.ping,
-        frames.stream,
-        frames.datagram,
-        frames.path_challenge,
-        frames.crypto,
-    ];
-    kinds.into_iter().fold(0, u64::wrapping_add)
-}
-
 /// What QUIC's word for the end means here.
 fn reason(session: &SessionShared, error: &ConnectionError) -> CloseReason {
-    match error {
-        ConnectionError::ApplicationClosed(close) => {
-            CloseReason::from_wire(close.error_code.into_inner(), &close.reason)
-        }
-        ConnectionError::LocallyClosed => {
-            session.said().unwrap_or(CloseReason::Shutdown { by_peer: false })
-        }
-        ConnectionError::TimedOut | ConnectionError::Reset => CloseReason::Timeout,
-        ConnectionError::TransportError(error) if is_proof(error.code) => CloseReason::AuthFailure,
-        ConnectionError::TransportError(error) => {
-            CloseReason::Protocol { cause: error.clone().into() }
-        }
-        ConnectionError::ConnectionClosed(close) if is_proof(close.error_code) => {
-            CloseReason::AuthFailure
-        }
-        ConnectionError::ConnectionClosed(close) => {
-            CloseReason::Protocol { cause: Cause::text(format!("the peer says: {close}")) }
-        }
-        ConnectionError::VersionMismatch | ConnectionError::CidsExhausted => {
-            CloseReason::Protocol { cause: error.clone().into() }
-        }
-    }
-}
-
-/// Whether the code says that a proof did not verify: CRYPTO_ERROR, KEY_UPDATE_ERROR or
-/// AEAD_LIMIT_REACHED (RFC 9000, section 20.1).
-fn is_proof(code: TransportErrorCode) -> bool {
-    matches!(u64::from(code), 0x0e | 0x0f | 0x0100..=0x01ff)
+    let said = || session.said().unwrap_or(CloseReason::Shutdown { by_peer: false });
+    error.reason().unwrap_or_else(said)
 }
 
 /// How a read that failed ends a receiving direction.
 pub(super) fn read_end(session: &SessionShared, id: u32, error: ReadError) -> End {
     use crate::StreamError;
     End::Failed(match error {
-        ReadError::Reset(code) => StreamError::Reset { id, code: code.into_inner() },
+        ReadError::Reset(code) => StreamError::Reset { id, code },
         ReadError::Lost(error) => StreamError::SessionEnded(reason(session, &error)),
         ReadError::Closed => {
             StreamError::Protocol { id, rule: "the stream was read after its end" }
@@ -149,7 +104,7 @@ pub(super) fn write_error(
 ) -> crate::StreamError {
     use crate::StreamError;
     match error {
-        WriteError::Stopped(code) => StreamError::Reset { id, code: code.into_inner() },
+        WriteError::Stopped(code) => StreamError::Reset { id, code },
         WriteError::Lost(error) => StreamError::SessionEnded(reason(session, &error)),
         WriteError::Closed => StreamError::Closed { id },
     }
@@ -158,37 +113,16 @@ pub(super) fn write_error(
 /// Codes that a direction of a stream is stopped or reset with by the transport itself
 /// (docs/streams.md, STREAM-2). Applications have the numbers from 0x100 on.
 pub(crate) mod code {
-    use super::VarInt;
-
     /// The header is malformed.
-    pub(crate) const HEADER: VarInt = VarInt::from_u32(0x01);
+    pub(crate) const HEADER: u32 = 0x01;
     /// There are too many streams.
-    pub(crate) const TOO_MANY: VarInt = VarInt::from_u32(0x02);
+    pub(crate) const TOO_MANY: u32 = 0x02;
     /// A message was given up because its deadline passed.
     pub(crate) const LATE: u32 = 0x03;
     /// A message with a deadline is too long.
-    pub(crate) const TOO_LONG: VarInt = VarInt::from_u32(0x04);
+    pub(crate) const TOO_LONG: u32 = 0x04;
     /// Nobody handles the protocol of this label.
-    pub(crate) const UNKNOWN_LABEL: VarInt = VarInt::from_u32(0x05);
+    pub(crate) const UNKNOWN_LABEL: u32 = 0x05;
     /// Nobody takes any more of it.
     pub(crate) const DROPPED: u32 = 0x06;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn codes_of_broken_proofs_are_told_from_other_broken_rules() {
-        for code in [
-            TransportErrorCode::crypto(0x28),
-            TransportErrorCode::KEY_UPDATE_ERROR,
-            TransportErrorCode::AEAD_LIMIT_REACHED,
-        ] {
-            assert!(is_proof(code), "{code}");
-        }
-        for code in [TransportErrorCode::NO_ERROR, TransportErrorCode::PROTOCOL_VIOLATION] {
-            assert!(!is_proof(code), "{code}");
-        }
-    }
 }

@@ -2,9 +2,9 @@
 //! small beside the engine's window.
 
 use bytes::Bytes;
+use stt_transport::{SendStream, WriteError};
 
 use super::SessionShared;
-use crate::wire::{SendStream, WriteError};
 
 /// A stream of the engine, and the priority that it has there.
 pub(super) struct Feed {

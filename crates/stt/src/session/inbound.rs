@@ -9,7 +9,10 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use quinn_proto::VarInt;
+use stt_transport::{
+    ReadError, RecvStream,
+    internal::{Sink, Wakes},
+};
 
 use super::{
     Session, SessionShared, control, deadline,
@@ -27,8 +30,6 @@ use crate::{
         inbound::{End, Taken},
         unpinned,
     },
-    wakes::Wakes,
-    wire::{ReadError, RecvStream, Sink},
 };
 
 /// Streams of a session that are read from before their header is complete.
@@ -36,7 +37,7 @@ pub(super) const MAX_HEADLESS: usize = 16;
 
 /// Runs until the direction ended.
 pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream) {
-    let index = VarInt::from(quic.id()).into_inner();
+    let index = quic.id();
     let (header, header_len, mut early) = match read_header(&session, &mut quic).await {
         Ok(read) => read,
         Err(Headless::Reset) => {
@@ -81,7 +82,7 @@ pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream) {
                 () = stream.unwanted() => None,
             };
             if end.is_none() {
-                quic.stop(VarInt::from_u32(code::DROPPED));
+                quic.stop(code::DROPPED);
             }
             stream.inbound.end(end.unwrap_or(End::Finished));
         }
@@ -150,7 +151,7 @@ async fn attach(
             let mut table = session.table();
             match table.receive_into(id)? {
                 Some(stream) => {
-                    let index = VarInt::from(quic.id()).into_inner();
+                    let index = quic.id();
                     stream.inbound_quic.store(index, Ordering::Release);
                     return Ok(stream);
                 }

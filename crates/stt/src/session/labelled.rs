@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::BufMut;
-use quinn_proto::VarInt;
+use stt_transport::RecvStream;
 
 use super::{Session, SessionShared, driver::code, early::Piece, inbound::feed};
 use crate::{
@@ -15,7 +15,6 @@ use crate::{
     limits::{Held, count},
     protocol::Handler,
     stream::{Stream, StreamShared, inbound::End, label::Label, varint},
-    wire::RecvStream,
 };
 
 /// Labels whose numbers are remembered although they have no streams.
@@ -131,7 +130,7 @@ impl LabelledTable {
         (label, id): (Label, u32),
         index: u64,
         handled: bool,
-    ) -> Result<(Arc<StreamShared>, bool), VarInt> {
+    ) -> Result<(Arc<StreamShared>, bool), u32> {
         let known = self.shelves.get(&label).and_then(|shelf| shelf.streams.get(&id));
         if let Some(stream) = known.filter(|stream| !stream.is_over()) {
             if stream.has_started_receiving() {
@@ -142,7 +141,7 @@ impl LabelledTable {
         }
         if self.is_own(id) {
             // The other half of one that nobody here has any more.
-            return Err(VarInt::from_u32(code::DROPPED));
+            return Err(code::DROPPED);
         }
         if !handled {
             return Err(code::UNKNOWN_LABEL);
@@ -203,7 +202,7 @@ pub(super) async fn receive(
     early: Vec<Piece>,
 ) {
     let handler = session.hub.protocols().get(label);
-    let index = VarInt::from(quic.id()).into_inner();
+    let index = quic.id();
     let met = session.labelled().meet((label, id), index, handler.is_some());
     let stream = match met {
         Ok((stream, is_new)) => {
@@ -228,7 +227,7 @@ pub(super) async fn receive(
             return;
         }
     };
-    quic.stop(VarInt::from_u32(code));
+    quic.stop(code);
 }
 
 fn hand_over(
@@ -248,9 +247,7 @@ fn hand_over(
 pub(super) fn sending_failed(stream: &StreamShared, error: &StreamError) {
     if stream.labelled.is_some()
         && let StreamError::Reset { code, .. } = error
-        && [code::HEADER, code::TOO_MANY, code::UNKNOWN_LABEL]
-            .map(VarInt::into_inner)
-            .contains(code)
+        && [code::HEADER, code::TOO_MANY, code::UNKNOWN_LABEL].map(u64::from).contains(code)
     {
         stream.inbound.end(End::Failed(error.clone()));
     }
@@ -364,7 +361,7 @@ mod tests {
         assert!(table.meet((label("a"), 2), 7, true).unwrap().1);
         // No handler gets the late answer to a stream that is over.
         end(&ours);
-        let dropped = VarInt::from_u32(code::DROPPED);
+        let dropped = code::DROPPED;
         assert_eq!(table.meet((label("a"), 1), 11, true).unwrap_err(), dropped);
     }
 

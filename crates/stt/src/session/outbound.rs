@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use quinn_proto::VarInt;
 
 use super::{SessionShared, driver::write_error, feed::Feed, labelled, resets};
 use crate::{
@@ -33,7 +32,7 @@ async fn write(
     };
     let lost = |error| write_error(session, stream.id, error);
     let quic = session.connection.open_uni().await.map_err(|error| lost(error.into()))?;
-    let index = VarInt::from(quic.id()).into_inner();
+    let index = quic.id();
     let mut feed = Feed::new(quic);
     session.control.add_sender(index, stream);
     let result = async {
@@ -104,13 +103,13 @@ async fn pump(
                     None => {}
                     Some(Ok(None)) => outbound.acknowledged(),
                     Some(Ok(Some(code))) => {
-                        return Err(StreamError::Reset { id: stream.id, code: code.into_inner() });
+                        return Err(StreamError::Reset { id: stream.id, code });
                     }
                     Some(Err(error)) => return Err(lost(error.into())),
                 }
             }
             Next::Reset(code) => {
-                feed.quic.reset(VarInt::from_u32(code));
+                feed.quic.reset(code);
                 match &stream.labelled {
                     Some(_) => labelled::given_up(session, stream, code).await,
                     None => resets::tell(session, stream.id, feed.quic.id(), code).await,
@@ -123,7 +122,7 @@ async fn pump(
                 () = outbound.wait_for_work() => {}
                 stopped = feed.quic.stopped() => match stopped {
                     Ok(Some(code)) => {
-                        return Err(StreamError::Reset { id: stream.id, code: code.into_inner() });
+                        return Err(StreamError::Reset { id: stream.id, code });
                     }
                     Ok(None) => return Err(StreamError::Closed { id: stream.id }),
                     Err(error) => return Err(lost(error.into())),

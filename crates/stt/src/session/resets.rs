@@ -10,7 +10,6 @@ use std::{
 };
 
 use bytes::BufMut;
-use quinn_proto::{StreamId, VarInt};
 
 use super::SessionShared;
 use crate::{
@@ -102,8 +101,8 @@ impl Headers {
 }
 
 /// Says that this side's direction of a numbered stream was reset.
-pub(super) async fn tell(session: &Arc<SessionShared>, id: u32, quic: StreamId, code: u32) {
-    let reset = Reset { quic: VarInt::from(quic).into_inner(), id, code: code.into() };
+pub(super) async fn tell(session: &Arc<SessionShared>, id: u32, quic: u64, code: u32) {
+    let reset = Reset { quic, id, code: code.into() };
     tokio::select! {
         () = session.control.reset(session, reset) => {}
         _ = session.connection.closed() => {}

@@ -10,6 +10,9 @@ use std::{
 };
 
 use bytes::Bytes;
+use stt_transport::{
+    Connection, Established, Exporter, Renewal, SessionRoute, internal::CloseLatch,
+};
 use tokio::{
     runtime,
     sync::{Notify, Semaphore, watch},
@@ -32,9 +35,7 @@ use crate::{
     CloseReason, Delivery, NodeId, SessionId, StreamError, StreamOptions,
     limits::{Grown, Held, SendWindow, Throttle},
     node::Hub,
-    route::SessionRoute,
     stream::{StreamShared, inbound::End, outbound::Pushed, stepped::Stepped},
-    wire::{CloseLatch, Connection, Established, Exporter, Renewal},
 };
 
 /// What a session is made from.
@@ -319,7 +320,7 @@ impl SessionShared {
         if !self.send_window.wrote(bytes) {
             return;
         }
-        match self.send_window.follow(self.connection.stats().path.cwnd) {
+        match self.send_window.follow(self.connection.congestion_window()) {
             Grown::To(window) => self.connection.set_send_window(window),
             Grown::Not => {}
             Grown::Refused => self.hub.reclaim(),
@@ -354,7 +355,7 @@ impl SessionShared {
         let mut closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
         let (code, text) = closing.get_or_insert(reason).to_wire();
         self.latch.close();
-        self.connection.close(code.into(), text.as_bytes());
+        self.connection.close(code, text.as_bytes());
     }
 
     /// The connection is over, whoever ended it: it needs no other route.

@@ -6,12 +6,13 @@
 use std::{future::Future, net::IpAddr, num::NonZeroU64, time::Duration};
 
 use bytes::Bytes;
+use stt_transport::testing::Weather;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{Instant, sleep, timeout},
 };
 
-use super::{Weather, world::World};
+use super::world::World;
 use crate::{
     CloseReason, ConnectError, ConnectOptions, Delivery, Event, EventKind, Mode, Node, NodeBuilder,
     Session, StreamError, StreamOptions,

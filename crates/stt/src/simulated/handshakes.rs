@@ -2,9 +2,10 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use stt_transport::testing::Weather;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Weather, world::World};
+use super::world::World;
 use crate::{ConnectError, ConnectOptions, Mode, Node, RouteKind};
 
 /// What a user gives for the whole of it.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use stt_transport::testing::Weather;
 use tokio::time::sleep;
 
-use super::{Weather, world::World};
+use super::world::World;
 use crate::Session;
 
 const HOUR: Duration = Duration::from_secs(3600);

@@ -6,14 +6,15 @@ use std::{
 };
 
 use stc::Key;
+use stt_transport::testing::{Weather, websocket_cookie};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     task::JoinSet,
     time::{Instant, sleep},
 };
 
-use super::{Weather, world::World};
-use crate::{ConnectOptions, Mode, SharedSeed, keyring::Keyring, wire::KnockKey};
+use super::world::World;
+use crate::{ConnectOptions, Mode, SharedSeed};
 
 /// How long a handshake may take, and a moment.
 const TIME: Duration = Duration::from_secs(11);
@@ -21,17 +22,14 @@ const TIME: Duration = Duration::from_secs(11);
 /// Opens a WebSocket with a good knock from 10.0.0.`host`, begins no session, and says that it is
 /// there every second. How long it was open; `None` if none was opened.
 async fn idle_websocket(world: World, host: u8, nonce: u64) -> Option<Duration> {
-    let keyring = Keyring::from(SharedSeed::from_key(Key::from_bytes([1; 32])));
+    let seed = SharedSeed::from_key(Key::from_bytes([1; 32]));
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-    let knock = KnockKey::new(&keyring.entries()[0].knock, None)
-        .knock(nonce.to_be_bytes(), u32::try_from(now).unwrap());
-    let cookie: String = knock.iter().map(|byte| format!("{byte:02x}")).collect();
+    let cookie = websocket_cookie(seed, nonce.to_be_bytes(), u32::try_from(now).unwrap());
     let mut stream = world.stream(IpAddr::from([10, 0, 0, host]), "10.0.0.1", 1).await.unwrap();
     let request = format!(
         "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-         Cookie: {}={cookie}\r\n\r\n",
-        crate::route::COOKIE
+         Cookie: {cookie}\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = [0; 12];

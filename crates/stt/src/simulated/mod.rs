@@ -3,7 +3,7 @@
 //!
 //! | look for | in |
 //! |---|---|
-//! | what the network does | `weather` |
+//! | what the network does | `Weather` of the transport |
 //! | the sockets of a world | `world` |
 //! | its TCP, for WebSockets | `tcp` |
 //! | how long calls take when a session dies | `guarantees` |
@@ -24,7 +24,4 @@ mod strangers;
 mod streams;
 mod tcp;
 mod traps;
-mod weather;
 mod world;
-
-pub(crate) use weather::Weather;

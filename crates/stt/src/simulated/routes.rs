@@ -11,10 +11,11 @@ use std::{
     time::Duration,
 };
 
+use stt_transport::{internal::FIRST_RTT, testing::Weather};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Weather, world::World};
-use crate::{Mode, Node, RouteKind, Session, wire::FIRST_RTT};
+use super::world::World;
+use crate::{Mode, Node, RouteKind, Session};
 
 const NEAR: Weather = Weather { delay: (1, 1), ..Weather::CALM };
 const PLANNED: Duration = Duration::from_millis(25);

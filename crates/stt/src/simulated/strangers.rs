@@ -2,13 +2,14 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use stt_transport::testing::Weather;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     task::JoinSet,
     time::{Instant, sleep},
 };
 
-use super::{Weather, world::World};
+use super::world::World;
 use crate::{ConnectOptions, Mode, Node};
 
 /// Of one address at once, in the middle of their request; and of all.

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use stt_transport::testing::Weather;
 use tokio::time::{Instant, timeout};
 
-use super::{Weather, world::World};
+use super::world::World;
 use crate::{CloseReason, Priority, RawStream, Session, Stream, StreamError, StreamOptions};
 
 /// What one side says in one direction.

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use stt_transport::internal::{Accept, Network, Soon, Stream};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split},
     sync::mpsc,
@@ -20,7 +21,6 @@ use tokio::{
 };
 
 use super::world::World;
-use crate::route::{Accept, Network, Soon, Stream};
 
 /// Bytes that an end takes before they are on their way.
 const BUFFER: usize = 64 << 10;

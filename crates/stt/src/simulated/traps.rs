@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use stt_transport::testing::Weather;
 use tokio::time::Instant;
 
-use super::{Weather, world::World};
+use super::world::World;
 use crate::Session;
 
 /// 50 ms each way.

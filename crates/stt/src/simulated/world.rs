@@ -13,17 +13,15 @@ use std::{
 
 use quinn_udp::{RecvMeta, Transmit};
 use stc::Key;
+use stt_transport::{
+    Endpoint,
+    internal::{self, ByteStream, DatagramSocket, Network},
+    testing::Weather,
+};
 use tokio::time::{Instant, Sleep};
 
-use super::{
-    Weather,
-    tcp::{Host, Streams},
-};
-use crate::{
-    ConnectOptions, Mode, Node, NodeBuilder, Session, SharedSeed,
-    route::{self, ByteStream, DatagramSocket, Network},
-    wire::Wire,
-};
+use super::tcp::{Host, Streams};
+use crate::{ConnectOptions, Mode, Node, NodeBuilder, Session, SharedSeed};
 
 /// Decides over a datagram of so many bytes before the weather does: whether it gets through.
 type Rule = Box<dyn FnMut(usize) -> bool + Send>;
@@ -179,7 +177,7 @@ impl World {
             .host(address.ip().to_string())
             .port(address.port());
         settings(builder)
-            .start_over(mode, |config| Wire::over(config, || Ok(socket), network))
+            .start_over(mode, |config| Endpoint::over(config, || Ok(socket), network))
             .await
             .unwrap()
     }
@@ -233,14 +231,14 @@ impl fmt::Debug for Socket {
 #[derive(Debug)]
 struct Room;
 
-impl route::Room for Room {
+impl internal::Room for Room {
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 }
 
 impl DatagramSocket for Socket {
-    fn room(self: Arc<Self>) -> Box<dyn route::Room> {
+    fn room(self: Arc<Self>) -> Box<dyn internal::Room> {
         Box::new(Room)
     }
 

@@ -2,13 +2,13 @@
 //! to messages.
 
 use bytes::Bytes;
+use stt_transport::internal::Wakes;
 
 use super::{
     header::Header,
     inbound::{End, Inbound, Taken},
     reassembly::Reassembly,
 };
-use crate::wakes::Wakes;
 
 /// A header that parses is no longer than what it was read from, and comes back.
 ///

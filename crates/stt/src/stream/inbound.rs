@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use stt_transport::internal::Wakes;
 use tokio::time::Instant;
 
 use super::{
@@ -21,10 +22,7 @@ use super::{
     varint,
     waiters::{Place, Waiters},
 };
-use crate::{
-    limits::{Charge, Held},
-    wakes::Wakes,
-};
+use crate::limits::{Charge, Held};
 
 /// Taken bytes are told to the session's account in pieces of this size, or when nothing is left.
 const TELL_AFTER: u64 = 16 << 10;

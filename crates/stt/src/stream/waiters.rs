@@ -2,7 +2,7 @@
 
 use std::task::Waker;
 
-use crate::wakes::Wakes;
+use stt_transport::internal::Wakes;
 
 /// Names one who waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,28 @@
+//! What the crate `stt`, which is released together with this one, needs beside the documented
+//! items. No promise is made about any of it.
+
+/// Sharing out what all sessions of a node have in common.
+pub use crate::limits::{Claim, DoorLimits, Pool, TokenBucket};
+/// What a simulation has in place of the system's sockets and TCP.
+pub use crate::route::{Accept, ByteStream, DatagramSocket, Network, Room, Soon, Stream};
+/// Dialling what an address names.
+pub use crate::route::{DialError, Place, Target};
+/// Bytes that are poured into their stream by whoever moves the connection.
+pub use crate::wire::Sink;
+/// Why there is no session through a WebSocket.
+pub use crate::wire::Unreached;
+/// The end of a session in good order.
+pub use crate::wire::{CloseLatch, Unclaimed};
+/// Bounds and constants that a node's settings repeat.
+pub use crate::wire::{ETHERNET_MTU, FIRST_RTT, MIN_MTU, PORT_IN_USE, STREAMS};
+/// Small things that both crates are built with.
+pub use crate::{race::Race, recent::Recent, wakes::Wakes};
+
+/// What the fuzzer calls.
+#[cfg(fuzzing)]
+pub mod fuzz {
+    pub use crate::{
+        route::fuzz::{address, frames, request, route_datagram, routes},
+        wire::fuzz::{datagram, handshake, knock, messages, places, renewal},
+    };
+}
