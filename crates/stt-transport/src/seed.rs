@@ -161,7 +161,7 @@ impl SharedSeed {
     /// whose line end doesn't count. For async code: nothing of it blocks the executor.
     ///
     /// ```
-    /// use stt::SharedSeed;
+    /// use stt_transport::SharedSeed;
     ///
     /// # #[tokio::main]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -119,9 +119,6 @@ pub use session::{FrameDispatch, FrameError, Session, SessionStats};
 pub use stc::{self, Cause, Coded, Key, aead::Suite};
 pub use stream::{DeliveryStats, RawStream, Stream, StreamError, StreamOptions, StreamStats};
 pub use stt_store::{self, Chamber, ContentId};
-// For this crate's tests and benches: the types of its engine are in the signatures.
-#[doc(hidden)]
-pub use stt_transport::congestion;
 pub use stt_transport::{
     Address, AddressError, CloseReason, HandshakeError, IdParseError, Identity, IdentityError,
     IntoAddress, Keyring, KeyringError, NodeId, Refusal, Route, RouteError, RouteKind, SeedId,

@@ -32,7 +32,7 @@
 //!
 //! Everything here is a pure state machine: times and byte counts in, a window out. What it must
 //! hold is asserted in a seeded simulation (`tests/congestion.rs`) and printed beside Cubic and the
-//! engine's own BBR by `cargo bench -p stt --bench congestion`.
+//! engine's own BBR by `cargo bench -p stt-transport --bench congestion`.
 //!
 //! The receiver has its part: [`ReceiveWindow`] grows the credit of a session as fast as the sender
 //! speeds up, so that a long link is filled without anybody choosing a window.

@@ -14,13 +14,13 @@ use super::{Place, RouteKind, Target};
 /// in brackets.
 ///
 /// ```
-/// use stt::{Address, RouteKind};
+/// use stt_transport::{Address, RouteKind};
 ///
 /// let address: Address = "ws://[::1]:9337/stt".parse()?;
 /// assert_eq!(address.kind(), Some(RouteKind::WebSocket));
 /// assert_eq!((address.host(), address.port()), ("::1", 9337));
 /// assert_eq!(address.to_string(), "ws://[::1]:9337/stt");
-/// # Ok::<(), stt::AddressError>(())
+/// # Ok::<(), stt_transport::AddressError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address(Target);

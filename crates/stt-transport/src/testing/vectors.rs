@@ -6,7 +6,7 @@ pub type Vectors = BTreeMap<String, Vec<u8>>;
 
 /// Lines of `name: hexadecimal digits`.
 pub fn read(name: &str) -> Vectors {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../stt/tests/vectors/wire");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/wire");
     let text = std::fs::read_to_string(folder.join(format!("{name}.vector"))).unwrap();
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
     text.lines()

@@ -21,7 +21,7 @@ use quinn_proto::{
     Dir, Endpoint, EndpointConfig, Event, InvalidCid, ServerConfig, StreamEvent, StreamId,
     TransportConfig, ValidationTokenConfig, VarInt,
 };
-use stt::congestion::ReceiveWindow;
+use stt_transport::congestion::ReceiveWindow;
 
 use crypto::{Plain, PlainConfig};
 pub use link::{Link, LinkConfig};
@@ -397,7 +397,7 @@ impl Flow {
 
 fn transport(config: &FlowConfig) -> TransportConfig {
     let mut transport = TransportConfig::default();
-    stt::congestion::configure(&mut transport);
+    stt_transport::congestion::configure(&mut transport);
     transport.congestion_controller_factory(Arc::clone(&config.controller));
     transport
 }

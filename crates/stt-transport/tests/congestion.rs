@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use netsim::{FlowConfig, LinkConfig, World, jain};
 use quinn_proto::congestion::{ControllerFactory, CubicConfig};
-use stt::congestion::BbrConfig;
+use stt_transport::congestion::BbrConfig;
 
 type Factory = Arc<dyn ControllerFactory + Send + Sync>;
 

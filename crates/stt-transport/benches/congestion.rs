@@ -1,6 +1,6 @@
 //! Goodput, queue and fairness of our controller beside the engine's Cubic and BBR, simulated.
 //!
-//! `cargo bench -p stt --bench congestion`, with `mbit=1000 rtt=100 buffer=1 seconds=20` to change
+//! `cargo bench -p stt-transport --bench congestion`, with `mbit=1000 rtt=100 buffer=1 seconds=20` to change
 //! the link (Mbit/s, milliseconds, bandwidth-delay products, simulated seconds) and `trace` for
 //! what our controller does every 100 ms. Two runs print the same: all is seeded but the engine's
 //! BBR, which draws its own random numbers.
@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use netsim::{FlowConfig, LinkConfig, World};
 use quinn_proto::congestion::{self, ControllerFactory};
-use stt::congestion::{Bbr, BbrConfig};
+use stt_transport::congestion::{Bbr, BbrConfig};
 
 const NAMES: [&str; 3] = ["ours", "cubic", "bbr"];
 
