@@ -107,7 +107,7 @@ pub use endpoints::EndpointManager;
 pub use events::{Event, EventEmitter, EventFilter, EventKind, EventStream, Subscription};
 pub use node::{
     Admission, ConnectError, ConnectOptions, LimitStats, Mode, Node, NodeBuilder, NodeStats,
-    Packet, SendReport, SessionCounts, StartError, TransportStats,
+    SendReport, SessionCounts, StartError, TransportStats,
 };
 pub use payload::Payload;
 pub use pool::SessionPool;
@@ -115,7 +115,7 @@ pub use priority::Priority;
 pub use protocol::{
     ProtocolError, ProtocolHandler, ProtocolReceiver, ProtocolSender, ProtocolStream,
 };
-pub use session::{FrameDispatch, FrameError, Session, SessionStats};
+pub use session::{FrameDispatch, FrameError, Packet, Session, SessionStats};
 pub use stc::{self, Cause, Coded, Key, aead::Suite};
 pub use stream::{DeliveryStats, RawStream, Stream, StreamError, StreamOptions, StreamStats};
 pub use stt_store::{self, Chamber, ContentId};

@@ -125,7 +125,7 @@ impl Renewal {
         self.due.notify_one();
     }
 
-    /// Waits for [`Self::want`].
+    /// Waits until it is time for this side to [`ask`](Self::ask): every twelve hours.
     pub async fn due(&self) {
         self.due.notified().await;
     }

@@ -10,7 +10,8 @@
 //! | unacknowledged bytes of all sessions together | `send_window` |
 //! | what was held up or refused | `stats` |
 //!
-//! Handshakes are bounded by the transport. Sessions and streams are counted where they are kept: `node::Hub` and `session::table`.
+//! Handshakes are bounded by the transport. Sessions and streams are counted where they are kept:
+//! `node::Hub` and `session::table`.
 
 mod bound;
 mod effort;

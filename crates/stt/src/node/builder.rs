@@ -9,8 +9,11 @@ use stt_transport::{
 };
 use zeroize::Zeroizing;
 
-use super::{Admission, Hub, Node, Pulse, StartError, chamber::ChamberSlot, handle::Who};
-use crate::{Address, AddressError, Event, EventEmitter, IntoAddress, RouteKind, limits::Limits};
+use super::{Admission, Hub, Node, StartError, chamber::ChamberSlot, handle::Who};
+use crate::{
+    Address, AddressError, Event, EventEmitter, IntoAddress, RouteKind, limits::Limits,
+    session::Pulse,
+};
 
 /// Whether peers may connect to this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

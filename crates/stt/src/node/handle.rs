@@ -19,8 +19,8 @@ use tokio::{
 };
 
 use super::{
-    Admission, ConnectError, ConnectOptions, Hub, Mode, NodeBuilder, NodeStats, Packet,
-    SessionCounts, chamber::ChamberSlot, connect,
+    Admission, ConnectError, ConnectOptions, Hub, Mode, NodeBuilder, NodeStats, SessionCounts,
+    chamber::ChamberSlot, connect,
 };
 use crate::{
     Address, AddressError, CloseReason, Event, EventEmitter, EventKind, Identity, IdentityError,
@@ -28,7 +28,7 @@ use crate::{
     StreamError,
     events::{EventError, EventFilter, EventStream, Subscription},
     protocol::{ProtocolError, ProtocolHandler, ProtocolStream},
-    session::{SessionShared, SessionStart},
+    session::{Packet, SessionHost, SessionShared, SessionStart},
     stream::StreamShared,
 };
 
@@ -62,7 +62,7 @@ struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.accepting.abort();
-        self.hub.protocols().clear();
+        self.hub.common().protocols.clear();
         for session in self.hub.all_sessions() {
             session.abort(CloseReason::Shutdown { by_peer: false });
         }
@@ -230,13 +230,13 @@ impl Node {
     /// Bytes a second that all sessions together may send, from now on; `None` for no limit. See
     /// [`NodeBuilder::node_bandwidth`].
     pub fn set_bandwidth(&self, bytes_per_second: Option<NonZeroU64>) {
-        self.inner.hub.throttle().set(bytes_per_second);
+        self.inner.hub.common().throttle.set(bytes_per_second);
     }
 
     /// The limit of [`set_bandwidth`](Self::set_bandwidth).
     #[must_use]
     pub fn bandwidth(&self) -> Option<NonZeroU64> {
-        self.inner.hub.throttle().get()
+        self.inner.hub.common().throttle.get()
     }
 
     // --- sessions ---
@@ -277,7 +277,7 @@ impl Node {
         if !self.is_running() {
             return Err(ConnectError::Stopped);
         }
-        let max = self.inner.hub.limits().max_sessions;
+        let max = self.inner.hub.common().limits.max_sessions;
         let _place = self.inner.hub.place().ok_or(ConnectError::Full { max })?;
         let attempt = connect::reach(&self.inner.wire, target, expect);
         match tokio::time::timeout(timeout, attempt).await {
@@ -447,7 +447,7 @@ impl Node {
     /// # Cancel safety
     /// A dropped future has taken nothing.
     pub async fn receive(&self) -> Option<Packet> {
-        let packets = self.inner.hub.packets();
+        let packets = &self.inner.hub.common().packets;
         if let Some(kept) = packets.receive_kept() {
             return Some(kept);
         }
@@ -491,7 +491,7 @@ impl Node {
         F: Fn(Session, ProtocolStream) -> R + Send + Sync + 'static,
         R: Future<Output = ()> + Send + 'static,
     {
-        ProtocolHandler::register(&self.inner.hub, label.as_ref(), handler)
+        ProtocolHandler::register(&self.inner.hub.common().protocols, label.as_ref(), handler)
     }
 
     // --- events, figures, the end ---
@@ -595,7 +595,7 @@ impl Node {
             });
         }
         while closing.join_next().await.is_some() {}
-        self.inner.hub.protocols().clear();
+        self.inner.hub.common().protocols.clear();
         self.inner.stopped.send_replace(true);
         self.inner.accepting.abort();
         let (code, text) = CloseReason::Shutdown { by_peer: false }.to_wire();
@@ -617,7 +617,9 @@ fn try_one(
 
 /// Makes a session of what the handshake gave. `None` if its id is taken.
 fn adopt(hub: &Arc<Hub>, established: Established) -> Option<Arc<SessionShared>> {
-    let session = SessionShared::start(SessionStart { established, hub: Arc::clone(hub) });
+    let host: Arc<dyn SessionHost> = Arc::<Hub>::clone(hub);
+    let session =
+        SessionShared::start(SessionStart { established, common: Arc::clone(hub.common()), host });
     if hub.session_started(&session) {
         return Some(session);
     }

@@ -17,12 +17,11 @@ use stt_transport::{
 };
 use tokio::sync::{Notify, mpsc};
 
-use super::{Admission, Packet, packets::Packets};
+use super::Admission;
 use crate::{
     CloseReason, Event, EventEmitter, NodeId, Refusal, Route, SessionId,
     limits::{LimitCounters, LimitStats, Limits, Throttle, Unread, count},
-    protocol::Protocols,
-    session::SessionShared,
+    session::{Common, Packet, Packets, Pulse, SessionHost, SessionShared},
 };
 
 /// How often quiet sessions are asked to give back what they do not need.
@@ -34,7 +33,7 @@ const FAILURES: (NonZeroU64, Duration) = (NonZeroU64::MIN, Duration::from_secs(3
 
 /// What the sessions of a node share.
 pub(crate) struct Hub {
-    limits: Limits,
+    common: Arc<Common>,
     sessions: Mutex<Sessions>,
     /// Sessions that peers began and [`Self::accept`] has not given out.
     begun: Mutex<VecDeque<SessionId>>,
@@ -42,24 +41,10 @@ pub(crate) struct Hub {
     total: AtomicU64,
     accepting: AtomicBool,
     admission: Mutex<Admission>,
-    packets: Packets,
     events: EventEmitter,
-    unread: Arc<Unread>,
-    in_flight: Arc<Pool>,
     reclaimed: Mutex<Option<Instant>>,
     /// How many failed handshakes may be told of.
     failures: Mutex<TokenBucket>,
-    throttle: Throttle,
-    counters: LimitCounters,
-    protocols: Protocols,
-    pulse: Pulse,
-}
-
-/// When a quiet session asks its peer for a sign of life, and when it ends.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pulse {
-    pub(crate) heartbeat: Duration,
-    pub(crate) idle_timeout: Duration,
 }
 
 /// The sessions of a node.
@@ -91,77 +76,44 @@ impl Hub {
         pulse: Pulse,
     ) -> (Arc<Self>, mpsc::Receiver<Packet>) {
         let (packets, receiver) = Packets::new(events.clone(), limits.max_node_buffer / 4);
-        let hub = Self {
+        let common = Common {
             limits,
+            pulse,
+            unread: Arc::new(Unread::new(limits.max_node_buffer, limits.max_sessions)),
+            in_flight: Arc::new(Pool::new(limits.max_node_in_flight)),
+            throttle: Throttle::new(limits.node_bandwidth),
+            counters: LimitCounters::default(),
+            protocols: Arc::default(),
+            packets,
+        };
+        let hub = Self {
+            common: Arc::new(common),
             sessions: Mutex::default(),
             begun: Mutex::default(),
             begun_one: Notify::new(),
             total: AtomicU64::new(0),
             accepting: AtomicBool::new(accepting),
             admission: Mutex::new(admission),
-            packets,
             events,
-            unread: Arc::new(Unread::new(limits.max_node_buffer, limits.max_sessions)),
-            in_flight: Arc::new(Pool::new(limits.max_node_in_flight)),
             reclaimed: Mutex::default(),
             failures: Mutex::new(TokenBucket::new(FAILURES.0, FAILURES.1)),
-            throttle: Throttle::new(limits.node_bandwidth),
-            counters: LimitCounters::default(),
-            protocols: Protocols::default(),
-            pulse,
         };
         (Arc::new(hub), receiver)
     }
 
-    pub(crate) const fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
-    pub(crate) const fn pulse(&self) -> Pulse {
-        self.pulse
-    }
-
-    pub(crate) const fn unread(&self) -> &Arc<Unread> {
-        &self.unread
-    }
-
-    pub(crate) const fn in_flight(&self) -> &Arc<Pool> {
-        &self.in_flight
-    }
-
-    /// The bandwidth of all sessions together.
-    pub(crate) const fn throttle(&self) -> &Throttle {
-        &self.throttle
-    }
-
-    pub(crate) const fn limit_counters(&self) -> &LimitCounters {
-        &self.counters
-    }
-
-    /// Who handles which protocol.
-    pub(crate) const fn protocols(&self) -> &Protocols {
-        &self.protocols
+    /// What its sessions have in common.
+    pub(crate) const fn common(&self) -> &Arc<Common> {
+        &self.common
     }
 
     /// What the limits did.
     pub(super) fn limit_stats(&self, half_open: usize, websockets: bool) -> LimitStats {
-        let unread = self.unread.total().saturating_add(self.packets.waiting());
-        self.counters.snapshot(unread, half_open, self.limits.memory_bound(websockets))
-    }
-
-    /// A session wants more in flight than the node has left: quiet ones give theirs back.
-    pub(crate) fn reclaim(&self) {
-        count(&self.counters.send_windows_held_down);
-        let now = Instant::now();
-        let mut last = self.reclaimed.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_some_and(|at| now.saturating_duration_since(at) < RECLAIM_EVERY) {
-            return;
-        }
-        *last = Some(now);
-        drop(last);
-        for session in self.all_sessions() {
-            session.give_back();
-        }
+        let unread = self.common.unread.total().saturating_add(self.common.packets.waiting());
+        self.common.counters.snapshot(
+            unread,
+            half_open,
+            self.common.limits.memory_bound(websockets),
+        )
     }
 
     fn sessions(&self) -> MutexGuard<'_, Sessions> {
@@ -198,7 +150,7 @@ impl Hub {
             return Err(Refusal::NotAccepting);
         }
         self.place().ok_or_else(|| {
-            count(&self.counters.sessions_refused);
+            count(&self.common.counters.sessions_refused);
             Refusal::Full
         })
     }
@@ -206,7 +158,7 @@ impl Hub {
     /// A place for one more session, if there is one.
     pub(super) fn place(self: &Arc<Self>) -> Option<Place> {
         let mut sessions = self.sessions();
-        if sessions.by_id.len() + sessions.promised >= self.limits.max_sessions {
+        if sessions.by_id.len() + sessions.promised >= self.common.limits.max_sessions {
             return None;
         }
         sessions.promised += 1;
@@ -269,7 +221,35 @@ impl Hub {
         }
     }
 
-    pub(crate) fn session_ended(&self, session: &Arc<SessionShared>, reason: &CloseReason) {
+    pub(super) fn session(&self, id: SessionId) -> Option<Arc<SessionShared>> {
+        self.sessions().by_id.get(&id).cloned()
+    }
+
+    pub(super) fn all_sessions(&self) -> Vec<Arc<SessionShared>> {
+        self.sessions().by_id.values().cloned().collect()
+    }
+
+    /// Sessions now, and ever.
+    pub(super) fn counts(&self) -> (usize, u64) {
+        (self.sessions().by_id.len(), self.total.load(Ordering::Relaxed))
+    }
+
+    // --- events ---
+
+    pub(super) const fn events(&self) -> &EventEmitter {
+        &self.events
+    }
+
+    /// Tells listeners of a peer's handshake that failed, unless very many do.
+    pub(super) fn handshake_failed(&self, now: Instant, error: &WireError) {
+        if self.failures.lock().unwrap_or_else(PoisonError::into_inner).try_take(now, 1) {
+            self.events.emit(Event::Error { code: error.code(), details: error.to_string() });
+        }
+    }
+}
+
+impl SessionHost for Hub {
+    fn session_ended(&self, session: &Arc<SessionShared>, reason: &CloseReason) {
         let mut sessions = self.sessions();
         // A session that was never taken in must not remove the one that has its id.
         match sessions.by_id.get(&session.id) {
@@ -301,9 +281,7 @@ impl Hub {
         }
     }
 
-    /// A resumable session that has its id outlives this one, and will tell when it is over. False
-    /// if this one ended already.
-    pub(crate) fn outlive(&self, session: &Arc<SessionShared>) -> bool {
+    fn outlive(&self, session: &Arc<SessionShared>) -> bool {
         let sessions = self.sessions();
         let lives =
             sessions.by_id.get(&session.id).is_some_and(|known| Arc::ptr_eq(known, session));
@@ -313,50 +291,32 @@ impl Hub {
         lives
     }
 
-    pub(crate) fn heartbeat_missed(&self, session: &SessionShared, missed: u32, silence: Duration) {
+    fn heartbeat_missed(&self, session: &SessionShared, missed: u32, silence: Duration) {
         let (session_id, peer) = (session.id, session.peer);
         self.events.emit(Event::HeartbeatMissed { session_id, peer, missed, silence });
     }
 
-    pub(crate) fn route_changed(&self, session: &SessionShared, from: Route, to: Route) {
+    fn route_changed(&self, session: &SessionShared, from: Route, to: Route) {
         let (session_id, peer) = (session.id, session.peer);
         self.events.emit(Event::RouteChanged { session_id, peer, from, to });
     }
 
-    pub(super) fn session(&self, id: SessionId) -> Option<Arc<SessionShared>> {
-        self.sessions().by_id.get(&id).cloned()
-    }
-
-    pub(super) fn all_sessions(&self) -> Vec<Arc<SessionShared>> {
-        self.sessions().by_id.values().cloned().collect()
-    }
-
-    /// Sessions now, and ever.
-    pub(super) fn counts(&self) -> (usize, u64) {
-        (self.sessions().by_id.len(), self.total.load(Ordering::Relaxed))
-    }
-
-    /// Messages of streams that nobody claimed.
-    pub(crate) const fn packets(&self) -> &Packets {
-        &self.packets
-    }
-
-    // --- events ---
-
-    pub(super) const fn events(&self) -> &EventEmitter {
-        &self.events
-    }
-
-    /// Tells listeners of a peer's handshake that failed, unless very many do.
-    pub(super) fn handshake_failed(&self, now: Instant, error: &WireError) {
-        if self.failures.lock().unwrap_or_else(PoisonError::into_inner).try_take(now, 1) {
-            self.events.emit(Event::Error { code: error.code(), details: error.to_string() });
-        }
-    }
-
-    /// Tells listeners of something that needs attention.
-    pub(crate) fn warn(&self, code: &'static str, details: String) {
+    fn warn(&self, code: &'static str, details: String) {
         self.events.emit(Event::Warning { code, details });
+    }
+
+    fn reclaim(&self) {
+        count(&self.common.counters.send_windows_held_down);
+        let now = Instant::now();
+        let mut last = self.reclaimed.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|at| now.saturating_duration_since(at) < RECLAIM_EVERY) {
+            return;
+        }
+        *last = Some(now);
+        drop(last);
+        for session in self.all_sessions() {
+            session.give_back();
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{ProtocolError, ProtocolStream};
-use crate::{Session, node::Hub, stream::label::Label};
+use crate::{Session, stream::label::Label};
 
 /// Handlers of a node, at most.
 const MAX: usize = 1_024;
@@ -71,14 +71,14 @@ impl Protocols {
 /// dropped, new streams of its label are refused, and those handed out before go on.
 #[must_use = "dropped, the handler is forgotten at once"]
 pub struct ProtocolHandler {
-    hub: Weak<Hub>,
+    protocols: Weak<Protocols>,
     label: Label,
     id: u64,
 }
 
 impl ProtocolHandler {
     pub(crate) fn register<F, R>(
-        hub: &Arc<Hub>,
+        protocols: &Arc<Protocols>,
         label: &[u8],
         handler: F,
     ) -> Result<Self, ProtocolError>
@@ -88,8 +88,8 @@ impl ProtocolHandler {
     {
         let label = Label::new(label).ok_or(ProtocolError::Label { len: label.len() })?;
         let handler: Handler = Arc::new(move |session, stream| Box::pin(handler(session, stream)));
-        let id = hub.protocols().add(label, handler)?;
-        Ok(Self { hub: Arc::downgrade(hub), label, id })
+        let id = protocols.add(label, handler)?;
+        Ok(Self { protocols: Arc::downgrade(protocols), label, id })
     }
 
     /// The label whose streams it gets.
@@ -101,8 +101,8 @@ impl ProtocolHandler {
 
 impl Drop for ProtocolHandler {
     fn drop(&mut self) {
-        if let Some(hub) = self.hub.upgrade() {
-            hub.protocols().remove(self.label, self.id);
+        if let Some(protocols) = self.protocols.upgrade() {
+            protocols.remove(self.label, self.id);
         }
     }
 }

@@ -242,7 +242,7 @@ pub(super) async fn send_coded(
         plan.shortfall.filter(|_| !before)
     };
     if let Some(wanted) = first_shortfall {
-        session.hub.warn(
+        session.host.warn(
             "delivery.shortfall",
             format!(
                 "stream {} asks for a delivery probability of {}, its overhead cap allows {:.4} on \

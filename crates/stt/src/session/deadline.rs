@@ -92,7 +92,7 @@ async fn room(session: &SessionShared, quic: &mut RecvStream) -> bool {
     if !session.held.must_wait() {
         return true;
     }
-    count(&session.hub.limit_counters().reads_held_up);
+    count(&session.common.counters.reads_held_up);
     tokio::select! {
         () = session.held.room() => true,
         // Given up by the sender, or the session ended.

@@ -24,7 +24,7 @@ pub(super) async fn run(session: Arc<SessionShared>) {
     let mut route = session.route.clone();
     let mut path = route.now(session.connection.rtt());
     let mut readers = JoinSet::new();
-    let (pulse, now) = (session.hub.pulse(), Instant::now());
+    let (pulse, now) = (session.common.pulse, Instant::now());
     let mut liveness = Liveness::new(pulse.heartbeat, pulse.idle_timeout, now);
     let mut look = std::pin::pin!(sleep_until(liveness.next(now)));
     let error = loop {
@@ -33,7 +33,7 @@ pub(super) async fn run(session: Arc<SessionShared>) {
             () = &mut look => {
                 let now = Instant::now();
                 if let Some(missed) = liveness.look(now, session.connection.stats().heard) {
-                    session.hub.heartbeat_missed(&session, missed.count, missed.silence);
+                    session.host.heartbeat_missed(&session, missed.count, missed.silence);
                 }
                 look.as_mut().reset(liveness.next(now));
                 continue;
@@ -47,7 +47,7 @@ pub(super) async fn run(session: Arc<SessionShared>) {
                 session.control.nudge(&session);
                 let now = route.now(session.connection.rtt());
                 if (now.kind, now.local, now.remote) != (path.kind, path.local, path.remote) {
-                    session.hub.route_changed(&session, path, now);
+                    session.host.route_changed(&session, path, now);
                     path = now;
                 }
                 continue;
@@ -57,7 +57,7 @@ pub(super) async fn run(session: Arc<SessionShared>) {
             Ok(stream) => {
                 accepted += 1;
                 if accepted == STREAMS.0 / 2 {
-                    let most = u32::try_from(session.hub.limits().peer_streams());
+                    let most = u32::try_from(session.common.limits.peer_streams());
                     let most = most.unwrap_or(STREAMS.1).min(STREAMS.1);
                     session.connection.set_max_concurrent_uni_streams(most);
                 }
@@ -75,7 +75,7 @@ pub(super) async fn run(session: Arc<SessionShared>) {
     readers.detach_all();
     let reason = reason(&session, &error);
     session.finish(&reason);
-    session.hub.session_ended(&session, &reason);
+    session.host.session_ended(&session, &reason);
 }
 
 /// What QUIC's word for the end means here.

@@ -33,7 +33,7 @@ impl Session {
 
     /// Something with the same id goes on after it, and tells its end. False if it is over already.
     pub(crate) fn outlive(&self) -> bool {
-        self.shared.hub.outlive(&self.shared)
+        self.shared.host.outlive(&self.shared)
     }
 
     pub(crate) const fn shared(&self) -> &Arc<SessionShared> {

@@ -18,12 +18,13 @@ use super::{
     Session, SessionShared, control, deadline,
     driver::{code, read_end},
     early::{Early, Piece},
-    labelled, resets,
+    labelled,
+    packets::{Packet, Packets, Taker},
+    resets,
 };
 use crate::{
-    CloseReason, Packet, SessionId, StreamError,
+    CloseReason, SessionId, StreamError,
     limits::{Held, count},
-    node::{Hub, Taker},
     stream::{
         Stream, StreamShared,
         header::Header,
@@ -65,7 +66,7 @@ pub(super) async fn run(session: Arc<SessionShared>, mut quic: RecvStream) {
             let stream = match attach(&session, id, &quic, &mut early).await {
                 Ok(stream) => stream,
                 Err(_) => {
-                    count(&session.hub.limit_counters().streams_refused);
+                    count(&session.common.counters.streams_refused);
                     quic.stop(code::TOO_MANY);
                     return;
                 }
@@ -237,7 +238,7 @@ pub(super) async fn feed(
             return violated(session, error.clone());
         }
         // While the node is full this session may have to wait; QUIC then stops the sender.
-        count(&session.hub.limit_counters().reads_held_up);
+        count(&session.common.counters.reads_held_up);
         tokio::select! {
             () = session.held.room() => {}
             _ = session.connection.closed() => pipe.last.store(true, Ordering::Relaxed),
@@ -262,12 +263,12 @@ pub(super) fn start_forwarding(session: &Arc<SessionShared>, stream: &Arc<Stream
 /// Hands the messages of a stream that nobody claimed to the node, whose `receive` or listeners get
 /// them.
 async fn forward(session: Arc<SessionShared>, stream: Arc<StreamShared>) {
-    let (hub, id) = (Arc::clone(&session.hub), session.id);
+    let (common, id) = (Arc::clone(&session.common), session.id);
     if forward_all(&session, &stream).await {
         // What is left needs no session any more.
         drop(session);
-        if let Some(_place) = hub.packets().leave_behind(stream.inbound.ready_len()) {
-            forward_rest(&hub, id, &stream).await;
+        if let Some(_place) = common.packets.leave_behind(stream.inbound.ready_len()) {
+            forward_rest(&common.packets, id, &stream).await;
         }
     }
     stream.stop_forwarding();
@@ -280,11 +281,11 @@ fn packet(session_id: SessionId, stream: &StreamShared, message: Bytes) -> Packe
 
 /// True when the session is over and nobody was there.
 async fn forward_all(session: &Arc<SessionShared>, stream: &Arc<StreamShared>) -> bool {
-    let hub = Arc::clone(&session.hub);
+    let packets = &session.common.packets;
     let handle = Stream::new(Arc::clone(stream), Arc::clone(session));
     let mut given_back: Option<Packet> = None;
     loop {
-        let taker = hub.packets().taker(async { drop(session.closed().await) });
+        let taker = packets.taker(async { drop(session.closed().await) });
         let taker = tokio::select! {
             biased;
             () = stream.claimed(), if given_back.is_none() => return false,
@@ -314,18 +315,18 @@ async fn forward_all(session: &Arc<SessionShared>, stream: &Arc<StreamShared>) -
                 }
             },
         };
-        given_back = hub.packets().pass_on(next, taker).await;
+        given_back = packets.pass_on(next, taker).await;
     }
 }
 
 /// The same for a stream whose session is over.
-async fn forward_rest(hub: &Hub, id: SessionId, stream: &StreamShared) {
+async fn forward_rest(packets: &Packets, id: SessionId, stream: &StreamShared) {
     let mut given_back: Option<Packet> = None;
     loop {
         let taker = tokio::select! {
             biased;
             () = stream.claimed(), if given_back.is_none() => return,
-            taker = hub.packets().taker(std::future::pending()) => match taker {
+            taker = packets.taker(std::future::pending()) => match taker {
                 Some(taker) => taker,
                 None => return,
             },
@@ -337,6 +338,6 @@ async fn forward_rest(hub: &Hub, id: SessionId, stream: &StreamShared) {
                 _ => return,
             },
         };
-        given_back = hub.packets().pass_on(next, taker).await;
+        given_back = packets.pass_on(next, taker).await;
     }
 }

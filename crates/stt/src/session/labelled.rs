@@ -201,7 +201,7 @@ pub(super) async fn receive(
     header_len: u64,
     early: Vec<Piece>,
 ) {
-    let handler = session.hub.protocols().get(label);
+    let handler = session.common.protocols.get(label);
     let index = quic.id();
     let met = session.labelled().meet((label, id), index, handler.is_some());
     let stream = match met {
@@ -213,7 +213,7 @@ pub(super) async fn receive(
             stream
         }
         Err(code) => {
-            count(&session.hub.limit_counters().streams_refused);
+            count(&session.common.counters.streams_refused);
             quic.stop(code);
             return;
         }

@@ -5,6 +5,8 @@
 //! | what the application holds | [`Session`] (`handle`) |
 //! | the numbers of streams | `table` |
 //! | what all tasks of a session share | `shared` |
+//! | what a session needs of its node | `host` |
+//! | messages that nobody claimed | `packets` |
 //! | the tasks: whole session, one direction each | `driver`, `inbound`, `outbound` |
 //! | what comes before a stream's header is complete | `early` |
 //! | delivery in datagrams and by a deadline | `datagrams`, `deadline` |
@@ -28,10 +30,12 @@ mod frames;
 pub mod fuzz;
 mod gathering;
 mod handle;
+mod host;
 mod inbound;
 mod labelled;
 mod liveness;
 mod outbound;
+mod packets;
 mod precedence;
 mod resets;
 mod shared;
@@ -43,5 +47,8 @@ mod vectors;
 pub(crate) use driver::code;
 pub use frames::{FrameDispatch, FrameError};
 pub use handle::Session;
+pub(crate) use host::{Common, Pulse, SessionHost};
+pub use packets::Packet;
+pub(crate) use packets::Packets;
 pub(crate) use shared::{SessionShared, SessionStart};
 pub use stats::SessionStats;

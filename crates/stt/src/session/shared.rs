@@ -24,7 +24,9 @@ use super::{
     control::Control,
     datagrams::{self, Datagrams},
     deadline::{self, Deadlines},
-    driver, inbound,
+    driver,
+    host::{Common, SessionHost},
+    inbound,
     labelled::LabelledTable,
     outbound,
     precedence::Precedence,
@@ -34,14 +36,14 @@ use super::{
 use crate::{
     CloseReason, Delivery, NodeId, SessionId, StreamError, StreamOptions,
     limits::{Grown, Held, SendWindow, Throttle},
-    node::Hub,
     stream::{StreamShared, inbound::End, outbound::Pushed, stepped::Stepped},
 };
 
 /// What a session is made from.
 pub(crate) struct SessionStart {
     pub(crate) established: Established,
-    pub(crate) hub: Arc<Hub>,
+    pub(crate) common: Arc<Common>,
+    pub(crate) host: Arc<dyn SessionHost>,
 }
 
 /// One session, as its tasks and handles see it.
@@ -55,7 +57,8 @@ pub(crate) struct SessionShared {
     pub(crate) handshake_time: Duration,
     pub(crate) peer_listens: Vec<SocketAddr>,
     pub(crate) since: Instant,
-    pub(crate) hub: Arc<Hub>,
+    pub(crate) common: Arc<Common>,
+    pub(crate) host: Arc<dyn SessionHost>,
     pub(crate) control: Control,
     pub(crate) renewal: Arc<Renewal>,
     pub(super) datagrams: Datagrams,
@@ -97,11 +100,11 @@ impl std::fmt::Debug for SessionShared {
 impl SessionShared {
     /// Makes the session and starts its driver.
     pub(crate) fn start(start: SessionStart) -> Arc<Self> {
-        let SessionStart { established, hub } = start;
+        let SessionStart { established, common, host } = start;
         // Its driver closes it.
         established.unclaimed.claim();
-        let limits = hub.limits();
-        let held = Arc::new(Held::new(Arc::clone(hub.unread())));
+        let limits = common.limits;
+        let held = Arc::new(Held::new(Arc::clone(&common.unread)));
         let session = Arc::new(Self {
             id: established.session_id,
             peer: established.peer,
@@ -134,7 +137,7 @@ impl SessionShared {
             peer_headers: Mutex::default(),
             held,
             precedence: Precedence::default(),
-            send_window: SendWindow::new(limits.max_in_flight, Arc::clone(hub.in_flight())),
+            send_window: SendWindow::new(limits.max_in_flight, Arc::clone(&common.in_flight)),
             throttle: Throttle::new(limits.session_bandwidth),
             arrived: Notify::new(),
             ended: watch::Sender::new(None),
@@ -142,7 +145,8 @@ impl SessionShared {
             outlived: AtomicBool::new(false),
             runtime: runtime::Handle::current(),
             connection: established.connection,
-            hub,
+            common,
+            host,
         });
         let (driver, datagrams) =
             (driver::run(Arc::clone(&session)), datagrams::run(Arc::clone(&session)));
@@ -282,7 +286,7 @@ impl SessionShared {
 
     /// Tells the peer how far it may go on this stream now.
     pub(crate) fn raise_credit(self: &Arc<Self>, stream: &StreamShared) {
-        let budget = self.hub.limits().max_session_buffer;
+        let budget = self.common.limits.max_session_buffer;
         let plain = self.table().windows();
         let mut spare = budget.saturating_sub(plain);
         {
@@ -303,7 +307,7 @@ impl SessionShared {
 
     /// The largest piece that may pass at once, if the session or its node has a bandwidth.
     pub(super) fn throttled_piece(&self) -> Option<usize> {
-        match (self.throttle.piece(), self.hub.throttle().piece()) {
+        match (self.throttle.piece(), self.common.throttle.piece()) {
             (Some(own), Some(all)) => Some(own.min(all)),
             (own, all) => own.or(all),
         }
@@ -312,7 +316,7 @@ impl SessionShared {
     /// Waits until `bytes` may go.
     pub(super) async fn pass(&self, bytes: usize) {
         self.throttle.pass(bytes).await;
-        self.hub.throttle().pass(bytes).await;
+        self.common.throttle.pass(bytes).await;
     }
 
     /// `bytes` were handed to QUIC: perhaps it is time for a larger window.
@@ -323,7 +327,7 @@ impl SessionShared {
         match self.send_window.follow(self.connection.congestion_window()) {
             Grown::To(window) => self.connection.set_send_window(window),
             Grown::Not => {}
-            Grown::Refused => self.hub.reclaim(),
+            Grown::Refused => self.host.reclaim(),
         }
     }
 

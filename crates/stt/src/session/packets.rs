@@ -8,10 +8,10 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use tokio::sync::{self, Notify, mpsc};
 
-use super::Packet;
-use crate::{Event, EventEmitter, EventKind};
+use crate::{Event, EventEmitter, EventKind, SessionId};
 
 /// Messages that wait for [`crate::Node::receive`]; beyond them their streams wait.
 const QUEUE: usize = 1_024;
@@ -19,6 +19,18 @@ const QUEUE: usize = 1_024;
 const KEPT_BYTES: u64 = 1 << 20;
 /// Streams that wait although their session is over, of as many bytes at most.
 const MAX_LEFT_BEHIND: usize = 64;
+
+/// A message that arrived on a stream which nobody claimed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Packet {
+    /// The session that brought it.
+    pub session_id: SessionId,
+    /// The stream's number.
+    pub stream_id: u32,
+    /// The message.
+    pub data: Bytes,
+}
 
 /// Who gets such messages: [`crate::Node::receive`] once it was called, before that the handlers of
 /// `data_received`, and before there are any nobody.
@@ -72,7 +84,7 @@ pub(crate) enum Taker<'a> {
 
 impl Packets {
     /// With a queue of `most` bytes, whose other end is returned.
-    pub(super) fn new(events: EventEmitter, most: u64) -> (Self, mpsc::Receiver<Packet>) {
+    pub(crate) fn new(events: EventEmitter, most: u64) -> (Self, mpsc::Receiver<Packet>) {
         let (queue, receiver) = mpsc::channel(QUEUE);
         let packets = Self {
             events,
@@ -94,12 +106,12 @@ impl Packets {
     }
 
     /// Bytes of messages that wait for `receive`.
-    pub(super) fn waiting(&self) -> u64 {
+    pub(crate) fn waiting(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
     /// From now on everything is for `receive`. Gives what was kept for it, one after the other.
-    pub(super) fn receive_kept(&self) -> Option<Packet> {
+    pub(crate) fn receive_kept(&self) -> Option<Packet> {
         let mut kept = self.kept();
         if !self.receiving.swap(true, Ordering::AcqRel) {
             self.started.notify_waiters();
@@ -108,7 +120,7 @@ impl Packets {
     }
 
     /// A message left the queue of `receive`.
-    pub(super) fn left(&self, packet: &Packet) {
+    pub(crate) fn left(&self, packet: &Packet) {
         let before = self.bytes.fetch_sub(packet.len(), Ordering::AcqRel);
         if before > self.most {
             self.taken.notify_waiters();
@@ -237,10 +249,7 @@ impl Packet {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
-    use crate::SessionId;
 
     fn packet(number: u8, len: usize) -> Packet {
         let data = Bytes::from(vec![number; len]);
