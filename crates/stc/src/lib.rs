@@ -36,6 +36,9 @@
 //! # }
 //! ```
 //!
+//! Bytes come out as `Vec<u8>`: whoever opened a secret can wipe it, which shared bytes do not allow,
+//! and what was sealed is often worked on in place.
+//!
 //! # A file
 //!
 //! The output appears under its name when it is complete, and not at all when something fails.

@@ -83,11 +83,15 @@ mod streams;
 mod system;
 mod token;
 
+pub use bytes::{self, Bytes};
 pub use error::GatewayError;
 pub use gateway::{Drained, Gateway};
+pub use prost;
+pub use prost_types;
 pub use request_error::RequestError;
 pub use settings::GatewaySettings;
 pub use stt;
 pub use stt_store;
 pub use stt_streams::{self, StreamConfig};
 pub use token::Token;
+pub use tonic;

@@ -62,7 +62,7 @@ fn address(py: Python<'_>, id: Result<ContentId, StoreError>) -> PyResult<Py<PyA
     Ok(PyBytes::new(py, id.or_raise(py)?.as_bytes()).into_any().unbind())
 }
 
-fn content(py: Python<'_>, data: Result<Vec<u8>, StoreError>) -> PyResult<Py<PyAny>> {
+fn content(py: Python<'_>, data: Result<Bytes, StoreError>) -> PyResult<Py<PyAny>> {
     Ok(PyBytes::new(py, &data.or_raise(py)?).into_any().unbind())
 }
 

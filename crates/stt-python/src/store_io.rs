@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pyo3::{exceptions::PyRuntimeError, prelude::*, types::PyBytes};
-use stt_store::{Chamber, ContentId, ContentReader, Keep, StoreError};
+use stt_store::{Bytes, Chamber, ContentId, ContentReader, Keep, StoreError};
 use tokio::{
     io::{AsyncWriteExt, DuplexStream},
     sync::Mutex,
@@ -48,7 +48,7 @@ impl StoreReader {
     ) -> PyResult<Py<PyAny>> {
         let inner = Arc::clone(self.inner.get()?);
         let reading = async move { inner.read_range(start..end).await };
-        bridge::begin_detached(py, reactor, reading, |py, data: Result<Vec<u8>, StoreError>| {
+        bridge::begin_detached(py, reactor, reading, |py, data: Result<Bytes, StoreError>| {
             Ok(PyBytes::new(py, &data.or_raise(py)?).into_any().unbind())
         })
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{Chamber, ChamberKey, ContentId, StoreError};
+use crate::{Chamber, ChamberKey, ContentId, Payload, StoreError};
 
 /// Stores bytes and gives back their address; what the bytes mean is the caller's business.
 ///
@@ -14,7 +14,7 @@ use crate::{Chamber, ChamberKey, ContentId, StoreError};
 /// let key = ChamberKey::from_seed_async(b"seed_32_bytes_minimum_required!!").await?;
 /// let storage = BinaryStorage::in_memory(&key).await?;
 /// let address = storage.store(r#"{"temp": 25.3, "humidity": 60}"#).await?;
-/// assert_eq!(storage.retrieve(&address).await?, br#"{"temp": 25.3, "humidity": 60}"#);
+/// assert_eq!(storage.retrieve(&address).await?, r#"{"temp": 25.3, "humidity": 60}"#);
 /// # Ok(())
 /// # }
 /// ```
@@ -42,7 +42,7 @@ impl BinaryStorage {
     ///
     /// # Errors
     /// As for [`Chamber::put`].
-    pub async fn store(&self, data: impl Into<Bytes>) -> Result<ContentId, StoreError> {
+    pub async fn store(&self, data: impl Payload) -> Result<ContentId, StoreError> {
         self.chamber.put(data).await
     }
 
@@ -50,7 +50,7 @@ impl BinaryStorage {
     ///
     /// # Errors
     /// As for [`Chamber::get`].
-    pub async fn retrieve(&self, address: &ContentId) -> Result<Vec<u8>, StoreError> {
+    pub async fn retrieve(&self, address: &ContentId) -> Result<Bytes, StoreError> {
         self.chamber.get(address).await
     }
 

@@ -4,6 +4,8 @@ use std::{fmt, io};
 
 use stc::Cause;
 
+use crate::{Damage, DamagedPart, SettingError};
+
 /// Why a storage operation failed.
 ///
 /// An operation that returned an error left every other item as it was. `item` names what it was
@@ -40,12 +42,13 @@ pub enum StoreError {
         holder: Holder,
     },
     /// The bytes are not those that were stored.
-    #[error("{item} is damaged: {what}")]
+    #[error("{item} is damaged: {damage}")]
     Damaged {
         /// What is damaged.
         item: String,
         /// How.
-        what: String,
+        #[source]
+        damage: Damage,
     },
     /// The disk, or the share of it that this user may fill, is full.
     #[error("{item}: the disk is full")]
@@ -162,11 +165,8 @@ pub enum StoreError {
         cause: Cause,
     },
     /// A setting is out of range, or there is no place to put the store.
-    #[error("{what}")]
-    Setting {
-        /// What is wrong with it.
-        what: String,
-    },
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// The runtime or the store was being shut down, or the node whose store it is.
     #[error("{item}: the store was being closed")]
     Closed {
@@ -227,20 +227,6 @@ fn utc(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
 }
 
-/// Whether a setting is inside its range.
-pub(crate) fn within<T: PartialOrd + fmt::Debug>(
-    setting: &str,
-    got: T,
-    range: &std::ops::RangeInclusive<T>,
-) -> Result<(), StoreError> {
-    if range.contains(&got) {
-        return Ok(());
-    }
-    let (least, most) = (range.start(), range.end());
-    let what = format!("{setting} is {got:?}; {least:?} to {most:?} are allowed");
-    Err(StoreError::Setting { what })
-}
-
 /// The error once more, as far as errors of the system can be copied.
 pub(crate) fn again(error: &io::Error) -> Cause {
     match error.raw_os_error() {
@@ -263,15 +249,17 @@ impl StoreError {
                 Self::Io { item, cause: Cause::text("a file or directory is missing") }
             }
             ErrorKind::UnexpectedEof => {
-                Self::Damaged { item, what: "it is shorter than it should be".to_owned() }
+                Self::Damaged { item, damage: Damage::TooShort(DamagedPart::Whole) }
             }
-            ErrorKind::InvalidData => Self::Damaged { item, what: error.to_string() },
+            ErrorKind::InvalidData => {
+                Self::Damaged { item, damage: Damage::Reported(again(error)) }
+            }
             _ => Self::Io { item, cause: again(error) },
         }
     }
 
-    pub(crate) fn damaged(item: impl Into<String>, what: impl Into<String>) -> Self {
-        Self::Damaged { item: item.into(), what: what.into() }
+    pub(crate) fn damaged(item: impl Into<String>, damage: Damage) -> Self {
+        Self::Damaged { item: item.into(), damage }
     }
 
     /// The same error, said about `name`: a backend knows blobs, a person knows what is in them.
@@ -318,7 +306,7 @@ impl stc::Coded for StoreError {
             Self::Version { .. } => "store.version",
             Self::Source { .. } => "store.source",
             Self::Service { .. } => "store.service",
-            Self::Setting { .. } => "store.setting",
+            Self::Setting(_) => "store.setting",
             Self::Closed { .. } => "store.closed",
             Self::Random(error) => error.code(),
             Self::Seed(error) => error.code(),

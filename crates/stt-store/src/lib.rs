@@ -8,7 +8,7 @@
 //! | the backends | [`MemoryProvider`], [`DiskProvider`], `ObjectProvider` (feature `object`) |
 //! | an ordered log whose acknowledgement means synced | [`log::Log`] |
 //! | the same on a NATS server | `log::jetstream` (feature `jetstream`) |
-//! | why something failed | [`StoreError`] |
+//! | why something failed | [`StoreError`], [`Damage`], [`SettingError`] |
 //!
 //! # Put and get
 //!
@@ -23,8 +23,8 @@
 //! let key = ChamberKey::from_key(&stc::Key::generate()?);
 //! let chamber = Chamber::open(&key, dir.path(), ChamberOptions::default()).await?;
 //! let id = chamber.put("21.5 degrees").await?;
-//! assert_eq!(chamber.get(&id).await?, b"21.5 degrees");
-//! assert_eq!(chamber.get_range(&id, 0..4).await?, b"21.5");
+//! assert_eq!(chamber.get(&id).await?, "21.5 degrees");
+//! assert_eq!(chamber.get_range(&id, 0..4).await?, "21.5");
 //! # Ok(())
 //! # }
 //! ```
@@ -40,7 +40,7 @@
 //! let chamber = Chamber::in_memory(&key).await?;
 //! let first = chamber.put_named("settings", "volume: 3").await?;
 //! chamber.put_named("settings", "volume: 5").await?;
-//! assert_eq!(chamber.get_named("settings").await?, b"volume: 5");
+//! assert_eq!(chamber.get_named("settings").await?, "volume: 5");
 //!
 //! // No name points to the first value now, so that it is collected.
 //! chamber.collect(false).await?;
@@ -48,6 +48,13 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Bytes in and out
+//!
+//! Calls that keep bytes take a [`Payload`]: bytes or text, owned, shared or borrowed. What they give
+//! is [`Bytes`], which clones and slices without copying. What is only read is a `&[u8]`. Several
+//! records at once are `Bytes` already. Backends read into a `Vec<u8>`, because the store decrypts in
+//! place what they give.
 //!
 //! The bytes on disk, and what they reveal, are specified in `docs/storage.md`.
 //!
@@ -57,14 +64,17 @@
 mod binary_storage;
 mod blob;
 mod chamber;
+mod damage;
 mod disk;
 mod error;
 pub mod log;
 mod memory;
 #[cfg(feature = "object")]
 mod object;
+mod payload;
 mod provider;
 mod seal;
+mod setting_error;
 #[cfg(test)]
 mod workload;
 
@@ -75,6 +85,7 @@ pub use chamber::{
     Chamber, ChamberKey, ChamberOptions, ChamberStats, Collected, ContentInfo, ContentReader,
     FileSource, Keep, NamedEntry, Problem, Protection, VerifyReport,
 };
+pub use damage::{Damage, DamagedPart};
 pub use disk::{DiskOptions, DiskProvider};
 pub use error::{Holder, StoreError};
 pub use memory::MemoryProvider;
@@ -82,7 +93,9 @@ pub use memory::MemoryProvider;
 pub use object::ObjectProvider;
 #[cfg(feature = "object")]
 pub use object_store;
+pub use payload::Payload;
 pub use provider::{
     BlobReader, BlobWriter, BoxFuture, KindUsage, Op, Source, StorageProvider, Swept, Usage,
 };
+pub use setting_error::{SettingError, SettingValue};
 pub use stc::{self, Cause, Coded, ContentId, ContentIdError};

@@ -217,7 +217,7 @@ pub trait BlobReader: Send + Sync {
         self.len() == 0
     }
 
-    /// The `len` bytes from `offset` on.
+    /// The `len` bytes from `offset` on, in memory of their own: the store decrypts them in place.
     ///
     /// # Errors
     /// [`StoreError::Range`] when they reach beyond the end; [`StoreError::Damaged`] when the blob

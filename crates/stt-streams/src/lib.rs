@@ -104,6 +104,6 @@ pub use service::{
 pub use stats::{ManagedStats, ServiceStats, StreamMetrics};
 pub use stc::{self, Coded};
 pub use stream::ManagedStream;
-pub use stt;
+pub use stt::{self, Payload};
 pub use transport::{Connector, Pending, Transport, TransportError, max_frame_size};
 pub use window::FlowController;

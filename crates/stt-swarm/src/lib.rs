@@ -32,7 +32,7 @@
 //!
 //! here.dht().store(b"greeting", b"hello").await?;
 //! let found = there.dht().find_value(b"greeting").await?.ok_or("not there")?;
-//! assert_eq!((found.data.as_slice(), found.publisher), (&b"hello"[..], second.node_id()));
+//! assert_eq!((&found.data[..], found.publisher), (&b"hello"[..], second.node_id()));
 //!
 //! let mut weather = there.pubsub().subscribe("weather").await?;
 //! here.pubsub().publish("weather", "sunny").await?;
@@ -90,7 +90,7 @@ pub use failure::{DialFailure, ProviderFailure};
 pub use pubsub::{
     PubSub, Published, Receipts, Sequence, TopicEvent, TopicMessage, TopicSubscription,
 };
-pub use stt;
+pub use stt::{self, Bytes, ContentId, Payload};
 pub use swarm::{Swarm, SwarmOptions};
 pub use swarm_error::SwarmError;
 pub use ticket::{ContentTicket, Provider};

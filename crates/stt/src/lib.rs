@@ -72,6 +72,11 @@
 //! # }
 //! ```
 //!
+//! # Bytes in and out
+//!
+//! Calls that send or keep bytes take a [`Payload`]: bytes or text, owned, shared or borrowed. What
+//! they give is [`Bytes`]. What is only read, such as a key, is a `&[u8]`.
+//!
 //! The bytes on the wire are specified in `docs/protocol.md`; `docs/ARCHITECTURE.md` shows how a
 //! message travels through these modules.
 
@@ -83,7 +88,6 @@ pub mod endpoints;
 pub mod events;
 mod limits;
 mod node;
-mod payload;
 mod pool;
 pub mod priority;
 mod protocol;
@@ -109,7 +113,6 @@ pub use node::{
     Admission, ConnectError, ConnectOptions, LimitStats, Mode, Node, NodeBuilder, NodeStats,
     SendReport, SessionCounts, StartError, TransportStats,
 };
-pub use payload::Payload;
 pub use pool::SessionPool;
 pub use priority::Priority;
 pub use protocol::{
@@ -118,7 +121,7 @@ pub use protocol::{
 pub use session::{FrameDispatch, FrameError, Packet, Session, SessionStats};
 pub use stc::{self, Cause, Coded, Key, aead::Suite};
 pub use stream::{DeliveryStats, RawStream, Stream, StreamError, StreamOptions, StreamStats};
-pub use stt_store::{self, Chamber, ContentId};
+pub use stt_store::{self, Chamber, ContentId, Payload};
 pub use stt_transport::{
     Address, AddressError, CloseReason, HandshakeError, IdParseError, Identity, IdentityError,
     IntoAddress, Keyring, KeyringError, NodeId, Refusal, Route, RouteError, RouteKind, SeedId,

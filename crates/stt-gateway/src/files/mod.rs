@@ -6,7 +6,6 @@ mod upload;
 
 use std::{collections::BTreeSet, pin::Pin, sync::Arc};
 
-use bytes::Bytes;
 use futures_util::{Stream, stream};
 use stt_store::{ContentId, ContentReader, Keep, StoreError};
 use tokio::sync::Mutex;
@@ -151,7 +150,7 @@ impl Download {
                 Ok(FileChunk {
                     key: self.key.clone(),
                     checksum: Some(crc32fast::hash(&data)),
-                    data: Bytes::from(data),
+                    data,
                     offset: Some(self.at),
                     last: self.over,
                 })

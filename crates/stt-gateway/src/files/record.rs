@@ -41,7 +41,7 @@ impl Record {
     pub(super) async fn any(chamber: &Chamber, key: &str) -> Result<Option<Self>, StoreError> {
         match chamber.get_named(&name(key)).await {
             // Not ours, then.
-            Ok(bytes) => Ok(prost::Message::decode(bytes.as_slice()).ok()),
+            Ok(bytes) => Ok(prost::Message::decode(bytes).ok()),
             Err(StoreError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         }

@@ -1,10 +1,11 @@
 //! Entries: names that a person chose, each pointing to a content.
 
+use bytes::Bytes;
 use tokio::sync::MutexGuard;
 
 use super::{Chamber, NAME_LOCKS, change::Change, content_item, keys, page};
 use crate::{
-    BlobName, ContentId, Op, StoreError,
+    BlobName, ContentId, Damage, DamagedPart, Op, StoreError,
     seal::{open_small, seal_small},
 };
 
@@ -86,7 +87,7 @@ impl Chamber {
         let found = self.read_entry(self.shared.keys.entry_name(name)?).await;
         match found.map_err(|error| error.about(&entry_item(name)))? {
             Some(entry) if entry.name == name => Ok(entry.id),
-            Some(_) => Err(StoreError::damaged(entry_item(name), "it belongs to another name")),
+            Some(_) => Err(StoreError::damaged(entry_item(name), Damage::Misplaced)),
             None => Err(StoreError::NotFound { item: entry_item(name) }),
         }
     }
@@ -95,7 +96,7 @@ impl Chamber {
     ///
     /// # Errors
     /// As for [`Self::resolve`] and [`Self::get`].
-    pub async fn get_named(&self, name: &str) -> Result<Vec<u8>, StoreError> {
+    pub async fn get_named(&self, name: &str) -> Result<Bytes, StoreError> {
         let id = self.resolve(name).await?;
         self.get(&id).await
     }
@@ -162,11 +163,11 @@ impl Chamber {
             Err(error) => return Err(error.about(&item())),
         };
         let opened = open_small(&self.shared.keys.entries, blob.to_vec());
-        let (_, plain) = opened.map_err(|what| StoreError::damaged(item(), what))?;
+        let (_, plain) = opened.map_err(|damage| StoreError::damaged(item(), damage))?;
         let entry = NamedEntry::decode(&plain)
-            .ok_or_else(|| StoreError::damaged(item(), "it makes no sense"))?;
+            .ok_or_else(|| StoreError::damaged(item(), Damage::Malformed(DamagedPart::Whole)))?;
         if self.shared.keys.entry_name(&entry.name)? != at {
-            return Err(StoreError::damaged(item(), "it belongs to another name"));
+            return Err(StoreError::damaged(item(), Damage::Misplaced));
         }
         Ok(Some(entry))
     }

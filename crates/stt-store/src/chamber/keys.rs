@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use stc::{Key, Seed, kdf, stretch::Cost};
 
-use crate::{BlobName, ContentId, StorageProvider, StoreError, blob::hex};
+use crate::{
+    BlobName, ContentId, Damage, DamagedPart, SettingError, StorageProvider, StoreError, blob::hex,
+};
 
 /// Kinds of blobs: the first byte of their names.
 pub(super) const CONTENT: u8 = b'c';
@@ -103,7 +105,7 @@ impl Keys {
             Ok(record) => self.check_record(&record, item, &provider.place()),
             Err(StoreError::NotFound { .. }) => {
                 if !provider.list(&[CONTENT], None, 1).await?.is_empty() {
-                    return Err(StoreError::damaged(item(), "it is missing"));
+                    return Err(StoreError::damaged(item(), Damage::Missing(DamagedPart::Whole)));
                 }
                 let mut record = MAGIC.to_vec();
                 record.extend(VERSION.to_be_bytes());
@@ -122,15 +124,15 @@ impl Keys {
         place: &str,
     ) -> Result<(), StoreError> {
         let parts = record.strip_prefix(MAGIC).and_then(<[u8]>::split_first_chunk::<4>);
-        let (version, check) =
-            parts.ok_or_else(|| StoreError::damaged(item(), "it makes no sense"))?;
+        let (version, check) = parts
+            .ok_or_else(|| StoreError::damaged(item(), Damage::Malformed(DamagedPart::Whole)))?;
         let found = u32::from_be_bytes(*version);
         let place = place.to_owned();
         if found != VERSION {
             return Err(StoreError::Version { place, found, known: VERSION });
         }
         let check = <[u8; 32]>::try_from(check)
-            .map_err(|_| StoreError::damaged(item(), "it is too short or too long"))?;
+            .map_err(|_| StoreError::damaged(item(), Damage::Malformed(DamagedPart::Whole)))?;
         // `Key` compares in constant time.
         if Key::from_bytes(check) == self.check {
             Ok(())
@@ -171,7 +173,7 @@ fn tail(name: &BlobName) -> &[u8] {
 
 /// Our own names are never too long; if one were, it is an error and not a panic.
 fn name(parts: &[&[u8]]) -> Result<BlobName, StoreError> {
-    BlobName::new(parts).map_err(|error| StoreError::Setting { what: error.to_string() })
+    BlobName::new(parts).map_err(|error| SettingError::from(error).into())
 }
 
 #[cfg(test)]

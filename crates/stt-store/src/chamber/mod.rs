@@ -21,7 +21,8 @@ use std::{
 use tokio::sync::Mutex;
 
 use crate::{
-    BlobName, ContentId, DiskOptions, DiskProvider, MemoryProvider, StorageProvider, StoreError,
+    BlobName, ContentId, Damage, DiskOptions, DiskProvider, MemoryProvider, SettingError,
+    StorageProvider, StoreError,
 };
 
 pub use collect::Collected;
@@ -124,9 +125,7 @@ impl Chamber {
         key: &ChamberKey,
         options: ChamberOptions,
     ) -> Result<Self, StoreError> {
-        let path = Self::default_path(key).ok_or_else(|| StoreError::Setting {
-            what: "this user has no home directory; give a path for the chamber".to_owned(),
-        })?;
+        let path = Self::default_path(key).ok_or(SettingError::NoHome)?;
         Self::open(key, path, options).await
     }
 
@@ -199,7 +198,7 @@ async fn page(
     // A damaged index can list the same rows again; the walk would never end.
     if after.is_some_and(|after| *last <= after) {
         let item = format!("the list of what is in {}", provider.place());
-        return Err(StoreError::damaged(item, "it is out of order"));
+        return Err(StoreError::damaged(item, Damage::OutOfOrder));
     }
     *after = Some(*last);
     Ok(Some(rows))

@@ -10,7 +10,7 @@ use super::{
     quota::Reservation,
 };
 use crate::{
-    BlobName, BlobWriter, ContentId, Op, StoreError,
+    BlobName, BlobWriter, ContentId, Op, Payload, StoreError,
     disk::blocking,
     seal::{MAX_LEN, Sealer, seal_small, sealed_len},
 };
@@ -61,7 +61,7 @@ impl Chamber {
     /// [`StoreError::Quota`], [`StoreError::DiskFull`], [`StoreError::ReadOnly`],
     /// [`StoreError::Permission`], [`StoreError::SyncFailed`], [`StoreError::Service`],
     /// [`StoreError::Io`]. The value is then there as a whole, or not at all.
-    pub async fn put(&self, data: impl Into<Bytes>) -> Result<ContentId, StoreError> {
+    pub async fn put(&self, data: impl Payload) -> Result<ContentId, StoreError> {
         self.put_with(data, Keep::Pinned).await
     }
 
@@ -69,11 +69,7 @@ impl Chamber {
     ///
     /// # Errors
     /// As for [`Self::put`]; [`StoreError::EntryName`], [`StoreError::NameIsId`].
-    pub async fn put_named(
-        &self,
-        name: &str,
-        data: impl Into<Bytes>,
-    ) -> Result<ContentId, StoreError> {
+    pub async fn put_named(&self, name: &str, data: impl Payload) -> Result<ContentId, StoreError> {
         self.put_with(data, Keep::Named(name.to_owned())).await
     }
 
@@ -81,13 +77,9 @@ impl Chamber {
     ///
     /// # Errors
     /// As for [`Self::put`]; [`StoreError::EntryName`], [`StoreError::NameIsId`].
-    pub async fn put_with(
-        &self,
-        data: impl Into<Bytes>,
-        keep: Keep,
-    ) -> Result<ContentId, StoreError> {
+    pub async fn put_with(&self, data: impl Payload, keep: Keep) -> Result<ContentId, StoreError> {
         keep.check()?;
-        let data = data.into();
+        let data = data.into_bytes();
         if data.len() > INLINE_WORK {
             return self.store_while_hashing(data, keep).await;
         }

@@ -11,7 +11,7 @@ use super::{
     Chamber, ChamberKey, ChamberOptions, Collected, ContentReader, Keep, hooked::*, keys, page,
 };
 use crate::{
-    ContentId, DiskOptions, DiskProvider, MemoryProvider, StorageProvider, StoreError,
+    Bytes, ContentId, DiskOptions, DiskProvider, MemoryProvider, StorageProvider, StoreError,
     chamber::Protection,
     disk::sim::{Fault, Sim},
     workload,
@@ -195,7 +195,11 @@ async fn check(
 ) {
     if outcome.kept {
         let got = chamber.get(&id(WANTED)).await;
-        assert!(got.as_ref() == Ok(&value(WANTED)), "{context}: {:?}", got.map(|data| data.len()));
+        assert!(
+            got.as_ref() == Ok(&Bytes::from(value(WANTED))),
+            "{context}: {:?}",
+            got.map(|data| data.len())
+        );
     }
     if let Some(mut reader) = outcome.reader {
         let mut whole = Vec::new();
@@ -204,7 +208,11 @@ async fn check(
     }
     for seed in what.untouched() {
         let got = chamber.get(&id(seed)).await;
-        assert!(got.as_ref() == Ok(&value(seed)), "{context}: {:?}", got.map(|data| data.len()));
+        assert!(
+            got.as_ref() == Ok(&Bytes::from(value(seed))),
+            "{context}: {:?}",
+            got.map(|data| data.len())
+        );
     }
     let report = chamber.verify(|_, _| {}).await.unwrap();
     assert!(report.is_sound(), "{context}: {report:?}");
@@ -408,7 +416,11 @@ async fn given_up_at(first: Option<Act>, second: Option<Act>, at: u64) -> bool {
     chamber.collect(false).await.unwrap();
     if outcome.kept {
         let got = chamber.get(&id(WANTED)).await;
-        assert!(got.as_ref() == Ok(&value(WANTED)), "{context}: {:?}", got.map(|data| data.len()));
+        assert!(
+            got.as_ref() == Ok(&Bytes::from(value(WANTED))),
+            "{context}: {:?}",
+            got.map(|data| data.len())
+        );
     }
     let report = chamber.verify(|_, _| {}).await.unwrap();
     assert!(report.is_sound(), "{context}: {report:?}");

@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::{Chamber, content_item, guard::Protection};
 use crate::{
-    BlobName, BlobReader, ContentId, StoreError,
+    BlobName, BlobReader, ContentId, Damage, DamagedPart, StoreError,
     disk::blocking,
     seal::{FOOTER_LEN, Opened},
 };
@@ -22,33 +23,29 @@ impl Chamber {
     /// # Errors
     /// [`StoreError::NotFound`]; [`StoreError::Damaged`]; [`StoreError::TooLarge`] when it cannot
     /// fit into memory; errors of reading.
-    pub async fn get(&self, id: &ContentId) -> Result<Vec<u8>, StoreError> {
+    pub async fn get(&self, id: &ContentId) -> Result<Bytes, StoreError> {
         let mut reader = self.reader(id).await?;
         let limit = isize::MAX as u64;
         if reader.len() > limit {
             return Err(StoreError::TooLarge { item: content_item(id), limit });
         }
-        let mut value = reader.next().await?.unwrap_or_default();
+        let mut value = reader.next_piece().await?.unwrap_or_default();
         let missing = reader.len().saturating_sub(value.len() as u64);
         let room = usize::try_from(missing).unwrap_or(usize::MAX);
         value
             .try_reserve_exact(room)
             .map_err(|_| StoreError::TooLarge { item: content_item(id), limit })?;
-        while let Some(piece) = reader.next().await? {
+        while let Some(piece) = reader.next_piece().await? {
             value.extend_from_slice(&piece);
         }
-        Ok(value)
+        Ok(value.into())
     }
 
     /// Bytes `range` of the value with this id; only the chunks that hold them are read.
     ///
     /// # Errors
     /// As for [`Self::get`]; [`StoreError::Range`] when it reaches beyond the end.
-    pub async fn get_range(
-        &self,
-        id: &ContentId,
-        range: Range<u64>,
-    ) -> Result<Vec<u8>, StoreError> {
+    pub async fn get_range(&self, id: &ContentId, range: Range<u64>) -> Result<Bytes, StoreError> {
         self.reader(id).await?.read_range(range).await
     }
 
@@ -84,12 +81,12 @@ impl Chamber {
             let at = blob
                 .len()
                 .checked_sub(FOOTER_LEN as u64)
-                .ok_or_else(|| StoreError::damaged(item, "it is too short"))?;
+                .ok_or_else(|| StoreError::damaged(item, Damage::TooShort(DamagedPart::Whole)))?;
             let footer = blob.read_at(at, FOOTER_LEN).await?;
             let opened = Opened::new(&self.shared.keys.content, &footer, blob.len());
-            let opened = opened.map_err(|what| StoreError::damaged(item, what))?;
+            let opened = opened.map_err(|damage| StoreError::damaged(item, damage))?;
             if self.shared.keys.content_name(&opened.id())? != name {
-                return Err(StoreError::damaged(item, "another value is in its place"));
+                return Err(StoreError::damaged(item, Damage::Misplaced));
             }
             Ok((blob, opened))
         };
@@ -147,7 +144,7 @@ impl ContentReader {
     /// # Errors
     /// [`StoreError::Range`] when it reaches beyond the end; [`StoreError::Damaged`]; errors of
     /// reading.
-    pub async fn read_range(&self, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+    pub async fn read_range(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
         let (start, end, len) = (range.start, range.end, self.len());
         if start > end || end > len {
             return Err(StoreError::Range { item: self.item.clone(), start, end, len });
@@ -167,7 +164,8 @@ impl ContentReader {
             chunks.start = now.end;
         }
         let skip = start - first * self.opened.chunk_len();
-        out.drain(..usize::try_from(skip).unwrap_or(usize::MAX).min(out.len()));
+        let mut out = Bytes::from(out);
+        out.advance(usize::try_from(skip).unwrap_or(usize::MAX).min(out.len()));
         out.truncate(usize::try_from(end - start).unwrap_or(usize::MAX));
         Ok(out)
     }
@@ -177,7 +175,11 @@ impl ContentReader {
     ///
     /// # Errors
     /// [`StoreError::Damaged`]; errors of reading. Pieces handed out before were verified.
-    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+    pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.next_piece().await?.map(Bytes::from))
+    }
+
+    async fn next_piece(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
         let needed = self.opened.chunks_of(&(0..self.len())).end;
         if self.at >= needed {
             return Ok(None);
@@ -232,7 +234,7 @@ impl ContentReader {
             .await?;
         }
         if ContentId::from(hasher.finalize()) != self.id() {
-            return Err(StoreError::damaged(&self.item, "its hash is not its id"));
+            return Err(StoreError::damaged(&self.item, Damage::Unverified(DamagedPart::Hash)));
         }
         let mut rest = self.at..self.opened.all_chunks().end;
         while !rest.is_empty() {
@@ -265,7 +267,7 @@ impl ContentReader {
             blocking(&self.item, move || Ok(work())).await?
         };
         plain.map_err(|chunk| {
-            StoreError::damaged(&self.item, format!("chunk {chunk} does not verify"))
+            StoreError::damaged(&self.item, Damage::Unverified(DamagedPart::Chunk(chunk)))
         })
     }
 }

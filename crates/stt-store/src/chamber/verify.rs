@@ -1,7 +1,7 @@
 //! Finding damage.
 
 use super::{Chamber, content_item, keep::NAMES_MAX, keys, page};
-use crate::{BlobName, ContentId, StoreError, Swept};
+use crate::{BlobName, ContentId, Damage, DamagedPart, StoreError, Swept};
 
 /// Problems that a report lists; more are only counted.
 const PROBLEMS_MAX: usize = 10_000;
@@ -158,10 +158,10 @@ impl Chamber {
                         let content = self.shared.keys.content_name(&entry.id)?;
                         let root = keys::entry_root(&content, &at)?;
                         let item = format!("the entry {:?}", entry.name);
-                        let what = if !self.provider().exists(content).await? {
-                            format!("its content {} is not in the store", entry.id)
+                        let damage = if !self.provider().exists(content).await? {
+                            Damage::Missing(DamagedPart::Content(entry.id))
                         } else if !self.provider().exists(root).await? {
-                            "it does not keep its content".to_owned()
+                            Damage::KeepsNothing
                         } else {
                             continue;
                         };
@@ -169,7 +169,7 @@ impl Chamber {
                             id: Some(entry.id),
                             names: vec![entry.name],
                             blob: None,
-                            error: StoreError::damaged(item, what),
+                            error: StoreError::damaged(item, damage),
                         });
                     }
                     Ok(None) => {}
@@ -190,14 +190,15 @@ impl Chamber {
             for (root, _) in rows {
                 let item = format!("the root in blob {root}");
                 let Some((content, entry)) = keys::parse_root(&root) else {
-                    report.add_error(StoreError::damaged(item, "its name makes no sense"));
+                    report
+                        .add_error(StoreError::damaged(item, Damage::Malformed(DamagedPart::Name)));
                     continue;
                 };
                 // The second look: both may have been removed since the page was read.
                 let lost =
                     !self.provider().exists(content).await? && self.provider().exists(root).await?;
                 if lost && entry.is_none() {
-                    let error = StoreError::damaged(ITEM, "it is pinned, but not there");
+                    let error = StoreError::damaged(ITEM, Damage::Missing(DamagedPart::Whole));
                     report.add(self.problem(content, error).await);
                 }
             }

@@ -16,7 +16,7 @@ use super::{
     place,
     shards::{Shards, shard_at, shard_of},
 };
-use crate::{BlobName, StoreError, Swept, blob::hex};
+use crate::{BlobName, Damage, DamagedPart, StoreError, Swept, blob::hex};
 
 /// Paths being written, which a sweep must leave alone.
 type InFlight = Mutex<HashSet<PathBuf>>;
@@ -99,7 +99,10 @@ impl Core {
         if !fs.exists(&index_path).map_err(failed)? {
             // The format file is written last: if it is there, so was the index.
             if has_format {
-                return Err(StoreError::damaged(format!("the index of {place}"), "it is missing"));
+                return Err(StoreError::damaged(
+                    format!("the index of {place}"),
+                    Damage::Missing(DamagedPart::Whole),
+                ));
             }
             let new = dir.join("tmp").join("index.redb");
             Index::create(&fs, &new)?;
@@ -143,16 +146,17 @@ impl Core {
             let (location, bytes) = found.ok_or_else(|| StoreError::NotFound { item: item() })?;
             let Location::File { len, tail } = location else {
                 let bytes = bytes.filter(|bytes| bytes.len() as u64 == location.len());
-                return bytes
-                    .map(Found::Bytes)
-                    .ok_or_else(|| StoreError::damaged(item(), "its bytes are not in the index"));
+                return bytes.map(Found::Bytes).ok_or_else(|| {
+                    StoreError::damaged(item(), Damage::Missing(DamagedPart::Bytes))
+                });
             };
             match self.fs.open(&self.file_path(name, tail), false) {
                 Ok(file) => {
                     let have = file.len().map_err(|error| StoreError::io(item(), &error))?;
                     if have != len {
-                        let what = format!("its file has {have} bytes instead of {len}");
-                        return Err(StoreError::damaged(item(), what));
+                        let part = DamagedPart::File;
+                        let damage = Damage::Length { part, have, expected: len };
+                        return Err(StoreError::damaged(item(), damage));
                     }
                     let tail_len = len.min(TAIL);
                     let mut tail = vec![0; usize::try_from(tail_len).unwrap_or_default()];
@@ -163,7 +167,10 @@ impl Core {
                 // It may have been replaced since the index was read.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                     if seen == Some(location) {
-                        return Err(StoreError::damaged(item(), "its file is missing"));
+                        return Err(StoreError::damaged(
+                            item(),
+                            Damage::Missing(DamagedPart::File),
+                        ));
                     }
                     seen = Some(location);
                 }

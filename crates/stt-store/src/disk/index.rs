@@ -19,7 +19,7 @@ use super::{
     index_file::{Failures, IndexFile, Overlay},
     location::Location,
 };
-use crate::{BlobName, BlobStat, KindUsage, StoreError};
+use crate::{BlobName, BlobStat, Damage, DamagedPart, KindUsage, StoreError};
 
 /// Name to [`Location`]. Apart from the bytes, so that listing does not read them.
 const BLOBS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("blobs");
@@ -134,7 +134,7 @@ impl Index {
                 let place = place.to_owned();
                 return Err(StoreError::Version { place, found, known: FORMAT });
             }
-            None => return Err(StoreError::damaged(ITEM, "it does not say its version")),
+            None => return Err(StoreError::damaged(ITEM, Damage::Missing(DamagedPart::Version))),
         }
         if index.reading {
             index.set(State::ReadOnly(db));
@@ -275,7 +275,9 @@ impl Index {
                 let found = guarded(|| Ok(db.check_integrity()?));
                 Ok(match found {
                     Ok(true) => None,
-                    Ok(false) => Some(StoreError::damaged(ITEM, "its free space was miscounted")),
+                    Ok(false) => {
+                        Some(StoreError::damaged(ITEM, Damage::Malformed(DamagedPart::FreeSpace)))
+                    }
                     Err(error) => Some(error),
                 })
             }
@@ -371,7 +373,7 @@ impl Index {
         let file = file.map_err(|error| StoreError::io(ITEM, &error))?;
         // redb would make a new database of an empty file.
         match file.len() {
-            Ok(0) => Err(StoreError::damaged(ITEM, "it is empty")),
+            Ok(0) => Err(StoreError::damaged(ITEM, Damage::TooShort(DamagedPart::Whole))),
             Ok(_) => Ok(file),
             Err(error) => Err(StoreError::io(ITEM, &error)),
         }
@@ -400,12 +402,14 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, StoreE
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(redb::Error::Io(error))) => Err(StoreError::io(ITEM, &error)),
-        Ok(Err(redb::Error::Corrupted(what))) => Err(StoreError::damaged(ITEM, what)),
+        Ok(Err(redb::Error::Corrupted(what))) => {
+            Err(StoreError::damaged(ITEM, Damage::Reported(Cause::text(what))))
+        }
         Ok(Err(error @ (redb::Error::TableDoesNotExist(_) | redb::Error::UpgradeRequired(_)))) => {
-            Err(StoreError::damaged(ITEM, error.to_string()))
+            Err(StoreError::damaged(ITEM, Damage::Reported(error.into())))
         }
         Ok(Err(error)) => Err(StoreError::Io { item: ITEM.to_owned(), cause: error.into() }),
-        Err(_) => Err(StoreError::damaged(ITEM, "its structure makes no sense")),
+        Err(_) => Err(StoreError::damaged(ITEM, Damage::Malformed(DamagedPart::Whole))),
     }
 }
 

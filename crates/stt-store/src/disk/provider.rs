@@ -14,11 +14,11 @@ use super::{
     index::Change,
 };
 use crate::{
-    BlobName, BlobReader, BlobStat, BlobWriter, BoxFuture, Op, StorageProvider, StoreError, Swept,
-    Usage,
-    error::within,
+    BlobName, BlobReader, BlobStat, BlobWriter, BoxFuture, Damage, DamagedPart, Op,
+    StorageProvider, StoreError, Swept, Usage,
     memory::BytesReader,
     provider::{Source, checked_range},
+    setting_error::within,
 };
 
 /// Settings of a [`DiskProvider`], which tells what is out of its range when it is opened.
@@ -59,7 +59,7 @@ impl DiskOptions {
 
     /// Whether all settings are inside their ranges.
     fn check(&self) -> Result<(), StoreError> {
-        within("small_max", self.small_max, &(0..=Self::SMALL_MAX_LIMIT))
+        Ok(within("small_max", self.small_max, &(0..=Self::SMALL_MAX_LIMIT))?)
     }
 }
 
@@ -204,7 +204,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) if error.is_panic() => {
-            Err(StoreError::damaged(item, "its structure makes no sense"))
+            Err(StoreError::damaged(item, Damage::Malformed(DamagedPart::Whole)))
         }
         Err(_) => Err(StoreError::Closed { item: item.to_owned() }),
     }

@@ -2,7 +2,7 @@
 
 use stc::Cause;
 
-use super::{Lease, Position};
+use super::{Lease, Position, SyncReport};
 use crate::StoreError;
 
 /// Why an operation on a log failed.
@@ -70,10 +70,10 @@ pub enum LogError {
         cause: Cause,
     },
     /// The server acknowledges before it syncs, or nobody knows, and that was to be refused.
-    #[error("the log would not be durable: {what}")]
+    #[error("the log would not be durable: {report}")]
     NotSynced {
         /// What is known of its servers.
-        what: String,
+        report: SyncReport,
     },
     /// Reading or writing failed.
     #[error(transparent)]

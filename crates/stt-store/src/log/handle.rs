@@ -20,7 +20,7 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    BoxFuture, ChamberKey,
+    BoxFuture, ChamberKey, Payload,
     disk::{Fs, RealFs, blocking},
 };
 
@@ -191,8 +191,8 @@ impl Log {
     ///
     /// # Errors
     /// As there.
-    pub async fn append(&self, record: impl Into<Bytes>) -> Result<Position, LogError> {
-        self.append_all(vec![record.into()]).await
+    pub async fn append(&self, record: impl Payload) -> Result<Position, LogError> {
+        self.append_all(vec![record.into_bytes()]).await
     }
 
     /// Where records of this log go that a consumer could not handle; made if there is none yet.

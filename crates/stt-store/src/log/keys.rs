@@ -6,7 +6,7 @@ use stc::{
     kdf, random,
 };
 
-use crate::{ChamberKey, StoreError, blob::hex};
+use crate::{ChamberKey, Damage, DamagedPart, StoreError, blob::hex};
 
 /// Bytes of the record that says whose log it is.
 pub(super) const RECORD_LEN: usize = 60;
@@ -31,16 +31,21 @@ impl LogKeys {
     /// For the log with this record.
     pub(super) fn open(key: &ChamberKey, record: &[u8], place: &str) -> Result<Self, StoreError> {
         let damaged = |what| StoreError::damaged(format!("the record of the log in {place}"), what);
-        let rest = record.strip_prefix(MAGIC).ok_or_else(|| damaged("it makes no sense"))?;
-        let (version, rest) =
-            rest.split_first_chunk::<4>().ok_or_else(|| damaged("it is too short"))?;
+        let rest = record
+            .strip_prefix(MAGIC)
+            .ok_or_else(|| damaged(Damage::Malformed(DamagedPart::Whole)))?;
+        let (version, rest) = rest
+            .split_first_chunk::<4>()
+            .ok_or_else(|| damaged(Damage::TooShort(DamagedPart::Whole)))?;
         let found = u32::from_be_bytes(*version);
         if found != VERSION {
             return Err(StoreError::Version { place: place.to_owned(), found, known: VERSION });
         }
-        let (id, check) =
-            rest.split_first_chunk::<16>().ok_or_else(|| damaged("it is too short"))?;
-        let check = <[u8; 32]>::try_from(check).map_err(|_| damaged("its length is wrong"))?;
+        let (id, check) = rest
+            .split_first_chunk::<16>()
+            .ok_or_else(|| damaged(Damage::TooShort(DamagedPart::Whole)))?;
+        let check = <[u8; 32]>::try_from(check)
+            .map_err(|_| damaged(Damage::Malformed(DamagedPart::Whole)))?;
         let keys = Self::of(key, id);
         // `Key` compares in constant time.
         if Key::from_bytes(check) != kdf::derive(&keys.root, "check", &[]) {
@@ -91,7 +96,7 @@ pub(super) fn seal(
     out: &mut Vec<u8>,
     from: usize,
 ) -> Result<(), StoreError> {
-    let refused = || StoreError::damaged("a record", "the cipher refused it");
+    let refused = || StoreError::damaged("a record", Damage::Refused);
     let key = AeadKey::new(suite, &kdf::derive(root, label, &[bound])).ok_or_else(refused)?;
     let data = out.get_mut(from..).unwrap_or_default();
     let tag = key.seal([0; 12], &[], data).map_err(|_| refused())?;

@@ -16,6 +16,7 @@ mod retention;
 mod segment;
 mod segment_file;
 mod shared;
+mod sync_report;
 mod writer;
 
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use error::LogError;
 pub use handle::{DurableLog, Log, LogStats, Record};
 pub use options::LogOptions;
 pub use position::Position;
+pub use sync_report::{ServerSync, SyncReport};
 
 /// Milliseconds since 1970 by the clock of the machine.
 fn now() -> u64 {

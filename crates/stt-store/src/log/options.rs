@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{StoreError, error::within};
+use crate::{StoreError, setting_error::within};
 
 /// Most bytes after which the next segment is begun.
 const SEGMENT_LIMIT: u64 = 1 << 30;
@@ -72,6 +72,6 @@ impl LogOptions {
     /// Whether all settings are inside their ranges.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         within("segment_bytes", self.segment_bytes, &(64 << 10..=SEGMENT_LIMIT))?;
-        within("record_max", self.record_max, &(1..=RECORD_LIMIT))
+        Ok(within("record_max", self.record_max, &(1..=RECORD_LIMIT))?)
     }
 }

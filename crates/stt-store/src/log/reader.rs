@@ -8,7 +8,7 @@ use super::{
     segment_file::SegmentFile,
     shared::Shared,
 };
-use crate::StoreError;
+use crate::{Damage, DamagedPart, StoreError};
 
 /// Reads on from where it stands; it remembers the place in the file.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl Reader {
                     SegmentFile::open(&self.shared.fs, &path, &self.shared.keys, base, false)?
                         .ok_or_else(|| {
                             let item = format!("the segment {}", path.display());
-                            StoreError::damaged(item, "its header is missing")
+                            StoreError::damaged(item, Damage::Missing(DamagedPart::Header))
                         })?;
                 Place { segment, base, at: HEADER_LEN as u64, next: base }
             }

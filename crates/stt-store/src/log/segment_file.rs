@@ -13,7 +13,7 @@ use super::{
     },
 };
 use crate::{
-    StoreError,
+    Damage, DamagedPart, StoreError,
     disk::{Fs, RawFile},
 };
 
@@ -84,7 +84,7 @@ impl SegmentFile {
                 Ok(Some(Self { file, keys, header, item: item(path) }))
             }
             None if len <= HEADER_LEN as u64 => Ok(None),
-            _ => Err(StoreError::damaged(item(path), "its header is not what was written")),
+            _ => Err(StoreError::damaged(item(path), Damage::Unverified(DamagedPart::Header))),
         }
     }
 
@@ -123,7 +123,7 @@ impl SegmentFile {
     }
 
     pub(super) fn damaged(&self, offset: u64) -> StoreError {
-        StoreError::damaged(self.item.clone(), format!("record {offset} is not what was written"))
+        StoreError::damaged(self.item.clone(), Damage::Unverified(DamagedPart::Record(offset)))
     }
 
     /// Reads everything. Bytes at the end that make no frame are what a crash left of a write that

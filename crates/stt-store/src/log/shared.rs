@@ -13,7 +13,7 @@ use super::{
     segment_file::{Scanned, SegmentFile},
 };
 use crate::{
-    ChamberKey, StoreError,
+    ChamberKey, Damage, DamagedPart, StoreError,
     disk::{Fs, Lock},
 };
 
@@ -100,7 +100,7 @@ impl Shared {
             return LogKeys::open(key, &record, &place);
         }
         if !is_new {
-            return Err(StoreError::damaged(item(), "it is missing"));
+            return Err(StoreError::damaged(item(), Damage::Missing(DamagedPart::Whole)));
         }
         for parent in stc_durable::folders(dir) {
             match fs.sync_dir(parent) {

@@ -11,16 +11,14 @@ pub use provider::ObjectProvider;
 fn failed(item: impl Into<String>, error: object_store::Error) -> crate::StoreError {
     use object_store::Error;
 
-    use crate::StoreError;
+    use crate::{Damage, StoreError};
     let item = item.into();
     match error {
         Error::NotFound { .. } => StoreError::NotFound { item },
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
             StoreError::Permission { item }
         }
-        Error::Precondition { .. } => {
-            StoreError::damaged(item, "it was replaced while it was read")
-        }
+        Error::Precondition { .. } => StoreError::damaged(item, Damage::Replaced),
         error => StoreError::Service { item, cause: error.into() },
     }
 }

@@ -20,8 +20,8 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    BlobName, BlobReader, BlobStat, BlobWriter, BoxFuture, KindUsage, Op, StorageProvider,
-    StoreError, Swept, Usage,
+    BlobName, BlobReader, BlobStat, BlobWriter, BoxFuture, Damage, DamagedPart, KindUsage, Op,
+    StorageProvider, StoreError, Swept, Usage,
 };
 
 /// Bytes that come with the head when a blob is opened: small ones need one request.
@@ -94,7 +94,9 @@ impl ObjectProvider {
 
     fn head(name: &BlobName, bytes: &[u8]) -> Result<Head, StoreError> {
         let head = Head::decode(bytes);
-        head.ok_or_else(|| StoreError::damaged(format!("blob {name}"), "its object has no head"))
+        head.ok_or_else(|| {
+            StoreError::damaged(format!("blob {name}"), Damage::Missing(DamagedPart::Header))
+        })
     }
 
     /// The blob's length, from the size of its object if that says it.

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, path::Path};
 
 use super::failed;
-use crate::{BlobName, BlobReader, BoxFuture, StoreError, provider::checked_range};
+use crate::{
+    BlobName, BlobReader, BoxFuture, Damage, DamagedPart, StoreError, provider::checked_range,
+};
 
 /// Reads parts of one object.
 pub(super) struct ObjectReader {
@@ -51,7 +53,7 @@ impl BlobReader for ObjectReader {
             };
             let bytes = bytes.map_err(|error| failed(item(), error))?;
             if bytes.len() != len {
-                return Err(StoreError::damaged(item(), "its object is shorter than it was"));
+                return Err(StoreError::damaged(item(), Damage::TooShort(DamagedPart::Object)));
             }
             Ok(bytes.into())
         })
@@ -69,11 +71,11 @@ pub(super) async fn data_len(
     match store.head(path).await {
         Ok(meta) if meta.size == expected => Ok(()),
         Ok(meta) => {
-            let what = format!("its object has {} bytes instead of {expected}", meta.size);
-            Err(StoreError::damaged(item(), what))
+            let damage = Damage::Length { part: DamagedPart::Object, have: meta.size, expected };
+            Err(StoreError::damaged(item(), damage))
         }
         Err(object_store::Error::NotFound { .. }) => {
-            Err(StoreError::damaged(item(), "its object is missing"))
+            Err(StoreError::damaged(item(), Damage::Missing(DamagedPart::Object)))
         }
         Err(error) => Err(failed(item(), error)),
     }

@@ -7,7 +7,7 @@ use stc::{
 };
 
 use super::{Layout, MAX_LEN, Role, nonce, padding::padded_len};
-use crate::ContentId;
+use crate::{ContentId, Damage, DamagedPart};
 
 /// Bytes of a footer.
 pub(crate) const FOOTER_LEN: usize = 100;
@@ -61,20 +61,24 @@ pub(super) fn encode(clear: &Clear, key: &AeadKey, inner: &Inner) -> Option<[u8;
 }
 
 /// Reads what [`encode`] wrote, without any key.
-pub(super) fn parse(bytes: &[u8]) -> Result<(Clear, [u8; SEALED]), &'static str> {
-    let bytes: &[u8; FOOTER_LEN] = bytes.try_into().map_err(|_| "it is too short")?;
-    let (salt, rest) = bytes.split_first_chunk::<SALT>().ok_or("it is too short")?;
-    let (sealed, rest) = rest.split_first_chunk::<SEALED>().ok_or("it is too short")?;
-    let (form, magic) = rest.split_first_chunk::<4>().ok_or("it is too short")?;
+pub(super) fn parse(bytes: &[u8]) -> Result<(Clear, [u8; SEALED]), Damage> {
+    let bytes: &[u8; FOOTER_LEN] =
+        bytes.try_into().map_err(|_| Damage::TooShort(DamagedPart::Whole))?;
+    let (salt, rest) =
+        bytes.split_first_chunk::<SALT>().ok_or(Damage::TooShort(DamagedPart::Whole))?;
+    let (sealed, rest) =
+        rest.split_first_chunk::<SEALED>().ok_or(Damage::TooShort(DamagedPart::Whole))?;
+    let (form, magic) =
+        rest.split_first_chunk::<4>().ok_or(Damage::TooShort(DamagedPart::Whole))?;
     if magic != MAGIC {
-        return Err("its end is not the end of a sealed blob");
+        return Err(Damage::Malformed(DamagedPart::Footer));
     }
     let [suite, chunk_log2, 0, 0] = *form else {
-        return Err("it has a form that this program does not know");
+        return Err(Damage::Unknown(DamagedPart::Form));
     };
-    let suite = Suite::from_id(suite).ok_or("it has a cipher that this program does not know")?;
+    let suite = Suite::from_id(suite).ok_or(Damage::Unknown(DamagedPart::Cipher))?;
     if !CHUNK_LOG2_RANGE.contains(&chunk_log2) {
-        return Err("it has chunks of a size that this program does not read");
+        return Err(Damage::Unknown(DamagedPart::ChunkSize));
     }
     Ok((Clear { salt: *salt, suite, chunk_log2 }, *sealed))
 }
@@ -85,18 +89,20 @@ pub(super) fn unseal(
     key: &AeadKey,
     mut sealed: [u8; SEALED],
     blob_len: u64,
-) -> Result<(Inner, Layout), &'static str> {
-    let plain =
-        key.open(footer_nonce(), &[], &mut sealed).map_err(|_| "its footer does not verify")?;
-    let (len, id) = plain.split_first_chunk::<8>().ok_or("its footer is too short")?;
-    let id = <[u8; 32]>::try_from(id).map_err(|_| "its footer is too short")?;
+) -> Result<(Inner, Layout), Damage> {
+    let plain = key
+        .open(footer_nonce(), &[], &mut sealed)
+        .map_err(|_| Damage::Unverified(DamagedPart::Footer))?;
+    let (len, id) = plain.split_first_chunk::<8>().ok_or(Damage::TooShort(DamagedPart::Footer))?;
+    let id = <[u8; 32]>::try_from(id).map_err(|_| Damage::TooShort(DamagedPart::Footer))?;
     let len = u64::from_be_bytes(*len);
     if len > MAX_LEN {
-        return Err("its footer states an impossible length");
+        return Err(Damage::Malformed(DamagedPart::Footer));
     }
     let layout = Layout::new(padded_len(len), clear.chunk_log2);
     if layout.sealed_len() != blob_len {
-        return Err("it is longer or shorter than its footer says");
+        let (part, expected) = (DamagedPart::Whole, layout.sealed_len());
+        return Err(Damage::Length { part, have: blob_len, expected });
     }
     Ok((Inner { len, id: ContentId::from_bytes(id) }, layout))
 }

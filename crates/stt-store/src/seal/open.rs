@@ -8,7 +8,7 @@ use stc::{
 };
 
 use super::{FOOTER_LEN, Layout, Role, footer, nonce};
-use crate::ContentId;
+use crate::{ContentId, Damage, DamagedPart};
 
 /// A blob whose footer was verified: any part of it can be read.
 #[derive(Debug)]
@@ -23,9 +23,9 @@ impl Opened {
     /// Reads the footer, the last [`FOOTER_LEN`] of the blob's `blob_len` bytes.
     ///
     /// The error says what is wrong, as the end of a sentence.
-    pub(crate) fn new(root: &Key, footer: &[u8], blob_len: u64) -> Result<Self, &'static str> {
+    pub(crate) fn new(root: &Key, footer: &[u8], blob_len: u64) -> Result<Self, Damage> {
         let (clear, sealed) = footer::parse(footer)?;
-        let key = clear.key(root).ok_or("its cipher refused the key")?;
+        let key = clear.key(root).ok_or(Damage::Unknown(DamagedPart::Cipher))?;
         let (inner, layout) = footer::unseal(&clear, &key, sealed, blob_len)?;
         Ok(Self { key, layout, len: inner.len, id: inner.id })
     }
@@ -86,14 +86,11 @@ impl Opened {
 }
 
 /// Opens a whole blob that is in memory.
-pub(crate) fn open_small(
-    root: &Key,
-    mut blob: Vec<u8>,
-) -> Result<(ContentId, Vec<u8>), &'static str> {
-    let at = blob.len().checked_sub(FOOTER_LEN).ok_or("it is too short")?;
+pub(crate) fn open_small(root: &Key, mut blob: Vec<u8>) -> Result<(ContentId, Vec<u8>), Damage> {
+    let at = blob.len().checked_sub(FOOTER_LEN).ok_or(Damage::TooShort(DamagedPart::Whole))?;
     let footer = blob.split_off(at);
     let opened = Opened::new(root, &footer, (at + FOOTER_LEN) as u64)?;
-    opened.open_chunks(0, &mut blob).map_err(|_| "it does not verify")?;
+    opened.open_chunks(0, &mut blob).map_err(|_| Damage::Unverified(DamagedPart::Whole))?;
     blob.truncate(usize::try_from(opened.len()).unwrap_or(usize::MAX));
     Ok((opened.id(), blob))
 }

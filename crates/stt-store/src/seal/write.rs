@@ -12,7 +12,7 @@ use super::{
     nonce,
     padding::padded_len,
 };
-use crate::{ContentId, StoreError};
+use crate::{ContentId, Damage, StoreError};
 
 const CHUNK: usize = 1 << CHUNK_LOG2;
 /// Zeros for padding, handed out in pieces.
@@ -117,5 +117,5 @@ pub(crate) fn seal_small(root: &Key, id: ContentId, plain: &[u8]) -> Result<Vec<
 
 /// The cipher takes any chunk of ours, so this is not seen; it must not become a panic either.
 fn refused() -> StoreError {
-    StoreError::damaged("the value", "the cipher refused it")
+    StoreError::damaged("the value", Damage::Refused)
 }

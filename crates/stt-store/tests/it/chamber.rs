@@ -98,7 +98,7 @@ async fn a_wrong_seed_opens_nothing_and_says_so() {
     let error = Chamber::open(&wrong, dir.path(), ChamberOptions::default()).await.unwrap_err();
     assert_eq!(error.code(), "store.wrong_seed");
     assert!(error.to_string().contains(&dir.path().display().to_string()), "{error}");
-    assert_eq!(open(dir.path()).await.get(&id).await.unwrap(), b"x");
+    assert_eq!(open(dir.path()).await.get(&id).await.unwrap(), "x");
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn names_point_and_keep() {
     let chamber = Chamber::in_memory(&key()).await.unwrap();
     let one = chamber.put_named("a", "one").await.unwrap();
     assert_eq!(chamber.resolve("a").await.unwrap(), one);
-    assert_eq!(chamber.get_named("a").await.unwrap(), b"one");
+    assert_eq!(chamber.get_named("a").await.unwrap(), "one");
     assert_eq!(chamber.remove(&one).await.unwrap_err().code(), "store.still_named");
     chamber.set_name("b", &one).await.unwrap();
     let two = chamber.put_named("a", "two").await.unwrap();
@@ -187,7 +187,7 @@ async fn removing_removes() {
     assert_eq!(chamber.remove(&id).await.unwrap_err().code(), "store.not_found");
     assert!(chamber.verify(|_, _| {}).await.unwrap().is_sound());
     assert_eq!(chamber.put("x").await.unwrap(), id);
-    assert_eq!(chamber.get(&id).await.unwrap(), b"x");
+    assert_eq!(chamber.get(&id).await.unwrap(), "x");
 }
 
 /// Puts, pins and reads of the same few values, while collections run all the time: whatever was
@@ -417,8 +417,8 @@ async fn nothing_on_disk_shows_content_id_or_name() {
 #[tokio::test]
 async fn the_sensor_pattern() {
     let storage = BinaryStorage::in_memory(&key()).await.unwrap();
-    let reading = br#"{"temp": 25.3, "humidity": 60, "time": 1234567890}"#;
-    let address = storage.store(&reading[..]).await.unwrap();
+    let reading = r#"{"temp": 25.3, "humidity": 60, "time": 1234567890}"#;
+    let address = storage.store(reading).await.unwrap();
     assert_eq!(storage.retrieve(&address).await.unwrap(), reading);
     assert!(storage.exists(&address).await.unwrap());
     storage.remove(&address).await.unwrap();

@@ -25,8 +25,8 @@ use stc::{Coded, Key};
 use stt_store::{
     ChamberKey,
     log::{
-        DurableLog, LogError, Position,
-        jetstream::{JetStreamLog, JetStreamOptions, ServerSync, async_nats},
+        DurableLog, LogError, Position, ServerSync,
+        jetstream::{JetStreamLog, JetStreamOptions, async_nats},
     },
 };
 use tempfile::TempDir;

@@ -13,7 +13,7 @@ pub(crate) mod store;
 
 use std::{net::SocketAddr, time::Duration};
 
-use stt::{ContentId, IntoAddress, NodeId, Session};
+use stt::{Bytes, ContentId, IntoAddress, NodeId, Payload, Session};
 use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
@@ -55,7 +55,7 @@ pub struct ProviderFound {
 #[non_exhaustive]
 pub struct SignedValue {
     /// The value.
-    pub data: Vec<u8>,
+    pub data: Bytes,
     /// Who stored it, proved by a signature.
     pub publisher: NodeId,
 }
@@ -168,10 +168,10 @@ impl KademliaDht {
     /// [`SwarmError::Taken`], [`SwarmError::TooLarge`], [`SwarmError::TooMany`] beyond 1,024 own
     /// values, [`SwarmError::NotSaved`] if it was stored but is not on the disk,
     /// [`SwarmError::Timeout`], [`SwarmError::Busy`], [`SwarmError::Stopped`].
-    pub async fn store(&self, key: &[u8], value: &[u8]) -> Result<Stored, SwarmError> {
+    pub async fn store(&self, key: &[u8], value: impl Payload) -> Result<Stored, SwarmError> {
         check_key(key)?;
-        check("a value", value.len(), Self::MAX_VALUE)?;
-        let (key, value) = (key.to_vec(), value.to_vec());
+        check("a value", value.as_slice().len(), Self::MAX_VALUE)?;
+        let (key, value) = (key.to_vec(), value.into_bytes().into());
         let stored = self.handle.ask(|reply| Command::Store { key, value, reply }).await?;
         self.handle.ask(Command::Written).await?;
         Ok(stored)

@@ -119,7 +119,10 @@ impl Query {
         let record = &found.record;
         let signed = record::open(record.key.as_ref(), &record.value, store::now())?;
         let wanted = publisher.is_none_or(|publisher| publisher == signed.publisher);
-        let value = SignedValue { data: signed.value.to_vec(), publisher: signed.publisher };
+        let value = SignedValue {
+            data: stt::Bytes::copy_from_slice(signed.value),
+            publisher: signed.publisher,
+        };
         wanted.then_some(value)
     }
 

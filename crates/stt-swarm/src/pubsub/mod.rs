@@ -17,7 +17,7 @@ pub(crate) mod topics;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use stt::NodeId;
+use stt::{NodeId, Payload};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -114,11 +114,7 @@ impl PubSub {
     /// # Errors
     /// [`SwarmError::NoSubscribers`], [`SwarmError::TooLarge`], [`SwarmError::Busy`],
     /// [`SwarmError::Stopped`].
-    pub async fn publish(
-        &self,
-        topic: &str,
-        data: impl stt::Payload,
-    ) -> Result<Published, SwarmError> {
+    pub async fn publish(&self, topic: &str, data: impl Payload) -> Result<Published, SwarmError> {
         self.publish_within(topic, data, Self::READY_WITHIN).await
     }
 
@@ -129,7 +125,7 @@ impl PubSub {
     pub async fn publish_within(
         &self,
         topic: &str,
-        data: impl stt::Payload,
+        data: impl Payload,
         ready: Duration,
     ) -> Result<Published, SwarmError> {
         let data = data.into_bytes();

@@ -91,7 +91,7 @@ fn framed(message: &[u8]) -> Vec<u8> {
 async fn still_served(a: &Swarm, b: &Swarm) {
     within(a.dht().store(b"key", b"value")).await.unwrap();
     let value = within(b.dht().find_value(b"key")).await.unwrap().unwrap();
-    assert_eq!((value.data.as_slice(), value.publisher), (&b"value"[..], a.node().node_id()));
+    assert_eq!((&value.data[..], value.publisher), (&b"value"[..], a.node().node_id()));
     let mut news = within(b.pubsub().subscribe("news")).await.unwrap();
     within(async {
         while a.pubsub().neighbours("news").await.unwrap() == 0 {

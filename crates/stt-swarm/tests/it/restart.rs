@@ -72,7 +72,7 @@ async fn an_own_value_is_there_after_a_kill() {
 
     let again = within(swarm(dir.path(), 1)).await;
     let value = within(again.dht().find_value(b"kept")).await.unwrap().unwrap();
-    assert_eq!((value.data.as_slice(), value.publisher), (&b"value"[..], again.node().node_id()));
+    assert_eq!((&value.data[..], value.publisher), (&b"value"[..], again.node().node_id()));
     assert_eq!(within(again.dht().find_value(b"given up")).await.unwrap(), None);
     // It is told to those who are met later.
     let other = within(swarm(dir.path(), 2)).await;
@@ -133,5 +133,5 @@ async fn values_of_others_and_members_are_known_again() {
     let publisher = first.node().node_id();
     within(first.node().stop_within(Duration::from_secs(5))).await;
     let value = within(again.dht().find_value(b"key")).await.unwrap().unwrap();
-    assert_eq!((value.data.as_slice(), value.publisher), (&b"of the first"[..], publisher));
+    assert_eq!((&value.data[..], value.publisher), (&b"of the first"[..], publisher));
 }

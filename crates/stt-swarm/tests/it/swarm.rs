@@ -69,7 +69,7 @@ async fn three_nodes_store_and_find() {
     assert!(stored.copies >= 1, "{stored:?}");
     for swarm in [&a, &b, &c] {
         let value = within(swarm.dht().find_value(b"key")).await.unwrap().unwrap();
-        assert_eq!((value.data.as_slice(), value.publisher), (&b"value"[..], id(&b)));
+        assert_eq!((&value.data[..], value.publisher), (&b"value"[..], id(&b)));
     }
     // Another member cannot take its place, and is told so.
     let taken = within(a.dht().store(b"key", b"mine")).await;
@@ -77,7 +77,7 @@ async fn three_nodes_store_and_find() {
     let replaced = within(b.dht().store(b"key", b"newer")).await.unwrap();
     assert!(replaced.copies >= 1);
     let value = within(c.dht().find_value_of(b"key", id(&b))).await.unwrap().unwrap();
-    assert_eq!(value.data, b"newer");
+    assert_eq!(value.data, "newer");
     assert_eq!(within(c.dht().find_value_of(b"key", id(&a))).await.unwrap(), None);
     assert_eq!(within(c.dht().find_value(b"nothing")).await.unwrap(), None);
 }
@@ -191,7 +191,7 @@ async fn alone_all_of_ones_own_succeeds() {
     let swarm = Seeds::new().swarm().await;
     assert_eq!(within(swarm.dht().store(b"key", b"value")).await.unwrap().copies, 0);
     let value = within(swarm.dht().find_value(b"key")).await.unwrap().unwrap();
-    assert_eq!(value.data, b"value");
+    assert_eq!(value.data, "value");
     within(swarm.dht().provide(b"key")).await.unwrap();
     let mut providers = within(swarm.dht().find_providers(b"key")).await.unwrap();
     assert_eq!(within(providers.next()).await.unwrap().node_id, id(&swarm));

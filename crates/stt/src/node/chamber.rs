@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use stt_store::{Chamber, ChamberKey, ChamberOptions, StoreError};
+use stt_store::{Chamber, ChamberKey, ChamberOptions, SettingError, StoreError};
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
@@ -63,8 +63,7 @@ impl ChamberSlot {
     async fn key(&self) -> Result<ChamberKey, StoreError> {
         let stretch = || async {
             let Some(seed) = &self.seed else {
-                let what = "this node has no node seed, with which its chamber would be encrypted";
-                return Err(StoreError::Setting { what: what.to_owned() });
+                return Err(SettingError::NoNodeSeed.into());
             };
             ChamberKey::from_seed_async(seed.as_slice()).await
         };

@@ -16,7 +16,7 @@ async fn the_chamber_stays_while_the_node_id_changes() {
     };
     let node = start().await.unwrap();
     let id = node.chamber().await.unwrap().put("Important data").await.unwrap();
-    assert_eq!(node.chamber().await.unwrap().get(&id).await.unwrap(), b"Important data");
+    assert_eq!(node.chamber().await.unwrap().get(&id).await.unwrap(), "Important data");
 
     // Another node of the same seed is told that it is taken, and by whom.
     let second = start().await.unwrap();
@@ -28,7 +28,7 @@ async fn the_chamber_stays_while_the_node_id_changes() {
     // The same call works once the other one was stopped, whoever still refers to it.
     node.stop_within(Duration::ZERO).await;
     assert_eq!(node.chamber().await.unwrap_err().code(), "store.closed");
-    assert_eq!(second.chamber().await.unwrap().get(&id).await.unwrap(), b"Important data");
+    assert_eq!(second.chamber().await.unwrap().get(&id).await.unwrap(), "Important data");
 }
 
 #[tokio::test]
@@ -108,6 +108,6 @@ async fn in_home(home: &Path) {
     assert_eq!(chambers(), 2);
 
     let again = start(1).await;
-    assert_eq!(again.chamber().await.unwrap().get(&id).await.unwrap(), b"Important data");
+    assert_eq!(again.chamber().await.unwrap().get(&id).await.unwrap(), "Important data");
     assert_eq!(chambers(), 2);
 }

@@ -14,7 +14,7 @@ use stc::{
 
 use super::{machine::Cursor, options::OUTSTANDING_LIMIT};
 use crate::{
-    StoreError,
+    Damage, DamagedPart, StoreError,
     disk::{Fs, RawFile},
     log::{
         Position,
@@ -117,7 +117,7 @@ impl CursorFile {
         fs.sync_dir(dir).map_err(failed)?;
         let Found { sequence, saved, synced } = newest(&*file, &key, &item)?;
         if saved.name != name {
-            return Err(StoreError::damaged(item, "it belongs to another consumer"));
+            return Err(StoreError::damaged(item, Damage::Misplaced));
         }
         // The next synced write must spare what the last one wrote, also if the note is newer: the
         // note is written over without a sync.
@@ -168,7 +168,8 @@ fn item(path: &Path) -> String {
 
 fn key_of(keys: &LogKeys, path: &Path) -> Result<Key, StoreError> {
     let stem = path.file_stem().and_then(|stem| stem.to_str());
-    let stem = stem.ok_or_else(|| StoreError::damaged(item(path), "its name makes no sense"))?;
+    let stem =
+        stem.ok_or_else(|| StoreError::damaged(item(path), Damage::Malformed(DamagedPart::Name)))?;
     Ok(keys.cursor(stem))
 }
 
@@ -200,7 +201,7 @@ fn newest(file: &dyn RawFile, key: &Key, item: &str) -> Result<Found, StoreError
             found = Some((sequence, saved));
         }
     }
-    let damaged = || StoreError::damaged(item, "none of its places is whole");
+    let damaged = || StoreError::damaged(item, Damage::Unverified(DamagedPart::Whole));
     let (sequence, saved) = found.ok_or_else(damaged)?;
     Ok(Found { sequence, saved, synced: synced.map(|(_, place)| place) })
 }

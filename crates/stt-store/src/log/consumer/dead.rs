@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::{
-    StoreError,
+    Damage, DamagedPart, StoreError,
     log::{
         Position, Record,
         segment::{take_u32, take_u64},
@@ -43,7 +43,7 @@ impl DeadLetter {
     pub fn from_record(record: &Record) -> Result<Self, StoreError> {
         Self::decode(&record.data).ok_or_else(|| {
             let item = format!("the dead letter {}", record.position);
-            StoreError::damaged(item, "it makes no sense")
+            StoreError::damaged(item, Damage::Malformed(DamagedPart::Whole))
         })
     }
 

@@ -17,7 +17,7 @@ use super::{
     machine::{Cursor, Machine, Step},
 };
 use crate::{
-    StoreError,
+    Damage, StoreError,
     disk::blocking,
     log::{Log, LogError, Record, reader::Reader},
 };
@@ -202,7 +202,7 @@ impl Group {
         match read.await? {
             Ok(records) if records.is_empty() => {
                 let item = format!("the consumer {:?}", self.name);
-                Err(StoreError::damaged(item, "it stands beyond the end of its log").into())
+                Err(StoreError::damaged(item, Damage::BeyondEnd).into())
             }
             Ok(records) => {
                 self.with(|machine, _| machine.fetched(records));

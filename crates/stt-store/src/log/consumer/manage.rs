@@ -13,7 +13,7 @@ use super::{
     cursor::{CursorFile, NAME_MAX, SUFFIX, Saved, path_of},
 };
 use crate::{
-    StoreError,
+    SettingError, StoreError,
     disk::blocking,
     log::{Log, LogError, Position, shared::Shared},
 };
@@ -56,8 +56,8 @@ impl Log {
         let mut groups = self.groups().await;
         if let Some(group) = groups.get(name).and_then(Weak::upgrade) {
             if group.options.limits != options.limits {
-                let what = format!("the consumer {name:?} is open with other options");
-                return Err(StoreError::Setting { what }.into());
+                let consumer = name.to_owned();
+                return Err(StoreError::from(SettingError::OtherOptions { consumer }).into());
             }
             return Ok(Consumer::new(group));
         }

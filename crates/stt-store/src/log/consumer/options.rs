@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::machine::Limits;
-use crate::{StoreError, error::within, log::Position};
+use crate::{StoreError, log::Position, setting_error::within};
 
 /// Most records that can be outstanding: the file of a consumer has room for so many.
 pub(super) const OUTSTANDING_LIMIT: usize = 4096;
@@ -109,6 +109,6 @@ impl ConsumerOptions {
         within("ack_wait", limits.ack_wait, &ACK_WAIT)?;
         within("max_deliveries", limits.max_deliveries.unwrap_or(1), &(1..=u32::MAX))?;
         within("outstanding", limits.outstanding, &(1..=OUTSTANDING_LIMIT))?;
-        within("outstanding_bytes", limits.outstanding_bytes, &(1..=BYTES_LIMIT))
+        Ok(within("outstanding_bytes", limits.outstanding_bytes, &(1..=BYTES_LIMIT))?)
     }
 }

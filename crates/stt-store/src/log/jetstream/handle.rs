@@ -10,16 +10,16 @@ use bytes::Bytes;
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
 
 use super::{
-    JetStreamOptions, SyncReport,
+    JetStreamOptions,
     frame::{Frame, MESSAGE_OVERHEAD},
     server::Server,
     tail::{Last, Tail},
     writer::{self, Request},
 };
 use crate::{
-    BoxFuture, ChamberKey, StoreError,
+    BoxFuture, ChamberKey, Damage, DamagedPart, Payload, StoreError,
     log::{
-        DurableLog, LogError, Position, Record, now,
+        DurableLog, LogError, Position, Record, SyncReport, now,
         position::EPOCHS_MAX,
         segment::{FRAME_RECORDS_MAX, body_len},
     },
@@ -94,7 +94,7 @@ impl Core {
             let extent = self.server.extent().await?;
             if extent.messages == 0 {
                 if extent.last > 0 {
-                    return Err(damaged("its last message was removed, and so where it ends"));
+                    return Err(damaged(Damage::Missing(DamagedPart::LastMessage)));
                 }
                 *tail = Tail::default();
                 break;
@@ -130,7 +130,7 @@ impl Core {
         if begun.elapsed() < self.patience {
             return Ok(());
         }
-        Err(self.server.damaged("messages at its ends cannot be read"))
+        Err(self.server.damaged(Damage::Unverified(DamagedPart::Message)))
     }
 
     /// Who wrote the stream, from its last message back to what is known or was removed.
@@ -151,7 +151,7 @@ impl Core {
             }
             let Some(before) = self.server.message(part.sequence - 1).await? else { break };
             if before.header.end() != part.first || before.header.epoch != part.before {
-                return Err(self.server.damaged("a message does not follow the one before it"));
+                return Err(self.server.damaged(Damage::OutOfOrder));
             }
             part = before.part;
             parts.push(part);
@@ -171,7 +171,7 @@ impl Core {
                 return Ok(Some((middle, frame)));
             }
             if to - from <= 1 {
-                return Err(self.server.damaged("records are missing"));
+                return Err(self.server.damaged(Damage::Missing(DamagedPart::Message)));
             }
             if frame.header.first > offset {
                 to = middle;
@@ -179,7 +179,7 @@ impl Core {
                 from = middle + 1;
             }
             if from >= to {
-                return Err(self.server.damaged("records are missing"));
+                return Err(self.server.damaged(Damage::Missing(DamagedPart::Message)));
             }
         }
     }
@@ -228,8 +228,9 @@ impl Core {
         let (mut out, mut bytes) = (Vec::new(), 0usize);
         loop {
             let epoch = frame.header.epoch;
-            let records =
-                frame.records().ok_or_else(|| self.server.damaged("a message is torn"))?;
+            let records = frame
+                .records()
+                .ok_or_else(|| self.server.damaged(Damage::Malformed(DamagedPart::Message)))?;
             for (offset, raw) in (frame.header.first..).zip(records) {
                 if offset < from.offset {
                     continue;
@@ -252,7 +253,7 @@ impl Core {
             sequence += 1;
             frame = match self.server.message(sequence).await? {
                 Some(frame) if frame.header.first == next => frame,
-                Some(_) => return Err(self.server.damaged("records are missing")),
+                Some(_) => return Err(self.server.damaged(Damage::Missing(DamagedPart::Message))),
                 // What came before is still good.
                 None => return Ok(Some(out)),
             };
@@ -301,7 +302,7 @@ impl JetStreamLog {
         let (server, report) = Server::open(client, key, &options).await?;
         if !report.is_synced() {
             if options.synced_only {
-                return Err(LogError::NotSynced { what: report.to_string() });
+                return Err(LogError::NotSynced { report });
             }
             tracing::warn!(stream = options.stream, "a log is not known to be synced: {report}");
         }
@@ -332,8 +333,8 @@ impl JetStreamLog {
     ///
     /// # Errors
     /// As there.
-    pub async fn append(&self, record: impl Into<Bytes>) -> Result<Position, LogError> {
-        self.append_all(vec![record.into()]).await
+    pub async fn append(&self, record: impl Payload) -> Result<Position, LogError> {
+        self.append_all(vec![record.into_bytes()]).await
     }
 
     /// Removes the messages of which every record lies before `position`; the last one stays.

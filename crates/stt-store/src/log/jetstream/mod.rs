@@ -14,5 +14,4 @@ mod writer;
 
 pub use async_nats;
 pub use handle::JetStreamLog;
-pub use monitor::{ServerSync, SyncReport};
 pub use options::JetStreamOptions;

@@ -1,6 +1,6 @@
 //! What servers say about when they sync. Asked over their monitoring address, which is plain HTTP.
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::Value;
 use tokio::{
@@ -9,62 +9,11 @@ use tokio::{
     time::timeout,
 };
 
+use crate::log::ServerSync;
+
 /// How long an answer may take, and how long it may be.
 const PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER_MAX: u64 = 1 << 20;
-
-/// When a server makes what it acknowledged durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ServerSync {
-    /// Before it acknowledges: `sync_interval` is `always`.
-    Always,
-    /// At this interval: a loss of power takes what was acknowledged since.
-    Every(Duration),
-    /// Nobody told. It counts as not synced.
-    Unknown,
-}
-
-impl fmt::Display for ServerSync {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Always => f.write_str("syncs before it acknowledges"),
-            Self::Every(interval) => write!(f, "acknowledges first and syncs every {interval:?}"),
-            Self::Unknown => f.write_str("does not tell when it syncs"),
-        }
-    }
-}
-
-/// What is known of the servers that keep a log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SyncReport {
-    /// Their names, and when each syncs.
-    pub servers: Vec<(String, ServerSync)>,
-    /// The stream is set to acknowledge before it was written (`persist_mode: async`).
-    pub acknowledges_early: bool,
-}
-
-impl SyncReport {
-    /// Whether what was acknowledged is synced on every server that keeps the log.
-    #[must_use]
-    pub fn is_synced(&self) -> bool {
-        let all = self.servers.iter().all(|(_, sync)| *sync == ServerSync::Always);
-        all && !self.servers.is_empty() && !self.acknowledges_early
-    }
-}
-
-impl fmt::Display for SyncReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.acknowledges_early {
-            f.write_str("the stream acknowledges before it is written; ")?;
-        }
-        for (at, (name, sync)) in self.servers.iter().enumerate() {
-            let comma = if at > 0 { ", " } else { "" };
-            write!(f, "{comma}the server {name:?} {sync}")?;
-        }
-        Ok(())
-    }
-}
 
 /// When each of the servers `keepers` syncs, as those behind `monitors` say. A monitor that does
 /// not answer, or is another server's, says nothing.
@@ -136,6 +85,7 @@ fn body(answer: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::SyncReport;
 
     const VARZ: &[u8] = br#"{"server_name": "a", "server_id": "X"}"#;
 

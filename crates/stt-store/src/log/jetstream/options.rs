@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{StoreError, error::within, log::options::RECORD_LIMIT};
+use crate::{SettingError, StoreError, log::options::RECORD_LIMIT, setting_error::within};
 
 /// Longest name of a stream.
 const NAME_MAX: usize = 64;
@@ -28,24 +28,22 @@ pub struct JetStreamOptions {
 }
 
 /// Whether this is the name of a stream.
-fn check_stream(name: &str) -> Result<(), StoreError> {
+fn check_stream(name: &str) -> Result<(), SettingError> {
     let is_good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     if !name.is_empty() && name.len() <= NAME_MAX && name.bytes().all(is_good) {
         return Ok(());
     }
-    let what = format!("a stream's name has 1 to {NAME_MAX} letters, digits, - and _");
-    Err(StoreError::Setting { what })
+    Err(SettingError::StreamName { name: name.to_owned(), limit: NAME_MAX })
 }
 
 /// Host and port of a monitoring address.
-fn check_monitor(place: &str) -> Result<(), StoreError> {
+fn check_monitor(place: &str) -> Result<(), SettingError> {
     let port = place.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
     let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte);
     if port.is_some() && place.bytes().all(is_good) {
         return Ok(());
     }
-    let what = format!("{place:?} is no monitoring address, host and port");
-    Err(StoreError::Setting { what })
+    Err(SettingError::Monitor { address: place.to_owned() })
 }
 
 impl JetStreamOptions {
@@ -131,7 +129,7 @@ impl JetStreamOptions {
         within("replicas", self.replicas, &(1..=5))?;
         within("patience", self.patience, &PATIENCE)?;
         within("monitors", self.monitors.len(), &(0..=MONITORS_MAX))?;
-        self.monitors.iter().try_for_each(|place| check_monitor(place))
+        Ok(self.monitors.iter().try_for_each(|place| check_monitor(place))?)
     }
 }
 

@@ -23,11 +23,11 @@ use bytes::Bytes;
 use stc::Cause;
 use tokio::time::{sleep, timeout};
 
-use super::{JetStreamOptions, SyncReport, frame::Frame, monitor};
+use super::{JetStreamOptions, frame::Frame, monitor};
 use crate::{
-    ChamberKey, StoreError,
+    ChamberKey, Damage, DamagedPart, SettingError, StoreError,
     blob::{hex, unhex},
-    log::{LogError, keys::LogKeys},
+    log::{LogError, SyncReport, keys::LogKeys},
 };
 
 /// How long one attempt waits for its answer.
@@ -163,8 +163,8 @@ impl Server {
         }
         // Whatever the server removes by itself may be all there is, and then nobody knows the end.
         if !info.config.max_age.is_zero() || info.config.max_messages > 0 {
-            let what = format!("{place} has max_age or max_msgs; use keep_age or keep_bytes");
-            return Err(StoreError::Setting { what }.into());
+            let stream = name.clone();
+            return Err(StoreError::from(SettingError::Retention { stream }).into());
         }
         if info.config.max_bytes != kept(options) {
             let config = Config { max_bytes: kept(options), ..info.config.clone() };
@@ -202,8 +202,8 @@ impl Server {
         self.context.client().statistics().connects.load(Ordering::Relaxed)
     }
 
-    pub(super) fn damaged(&self, what: &str) -> LogError {
-        StoreError::damaged(format!("the stream {}", self.name), what).into()
+    pub(super) fn damaged(&self, damage: Damage) -> LogError {
+        StoreError::damaged(format!("the stream {}", self.name), damage).into()
     }
 
     pub(super) async fn extent(&self) -> Result<Extent, LogError> {
@@ -235,7 +235,7 @@ impl Server {
         });
         let Some(payload) = payload.await? else { return Ok(None) };
         let frame = Frame::decode(&self.keys, &payload);
-        frame.map(Some).ok_or_else(|| self.damaged("a message is not one of this log"))
+        frame.map(Some).ok_or_else(|| self.damaged(Damage::Unverified(DamagedPart::Message)))
     }
 
     /// Publishes once, if the last message is still the one with this number.
@@ -253,7 +253,7 @@ impl Server {
         };
         let error = match timeout(ATTEMPT, published).await {
             Ok(Ok(ack)) if ack.sequence == expected + 1 => return Ok(Published::Stored),
-            Ok(Ok(_)) => return Err(self.damaged("the server gave a message another number")),
+            Ok(Ok(_)) => return Err(self.damaged(Damage::OutOfOrder)),
             Ok(Err(error)) => error,
             Err(_) => return Ok(Published::Open),
         };

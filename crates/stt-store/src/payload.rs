@@ -1,12 +1,12 @@
-//! Bytes that are to be sent.
+//! Bytes that are to be sent or stored.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
-/// What can be sent as a message: [`Bytes`], which are shared and not copied, or anything of bytes
-/// or text, owned or borrowed.
+/// What can be sent or stored: [`Bytes`], which are shared and not copied, or anything of bytes or
+/// text, owned or borrowed.
 ///
-/// A short message is copied next to its length, whatever it is in; a long one that is owned goes
-/// out as it is.
+/// Calls that keep bytes take this. What is owned or shared is taken as it is, what is borrowed is
+/// copied once; a short message is copied next to its length, whatever it is in.
 pub trait Payload: Send + Sync {
     /// The bytes.
     fn as_slice(&self) -> &[u8];
@@ -64,7 +64,7 @@ macro_rules! owned {
 }
 
 borrowed!(&[u8], &str, &Vec<u8>, &String);
-owned!(Vec<u8>, String, Box<[u8]>);
+owned!(Vec<u8>, String, Box<[u8]>, BytesMut);
 
 impl<const N: usize> Payload for &[u8; N] {
     fn as_slice(&self) -> &[u8] {
