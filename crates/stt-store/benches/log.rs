@@ -1,8 +1,9 @@
 //! The log against plain appends to a file with one sync for a batch, beside redb, and with the
-//! feature `jetstream` and `STT_TEST_NATS_SERVER` a JetStream server; and the disk it takes while
-//! retention works.
+//! feature `jetstream` and `STT_TEST_NATS_SERVER` a JetStream server; the disk it takes while
+//! retention works; and how long a log takes to open after a kill -9, a small one and one of 4 GiB.
 //!
-//! `cargo bench -p stt-store --bench log` runs everything; `batch`, `lone` or `disk` one part. The
+//! `cargo bench -p stt-store --bench log` runs everything; `batch`, `lone`, `disk` or `opening` one
+//! part. The
 //! sides take turns, the first round is thrown away, medians and the middle 80 % are printed, and
 //! the ratio is the time of plain appends over that of the side, taken round by round. User time is
 //! that of this process, in steps of 10 ms, so it is an average only.
@@ -15,7 +16,13 @@
     reason = "a benchmark prints, and stops at the first thing that is wrong"
 )]
 
-use std::{fs::File, io::Write, time::Instant};
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Command, Stdio},
+    time::Instant,
+};
 
 use bytes::Bytes;
 use stc::Key;
@@ -30,6 +37,9 @@ use stt_store::{
 const LEN: usize = 150;
 
 fn main() {
+    if let Some(dir) = std::env::var_os(FILLED) {
+        return fill(dir.as_ref());
+    }
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|arg| arg == part);
@@ -42,6 +52,9 @@ fn main() {
         }
         if wants("disk") {
             disk(200).await;
+        }
+        if wants("opening") {
+            opening().await;
         }
     });
 }
@@ -241,4 +254,49 @@ async fn disk(turnovers: u64) {
     let most = ratios.iter().copied().fold(0.0, f64::max);
     row("bytes on disk to bytes of records kept", "  ", ratios);
     println!("  most {most:.3}");
+}
+
+/// For the process that fills a log until it is killed: where.
+const FILLED: &str = "STT_BENCH_FILLED_LOG";
+
+/// Appends until this process is killed; the lengths of the log go to stdout.
+fn fill(dir: &Path) {
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let log = Log::open(&key(), dir, LogOptions::default()).await.unwrap();
+        let record = Bytes::from(vec![7; 256 << 10]);
+        loop {
+            log.append_all(vec![record.clone(); 16]).await.unwrap();
+            println!("{}", log.stats().bytes);
+        }
+    });
+}
+
+/// Each size ends in the middle of a segment, so that the tails are of one length.
+async fn opening() {
+    const SEGMENT: u64 = 64 << 20;
+    println!("opening after a kill -9, segments of {SEGMENT} bytes");
+    for segments in [1, 64] {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("log");
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .env(FILLED, &dir)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let bytes = lines.map(|line| line.unwrap().parse::<u64>().unwrap());
+        let enough = SEGMENT * segments - SEGMENT / 2;
+        let bytes = bytes.into_iter().find(|bytes| *bytes >= enough).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let mut times = Vec::new();
+        for _ in 0..7 {
+            let begun = Instant::now();
+            let log = Log::open(&key(), &dir, LogOptions::default()).await.unwrap();
+            times.push(begun.elapsed().as_secs_f64() * 1e3);
+            assert!(log.stats().bytes >= enough);
+        }
+        println!("  {:<40} {:>9.3} ms", "the first time", times[0]);
+        row(&format!("{:.2} GiB", bytes as f64 / f64::from(1 << 30)), "ms", times);
+    }
 }
