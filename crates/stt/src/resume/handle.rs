@@ -133,12 +133,17 @@ impl ResumableSession {
             return Err(why);
         }
         let pushed = self.shared().with_quietly(|machine| {
+            // A link that is behind looks again by itself, and what a disk keeps waits for it.
+            let is_news = machine.is_all_written();
             let pushed = machine.push(Item::Message { stream, data });
-            pushed.map_err(|unsent| (unsent, machine.unacknowledged_bytes()))
+            let pushed = pushed.map_err(|unsent| (unsent, machine.unacknowledged_bytes()));
+            pushed.map(|position| (position, is_news))
         });
         match pushed {
-            Ok(position) => {
-                self.shared().to_write.notify_waiters();
+            Ok((position, is_news)) => {
+                if is_news {
+                    self.shared().to_write.notify_waiters();
+                }
                 Ok(position)
             }
             Err((Unsent::Full, waiting)) => {

@@ -2,16 +2,20 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{ResumeError, frame::Frame, machine::Broken, pace::Pace, shared::Shared};
+use super::{
+    ResumeError,
+    frame::{self, Frame},
+    machine::Broken,
+    pace::Pace,
+    shared::Shared,
+};
 use crate::{ProtocolError, ProtocolReceiver, ProtocolSender, stream::unpinned};
 
 /// How long the end of a finished session may take to arrive.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
-
-/// Bytes that are taken from the outbox at once.
-const BATCH_BYTES: usize = 65_536;
 
 /// How a link ended.
 #[derive(Debug)]
@@ -48,7 +52,7 @@ enum Next {
     GivenUp,
 }
 
-/// Takes the next frames for the link, about [`BATCH_BYTES`], under one lock.
+/// Takes the next frames for the link, about as many as one batch has, under one lock.
 fn next(shared: &Shared, link: u64, pace: &mut Pace, frames: &mut Vec<Frame>) -> Next {
     let mut machine = shared.machine();
     if !machine.has_link(link) {
@@ -71,7 +75,7 @@ fn next(shared: &Shared, link: u64, pace: &mut Pace, frames: &mut Vec<Frame>) ->
         pending => pace.tell(pending, Instant::now()).err(),
     };
     let mut bytes = 0_usize;
-    while bytes < BATCH_BYTES {
+    while bytes < frame::MAX_BATCH {
         let frame = match due {
             None => machine.next_frame(link),
             Some(_) => machine.next_item(link),
@@ -129,11 +133,12 @@ async fn write(shared: &Arc<Shared>, link: u64, sender: &ProtocolSender) -> Link
     let (mut frames, mut pace) = (Vec::new(), Pace::new(Instant::now()));
     loop {
         let next = next_or_wait(shared, link, &mut pace, &mut frames).await;
-        for frame in frames.drain(..) {
-            if sender.send(frame.encode()).await.is_err() {
+        for message in frame::packed(&frames) {
+            if sender.send(message).await.is_err() {
                 return LinkEnd::Cut;
             }
         }
+        frames.clear();
         let end = match next {
             Next::Write | Next::Wait | Next::WaitUntil(_) => continue,
             Next::Gone => return LinkEnd::Cut,
@@ -198,16 +203,11 @@ async fn read(
             Some(Frame::GivenUp) => {
                 return LinkEnd::Over(ResumeError::GivenUp { by_peer: true });
             }
-            Some(Frame::Message { data, .. }) if data.len() > shared.options.max_message => {
-                Err(ResumeError::Broken { what: "a message is too long" })
-            }
             Some(Frame::Message { position, stream, data }) => {
                 // What waits for the application must not hold the buffer that it came in.
-                let frame = Frame::Message { position, stream, data: unpinned(data) };
-                let taken = shared.with_quietly(|machine| machine.frame(link, frame));
-                shared.changed.notify_waiters();
-                taken.map_err(broken)
+                take_in(shared, link, position, std::iter::once((stream, unpinned(data))))
             }
+            Some(Frame::Messages { first, entries }) => take_in(shared, link, first, entries),
             Some(frame) => shared.with(|machine| machine.frame(link, frame)).map_err(broken),
             None => Err(ResumeError::Broken { what: "a frame makes no sense" }),
         };
@@ -215,6 +215,28 @@ async fn read(
             return LinkEnd::Over(error);
         }
     }
+}
+
+/// Takes in messages that follow each other from `position` on, under one lock.
+fn take_in(
+    shared: &Shared,
+    link: u64,
+    mut position: u64,
+    messages: impl Iterator<Item = (u32, Bytes)>,
+) -> Result<(), ResumeError> {
+    let taken = shared.with_quietly(|machine| {
+        for (stream, data) in messages {
+            if data.len() > shared.options.max_message {
+                return Err(ResumeError::Broken { what: "a message is too long" });
+            }
+            let frame = Frame::Message { position, stream, data };
+            machine.frame(link, frame).map_err(broken)?;
+            position = position.saturating_add(1);
+        }
+        Ok(())
+    });
+    shared.changed.notify_waiters();
+    taken
 }
 
 /// Waits until the application has taken enough.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{frame::Frame, stored::Stored};
 
 /// Bytes that a message is charged beside its own.
-const ENTRY_BYTES: usize = 128;
+pub(super) const ENTRY_BYTES: usize = 128;
 
 /// How far one end has come with what the other one sends: positions count from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -125,7 +125,7 @@ struct Disk {
 pub(super) struct Bounds {
     /// Sent and not committed by the peer.
     pub(super) outbox: usize,
-    /// Arrived and not taken by the application. One message more may be held.
+    /// Arrived and not taken by the application. One message more may be held, or one batch.
     pub(super) inbox: usize,
 }
 
@@ -440,6 +440,11 @@ impl Machine {
             Item::Message { stream, data } => Frame::Message { position, stream, data },
             Item::End => Frame::End { position },
         })
+    }
+
+    /// Whether all that was sent went onto the link: nothing is written until more comes.
+    pub(super) fn is_all_written(&self) -> bool {
+        self.cursor == self.last()
     }
 
     /// Whether another frame may be read from the link.

@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use stt_store::log::LogOptions;
 
-use super::{ResumeError, entry, frame::OVERHEAD, machine::Bounds};
+use super::{
+    ResumeError, entry,
+    frame::{MAX_BATCH, OVERHEAD},
+    machine::Bounds,
+};
 use crate::IntoAddress;
 
 const BYTES: std::ops::RangeInclusive<usize> = 1024..=1 << 30;
@@ -88,8 +92,8 @@ impl ResumeOptions {
     }
 
     /// Bytes of messages that arrived and that the application has not taken, each charged 128
-    /// more; beyond it nothing more is read, and one message may be held beyond it. Default 1 MiB;
-    /// 1 KiB to 1 GiB.
+    /// more; beyond it nothing more is read, and one message or 64 KiB may be held beyond it. Default
+    /// 1 MiB; 1 KiB to 1 GiB.
     #[must_use]
     pub const fn unread_bytes(mut self, bytes: usize) -> Self {
         self.bounds.inbox = bytes;
@@ -141,6 +145,6 @@ impl ResumeOptions {
 
     /// The longest frame on a link.
     pub(super) fn max_frame(&self) -> u64 {
-        (self.max_message + OVERHEAD).max(128) as u64
+        (self.max_message + OVERHEAD).max(MAX_BATCH) as u64
     }
 }

@@ -67,6 +67,8 @@ pub(super) struct Shared {
     /// For a link: the application has taken enough to read on.
     pub(super) has_room: Notify,
     state: watch::Sender<ResumeState>,
+    /// `state` says that it is over: asked for each message, and cheaper than the state.
+    is_over: AtomicBool,
     /// What carries it. One that is over would keep the socket of its node.
     session: Mutex<Option<Session>>,
     events: EventEmitter,
@@ -93,6 +95,7 @@ impl Shared {
             to_write: Notify::new(),
             has_room: Notify::new(),
             state: watch::Sender::new(ResumeState::Suspended),
+            is_over: AtomicBool::new(false),
             session: Mutex::new(None),
             events,
             is_open: AtomicBool::new(false),
@@ -230,6 +233,9 @@ impl Shared {
 
     /// Why it is over, if it is.
     pub(super) fn ended(&self) -> Option<ResumeError> {
+        if !self.is_over.load(Ordering::Acquire) {
+            return None;
+        }
         match &*self.state.borrow() {
             ResumeState::Ended(why) => Some(why.clone()),
             _ => None,
@@ -317,6 +323,8 @@ impl Shared {
             }
             first();
             old.clone_from(&state);
+            // Nobody may see the state and then hear that it is not over.
+            self.is_over.store(matches!(state, ResumeState::Ended(_)), Ordering::Release);
             true
         });
         self.tell_all();

@@ -36,5 +36,5 @@ pub(crate) use handle::into_result;
 pub(crate) use handle::{PANICKED, StreamShared};
 pub use handle::{Stream, StreamOptions, StreamStats};
 pub use raw::RawStream;
-pub(crate) use reassembly::unpinned;
+pub(crate) use reassembly::{unpinned, unpinned_part};
 pub use sending::DeliveryStats;

@@ -37,6 +37,11 @@ pub(crate) fn unpinned(bytes: Bytes) -> Bytes {
     if bytes.len() < COPIED_BELOW { Bytes::copy_from_slice(&bytes) } else { bytes }
 }
 
+/// As [`unpinned`], of a part of `bytes`: a short one is copied without counting a reference.
+pub(crate) fn unpinned_part(bytes: &Bytes, part: &[u8]) -> Bytes {
+    if part.len() < COPIED_BELOW { Bytes::copy_from_slice(part) } else { bytes.slice_ref(part) }
+}
+
 /// Puts pieces of one stream back in order. Overlaps and repeats are harmless.
 #[derive(Debug, Default)]
 pub(crate) struct Reassembly {
