@@ -1,5 +1,11 @@
 //! Processes of a test: whatever they do, it ends.
 #![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test states what it expects by unwrapping it"
+)]
 
 use std::{
     io::{BufRead, BufReader},

@@ -1,4 +1,10 @@
 //! `stt up` as a process, and calls to it.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test states what it expects by unwrapping it"
+)]
 
 use std::{
     io::{BufRead, BufReader, Lines},

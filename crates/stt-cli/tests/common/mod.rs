@@ -1,5 +1,11 @@
 //! What tests of several commands share.
 #![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test states what it expects by unwrapping it"
+)]
 
 use std::process::{Command, Stdio};
 

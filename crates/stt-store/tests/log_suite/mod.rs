@@ -1,4 +1,12 @@
 //! What every engine of a [`DurableLog`] must do, crashes and restarts included.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test states what it expects by unwrapping it"
+)]
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,12 @@
 //! The conformance suite: one function per promise of `StorageProvider`.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test states what it expects by unwrapping it"
+)]
 
 use std::sync::Arc;
 
