@@ -340,7 +340,7 @@ mod tests {
             let run = lens.iter().zip(0..).map(|(len, at)| Frame::Message {
                 position: first.wrapping_add(at),
                 stream: 7,
-                data: vec![at as u8; *len].into(),
+                data: vec![at.to_le_bytes()[0]; *len].into(),
             });
             let sent: Vec<Frame> = frames.into_iter().chain(run).chain(behind).collect();
             let mut got = Vec::new();
