@@ -124,7 +124,7 @@ fn together(frames: &[Frame]) -> usize {
         if bytes > MAX_BATCH || next.is_some_and(|next| next != *position) {
             break;
         }
-        next = position.checked_add(1);
+        next = Some(position.wrapping_add(1));
         count += 1;
     }
     // One that is alone is what it is.
