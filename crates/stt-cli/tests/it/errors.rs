@@ -87,7 +87,9 @@ fn codes_are_seen_however_they_reach_an_error() {
 #[test]
 fn the_page_of_errors_is_complete_and_true() {
     let mut files = Vec::new();
-    for name in ["stc", "stt", "stt-store", "stt-streams", "stt-swarm", "stt-gateway"] {
+    for name in
+        ["stc", "stt-transport", "stt", "stt-store", "stt-streams", "stt-swarm", "stt-gateway"]
+    {
         sources(&root().join("crates").join(name).join("src"), &mut files);
     }
     let mut commands = Vec::new();

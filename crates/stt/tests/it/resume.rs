@@ -380,11 +380,13 @@ async fn nobody_takes_over_a_session_without_its_ticket() {
     };
     // The id of a session of this very node; neither ticket nor attempt is right.
     let id = pair.ours.id();
-    let resume = [&[2, 1][..], id.as_bytes(), &[0; 7], &[9], &[0; 16], &[7; 32]];
+    let resume = [&[2, 2][..], id.as_bytes(), &[0; 7], &[9], &[0; 16], &[7; 32]];
     assert_eq!(ask(resume.concat()).await.unwrap().unwrap(), [4, 2][..]);
-    let unknown = [&[2, 1][..], &[3; 8], &[0; 24], &[7; 32]].concat();
+    let unknown = [&[2, 2][..], &[3; 8], &[0; 24], &[7; 32]].concat();
     assert_eq!(ask(unknown).await.unwrap().unwrap(), [4, 1][..]);
     assert_eq!(ask(vec![0x13]).await.unwrap().unwrap(), [4, 4][..]);
+    // Version 1.
+    assert!(!matches!(ask(vec![1, 1]).await, Ok(Some(_))));
     assert!(!matches!(ask(vec![99]).await, Ok(Some(_))));
     // The session does not notice.
     pair.ours.send("still there").await.unwrap();
@@ -392,7 +394,7 @@ async fn nobody_takes_over_a_session_without_its_ticket() {
 
     // One of its own ends when it breaks the rules.
     let stream = seed_mate.open_protocol("stt/resume").unwrap();
-    stream.send(&[1, 1]).await.unwrap();
+    stream.send(&[1, 2]).await.unwrap();
     assert_eq!(soon(stream.receive()).await.unwrap().unwrap()[0], 3);
     let theirs = soon(pair.there.accept()).await.unwrap();
     let gap = [&[0x10][..], &5_u64.to_be_bytes(), &[0; 4], b"x"].concat();
