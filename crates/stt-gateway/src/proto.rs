@@ -1,7 +1,7 @@
 //! Messages, clients and servers that are made of the `.proto` files.
 //!
-//! Their types are those of [`tonic`](crate::tonic), [`prost`](crate::prost),
-//! [`prost_types`](crate::prost_types) and [`bytes`](crate::bytes), which this crate re-exports.
+//! Their types are those of [`crate::tonic`], [`crate::prost`],
+//! [`crate::prost_types`] and [`crate::bytes`], which this crate re-exports.
 
 #![allow(
     missing_docs,
