@@ -92,8 +92,8 @@ impl ResumeOptions {
     }
 
     /// Bytes of messages that arrived and that the application has not taken, each charged 128
-    /// more; beyond it nothing more is read, and one message or 64 KiB may be held beyond it. Default
-    /// 1 MiB; 1 KiB to 1 GiB.
+    /// more; beyond it nothing more is read, and one message or 64 KiB may be held beyond it.
+    /// Default 1 MiB; 1 KiB to 1 GiB.
     #[must_use]
     pub const fn unread_bytes(mut self, bytes: usize) -> Self {
         self.bounds.inbox = bytes;

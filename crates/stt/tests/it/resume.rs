@@ -393,13 +393,25 @@ async fn nobody_takes_over_a_session_without_its_ticket() {
     assert_eq!(soon(pair.theirs.receive()).await.unwrap().unwrap().data, "still there");
 
     // One of its own ends when it breaks the rules.
-    let stream = seed_mate.open_protocol("stt/resume").unwrap();
-    stream.send(&[1, 2]).await.unwrap();
-    assert_eq!(soon(stream.receive()).await.unwrap().unwrap()[0], 3);
-    let theirs = soon(pair.there.accept()).await.unwrap();
-    let gap = [&[0x10][..], &5_u64.to_be_bytes(), &[0; 4], b"x"].concat();
-    stream.send(&gap).await.unwrap();
-    assert_eq!(soon(theirs.ended()).await.code(), "resume.broken");
+    let five = 5_u64.to_be_bytes();
+    let long = [&u32::MAX.to_be_bytes()[..], b"x"].concat();
+    for broken in [
+        // A gap before a message, and before several.
+        [&[0x10][..], &five, &[0; 4], b"x"].concat(),
+        [&[0x14][..], &five, &[0; 16]].concat(),
+        // No message, one that is cut, and more than may come at once.
+        [&[0x14][..], &[0; 8]].concat(),
+        [&[0x14][..], &[0; 12], &long].concat(),
+        [&[0x14][..], &[0; 8], &[0; 8 * 513]].concat(),
+    ] {
+        let seed_mate = pair.client.connect(&address).await.unwrap();
+        let stream = seed_mate.open_protocol("stt/resume").unwrap();
+        stream.send(&[1, 2]).await.unwrap();
+        assert_eq!(soon(stream.receive()).await.unwrap().unwrap()[0], 3);
+        let theirs = soon(pair.there.accept()).await.unwrap();
+        stream.send(&broken).await.unwrap();
+        assert_eq!(soon(theirs.ended()).await.code(), "resume.broken");
+    }
 }
 
 #[tokio::test]
