@@ -2,13 +2,15 @@
 //! same about retries.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking")]
 
-use std::{collections::HashSet, io, path::PathBuf};
+use std::{collections::HashSet, io, path::PathBuf, sync::Arc, time::Duration};
 
 use stt::Coded;
 use stt_swarm::{ContentError, SwarmError, TicketError};
 
 fn all() -> Vec<Box<dyn Coded>> {
     let path = || PathBuf::from("a");
+    let node = stt::Identity::ephemeral().unwrap().node_id();
+    let not_found = stt_store::StoreError::NotFound { item: "x".into() };
     vec![
         Box::new(TicketError::Malformed),
         Box::new(TicketError::Kind { kind: "x".into() }),
@@ -28,6 +30,18 @@ fn all() -> Vec<Box<dyn Coded>> {
         Box::new(ContentError::OutOfRange { what: "x", min: 1, max: 2, got: 3 }),
         Box::new(ContentError::Unavailable { causes: Vec::new() }),
         Box::new(ContentError::Ended),
+        Box::new(SwarmError::Engine { cause: stc::Cause::text("x") }),
+        Box::new(SwarmError::Stopped),
+        Box::new(SwarmError::Busy { what: "questions", max: 1 }),
+        Box::new(SwarmError::TooLarge { what: "x", len: 2, max: 1 }),
+        Box::new(SwarmError::OutOfRange { what: "x", min: 1, max: 2, got: 3 }),
+        Box::new(SwarmError::TooMany { what: "x", max: 1 }),
+        Box::new(SwarmError::Taken),
+        Box::new(SwarmError::Timeout { within: Duration::from_secs(1) }),
+        Box::new(SwarmError::NotSaved { cause: Arc::new(not_found) }),
+        Box::new(SwarmError::NoBootstrap { causes: Vec::new() }),
+        Box::new(SwarmError::Unreachable { node }),
+        Box::new(SwarmError::NoSubscribers { topic: "x".into(), peers: 1 }),
     ]
 }
 

@@ -7,4 +7,3 @@ mod folders;
 mod hostile;
 mod restart;
 mod swarm;
-mod swarm_error_codes;
