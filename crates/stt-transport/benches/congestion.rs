@@ -1,9 +1,9 @@
 //! Goodput, queue and fairness of our controller beside the engine's Cubic and BBR, simulated.
 //!
-//! `cargo bench -p stt-transport --bench congestion`, with `mbit=1000 rtt=100 buffer=1 seconds=20` to change
-//! the link (Mbit/s, milliseconds, bandwidth-delay products, simulated seconds) and `trace` for
-//! what our controller does every 100 ms. Two runs print the same: all is seeded but the engine's
-//! BBR, which draws its own random numbers.
+//! `cargo bench -p stt-transport --bench congestion`, with `mbit=1000 rtt=100 buffer=1 seconds=20`
+//! to change the link (Mbit/s, milliseconds, bandwidth-delay products, simulated seconds) and
+//! `trace` for what our controller does every 100 ms. Two runs print the same: all is seeded but
+//! the engine's BBR, which draws its own random numbers.
 
 #![allow(
     missing_docs,

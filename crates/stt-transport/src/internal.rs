@@ -7,7 +7,7 @@ pub use crate::limits::{Claim, DoorLimits, Pool, TokenBucket};
 pub use crate::route::{Accept, ByteStream, DatagramSocket, Network, Room, Soon, Stream};
 /// Dialling what an address names.
 pub use crate::route::{DialError, Place, Target};
-/// Bytes that are poured into their stream by whoever moves the connection.
+/// Takes the bytes of a stream from the task that moves the connection.
 pub use crate::wire::Sink;
 /// Why there is no session through a WebSocket.
 pub use crate::wire::Unreached;

@@ -3,6 +3,8 @@
 //! A stranger who does not hold the seed gets no answer, sees nothing but noise, and cannot tell
 //! what it is. Members prove who they are, and have connections of QUIC: streams, datagrams, and
 //! congestion control, over UDP or through a WebSocket, and from one to the other without a break.
+//! Here a session begins over UDP, or through a WebSocket that a peer opens; dialling by name, and
+//! through a WebSocket, is in the crate `stt`.
 //!
 //! | look for | in |
 //! |---|---|

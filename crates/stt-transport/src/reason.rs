@@ -53,7 +53,10 @@ impl CloseReason {
     /// Longest text that travels with a close, in bytes.
     pub const MAX_TEXT: usize = 256;
 
-    /// The application error code and the text that travel with it.
+    /// The application error code and the text that travel with it (docs/streams.md, CLOSE-1). For
+    /// the crate `stt`.
+    #[doc(hidden)]
+    #[must_use]
     pub fn to_wire(&self) -> (u32, Cow<'_, str>) {
         match self {
             Self::Closed { text, .. } => (0x00, cut(text, Self::MAX_TEXT).into()),
@@ -67,7 +70,9 @@ impl CloseReason {
         }
     }
 
-    /// What the peer said with an application error code and a text.
+    /// What the peer said with an application error code and a text. For the crate `stt`.
+    #[doc(hidden)]
+    #[must_use]
     pub fn from_wire(code: u64, text: &[u8]) -> Self {
         let text = || {
             let text = String::from_utf8_lossy(text);

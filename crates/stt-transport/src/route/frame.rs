@@ -258,18 +258,18 @@ mod tests {
     use super::*;
 
     /// Both directions of a connection in memory, for the library that we compare with.
-    struct Endpoint {
+    struct Pipe {
         read: std::io::Cursor<Vec<u8>>,
         written: Vec<u8>,
     }
 
-    impl std::io::Read for Endpoint {
+    impl std::io::Read for Pipe {
         fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
             self.read.read(out)
         }
     }
 
-    impl std::io::Write for Endpoint {
+    impl std::io::Write for Pipe {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.written.write(bytes)
         }
@@ -279,9 +279,9 @@ mod tests {
         }
     }
 
-    fn library(role: Role, read: Vec<u8>) -> WebSocket<Endpoint> {
-        let wire = Endpoint { read: std::io::Cursor::new(read), written: Vec::new() };
-        WebSocket::from_raw_socket(wire, role, None)
+    fn library(role: Role, read: Vec<u8>) -> WebSocket<Pipe> {
+        let pipe = Pipe { read: std::io::Cursor::new(read), written: Vec::new() };
+        WebSocket::from_raw_socket(pipe, role, None)
     }
 
     fn items(of_client: bool, bytes: &[u8]) -> Result<Vec<Next>, Violation> {

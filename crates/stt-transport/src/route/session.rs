@@ -108,11 +108,18 @@ impl SessionRoute {
     }
 
     /// Moves to a route of this kind.
+    ///
+    /// # Errors
+    /// [`RouteError`]: the peer is not reached that way, or the session is over.
     pub async fn move_to_kind(&self, kind: RouteKind) -> Result<(), RouteError> {
         self.wish(Wish::Kind(kind)).await
     }
 
-    /// Moves to `target`.
+    /// Moves to `target`. For the crate `stt`, which finds out what an address names.
+    ///
+    /// # Errors
+    /// As [`Self::move_to_kind`]; the host is unknown.
+    #[doc(hidden)]
     pub async fn move_to(&self, target: &Target) -> Result<(), RouteError> {
         match target {
             Target::Any(place) | Target::Udp(place) => {

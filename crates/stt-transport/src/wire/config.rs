@@ -22,7 +22,7 @@ pub struct EndpointConfig {
     pub(crate) bind: SocketAddr,
     /// Who this node is.
     pub(crate) identity: Arc<Identity>,
-    /// Whom it talks to.
+    /// The seeds of its peers.
     pub(crate) keyring: Arc<Keyring>,
     /// Whether peers that knock get a session.
     pub(crate) accepting: bool,
@@ -93,8 +93,9 @@ impl EndpointConfig {
     /// Buffers asked of the system for a socket, unless set otherwise: 4 MiB.
     pub const DEFAULT_SOCKET_BUFFER: usize = 4 << 20;
 
-    /// For whoever holds a seed of `keyring` (a [`SharedSeed`](crate::SharedSeed) becomes one with
-    /// `into`), as `identity`: a UDP socket on any free port, that accepts no sessions.
+    /// Settings of a node that is `identity` and talks to those that hold a seed of `keyring`, which a
+    /// [`SharedSeed`](crate::SharedSeed) becomes with `into`: a UDP socket on any free port, and no
+    /// sessions accepted.
     pub fn new(keyring: impl Into<Arc<Keyring>>, identity: impl Into<Arc<Identity>>) -> Self {
         Self {
             bind: SocketAddr::from(([0, 0, 0, 0], 0)),
@@ -190,7 +191,8 @@ impl EndpointConfig {
     }
 
     /// Also listens for WebSockets there; port 0 takes the number of the UDP port. Default: not at
-    /// all. Whoever shows no knock of a member gets the answer of a web server without that page.
+    /// all. A client that shows no knock of a member gets the answer of a web server without that
+    /// page.
     pub fn websocket(mut self, at: impl Into<SocketAddr>) -> Self {
         self.websocket = Some(at.into());
         self

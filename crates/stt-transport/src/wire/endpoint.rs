@@ -82,14 +82,22 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// Opens the socket. Must be called inside of a tokio runtime.
+    ///
+    /// # Errors
+    /// [`WireError`]: the port is in use or the address is not of this machine, the knock log cannot be
+    /// used, or the system gives no socket or no random bytes.
     pub fn bind(config: EndpointConfig) -> Result<Self, WireError> {
         let (at, buffer) = (config.bind, config.socket_buffer);
         let udp = || SystemSocket::over(udp_socket(at, buffer)?);
         Self::over(config, udp, Arc::new(Tcp))
     }
 
-    /// As [`Self::bind`], with a socket and a network of the caller's. The socket's settings come
-    /// first: they may be refused.
+    /// As [`Self::bind`], with a socket and a network of the caller's: of a simulation. The settings
+    /// are looked at first, since they may be refused.
+    ///
+    /// # Errors
+    /// As there.
+    #[doc(hidden)]
     pub fn over(
         config: EndpointConfig,
         socket: impl FnOnce() -> std::io::Result<Arc<dyn DatagramSocket>>,
@@ -215,7 +223,8 @@ impl Endpoint {
         self.routes.sockets.towards(address).is_some()
     }
 
-    /// A caller had no answer in all its time.
+    /// A caller had no answer in all its time. For the crate `stt`.
+    #[doc(hidden)]
     pub fn unanswered(&self) {
         self.shared.clock.unanswered();
     }
@@ -230,7 +239,11 @@ impl Endpoint {
         self.routes.table.len()
     }
 
-    /// Opens another UDP socket and moves sessions to it from those of its address family.
+    /// Opens another UDP socket and moves sessions to it from those of its address family. Returns
+    /// its address.
+    ///
+    /// # Errors
+    /// [`RouteError::Bind`]; [`RouteError::TooManySockets`].
     pub fn rebind(&self, to: SocketAddr) -> Result<SocketAddr, RouteError> {
         let failed = |error| RouteError::Bind(WireError::bind(to, error));
         let udp = udp_socket(to, self.socket_buffer);
@@ -238,7 +251,11 @@ impl Endpoint {
         self.rebind_over(to, udp.map_err(failed)?)
     }
 
-    /// As [`Self::rebind`], with a socket of the caller's.
+    /// As [`Self::rebind`], with a socket of the caller's: of a simulation.
+    ///
+    /// # Errors
+    /// As there.
+    #[doc(hidden)]
     pub fn rebind_over(
         &self,
         to: SocketAddr,
@@ -275,7 +292,12 @@ impl Endpoint {
 
     /// As [`Self::connect`], through a WebSocket to `place`, `secure` with TLS around it.
     ///
-    /// A peer that doesn't hold a seed answers at once, so the seeds are tried one after the other.
+    /// A peer that doesn't hold a seed answers at once, so the seeds are tried one after the other. For
+    /// the crate `stt`, which finds out what an address names.
+    ///
+    /// # Errors
+    /// `Unreached`: no WebSocket was opened, or the handshake inside failed.
+    #[doc(hidden)]
     pub async fn connect_websocket(
         &self,
         place: &Place,
@@ -333,11 +355,19 @@ impl Endpoint {
         Bounds { at_once: MAX_ATTEMPTS, in_all, apart: FRESH_AFTER }
     }
 
-    /// Makes a session with whoever is at `to`, or with `expect` only. Returns when the responder
-    /// has confirmed it.
+    /// Makes a session over UDP with the member at `to`, or with `expect` only. Returns when the
+    /// responder has confirmed it. A peer that does not exist looks like one that is slow: the wait
+    /// for it is some idle timeouts, so a caller sets a deadline of its own.
     ///
     /// The peer may hold another seed of the keyring than the current one: silence says nothing, so
     /// an attempt with the next seed joins in after a moment (docs/protocol.md, KNOCK-8).
+    ///
+    /// # Cancel safety
+    /// A dropped future has made no session that stays.
+    ///
+    /// # Errors
+    /// [`WireError::NoAnswer`]; the peer refused, is another one than `expect`, or broke a rule; this
+    /// node's socket cannot send there.
     pub async fn connect(
         &self,
         to: SocketAddr,
@@ -417,7 +447,7 @@ impl Endpoint {
         confirm(connecting, line, web, &self.shared.clock).await
     }
 
-    /// The next peer whose first flight authenticated; `None` when the wire is closed.
+    /// The next peer whose first flight authenticated; `None` after [`shutdown`](Self::shutdown).
     pub async fn accept(&self) -> Option<Incoming> {
         loop {
             let incoming = self.endpoint.accept().await?;

@@ -40,6 +40,8 @@ use crate::{
 const FINAL_LEN: usize = 32;
 
 /// A session whose two sides have both proved themselves and know it.
+///
+/// To be kept as long as its connection is used: when `unclaimed` is dropped, so is the connection.
 #[derive(Debug)]
 pub struct Established {
     /// The engine's connection. Its first stream from the responder is used up already.
@@ -144,14 +146,18 @@ pub(super) struct Credit {
 
 impl Incoming {
     /// Where it knocks from.
+    #[must_use]
     pub fn remote_address(&self) -> SocketAddr {
         self.connecting.remote_address()
     }
 
     /// Waits for the peer's proof, asks `admit` about it, and confirms the session.
     ///
-    /// `admit` is not asked while the wire isn't accepting. A refused peer is told why. One that takes
-    /// too long, or has to make room for others, is given up.
+    /// `admit` is not asked while the endpoint accepts nobody. A refused peer is told why. One that
+    /// takes too long, or has to make room for others, is given up.
+    ///
+    /// # Errors
+    /// [`WireError`]: the peer was refused, proved nothing, or went away.
     pub async fn finish<T>(
         mut self,
         admit: impl FnOnce(NodeId) -> Result<T, Refusal>,

@@ -1,4 +1,5 @@
-//! A member that writes its packets by hand: it can leave out what an engine says sooner or later. For tests.
+//! For tests: a member that writes its packets by hand. It can leave out what an engine says sooner
+//! or later.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
