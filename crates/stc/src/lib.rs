@@ -36,8 +36,8 @@
 //! # }
 //! ```
 //!
-//! Bytes come out as `Vec<u8>`: whoever opened a secret can wipe it, which shared bytes do not allow,
-//! and what was sealed is often worked on in place.
+//! Bytes come out as `Vec<u8>`: the program that opened a secret can wipe it, which shared bytes do
+//! not allow, and sealed bytes are often worked on in place.
 //!
 //! # A file
 //!

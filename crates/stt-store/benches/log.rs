@@ -3,10 +3,9 @@
 //! retention works; and how long a log takes to open after a kill -9, a small one and one of 4 GiB.
 //!
 //! `cargo bench -p stt-store --bench log` runs everything; `batch`, `lone`, `disk` or `opening` one
-//! part. The
-//! sides take turns, the first round is thrown away, medians and the middle 80 % are printed, and
-//! the ratio is the time of plain appends over that of the side, taken round by round. User time is
-//! that of this process, in steps of 10 ms, so it is an average only.
+//! part. The sides take turns, the first round is thrown away, medians and the middle 80 % are
+//! printed, and the ratio is the time of plain appends over that of the side, taken round by round.
+//! User time is that of this process, in steps of 10 ms, so it is an average only.
 #![allow(
     clippy::cast_precision_loss,
     clippy::indexing_slicing,

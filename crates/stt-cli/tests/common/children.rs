@@ -1,5 +1,4 @@
 //! Processes of a test: whatever they do, it ends.
-#![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,

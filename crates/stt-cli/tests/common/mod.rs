@@ -1,5 +1,4 @@
 //! What tests of several commands share.
-#![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,

@@ -45,7 +45,7 @@ pub(crate) trait SessionHost: Send + Sync {
 
     fn route_changed(&self, session: &SessionShared, from: Route, to: Route);
 
-    /// Something needs the attention of whoever runs the node.
+    /// Something needs the attention of the person who runs the node.
     fn warn(&self, code: &'static str, details: String);
 
     /// A session wants more in flight than the node has left: quiet ones give theirs back.

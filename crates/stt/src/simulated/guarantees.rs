@@ -1,7 +1,7 @@
 //! The times in the table of guarantees (docs/sessions.md): when calls end, to the millisecond.
 //!
-//! What each call promises otherwise is tested by `tests/it/guarantees.rs` over real sockets, under the
-//! same names.
+//! What each call promises otherwise is tested by `tests/it/guarantees.rs` over real sockets, under
+//! the same names.
 
 use std::{future::Future, net::IpAddr, num::NonZeroU64, time::Duration};
 

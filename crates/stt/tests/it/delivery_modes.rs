@@ -399,8 +399,8 @@ async fn on_a_lossy_path_the_loss_is_measured_and_messages_are_repaired() {
     let (stats, quic) = (sender.delivery_stats(), ours.stats());
     let plan = stats.last_plan.unwrap();
     println!("{arrived} of {MESSAGES} arrived, {plan:?}, {} packets lost", quic.packets_lost);
-    // How often messages arrive is shown by simulation (tests/it/delivery.rs); here the parts are shown
-    // to be joined. A busy machine adds losses of its own to the 5 %, so any number will do.
+    // How often messages arrive is shown by simulation (tests/it/delivery.rs); here the parts
+    // are shown to be joined. A busy machine adds losses of its own to the 5 %, so any number will do.
     assert!(arrived > 0);
     assert!(theirs.stats().repair.repaired > 0, "nothing was lost, so nothing was shown");
     assert!((2..=11).contains(&plan.repair), "{plan:?}");
