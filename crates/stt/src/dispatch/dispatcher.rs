@@ -259,7 +259,6 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_error_and_the_handler_stays() {
-        std::panic::set_hook(Box::new(|_| {}));
         let dispatcher = FrameDispatcher::new();
         dispatcher
             .register_handler(0x90, |frame: Frame| async move {

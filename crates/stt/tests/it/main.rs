@@ -12,6 +12,7 @@ mod delivery;
 mod delivery_modes;
 mod endpoints;
 mod error_codes;
+mod events;
 mod folders;
 mod guarantees;
 mod limits;

@@ -164,7 +164,6 @@ async fn handlers_are_removed_one_by_one_by_name_and_all() {
 
 #[tokio::test]
 async fn a_panic_stays_with_its_handler_and_is_reported() {
-    std::panic::set_hook(Box::new(|_| {}));
     let events = EventEmitter::new();
     let (sender, mut numbers) = mpsc::unbounded_channel();
     let (warn, mut warnings) = mpsc::unbounded_channel();
