@@ -66,7 +66,9 @@ fn attack() {
     let mut attacks = Vec::new();
     for last in 10..10 + ATTACKERS {
         for _ in 0..SESSIONS {
-            if let Ok(member) = Member::connect(&format!("127.0.0.{last}"), address, &seed(1)) {
+            // It sends each datagram once, and a busy machine loses some.
+            let connect = |_| Member::connect(&format!("127.0.0.{last}"), address, &seed(1)).ok();
+            if let Some(member) = (0..3).find_map(connect) {
                 attacks.push(Attack { member, streams: Vec::new() });
             }
         }
