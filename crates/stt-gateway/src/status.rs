@@ -100,7 +100,7 @@ impl ToStatus for StoreError {
             Self::NotFound { .. } => Code::NotFound,
             Self::EntryName { .. } | Self::NameIsId { .. } => Code::InvalidArgument,
             Self::Range { .. } => Code::OutOfRange,
-            Self::Damaged { .. } => Code::DataLoss,
+            Self::Damaged { .. } | Self::IndexDamaged { .. } => Code::DataLoss,
             Self::DiskFull { .. } | Self::Quota { .. } | Self::TooLarge { .. } => {
                 Code::ResourceExhausted
             }

@@ -50,6 +50,15 @@ pub enum StoreError {
         #[source]
         damage: Damage,
     },
+    /// The index of the store is not what was written: nothing in it can be found.
+    #[error("{item} is damaged: {damage}")]
+    IndexDamaged {
+        /// Which index.
+        item: String,
+        /// How.
+        #[source]
+        damage: Damage,
+    },
     /// The disk, or the share of it that this user may fill, is full.
     #[error("{item}: the disk is full")]
     DiskFull {
@@ -262,6 +271,15 @@ impl StoreError {
         Self::Damaged { item: item.into(), damage }
     }
 
+    /// The same error, of the index: what of a file is damage to an item is damage to all items.
+    #[must_use]
+    pub(crate) fn of_index(self) -> Self {
+        match self {
+            Self::Damaged { item, damage } => Self::IndexDamaged { item, damage },
+            other => other,
+        }
+    }
+
     /// The same error, said about `name`: a backend knows blobs, a person knows what is in them.
     #[must_use]
     pub(crate) fn about(mut self, name: &str) -> Self {
@@ -292,6 +310,7 @@ impl stc::Coded for StoreError {
             Self::NotAStore { .. } => "store.not_a_store",
             Self::InUse { .. } => "store.in_use",
             Self::Damaged { .. } => "store.damaged",
+            Self::IndexDamaged { .. } => "store.index_damaged",
             Self::DiskFull { .. } => "store.disk_full",
             Self::ReadOnly { .. } => "store.read_only",
             Self::Permission { .. } => "store.permission",
@@ -330,7 +349,7 @@ impl stc::Coded for StoreError {
                 Some("choose an empty directory, or one that is not there yet")
             }
             Self::InUse { .. } => Some("stop the other process, or use another directory"),
-            Self::Damaged { item, .. } if item.starts_with("the index") => {
+            Self::IndexDamaged { .. } => {
                 Some("put a copy of the whole directory in its place, or make a new store")
             }
             Self::Damaged { .. } => {

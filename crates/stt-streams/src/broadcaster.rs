@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use futures_util::{Stream, stream};
 use tokio::sync::{
     broadcast::{self, error::RecvError},
     watch,
@@ -124,6 +125,14 @@ impl<E: Clone + Send + Sync + 'static> EventSubscription<E> {
                 Err(RecvError::Closed) => return None,
             }
         }
+    }
+
+    /// The events as a stream; as [`Self::next`].
+    pub fn into_stream(self) -> impl Stream<Item = Arc<E>> + Send {
+        stream::unfold(self, async |mut events| {
+            let event = events.next().await?;
+            Some((event, events))
+        })
     }
 
     /// Events that it missed because it was slow.

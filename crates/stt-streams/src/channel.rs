@@ -1,4 +1,21 @@
 //! A transport inside one process.
+//!
+//! ```
+//! use stt_streams::{StreamConfig, StreamManager, channel};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (here, there) = channel::pair();
+//! let manager = StreamManager::new(StreamConfig::new())?;
+//! let worker = StreamManager::new(StreamConfig::new())?;
+//! let tasks = manager.new_bidirectional_stream("tasks", here.clone())?;
+//! let results = worker.new_bidirectional_stream("tasks", there)?;
+//! tasks.send("resize").await?;
+//! assert_eq!(results.receive().await?, "resize");
+//! here.cut(); // For tests: as when a network breaks.
+//! # Ok(())
+//! # }
+//! ```
 
 use std::sync::Arc;
 

@@ -13,8 +13,10 @@ pub use crate::wire::Sink;
 pub use crate::wire::Unreached;
 /// The end of a session in good order.
 pub use crate::wire::{CloseLatch, Unclaimed};
-/// Bounds and constants that a node's settings repeat.
-pub use crate::wire::{ETHERNET_MTU, FIRST_RTT, MIN_MTU, PORT_IN_USE, STREAMS};
+/// Constants that a node's settings repeat, and checks of ranges.
+pub use crate::wire::{
+    ETHERNET_MTU, FIRST_RTT, PORT_IN_USE, STREAMS, number_in_range, time_in_range,
+};
 /// Small things that both crates are built with.
 pub use crate::{race::Race, recent::Recent, wakes::Wakes};
 

@@ -51,6 +51,32 @@
 //! # }
 //! ```
 //!
+//! # Datagrams, and keys of your own
+//!
+//! ```
+//! # use stt_transport::{Endpoint, EndpointConfig, Identity, Key, SharedSeed};
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let seed = SharedSeed::from_key(Key::generate()?);
+//! # let open = || -> Result<Endpoint, Box<dyn std::error::Error>> {
+//! #     let settings = EndpointConfig::new(seed.clone(), Identity::ephemeral()?);
+//! #     Ok(Endpoint::bind(settings.bind(([127, 0, 0, 1], 0)).accepting(true))?)
+//! # };
+//! # let (server, client) = (open()?, open()?);
+//! # let accepting = async { server.accept().await.unwrap().finish(|_peer| Ok(())).await };
+//! # let (there, here) = tokio::join!(client.connect(server.local_addr(), None), accepting);
+//! # let (there, (here, ())) = (there?, here?);
+//! // Both ends as above. A datagram arrives once, or not at all.
+//! there.connection.send_datagram("position: 7".into())?;
+//! assert_eq!(here.connection.read_datagram().await?, "position: 7");
+//!
+//! // Both sides have the same keys, and nobody else has them.
+//! let key = |side: &stt_transport::Established| side.exporter.derive("an application", b"file 1");
+//! assert!(key(&there) == key(&here));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The bytes on the wire are specified in `docs/protocol.md`.
 
 // For benches and simulations: the types of its engine are in the signatures.

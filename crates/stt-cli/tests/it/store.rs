@@ -329,7 +329,7 @@ fn a_damaged_index_has_the_exit_code_of_damage_and_a_hint_of_its_own() {
     let failed = run(dir, &["store", "verify", "--dir", "s"]);
     assert_eq!(failed.status.code(), Some(4), "{failed:?}");
     let told = text(&failed.stderr);
-    assert!(told.contains("store.damaged") && !told.contains("stt store verify"), "{told}");
+    assert!(told.contains("store.index_damaged") && !told.contains("stt store verify"), "{told}");
 }
 
 #[test]

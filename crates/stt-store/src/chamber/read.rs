@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use bytes::{Buf, Bytes};
+use futures_util::{Stream, stream};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::{Chamber, content_item, guard::Protection};
@@ -177,6 +178,14 @@ impl ContentReader {
     /// [`StoreError::Damaged`]; errors of reading. Pieces handed out before were verified.
     pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         Ok(self.next_piece().await?.map(Bytes::from))
+    }
+
+    /// The pieces as a stream; as [`Self::next`], and nothing after an error.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, StoreError>> + Send {
+        stream::try_unfold(self, async |mut reader| {
+            let piece = reader.next().await?;
+            Ok(piece.map(|piece| (piece, reader)))
+        })
     }
 
     async fn next_piece(&mut self) -> Result<Option<Vec<u8>>, StoreError> {

@@ -99,10 +99,10 @@ impl Core {
         if !fs.exists(&index_path).map_err(failed)? {
             // The format file is written last: if it is there, so was the index.
             if has_format {
-                return Err(StoreError::damaged(
-                    format!("the index of {place}"),
-                    Damage::Missing(DamagedPart::Whole),
-                ));
+                return Err(StoreError::IndexDamaged {
+                    item: format!("the index of {place}"),
+                    damage: Damage::Missing(DamagedPart::Whole),
+                });
             }
             let new = dir.join("tmp").join("index.redb");
             Index::create(&fs, &new)?;

@@ -85,7 +85,7 @@ impl std::fmt::Debug for Index {
 impl Index {
     /// Makes a new, empty index file.
     pub(super) fn create(fs: &Arc<dyn Fs>, path: &Path) -> Result<(), StoreError> {
-        let file = fs.create_new(path).map_err(|error| StoreError::io(ITEM, &error))?;
+        let file = fs.create_new(path).map_err(|error| failed(&error))?;
         let failures = Arc::new(Failures::default());
         let made = guarded(|| {
             let db = database(IndexFile { file, failures: failures.clone() })?;
@@ -100,7 +100,7 @@ impl Index {
         made?;
         // Closing writes and syncs once more, and swallows errors.
         if let Some(error) = failures.first() {
-            return Err(StoreError::io(ITEM, &error));
+            return Err(failed(&error));
         }
         Ok(())
     }
@@ -134,7 +134,7 @@ impl Index {
                 let place = place.to_owned();
                 return Err(StoreError::Version { place, found, known: FORMAT });
             }
-            None => return Err(StoreError::damaged(ITEM, Damage::Missing(DamagedPart::Version))),
+            None => return Err(damaged(Damage::Missing(DamagedPart::Version))),
         }
         if index.reading {
             index.set(State::ReadOnly(db));
@@ -234,7 +234,7 @@ impl Index {
     /// Bytes of the index file.
     pub(super) fn file_len(&self) -> Result<u64, StoreError> {
         let file = self.fs.open(&self.path, false);
-        file.and_then(|file| file.len()).map_err(|error| StoreError::io(ITEM, &error))
+        file.and_then(|file| file.len()).map_err(|error| failed(&error))
     }
 
     /// Makes `changes` durable in one transaction, and returns the files that are now unused.
@@ -275,9 +275,7 @@ impl Index {
                 let found = guarded(|| Ok(db.check_integrity()?));
                 Ok(match found {
                     Ok(true) => None,
-                    Ok(false) => {
-                        Some(StoreError::damaged(ITEM, Damage::Malformed(DamagedPart::FreeSpace)))
-                    }
+                    Ok(false) => Some(damaged(Damage::Malformed(DamagedPart::FreeSpace))),
                     Err(error) => Some(error),
                 })
             }
@@ -370,12 +368,12 @@ impl Index {
 
     fn open_file(&self, write: bool) -> Result<Arc<dyn super::fs::RawFile>, StoreError> {
         let file = self.fs.open(&self.path, write);
-        let file = file.map_err(|error| StoreError::io(ITEM, &error))?;
+        let file = file.map_err(|error| failed(&error))?;
         // redb would make a new database of an empty file.
         match file.len() {
-            Ok(0) => Err(StoreError::damaged(ITEM, Damage::TooShort(DamagedPart::Whole))),
+            Ok(0) => Err(damaged(Damage::TooShort(DamagedPart::Whole))),
             Ok(_) => Ok(file),
-            Err(error) => Err(StoreError::io(ITEM, &error)),
+            Err(error) => Err(failed(&error)),
         }
     }
 
@@ -396,20 +394,27 @@ fn database(backend: impl StorageBackend) -> Result<Database, redb::Error> {
     Ok(Database::builder().set_cache_size(CACHE).create_with_backend(backend)?)
 }
 
+/// An error of the file.
+fn failed(error: &std::io::Error) -> StoreError {
+    StoreError::io(ITEM, error).of_index()
+}
+
+fn damaged(damage: Damage) -> StoreError {
+    StoreError::IndexDamaged { item: ITEM.to_owned(), damage }
+}
+
 /// Runs `work`; a panic inside of the database library, as damage to its file can cause, becomes
 /// an error.
 fn guarded<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, StoreError> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(redb::Error::Io(error))) => Err(StoreError::io(ITEM, &error)),
-        Ok(Err(redb::Error::Corrupted(what))) => {
-            Err(StoreError::damaged(ITEM, Damage::Reported(Cause::text(what))))
-        }
+        Ok(Err(redb::Error::Io(error))) => Err(failed(&error)),
+        Ok(Err(redb::Error::Corrupted(what))) => Err(damaged(Damage::Reported(Cause::text(what)))),
         Ok(Err(error @ (redb::Error::TableDoesNotExist(_) | redb::Error::UpgradeRequired(_)))) => {
-            Err(StoreError::damaged(ITEM, Damage::Reported(error.into())))
+            Err(damaged(Damage::Reported(error.into())))
         }
         Ok(Err(error)) => Err(StoreError::Io { item: ITEM.to_owned(), cause: error.into() }),
-        Err(_) => Err(StoreError::damaged(ITEM, Damage::Malformed(DamagedPart::Whole))),
+        Err(_) => Err(damaged(Damage::Malformed(DamagedPart::Whole))),
     }
 }
 

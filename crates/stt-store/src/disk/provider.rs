@@ -95,7 +95,7 @@ impl DiskProvider {
     /// # Errors
     /// [`StoreError::NotAStore`] when the directory has other files in it, which stay as they are;
     /// [`StoreError::InUse`] names who has it open; [`StoreError::Version`] when it was written by
-    /// a later program; [`StoreError::Damaged`] when its index is missing or cannot be read;
+    /// a later program; [`StoreError::IndexDamaged`] when its index is missing or cannot be read;
     /// [`StoreError::NotFound`] when there is none and it is opened for reading only;
     /// [`StoreError::Setting`] for an option out of its range; [`StoreError::Permission`],
     /// [`StoreError::ReadOnly`], [`StoreError::DiskFull`], [`StoreError::Io`].

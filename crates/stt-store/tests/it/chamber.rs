@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use futures_util::TryStreamExt;
 use stc::{Coded, Key};
 use stt_store::{
     BinaryStorage, Chamber, ChamberKey, ChamberOptions, ContentId, ContentInfo, DiskOptions,
@@ -46,6 +47,9 @@ async fn values_of_all_sizes_come_back_also_after_a_restart() {
         let id = chamber.put_reader(&streamed[..], Keep::Pinned).await.unwrap();
         assert_eq!(id, ContentId::of(&streamed));
         assert!(chamber.get(&id).await.unwrap() == streamed, "{size}");
+        let pieces = chamber.reader(&id).await.unwrap().into_stream();
+        let pieces: Vec<_> = pieces.try_collect().await.unwrap();
+        assert!(pieces.concat() == streamed, "{size}");
     }
     drop(chamber);
     let chamber = open(dir.path()).await;

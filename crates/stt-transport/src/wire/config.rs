@@ -1,10 +1,10 @@
 //! What an endpoint is made of.
 
-use std::{net::SocketAddr, num::NonZeroU64, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr, num::NonZeroU64, ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration,
+};
 
-use stc::Cause;
-
-use super::clock::Clock;
+use super::{clock::Clock, error::WireError, messages::MAX_LISTENS};
 use crate::{
     congestion::{self, ReceiveWindow},
     identity::Identity,
@@ -13,8 +13,8 @@ use crate::{
     route::Roots,
 };
 
-/// Settings of an [`Endpoint`](super::Endpoint), each with its default. Values outside of a range
-/// become the nearest inside of it.
+/// Settings of an [`Endpoint`](super::Endpoint), each with its default. A value outside of its
+/// range is an error of [`Endpoint::bind`](super::Endpoint::bind).
 #[derive(Debug)]
 #[must_use]
 pub struct EndpointConfig {
@@ -44,8 +44,10 @@ pub struct EndpointConfig {
     pub(crate) websocket: Option<SocketAddr>,
     /// Addresses at which this node can be reached, told to those it connects to.
     pub(crate) listens: Vec<SocketAddr>,
-    /// Handshakes of peers.
-    pub(crate) door: DoorLimits,
+    /// Handshakes that peers at one address may begin.
+    pub(crate) handshakes_per_second: u32,
+    /// Handshakes that peers began and did not finish.
+    pub(crate) max_half_open: usize,
     /// WebSockets with a session, at most.
     pub(crate) max_websockets: usize,
     /// Bytes that a session may send before others were acknowledged.
@@ -59,7 +61,7 @@ pub struct EndpointConfig {
     /// Buffers asked of the system for the socket.
     pub(crate) socket_buffer: usize,
     /// Certificates that proxies may have beside those that the system trusts.
-    pub(crate) tls_roots: Roots,
+    pub(crate) certificates: Vec<Vec<u8>>,
     /// How long one seed of the keyring is alone before an attempt with the next begins.
     pub(crate) seed_stagger: Duration,
     /// What HELLO offers instead of all that there is.
@@ -111,17 +113,15 @@ impl EndpointConfig {
             timeless_knocks: 0,
             websocket: None,
             listens: Vec::new(),
-            door: DoorLimits {
-                per_second: per_second(Self::DEFAULT_HANDSHAKES_PER_SECOND),
-                max_half_open: Self::DEFAULT_MAX_HALF_OPEN,
-            },
+            handshakes_per_second: Self::DEFAULT_HANDSHAKES_PER_SECOND,
+            max_half_open: Self::DEFAULT_MAX_HALF_OPEN,
             max_websockets: Self::DEFAULT_MAX_WEBSOCKETS,
             send_window: Self::DEFAULT_SEND_WINDOW,
             first_window: ReceiveWindow::FIRST,
             receive_pool: Self::DEFAULT_RECEIVE_POOL,
             datagram_buffer: Self::DEFAULT_DATAGRAM_BUFFER,
             socket_buffer: Self::DEFAULT_SOCKET_BUFFER,
-            tls_roots: Roots::default(),
+            certificates: Vec::new(),
             seed_stagger: SEED_STAGGER,
             #[cfg(test)]
             offer: None,
@@ -143,28 +143,28 @@ impl EndpointConfig {
     /// Longest silence before a sign of life is sent. 100 ms to one hour; default
     /// [`Self::DEFAULT_HEARTBEAT`].
     pub fn heartbeat(mut self, heartbeat: Duration) -> Self {
-        self.heartbeat = heartbeat.clamp(Duration::from_millis(100), Duration::from_secs(3_600));
+        self.heartbeat = heartbeat;
         self
     }
 
     /// Longest silence before a session is given up; the smaller of both sides' counts. 1 s to one
     /// day; default [`Self::DEFAULT_IDLE_TIMEOUT`].
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.idle_timeout = timeout.clamp(Duration::from_secs(1), Duration::from_secs(86_400));
+        self.idle_timeout = timeout;
         self
     }
 
     /// Largest datagram to try, in bytes of UDP payload. 1,200 to 65,507; default: 1,452 on a
     /// network, 65,507 between processes of one machine. What the path carries is found by probing.
     pub fn max_mtu(mut self, bytes: u16) -> Self {
-        self.max_mtu = Some(bytes.clamp(super::MIN_MTU, 65_507));
+        self.max_mtu = Some(bytes);
         self
     }
 
     /// How far a peer's clock may be from this one's. 1 s to one day; default
     /// [`Self::DEFAULT_CLOCK_WINDOW`]. A larger one needs more memory against replays.
     pub fn clock_window(mut self, window: Duration) -> Self {
-        self.clock_window = window.clamp(Duration::from_secs(1), Duration::from_secs(86_400));
+        self.clock_window = window;
         self
     }
 
@@ -198,6 +198,14 @@ impl EndpointConfig {
         self
     }
 
+    /// An address at which this node can be reached, which those it connects to are told
+    /// ([`Established::peer_listens`](super::Established::peer_listens)); 8 at most, in the order
+    /// of the calls. Default: none.
+    pub fn announce(mut self, at: impl Into<SocketAddr>) -> Self {
+        self.listens.push(at.into());
+        self
+    }
+
     /// Most WebSockets with a session at once; default [`Self::DEFAULT_MAX_WEBSOCKETS`].
     pub const fn max_websockets(mut self, max: usize) -> Self {
         self.max_websockets = max;
@@ -206,25 +214,22 @@ impl EndpointConfig {
 
     /// Trusts proxies that show this certificate, in DER or PEM, beside those that the operating
     /// system trusts.
-    ///
-    /// # Errors
-    /// It is none.
-    pub fn trust_certificate(mut self, certificate: &[u8]) -> Result<Self, Cause> {
-        self.tls_roots.add(certificate)?;
-        Ok(self)
-    }
-
-    /// Handshakes a second that peers at one IPv4 address, or in one IPv6 /64, may begin; twice as
-    /// many may come at once. Default [`Self::DEFAULT_HANDSHAKES_PER_SECOND`].
-    pub fn handshakes_per_second(mut self, per_address: u32) -> Self {
-        self.door.per_second = per_second(per_address);
+    pub fn trust_certificate(mut self, certificate: impl Into<Vec<u8>>) -> Self {
+        self.certificates.push(certificate.into());
         self
     }
 
-    /// Handshakes that peers began and did not finish, at once; default
+    /// Handshakes a second that peers at one IPv4 address, or in one IPv6 /64, may begin; twice as
+    /// many may come at once. At least 1; default [`Self::DEFAULT_HANDSHAKES_PER_SECOND`].
+    pub fn handshakes_per_second(mut self, per_address: u32) -> Self {
+        self.handshakes_per_second = per_address;
+        self
+    }
+
+    /// Handshakes that peers began and did not finish, at once. 1 to 65,536; default
     /// [`Self::DEFAULT_MAX_HALF_OPEN`]. Each takes some 20 KiB, and 10 s at most.
     pub fn max_half_open(mut self, max: usize) -> Self {
-        self.door.max_half_open = max.max(1);
+        self.max_half_open = max;
         self
     }
 
@@ -257,9 +262,98 @@ impl EndpointConfig {
         self.socket_buffer = bytes;
         self
     }
+
+    /// Whether all settings are inside of their ranges.
+    pub(super) fn check(&self) -> Result<(), WireError> {
+        let [second, day] = [Duration::from_secs(1), Duration::from_secs(86_400)];
+        let heartbeats = Duration::from_millis(100)..=Duration::from_secs(3_600);
+        time_in_range("heartbeat", self.heartbeat, heartbeats)?;
+        time_in_range("idle_timeout", self.idle_timeout, second..=day)?;
+        time_in_range("clock_window", self.clock_window, second..=day)?;
+        number_in_range("handshakes_per_second", self.handshakes_per_second, 1..=u32::MAX)?;
+        number_in_range("max_half_open", self.max_half_open, 1..=65_536)?;
+        number_in_range("announce", self.listens.len(), 0..=MAX_LISTENS)?;
+        match self.max_mtu {
+            Some(bytes) => number_in_range("max_mtu", bytes, super::MIN_MTU..=65_507),
+            None => Ok(()),
+        }
+    }
+
+    /// Limits of handshakes that peers begin.
+    pub(super) fn door(&self) -> DoorLimits {
+        let per_second = NonZeroU64::new(self.handshakes_per_second.into());
+        DoorLimits {
+            per_second: per_second.unwrap_or(NonZeroU64::MIN),
+            max_half_open: self.max_half_open,
+        }
+    }
+
+    /// The certificates that proxies may have.
+    pub(super) fn roots(&self) -> Result<Roots, WireError> {
+        let mut roots = Roots::default();
+        for certificate in &self.certificates {
+            roots.add(certificate).map_err(|cause| WireError::Certificate { cause })?;
+        }
+        Ok(roots)
+    }
 }
 
-/// At least one.
-fn per_second(number: u32) -> NonZeroU64 {
-    NonZeroU64::new(number.into()).unwrap_or(NonZeroU64::MIN)
+/// Whether a time is inside of its range.
+///
+/// # Errors
+/// [`WireError::OutOfRange`].
+pub fn time_in_range(
+    setting: &'static str,
+    got: Duration,
+    range: RangeInclusive<Duration>,
+) -> Result<(), WireError> {
+    let (least, most) = range.into_inner();
+    if least <= got && got <= most {
+        return Ok(());
+    }
+    Err(WireError::OutOfRange { setting, got, least, most })
+}
+
+/// Whether a number is inside of its range.
+///
+/// # Errors
+/// [`WireError::NumberOutOfRange`].
+pub fn number_in_range<N>(
+    setting: &'static str,
+    got: N,
+    range: RangeInclusive<N>,
+) -> Result<(), WireError>
+where
+    N: Copy + PartialOrd + TryInto<u64>,
+{
+    if range.contains(&got) {
+        return Ok(());
+    }
+    let number = |number: N| number.try_into().unwrap_or(u64::MAX);
+    let (got, least, most) = (number(got), number(*range.start()), number(*range.end()));
+    Err(WireError::NumberOutOfRange { setting, got, least, most })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seed::SharedSeed;
+
+    #[test]
+    fn what_is_out_of_range_is_told_when_the_endpoint_opens() {
+        let seed = SharedSeed::from_key(stc::Key::generate().unwrap());
+        let config = || EndpointConfig::new(seed.clone(), Identity::ephemeral().unwrap());
+        config().check().unwrap();
+        let refused = |config: EndpointConfig| config.check().unwrap_err();
+        let error = refused(config().idle_timeout(Duration::ZERO));
+        assert_eq!(error.to_string(), "idle_timeout is 0ns; 1s to 86400s are allowed");
+        let error = refused(config().max_mtu(1_199));
+        assert_eq!(error.to_string(), "max_mtu is 1199; 1200 to 65507 are allowed");
+        let error = refused(config().handshakes_per_second(0));
+        let setting = "handshakes_per_second";
+        let most = u64::from(u32::MAX);
+        assert_eq!(error, WireError::NumberOutOfRange { setting, got: 0, least: 1, most });
+        let error = config().trust_certificate("no certificate").roots().unwrap_err();
+        assert!(matches!(error, WireError::Certificate { .. }), "{error:?}");
+    }
 }

@@ -25,6 +25,7 @@ use super::{
     error::WireError,
     established::{Credit, Established, Incoming, Line, confirm},
     gate::{Gate, GateConfig},
+    handshake::HandshakeError,
     knock::KnockKey,
     meter::Meter,
     opaque::{IdMark, Opaque},
@@ -58,6 +59,8 @@ const INCOMING_BYTES: (u64, u64) = (16 << 10, 4 << 20);
 const FRESH_AFTER: Duration = Duration::from_secs(3);
 /// Attempts with one seed to one address at once; over UDP in all, too.
 const MAX_ATTEMPTS: usize = 8;
+/// What cannot be: no seed in the keyring, bounds that the engine refuses.
+const INTERNAL: WireError = WireError::Handshake(HandshakeError::Internal);
 /// How long a shutdown waits for peers to hear of it.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -84,8 +87,9 @@ impl Endpoint {
     /// Opens the socket. Must be called inside of a tokio runtime.
     ///
     /// # Errors
-    /// [`WireError`]: the port is in use or the address is not of this machine, the knock log cannot be
-    /// used, or the system gives no socket or no random bytes.
+    /// [`WireError`]: a setting is out of its range, the port is in use or the address is not of
+    /// this machine, a certificate or the knock log cannot be used, or the system gives no socket
+    /// or no random bytes.
     pub fn bind(config: EndpointConfig) -> Result<Self, WireError> {
         let (at, buffer) = (config.bind, config.socket_buffer);
         let udp = || SystemSocket::over(udp_socket(at, buffer)?);
@@ -103,6 +107,8 @@ impl Endpoint {
         socket: impl FnOnce() -> std::io::Result<Arc<dyn DatagramSocket>>,
         network: Arc<dyn Network>,
     ) -> Result<Self, WireError> {
+        config.check()?;
+        let (roots, limits) = (config.roots()?, config.door());
         let failed = |error| WireError::bind(config.bind, error);
         let counters = Arc::new(Counters::default());
         let clock = Arc::new(config.clock);
@@ -137,7 +143,7 @@ impl Endpoint {
             table,
             engine_ipv6: local.is_ipv6(),
         };
-        let ids = IdMark::new(random::bytes().map_err(|_| WireError::Keys)?);
+        let ids = IdMark::new(random::bytes()?);
         let opaque = Opaque::new(Arc::clone(&config.keyring), ids);
         let (sockets, directory) = (Arc::clone(&routes.sockets), Arc::clone(&routes.directory));
         let socket =
@@ -153,7 +159,7 @@ impl Endpoint {
             first_window: config.first_window,
         };
         let growth = Growth::new(config.first_window, config.receive_pool);
-        let door = Arc::new(Doorkeeper::new(config.door));
+        let door = Arc::new(Doorkeeper::new(limits));
         let server = Arc::new(Acceptor(Arc::clone(&shared)));
         let first = server_config(&server, timing, config.bind, &CloseLatch::default());
         let endpoint = Arc::new(engine::Endpoint::new(endpoint, first, socket, counters));
@@ -164,8 +170,8 @@ impl Endpoint {
                     at.set_port(address.port());
                 }
                 let limits = WebSocketLimits {
-                    max: config.max_websockets.saturating_add(config.door.max_half_open),
-                    idle: config.door,
+                    max: config.max_websockets.saturating_add(limits.max_half_open),
+                    idle: limits,
                 };
                 let listener =
                     listen(&*network, at, &shared, &routes.table, timing, &door, limits)?;
@@ -176,7 +182,7 @@ impl Endpoint {
         let knocking = Arc::clone(&shared);
         let dialler = Arc::new(Dialler {
             network,
-            tls: Tls::new(config.tls_roots),
+            tls: Tls::new(roots),
             table: Arc::clone(&routes.table),
             idle: linger(timing),
         });
@@ -305,7 +311,7 @@ impl Endpoint {
         expect: Option<NodeId>,
     ) -> Result<Established, Unreached> {
         let web = Web { place: place.clone(), secure };
-        let mut last = Unreached::Handshake(WireError::Keys);
+        let mut last = Unreached::Handshake(INTERNAL);
         for seed in self.keyring.entries().iter() {
             match self.connect_websocket_by(seed, &web, expect).await {
                 Err(refused @ Unreached::Dial(_)) => last = refused,
@@ -387,7 +393,7 @@ impl Endpoint {
                 wire.connect_by(&seed, to, expect).await
             });
         }
-        let mut last = WireError::Keys;
+        let mut last = INTERNAL;
         while let Some(attempt) = attempts.next().await {
             match attempt {
                 // Any other outcome is what the peer says, or what no other seed would change.
@@ -581,13 +587,13 @@ impl From<WireError> for Unreached {
 
 /// What the engine's endpoint has to know.
 pub(super) fn endpoint_config(ids: IdMark) -> Result<quinn_proto::EndpointConfig, WireError> {
-    let reset = Key::generate().map_err(|_| WireError::Keys)?;
+    let reset = Key::generate()?;
     let mut config = quinn_proto::EndpointConfig::new(Arc::new(ResetKey(reset)));
     config
         .supported_versions(vec![QUIC_VERSION])
         .grease_quic_bit(false)
         .cid_generator(move || Box::new(ConnectionIds(ids)));
-    config.max_udp_payload_size(MAX_PAYLOAD).map_err(|_| WireError::Keys)?;
+    config.max_udp_payload_size(MAX_PAYLOAD).map_err(|_| INTERNAL)?;
     Ok(config)
 }
 
@@ -641,7 +647,7 @@ fn fresh_knock(
     seed: &SeedKeys,
     expect: Option<NodeId>,
 ) -> Result<[u8; KNOCK_LEN], WireError> {
-    let nonce = random::bytes().map_err(|_| WireError::Keys)?;
+    let nonce = random::bytes()?;
     let time = endpoint.clock.now();
     let knock = KnockKey::new(&seed.knock, expect).knock(nonce, time);
     if expect.is_none() {

@@ -1,9 +1,9 @@
 //! Why there is no session.
 
-use std::{io, net::SocketAddr, path::PathBuf};
+use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use quinn_proto::{ConnectError, ConnectionError, TransportErrorCode};
-use stc::{Cause, Coded};
+use stc::{Cause, Coded, random::RandomError};
 
 use super::{attempts::Verdict, handshake::HandshakeError};
 use crate::reason::Refusal;
@@ -83,9 +83,40 @@ pub enum WireError {
     /// The wire was shut down.
     #[error("the node was stopped")]
     Closed,
-    /// The cryptographic library or the system's randomness failed.
-    #[error("no keys could be made")]
-    Keys,
+    /// The system gave no random bytes.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+    /// A time lies outside of its range.
+    #[error("{setting} is {got:?}; {least:?} to {most:?} are allowed")]
+    OutOfRange {
+        /// Which setting.
+        setting: &'static str,
+        /// What was given.
+        got: Duration,
+        /// The least.
+        least: Duration,
+        /// The most.
+        most: Duration,
+    },
+    /// A number lies outside of its range.
+    #[error("{setting} is {got}; {least} to {most} are allowed")]
+    NumberOutOfRange {
+        /// Which setting.
+        setting: &'static str,
+        /// What was given.
+        got: u64,
+        /// The least.
+        least: u64,
+        /// The most.
+        most: u64,
+    },
+    /// A certificate to be trusted is none.
+    #[error("the certificate to be trusted cannot be used: {cause}")]
+    Certificate {
+        /// What is wrong with it.
+        #[source]
+        cause: Cause,
+    },
 }
 
 impl Coded for WireError {
@@ -106,7 +137,9 @@ impl Coded for WireError {
             Self::PeerGaveUp => "wire.peer_gave_up",
             Self::Transport { .. } => "wire.transport",
             Self::Closed => "wire.closed",
-            Self::Keys => "wire.keys",
+            Self::Random(error) => error.code(),
+            Self::OutOfRange { .. } | Self::NumberOutOfRange { .. } => "node.out_of_range",
+            Self::Certificate { .. } => "node.certificate",
         }
     }
 
@@ -119,6 +152,7 @@ impl Coded for WireError {
             Self::Handshake(error) | Self::PeerHandshake(error) => {
                 *error == HandshakeError::Tampered
             }
+            Self::Random(error) => error.retry_helps(),
             _ => false,
         }
     }
@@ -138,6 +172,7 @@ impl Coded for WireError {
             | Self::PeerHandshake(HandshakeError::Version | HandshakeError::Suite) => {
                 Some("one side needs an update")
             }
+            Self::Random(error) => error.hint(),
             _ => None,
         }
     }

@@ -248,7 +248,7 @@ pub(super) async fn confirm(
 /// In a box, which is wiped when it is dropped: what is moved out of it leaves a copy behind.
 fn peer_info(connection: &Connection) -> Result<Box<PeerInfo>, WireError> {
     let info = connection.peer_identity().and_then(|info| info.downcast::<PeerInfo>().ok());
-    info.ok_or(WireError::Keys)
+    info.ok_or(WireError::Handshake(HandshakeError::Internal))
 }
 
 /// Where else the peer may be reached.

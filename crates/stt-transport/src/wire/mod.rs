@@ -47,7 +47,7 @@ mod transport;
 mod urgency;
 mod window;
 
-pub use config::EndpointConfig;
+pub use config::{EndpointConfig, number_in_range, time_in_range};
 pub use endpoint::{Endpoint, Unreached};
 pub use engine::{
     Chunk, Connection, ConnectionError, ConnectionStats, DatagramError, ReadError, RecvStream,
@@ -63,5 +63,6 @@ pub use member::{Member, put};
 pub(crate) use meter::Meter;
 pub use renewal::Renewal;
 pub use stats::TransportStats;
-pub use transport::{ETHERNET_MTU, FIRST_RTT, MIN_MTU, STREAMS};
+pub(crate) use transport::MIN_MTU;
+pub use transport::{ETHERNET_MTU, FIRST_RTT, STREAMS};
 pub use urgency::CloseLatch;

@@ -34,7 +34,7 @@ static LOOPBACK_IS_WIDE: LazyLock<bool> = LazyLock::new(|| {
 /// minute.
 const NARROW_TIME: Duration = Duration::from_secs(1);
 /// Smallest datagram that every path must carry (RFC 9000, section 14).
-pub const MIN_MTU: u16 = 1_200;
+pub(crate) const MIN_MTU: u16 = 1_200;
 /// Largest datagram that we are ready to receive.
 pub(crate) const MAX_PAYLOAD: u16 = 65_527;
 

@@ -7,6 +7,27 @@
 //! | which events | [`EventFilter`] |
 //! | the built-in events, and events of your own | [`Event`], [`EventKind`] |
 //! | what slow and panicking handlers lead to | [`EventEmitter`], "Drop rules" |
+//!
+//! ```
+//! use stt::{Event, EventEmitter, EventKind};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let events = EventEmitter::new(); // A node's: `node.events()`.
+//! let mut warnings = events.subscribe(EventKind::Warning)?;
+//! events.emit(Event::Warning { code: "disk.low", details: "1 GiB is left".into() });
+//! let warning = warnings.next().await.ok_or("the emitter is gone")?;
+//! assert_eq!(warning.kind(), EventKind::Warning);
+//!
+//! // A handler stays as long as its subscription is kept.
+//! let handler = events.on(EventKind::SessionClosed, |event| async move {
+//!     println!("{event:?}");
+//!     Ok(())
+//! })?;
+//! drop(handler);
+//! # Ok(())
+//! # }
+//! ```
 
 mod emitter;
 mod error;

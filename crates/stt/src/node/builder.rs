@@ -5,7 +5,7 @@ use std::{net::SocketAddr, num::NonZeroU64, path::PathBuf, sync::Arc, time::Dura
 use stc::Cause;
 use stt_transport::{
     Endpoint, EndpointConfig, Identity, IdentityError, Keyring, RouteError, SharedSeed, WireError,
-    internal::{ETHERNET_MTU, MIN_MTU},
+    internal::{ETHERNET_MTU, number_in_range},
 };
 use zeroize::Zeroizing;
 
@@ -73,6 +73,7 @@ pub struct NodeBuilder {
     clockless_peers: usize,
     admission: Admission,
     certificates: Vec<Vec<u8>>,
+    announced: Vec<SocketAddr>,
 }
 
 /// Why it cannot listen where it was told to.
@@ -136,6 +137,7 @@ impl NodeBuilder {
             clockless_peers: 0,
             admission: Admission::default(),
             certificates: Vec::new(),
+            announced: Vec::new(),
             limits: Limits::default(),
         }
     }
@@ -355,6 +357,15 @@ impl NodeBuilder {
         self
     }
 
+    /// An address at which this node can be reached, which those it connects to are told
+    /// ([`Session::peer_listens`](crate::Session::peer_listens)); 8 at most, in the order of the
+    /// calls. Default: none.
+    #[must_use]
+    pub fn announce(mut self, at: impl Into<SocketAddr>) -> Self {
+        self.announced.push(at.into());
+        self
+    }
+
     /// Most sessions at once. At least 1; default [`Self::DEFAULT_MAX_SESSIONS`].
     #[must_use]
     pub const fn max_sessions(mut self, max: usize) -> Self {
@@ -495,9 +506,11 @@ impl NodeBuilder {
         if let Some(at) = websocket {
             config = config.websocket(at);
         }
-        for certificate in &self.certificates {
-            let trusted = config.trust_certificate(certificate);
-            config = trusted.map_err(|cause| StartError::Certificate { cause })?;
+        for certificate in self.certificates {
+            config = config.trust_certificate(certificate);
+        }
+        for at in self.announced {
+            config = config.announce(at);
         }
         let wire = open(self.limits.apply(config))?;
         if let Some(beside) = beside {
@@ -528,7 +541,7 @@ impl NodeBuilder {
         Ok(Node::run(who, wire, hub, packets, warning, chamber))
     }
 
-    /// Whether all settings are inside their ranges.
+    /// Whether the settings are inside their ranges that are not the transport's.
     fn check(&self) -> Result<(), StartError> {
         match &self.listen {
             Ok(()) => {}
@@ -537,22 +550,15 @@ impl NodeBuilder {
                 return Err(StartError::Listen { address: address.clone() });
             }
         }
-        in_range("heartbeat", self.heartbeat, 100, 3_600_000)?;
-        in_range("idle_timeout", self.idle_timeout, 1_000, 86_400_000)?;
-        in_range("clock_window", self.clock_window, 1_000, 86_400_000)?;
-        let Limits { max_half_open, max_sessions, max_streams, .. } = self.limits;
-        number_in_range("max_half_open", max_half_open, 1, 65_536)?;
-        number_in_range("max_sessions", max_sessions, 1, usize::MAX)?;
-        number_in_range("max_streams", max_streams, 1, 1_024)?;
-        let Limits { max_in_flight, max_node_in_flight, .. } = self.limits;
-        number_in_range("max_in_flight", max_in_flight, 16 << 10, 1 << 30)?;
-        number_in_range("max_node_in_flight", max_node_in_flight, 0, 1 << 62)?;
+        let Limits { max_sessions, max_streams, max_in_flight, max_node_in_flight, .. } =
+            self.limits;
+        number_in_range("max_sessions", max_sessions, 1..=usize::MAX)?;
+        number_in_range("max_streams", max_streams, 1..=1_024)?;
+        number_in_range("max_in_flight", max_in_flight, 16 << 10..=1 << 30)?;
+        number_in_range("max_node_in_flight", max_node_in_flight, 0..=1 << 62)?;
         let Limits { max_node_buffer, max_session_buffer, .. } = self.limits;
-        number_in_range("max_node_buffer", max_node_buffer, 64 << 10, 1 << 62)?;
-        number_in_range("max_session_buffer", max_session_buffer, 0, 1 << 62)?;
-        if let Some(bytes) = self.max_mtu {
-            number_in_range("max_mtu", bytes, MIN_MTU, 65_507)?;
-        }
+        number_in_range("max_node_buffer", max_node_buffer, 64 << 10..=1 << 62)?;
+        number_in_range("max_session_buffer", max_session_buffer, 0..=1 << 62)?;
         Ok(())
     }
 }
@@ -574,30 +580,4 @@ async fn local_addresses(
 async fn stretched(seed: Zeroizing<Vec<u8>>) -> Result<Identity, IdentityError> {
     let made = tokio::task::spawn_blocking(move || Identity::persistent(&seed)).await;
     made.map_err(|_| IdentityError::Keys)?
-}
-
-fn in_range(
-    name: &'static str,
-    value: Duration,
-    min_ms: u64,
-    max_ms: u64,
-) -> Result<(), StartError> {
-    let (min, max) = (Duration::from_millis(min_ms), Duration::from_millis(max_ms));
-    if (min..=max).contains(&value) {
-        Ok(())
-    } else {
-        Err(StartError::OutOfRange { name, value, min, max })
-    }
-}
-
-fn number_in_range<N>(name: &'static str, value: N, min: N, max: N) -> Result<(), StartError>
-where
-    N: Copy + PartialOrd + TryInto<u64>,
-{
-    if value >= min && value <= max {
-        return Ok(());
-    }
-    let number = |number: N| number.try_into().unwrap_or(u64::MAX);
-    let (value, min, max) = (number(value), number(min), number(max));
-    Err(StartError::NumberOutOfRange { name, value, min, max })
 }

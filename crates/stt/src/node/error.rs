@@ -18,28 +18,28 @@ pub enum StartError {
     #[error("a persistent identity needs a node seed")]
     NoNodeSeed,
     /// A setting lies outside its range.
-    #[error("{name} is {value:?}; allowed are {min:?} to {max:?}")]
+    #[error("{setting} is {got:?}; {least:?} to {most:?} are allowed")]
     OutOfRange {
         /// Which.
-        name: &'static str,
-        /// The value.
-        value: Duration,
-        /// The least allowed.
-        min: Duration,
-        /// The most allowed.
-        max: Duration,
+        setting: &'static str,
+        /// What was given.
+        got: Duration,
+        /// The least.
+        least: Duration,
+        /// The most.
+        most: Duration,
     },
     /// A number lies outside its range.
-    #[error("{name} is {value}; allowed are {min} to {max}")]
+    #[error("{setting} is {got}; {least} to {most} are allowed")]
     NumberOutOfRange {
         /// Which.
-        name: &'static str,
-        /// The value.
-        value: u64,
-        /// The least allowed.
-        min: u64,
-        /// The most allowed.
-        max: u64,
+        setting: &'static str,
+        /// What was given.
+        got: u64,
+        /// The least.
+        least: u64,
+        /// The most.
+        most: u64,
     },
     /// A certificate to be trusted is none.
     #[error("the certificate to be trusted cannot be used: {cause}")]
@@ -84,6 +84,13 @@ impl From<WireError> for StartError {
     fn from(error: WireError) -> Self {
         match error {
             WireError::PortInUse { address } => Self::PortInUse { address },
+            WireError::OutOfRange { setting, got, least, most } => {
+                Self::OutOfRange { setting, got, least, most }
+            }
+            WireError::NumberOutOfRange { setting, got, least, most } => {
+                Self::NumberOutOfRange { setting, got, least, most }
+            }
+            WireError::Certificate { cause } => Self::Certificate { cause },
             other => Self::Wire(other),
         }
     }

@@ -94,7 +94,10 @@ impl Session {
         Ok(self.route())
     }
 
-    /// Addresses at which the peer says it listens. Claims, not facts.
+    /// Addresses at which the peer says it can be reached ([`NodeBuilder::announce`]). Only the
+    /// side that was connected to is told. Claims, not facts.
+    ///
+    /// [`NodeBuilder::announce`]: crate::NodeBuilder::announce
     #[must_use]
     pub fn peer_listens(&self) -> &[SocketAddr] {
         &self.shared.peer_listens

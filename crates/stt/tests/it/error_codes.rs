@@ -23,7 +23,7 @@ fn errors_of_nodes() -> Vec<Box<dyn Coded>> {
     let text = || "x".to_owned();
     let cause = || stc::Cause::text("x");
     let path = || std::path::PathBuf::from("x");
-    let number = |name| StartError::NumberOutOfRange { name, value: 3, min: 1, max: 2 };
+    let number = |setting| StartError::NumberOutOfRange { setting, got: 3, least: 1, most: 2 };
     let handshakes = [
         HandshakeError::Tampered,
         HandshakeError::Malformed,
@@ -71,7 +71,7 @@ fn errors_of_nodes() -> Vec<Box<dyn Coded>> {
         Box::new(WireError::PeerGaveUp),
         Box::new(WireError::Transport { reason: cause() }),
         Box::new(WireError::Closed),
-        Box::new(WireError::Keys),
+        Box::new(WireError::from(stc::random::RandomError::Unavailable)),
         Box::new(StartError::NoNodeSeed),
         Box::new(number("x")),
         Box::new(StartError::Certificate { cause: cause() }),

@@ -1,7 +1,10 @@
 //! Nodes over real sockets: starting, connecting, refusing, stopping.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking")]
 
-use std::{net::UdpSocket, time::Duration};
+use std::{
+    net::{SocketAddr, UdpSocket},
+    time::Duration,
+};
 
 use crate::common::{builder, connect, nodes, other_end, seed, session};
 use stt::{
@@ -538,6 +541,8 @@ async fn numbers_out_of_range_are_refused_with_the_range() {
         builder(&seed()).max_streams(0),
         builder(&seed()).max_streams(1_025),
         builder(&seed()).max_sessions(0),
+        builder(&seed()).max_half_open(0),
+        builder(&seed()).handshakes_per_second(0),
         builder(&seed()).max_session_buffer((1 << 62) + 1),
     ];
     for refused in refused {
@@ -546,9 +551,9 @@ async fn numbers_out_of_range_are_refused_with_the_range() {
         assert_eq!(error.code(), "node.out_of_range");
     }
     let error = builder(&seed()).max_mtu(100).start(Mode::Client).await.unwrap_err();
-    assert_eq!(error.to_string(), "max_mtu is 100; allowed are 1200 to 65507");
+    assert_eq!(error.to_string(), "max_mtu is 100; 1200 to 65507 are allowed");
     let error = builder(&seed()).heartbeat(Duration::ZERO).start(Mode::Client).await.unwrap_err();
-    assert!(matches!(error, StartError::OutOfRange { name: "heartbeat", .. }), "{error:?}");
+    assert!(matches!(error, StartError::OutOfRange { setting: "heartbeat", .. }), "{error:?}");
     // The last word counts.
     builder(&seed()).max_mtu(100).max_mtu(1_452).start(Mode::Client).await.unwrap();
 }
@@ -579,6 +584,21 @@ async fn a_node_listens_and_connects_at_one_kind_of_address() {
         let error = builder(&seed).listen(wrong).start(Mode::Server).await.unwrap_err();
         assert_eq!(error.code(), code, "{wrong}");
     }
+}
+
+#[tokio::test]
+async fn a_node_tells_those_it_connects_to_where_it_can_be_reached() {
+    let seed = seed();
+    let server = builder(&seed).start(Mode::Server).await.unwrap();
+    let there: [SocketAddr; 2] = ["192.0.2.1:9".parse().unwrap(), "[::1]:9".parse().unwrap()];
+    let client = builder(&seed).announce(there[0]).announce(there[1]);
+    let client = client.start(Mode::Client).await.unwrap();
+    let ours = connect(&client, &server).await;
+    let theirs = server.session(ours.id()).unwrap();
+    assert_eq!((theirs.peer_listens(), ours.peer_listens()), (&there[..], &[][..]));
+    let many = (0..9).fold(builder(&seed), |builder, _| builder.announce(there[0]));
+    let error = many.start(Mode::Client).await.unwrap_err();
+    assert_eq!(error.to_string(), "announce is 9; 0 to 8 are allowed");
 }
 
 #[tokio::test]

@@ -78,7 +78,8 @@ fn told(problem: &Problem) -> serde_json::Value {
 /// A command that failed on a store: damage has an exit code of its own.
 fn failed(what: impl Into<String>, error: &StoreError) -> CliError {
     let told = CliError::doing(what, error);
-    if matches!(error, StoreError::Damaged { .. }) { told.with_exit(EXIT_DAMAGED) } else { told }
+    let damaged = matches!(error, StoreError::Damaged { .. } | StoreError::IndexDamaged { .. });
+    if damaged { told.with_exit(EXIT_DAMAGED) } else { told }
 }
 
 impl Place {

@@ -26,12 +26,12 @@ async fn capture(handshakes: usize, bytes: usize) -> Vec<Vec<u8>> {
     let small = || {
         let mut config = config(seed(1));
         config.max_mtu = Some(1200);
-        config.heartbeat = Duration::from_millis(20);
+        config.heartbeat = Duration::from_millis(100);
         Endpoint::bind(config).unwrap()
     };
     let (alice, bob) = (small(), small());
     let mut datagrams = Vec::new();
-    for _ in 0..handshakes {
+    for number in 0..handshakes {
         let relay = Relay::before(bob.local_addr()).await;
         let (there, here) = session(&alice, &bob, relay.address()).await;
         for (from, to) in [(&there, &here), (&here, &there)] {
@@ -47,7 +47,8 @@ async fn capture(handshakes: usize, bytes: usize) -> Vec<Vec<u8>> {
             tokio::join!(send, receive);
         }
         let transferred = relay.seen().len();
-        while relay.seen().len() < transferred + 6 {
+        // Signs of life take their time: of every tenth session.
+        while number % 10 == 0 && relay.seen().len() < transferred + 6 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         there.connection.close(0, b"done");
