@@ -62,11 +62,11 @@
 
 pub mod aead;
 mod cause;
-mod coded;
 mod content_id;
 mod context;
 mod context_data;
 pub mod envelope;
+mod error_code;
 pub mod kdf;
 mod key;
 mod output_file;
@@ -78,7 +78,6 @@ pub mod streaming;
 pub mod stretch;
 
 pub use cause::Cause;
-pub use coded::Coded;
 pub use content_id::{ContentId, ContentIdError};
 pub use context::{
     Content, Context, ContextBuilder, ContextError, EntropyHealth, EntropyStatus, FileOptions,
@@ -86,6 +85,7 @@ pub use context::{
 };
 pub use context_data::{ContextData, ContextValue, Integer, MAX_DEPTH};
 pub use envelope::{EnvelopeError, Header, OpenError, SealError};
+pub use error_code::Coded;
 pub use key::{Key, KeyParseError};
 pub use output_file::OutputFile;
 pub use record::RecordError;

@@ -17,7 +17,7 @@ use stc::{
 };
 use subtle::ConstantTimeEq;
 
-use crate::{id::NodeId, recent::Recent};
+use crate::{id::NodeId, lru::Recent};
 
 /// Proofs of others that are remembered.
 const MAX_VERIFIED: usize = 1_024;

@@ -18,7 +18,7 @@ pub use crate::wire::{
     ETHERNET_MTU, FIRST_RTT, PORT_IN_USE, STREAMS, number_in_range, time_in_range,
 };
 /// Small things that both crates are built with.
-pub use crate::{race::Race, recent::Recent, wakes::Wakes};
+pub use crate::{lru::Recent, race::Race, waker_list::Wakes};
 
 /// What the fuzzer calls.
 #[cfg(fuzzing)]

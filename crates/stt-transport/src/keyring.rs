@@ -8,7 +8,7 @@ use std::{
 use stc::{Coded, Key, kdf};
 
 use crate::{
-    mask::Masks,
+    header_mask::Masks,
     seed::{SeedWarning, SharedSeed},
 };
 

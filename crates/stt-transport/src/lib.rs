@@ -80,32 +80,32 @@
 //! The bytes on the wire are specified in `docs/protocol.md`.
 
 // For benches and simulations: the types of its engine are in the signatures.
+mod close_reason;
 #[doc(hidden)]
 pub mod congestion;
+mod header_mask;
 mod id;
 mod identity;
 #[doc(hidden)]
 pub mod internal;
 mod keyring;
 mod limits;
-mod mask;
+mod lru;
 mod packet_header;
 mod race;
-mod reason;
-mod recent;
 mod route;
 mod seed;
 #[cfg(any(test, feature = "testing"))]
 #[doc(hidden)]
 pub mod testing;
-mod wakes;
+mod waker_list;
 mod wire;
 
 pub use bytes::Bytes;
+pub use close_reason::{CloseReason, Refusal};
 pub use id::{IdParseError, NodeId, SessionId};
 pub use identity::{Identity, IdentityError};
 pub use keyring::{Keyring, KeyringError, SeedId};
-pub use reason::{CloseReason, Refusal};
 pub use route::{Address, AddressError, IntoAddress, Route, RouteError, RouteKind, SessionRoute};
 pub use seed::{SeedWarning, SharedSeed, SharedSeedError};
 pub use stc::{self, Cause, Coded, Key, aead::Suite};

@@ -81,6 +81,7 @@
 //! message travels through these modules.
 
 pub mod affinity;
+mod catch_panic;
 pub mod codec;
 pub mod delivery;
 pub mod dispatch;
@@ -88,18 +89,17 @@ pub mod endpoints;
 pub mod events;
 mod limits;
 mod node;
-mod pool;
 pub mod priority;
 mod protocol;
 pub mod resume;
 mod session;
+mod session_pool;
 #[cfg(test)]
 mod simulated;
 mod stream;
 #[cfg(test)]
 mod tests;
 pub mod transfer;
-mod unwind;
 mod value;
 
 pub use affinity::AffinityPool;
@@ -113,12 +113,12 @@ pub use node::{
     Admission, ConnectError, ConnectOptions, LimitStats, Mode, Node, NodeBuilder, NodeStats,
     SendReport, SessionCounts, StartError, TransportStats,
 };
-pub use pool::SessionPool;
 pub use priority::Priority;
 pub use protocol::{
     ProtocolError, ProtocolHandler, ProtocolReceiver, ProtocolSender, ProtocolStream,
 };
 pub use session::{FrameDispatch, FrameError, Packet, Session, SessionStats};
+pub use session_pool::SessionPool;
 pub use stc::{self, Cause, Coded, Key, aead::Suite};
 pub use stream::{DeliveryStats, RawStream, Stream, StreamError, StreamOptions, StreamStats};
 pub use stt_store::{self, Chamber, ContentId, Payload};

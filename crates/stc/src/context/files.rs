@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Context, FileOptions, OpenOptions, SealOptions, prepare::Main};
+use super::{Context, FileOptions, OpenOptions, SealOptions, envelope_slots::Main};
 use crate::{
     OutputFile, SteadyFile,
     envelope::{

@@ -1,7 +1,8 @@
 //! Messages in memory.
 
 use super::{
-    Content, Context, FileOptions, FoundSlot, OpenOptions, Plaintext, SealOptions, prepare::Main,
+    Content, Context, FileOptions, FoundSlot, OpenOptions, Plaintext, SealOptions,
+    envelope_slots::Main,
 };
 use crate::envelope::{self, Header, OpenError, SealError, SealingContent};
 

@@ -13,13 +13,13 @@
 //! | stretched passwords and their cache | `passwords` |
 
 mod content;
+mod envelope_slots;
 mod files;
 mod hashing;
 mod health;
 mod messages;
 mod options;
 mod passwords;
-mod prepare;
 pub mod quick;
 mod state;
 

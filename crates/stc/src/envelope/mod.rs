@@ -35,11 +35,11 @@ mod error;
 mod geometry;
 pub mod header;
 mod open;
+mod ordered_workers;
 mod range;
 mod seal;
 mod slot;
 mod source;
-mod turns;
 
 pub use error::{EnvelopeError, OpenError, SealError};
 pub(crate) use geometry::{Geometry, padme};

@@ -8,10 +8,10 @@ use super::{
     Geometry, Header, OpenError,
     digest::{Digest, Leaf},
     geometry::MAX_CHUNKS,
+    ordered_workers::{self, Buffer, Sink, Source},
     seal::Progress,
     slot::{Contents, Slot, chunk_nonce, seal_of},
     source::{Lookahead, read_full},
-    turns::{self, Buffer, Sink, Source},
 };
 
 /// A header whose slot was found.
@@ -209,7 +209,7 @@ pub(crate) fn open(
         total,
         progress,
     };
-    let (regions, mut out) = turns::run(workers, regions, work, out)?;
+    let (regions, mut out) = ordered_workers::run(workers, regions, work, out)?;
     let trailers = match regions {
         Regions::One { ended, .. } => ended.unwrap_or_default(),
         Regions::Many { mut reader, .. } => {

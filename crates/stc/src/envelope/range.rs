@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    Geometry, OpenError, open::Opening, slot::chunk_nonce, source::read_full, turns::Buffer,
+    Geometry, OpenError, open::Opening, ordered_workers::Buffer, slot::chunk_nonce,
+    source::read_full,
 };
 
 fn reading(source: std::io::Error) -> OpenError {

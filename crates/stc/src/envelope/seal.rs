@@ -6,9 +6,9 @@ use super::{
     Header, SealError,
     digest::{Digest, Leaf},
     geometry::{Geometry, MAX_CHUNKS},
+    ordered_workers::{self, Buffer, Sink, Source},
     slot::{Contents, Kind, Slot, chunk_nonce, seal_of},
     source::{Lookahead, read_full},
-    turns::{self, Buffer, Sink, Source},
 };
 use crate::{FileChanged, Key, aead::AeadKey};
 
@@ -228,7 +228,7 @@ pub(crate) fn seal(
         buffer.extend(tag);
         Ok(Sealed { leaf: Leaf::of(buffer, single), plaintext })
     };
-    let (_, mut out) = turns::run(workers, regions, work, out)?;
+    let (_, mut out) = ordered_workers::run(workers, regions, work, out)?;
     let digest = out.digest.finish();
     let mut trailers: Vec<u8> = slots.iter().flat_map(|slot| slot.trailer(&digest)).collect();
     trailers.extend(seal_of(&envelope_key, &digest, &trailers));

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Read};
 
-use super::turns::Buffer;
+use super::ordered_workers::Buffer;
 
 /// Reads until `out` is full or the reader ends; returns the bytes read.
 pub(crate) fn read_full(reader: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {

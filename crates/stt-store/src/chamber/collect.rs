@@ -1,6 +1,6 @@
 //! Garbage collection.
 
-use super::{Chamber, change::Change, keys, page};
+use super::{Chamber, keys, page, uncancelled::Change};
 use crate::{BlobName, BlobStat, Op, StorageProvider, StoreError, Swept};
 
 /// What a collection removed.

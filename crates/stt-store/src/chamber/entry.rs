@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::sync::MutexGuard;
 
-use super::{Chamber, NAME_LOCKS, change::Change, content_item, keys, page};
+use super::{Chamber, NAME_LOCKS, content_item, keys, page, uncancelled::Change};
 use crate::{
     BlobName, ContentId, Damage, DamagedPart, Op, StoreError,
     seal::{open_small, seal_small},

@@ -1,16 +1,16 @@
 //! Encrypted values by hash and by name, on any backend.
 
-mod change;
 mod collect;
 mod entry;
 mod file_source;
 mod guard;
-mod keep;
 mod keys;
+mod pins;
 mod put;
 mod quota;
 mod read;
 mod stats;
+mod uncancelled;
 mod verify;
 
 use std::{
@@ -29,8 +29,8 @@ pub use collect::Collected;
 pub use entry::NamedEntry;
 pub use file_source::FileSource;
 pub use guard::Protection;
-pub use keep::ContentInfo;
 pub use keys::ChamberKey;
+pub use pins::ContentInfo;
 pub use put::Keep;
 pub use read::ContentReader;
 pub use stats::ChamberStats;
@@ -205,6 +205,6 @@ async fn page(
 }
 
 #[cfg(test)]
-mod hooked;
+mod hook_provider;
 #[cfg(test)]
 mod race_tests;

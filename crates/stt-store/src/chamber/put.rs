@@ -6,8 +6,8 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{
-    Chamber, FileSource, change::Change, content_item, entry::check_new_name, guard::Entered, keys,
-    quota::Reservation,
+    Chamber, FileSource, content_item, entry::check_new_name, guard::Entered, keys,
+    quota::Reservation, uncancelled::Change,
 };
 use crate::{
     BlobName, BlobWriter, ContentId, Op, Payload, StoreError,

@@ -96,7 +96,7 @@ mod tests {
 
     use crate::{
         Chamber, ChamberKey, ChamberOptions, ContentId, Keep, MemoryProvider,
-        chamber::hooked::Hooked, workload::value,
+        chamber::hook_provider::Hooked, workload::value,
     };
 
     /// Room for one of the values, but not for two.

@@ -8,7 +8,8 @@ use std::{
 use stc::{Coded, Key};
 
 use super::{
-    Chamber, ChamberKey, ChamberOptions, Collected, ContentReader, Keep, hooked::*, keys, page,
+    Chamber, ChamberKey, ChamberOptions, Collected, ContentReader, Keep, hook_provider::*, keys,
+    page,
 };
 use crate::{
     Bytes, ContentId, DiskOptions, DiskProvider, MemoryProvider, StorageProvider, StoreError,

@@ -1,6 +1,6 @@
 //! Finding damage.
 
-use super::{Chamber, content_item, keep::NAMES_MAX, keys, page};
+use super::{Chamber, content_item, keys, page, pins::NAMES_MAX};
 use crate::{BlobName, ContentId, Damage, DamagedPart, StoreError, Swept};
 
 /// Problems that a report lists; more are only counted.

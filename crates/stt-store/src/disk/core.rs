@@ -10,9 +10,9 @@ use bytes::Bytes;
 
 use super::{
     fs::{Fs, RawFile},
-    holder::Lock,
     index::{Index, Unused},
     location::Location,
+    lock::Lock,
     place,
     shards::{Shards, shard_at, shard_of},
 };

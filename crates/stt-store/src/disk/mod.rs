@@ -4,16 +4,16 @@
 mod committer;
 mod core;
 mod fs;
-mod holder;
 mod index;
 mod index_file;
 mod location;
+mod lock;
 mod place;
 mod provider;
 mod shards;
 
 pub(crate) use fs::{Fs, RawFile, RealFs};
-pub(crate) use holder::Lock;
+pub(crate) use lock::Lock;
 pub(crate) use provider::blocking;
 pub use provider::{DiskOptions, DiskProvider};
 

@@ -1,6 +1,6 @@
 //! The bandwidth of the path: the largest delivery rate seen in this and the last probing cycle.
 
-use super::delivery::Rate;
+use super::delivery_rate::Rate;
 
 /// Windowed maximum of delivery rates; the window is two probing cycles
 /// (`draft-ietf-ccwg-bbr`, "BBR.max_bw": `MaxBwFilterLen` = 2).

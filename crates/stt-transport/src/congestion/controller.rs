@@ -9,11 +9,11 @@ use quinn_proto::congestion::{Controller, ControllerMetrics, Cubic, CubicConfig}
 
 use super::aggregation::Aggregation;
 use super::bandwidth::MaxBandwidth;
-use super::bounds::Bounds;
-use super::cycle::Cycle;
-use super::delivery::{Acked, Delivery};
+use super::delivery_rate::{Acked, Delivery};
 use super::full_pipe::FullPipe;
+use super::loss_bounds::Bounds;
 use super::min_rtt::MinRtt;
+use super::probe_cycle::Cycle;
 
 /// Bytes in flight are never more than this many bandwidth-delay products of the empty path: the
 /// path's own, and a queue of the same size, which others may have filled.
@@ -65,7 +65,7 @@ const SHARE_FLOOR: f64 = 0.5;
 const PROBE_RTT_BDPS: f64 = 0.5;
 const PROBE_RTT_TIME: Duration = Duration::from_millis(200);
 
-/// Losses in one round trip that, above [`super::bounds::LOSS_THRESHOLD`], end Startup
+/// Losses in one round trip that, above [`super::loss_bounds::LOSS_THRESHOLD`], end Startup
 /// (`draft-ietf-ccwg-bbr`: `BBRStartupFullLossCnt`).
 const STARTUP_LOSSES: u32 = 6;
 

@@ -39,13 +39,13 @@
 
 mod aggregation;
 mod bandwidth;
-mod bounds;
 mod config;
 mod controller;
-mod cycle;
-mod delivery;
+mod delivery_rate;
 mod full_pipe;
+mod loss_bounds;
 mod min_rtt;
+mod probe_cycle;
 mod receive_window;
 
 pub use config::BbrConfig;

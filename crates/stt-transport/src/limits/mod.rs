@@ -8,18 +8,18 @@
 //!
 //! What sessions may take is bounded where they are: in the crate `stt`.
 
-mod bucket;
-mod door;
-mod doorkeeper;
+mod handshake_limit;
+mod handshake_limiter;
 mod pool;
+mod token_bucket;
 
 use std::time::Instant;
 
-pub use bucket::TokenBucket;
-pub use door::DoorLimits;
-pub(crate) use door::{Door, Shut};
-pub(crate) use doorkeeper::{Begun, Doorkeeper};
+pub use handshake_limit::DoorLimits;
+pub(crate) use handshake_limit::{Door, Shut};
+pub(crate) use handshake_limiter::{Begun, Doorkeeper};
 pub use pool::{Claim, Pool};
+pub use token_bucket::TokenBucket;
 
 /// The time of the runtime, which a test may hold.
 pub(crate) fn now() -> Instant {

@@ -16,12 +16,13 @@ use stc::Cause;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    Table, Web, datagram,
+    Table, Web,
     link::Link,
-    mover::{Failure, Goal, Mover, Output},
+    liveness::Traffic,
+    migration::{Failure, Goal, Mover, Output},
+    multi_socket::RouteSocket,
     path::{Path, RouteKind, Via},
-    socket::RouteSocket,
-    watch::Traffic,
+    path_message,
     websocket::{DialError, Dialler},
 };
 use crate::{id::NodeId, keyring::SeedKeys, wire::CloseLatch, wire::Meter};
@@ -414,7 +415,7 @@ impl Driver {
     fn perform(&mut self, now: Instant, entry: &mut Entry, output: Output) {
         match output {
             Output::Send(path, mut bytes) => {
-                if datagram::mask(&entry.began.seed.masks, &mut bytes) {
+                if path_message::mask(&entry.began.seed.masks, &mut bytes) {
                     self.send(path, entry.source(path), bytes);
                 }
             }

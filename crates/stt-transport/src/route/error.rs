@@ -2,7 +2,7 @@
 
 use stc::{Cause, Coded};
 
-use super::{AddressError, mover::Failure, path::RouteKind};
+use super::{AddressError, migration::Failure, path::RouteKind};
 use crate::wire::WireError;
 
 /// Why a session or a node did not change its route. The session goes on over the route that it

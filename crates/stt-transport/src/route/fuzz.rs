@@ -8,15 +8,15 @@ use std::{
 
 use stc::{Key, aead::Suite};
 
-use super::{
-    datagram::{RouteKeys, put_body, take_body},
-    mover::{Goal, Mover, Output, Start},
-    path::{Path, RouteKind, Via},
-    target::Target,
-    watch::Traffic,
-};
 #[cfg(fuzzing)]
 pub use super::{frame::fuzz as frames, http::fuzz as request};
+use super::{
+    liveness::Traffic,
+    migration::{Goal, Mover, Output, Start},
+    path::{Path, RouteKind, Via},
+    path_message::{RouteKeys, put_body, take_body},
+    target::Target,
+};
 
 /// Datagrams under way at once, at most.
 const UNDER_WAY: usize = 64;

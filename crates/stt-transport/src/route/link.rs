@@ -20,8 +20,8 @@ use std::{
 
 use super::{
     driver::{Input, Inputs},
+    multi_socket::Local,
     path::Path,
-    socket::Local,
 };
 
 /// Bytes of a connection id or of the id of a route datagram.

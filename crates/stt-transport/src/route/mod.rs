@@ -6,7 +6,7 @@
 //! knock exactly as they do over UDP: a WebSocket carries them and decides nothing.
 //!
 //! A session is not bound to an address: a [`Link`] tells where its datagrams go at the moment, and
-//! a [`Mover`](mover::Mover) at each end agrees with the other one when that changes.
+//! a [`Mover`](migration::Mover) at each end agrees with the other one when that changes.
 //!
 //! | look for | in |
 //! |---|---|
@@ -26,9 +26,6 @@
 //! | TLS in front of it | `tls` |
 
 mod address;
-mod answer;
-mod carry;
-mod datagram;
 mod driver;
 mod error;
 mod frame;
@@ -37,43 +34,46 @@ mod frame;
 pub mod fuzz;
 mod http;
 mod link;
-mod mover;
-mod network;
+mod liveness;
+mod mapped_addrs;
+mod migration;
+mod multi_socket;
 mod path;
-mod sequence;
+mod path_message;
+mod replay_window;
 mod session;
 #[cfg(test)]
 mod simulation;
-mod socket;
-mod table;
 mod target;
+mod tcp;
 mod tls;
 mod udp;
-mod watch;
 mod websocket;
+mod websocket_io;
+mod websocket_upgrade;
 
 pub use address::{Address, AddressError, IntoAddress};
-pub(crate) use datagram::{RouteKeys, id_of};
 pub(crate) use driver::{Began, Input, Inputs, Means, run};
 pub use error::RouteError;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use http::COOKIE;
 pub(crate) use link::{Directory, Id, Link, Way};
-pub(crate) use mover::{Mover, Start};
-pub(crate) use network::Tcp;
-pub use network::{Accept, ByteStream, Network, Soon, Stream};
+pub(crate) use liveness::Traffic;
+pub(crate) use mapped_addrs::{Table, WEBSOCKET_MTU, is_stand_in};
+pub(crate) use migration::{Mover, Start};
+pub(crate) use multi_socket::{MAX_LOCALS, RouteRoom, RouteSocket, is_passing};
 pub use path::RouteKind;
 pub(crate) use path::{Path, Via};
+pub(crate) use path_message::{RouteKeys, id_of};
 pub use session::Route;
 pub(crate) use session::Routes;
 pub use session::SessionRoute;
-pub(crate) use socket::{MAX_LOCALS, RouteRoom, RouteSocket, is_passing};
-pub(crate) use table::{Table, WEBSOCKET_MTU, is_stand_in};
 pub(crate) use target::Web;
 pub use target::{Place, Target};
+pub(crate) use tcp::Tcp;
+pub use tcp::{Accept, ByteStream, Network, Soon, Stream};
 pub(crate) use tls::{Roots, Tls, TlsError};
 pub(crate) use udp::SystemSocket;
 pub use udp::{DatagramSocket, Room};
-pub(crate) use watch::Traffic;
 pub use websocket::DialError;
 pub(crate) use websocket::{Dialler, Listener, WebSocketLimits};

@@ -14,8 +14,8 @@ use super::{
     Place, RouteError, Table, Target, Web,
     driver::{Input, RouteState, Wish},
     link::{Directory, Link},
+    multi_socket::RouteSocket,
     path::{Path, RouteKind, Via},
-    socket::RouteSocket,
 };
 
 /// How a session's datagrams travel at the moment.

@@ -10,10 +10,10 @@ use std::{
 use stc::{Key, aead::Suite};
 
 use super::{
-    datagram::{LEAST_LEN, Message, Random, RouteKeys},
-    mover::{Failure, Goal, Mover, Output, Start},
+    liveness::Traffic,
+    migration::{Failure, Goal, Mover, Output, Start},
     path::{Path, RouteKind, Via},
-    watch::Traffic,
+    path_message::{LEAST_LEN, Message, Random, RouteKeys},
 };
 
 const WAY: Duration = Duration::from_micros(500);

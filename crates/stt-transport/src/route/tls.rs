@@ -16,7 +16,7 @@ use stc::Cause;
 use tokio::sync::OnceCell;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::network::ByteStream;
+use super::tcp::ByteStream;
 
 /// Certificates to trust beside the system's.
 #[derive(Clone, Debug, Default)]

@@ -25,11 +25,12 @@ use tungstenite::{
 };
 
 use super::{
-    Place, Table, Tls, TlsError, Web, answer,
-    carry::{Role, carry},
+    Place, Table, Tls, TlsError, Web,
     http::{self, Head},
-    network::{Accept, ByteStream, Network, Stream},
-    table::Entry,
+    mapped_addrs::Entry,
+    tcp::{Accept, ByteStream, Network, Stream},
+    websocket_io::{Role, carry},
+    websocket_upgrade,
 };
 use crate::limits::{Begun, DoorLimits, Doorkeeper};
 
@@ -345,7 +346,7 @@ async fn ask(
             return Err(DialError::Broken(Cause::text("the connection ended without an answer")));
         }
     };
-    answer::check(&response, &key).map_err(DialError::failed)?;
+    websocket_upgrade::check(&response, &key).map_err(DialError::failed)?;
     read.advance(length);
     Ok(read)
 }

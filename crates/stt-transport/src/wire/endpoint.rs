@@ -18,9 +18,10 @@ use stc::{Key, aead::Suite, random};
 use tokio::sync::oneshot;
 
 use super::{
-    adapter::{self, Acceptor, Attempt, ConnectionIds, NoTokens, ResetKey},
-    attempts::{self, Bounds, Verdict},
+    advertised_ports::Places,
     config::EndpointConfig,
+    connect_attempts::{self, Bounds, Verdict},
+    crypto_adapter::{self, Acceptor, Attempt, ConnectionIds, NoTokens, ResetKey},
     engine,
     error::WireError,
     established::{Credit, Established, Incoming, Line, confirm},
@@ -28,14 +29,13 @@ use super::{
     handshake::HandshakeError,
     knock::KnockKey,
     meter::Meter,
-    opaque::{IdMark, Opaque},
-    places::Places,
-    replay::Seen,
+    obfuscation::{IdMark, Opaque},
+    path_aware::CloseLatch,
+    replay_table::Seen,
     socket::SilentSocket,
     stats::{Counters, TransportStats, count},
-    transport::{self, MAX_PAYLOAD, Timing},
-    urgency::CloseLatch,
-    window::Growth,
+    transport_config::{self, MAX_PAYLOAD, Timing},
+    window_growth::Growth,
 };
 use crate::{
     id::NodeId,
@@ -68,7 +68,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Endpoint {
     endpoint: Arc<engine::Endpoint>,
-    shared: Arc<adapter::HandshakeContext>,
+    shared: Arc<crypto_adapter::HandshakeContext>,
     keyring: Arc<Keyring>,
     server: Arc<Acceptor>,
     accepting: Arc<AtomicBool>,
@@ -120,7 +120,7 @@ impl Endpoint {
         };
         let node_id = config.identity.node_id();
         let gate = Gate::new(node_id, Arc::clone(&config.keyring), gate, Arc::clone(&counters))?;
-        let shared = Arc::new(adapter::HandshakeContext {
+        let shared = Arc::new(crypto_adapter::HandshakeContext {
             identity: config.identity,
             gate,
             suites: suites(),
@@ -351,7 +351,7 @@ impl Endpoint {
             (attempt, silence)
         };
         let bounds = self.bounds(usize::MAX);
-        attempts::first(bounds, begin, Unreached::verdict).await
+        connect_attempts::first(bounds, begin, Unreached::verdict).await
     }
 
     /// How many attempts there may be.
@@ -422,7 +422,7 @@ impl Endpoint {
             (attempt, async move { meter.silence(FRESH_AFTER).await })
         };
         let bounds = self.bounds(MAX_ATTEMPTS);
-        attempts::first(bounds, begin, WireError::verdict).await
+        connect_attempts::first(bounds, begin, WireError::verdict).await
     }
 
     /// Through a WebSocket, `to` is its stand-in, and `web` where it leads.
@@ -500,7 +500,7 @@ impl Endpoint {
                 Err(why) => {
                     link.close();
                     // Why a knock was not let in has a counter of its own.
-                    if !adapter::is_unfit(&why) {
+                    if !crypto_adapter::is_unfit(&why) {
                         count(&self.shared.counters.dropped_tampered);
                     }
                 }
@@ -601,7 +601,7 @@ pub(super) fn endpoint_config(ids: IdMark) -> Result<quinn_proto::EndpointConfig
 fn listen(
     network: &dyn Network,
     at: SocketAddr,
-    shared: &Arc<adapter::HandshakeContext>,
+    shared: &Arc<crypto_adapter::HandshakeContext>,
     routes: &Arc<Table>,
     timing: Timing,
     door: &Arc<Doorkeeper>,
@@ -643,7 +643,7 @@ pub(super) fn suites() -> Vec<Suite> {
 
 /// A knock that was never used.
 fn fresh_knock(
-    endpoint: &adapter::HandshakeContext,
+    endpoint: &crypto_adapter::HandshakeContext,
     seed: &SeedKeys,
     expect: Option<NodeId>,
 ) -> Result<[u8; KNOCK_LEN], WireError> {
@@ -658,7 +658,7 @@ fn fresh_knock(
 
 /// The settings of one attempt, with a knock of its own.
 pub(super) fn client_config(
-    endpoint: &Arc<adapter::HandshakeContext>,
+    endpoint: &Arc<crypto_adapter::HandshakeContext>,
     seed: Arc<SeedKeys>,
     timing: Timing,
     to: SocketAddr,
@@ -672,7 +672,7 @@ pub(super) fn client_config(
         .version(QUIC_VERSION)
         .initial_dst_cid_provider(Arc::new(move || knock))
         .token_store(Arc::new(NoneTokenStore))
-        .transport_config(Arc::new(transport::config(timing, to.ip(), latch)));
+        .transport_config(Arc::new(transport_config::config(timing, to.ip(), latch)));
     Ok(config)
 }
 
@@ -687,7 +687,7 @@ pub(super) fn server_config(
     let crypto: Arc<Acceptor> = Arc::clone(server);
     let mut config = ServerConfig::new(crypto, Arc::new(NoTokens));
     config
-        .transport_config(Arc::new(transport::config(timing, peer.ip(), latch)))
+        .transport_config(Arc::new(transport_config::config(timing, peer.ip(), latch)))
         .validation_token_config(tokens)
         .migration(false)
         .max_incoming(MAX_INCOMING)

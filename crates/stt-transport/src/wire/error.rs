@@ -5,8 +5,8 @@ use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 use quinn_proto::{ConnectError, ConnectionError, TransportErrorCode};
 use stc::{Cause, Coded, random::RandomError};
 
-use super::{attempts::Verdict, handshake::HandshakeError};
-use crate::reason::Refusal;
+use super::{connect_attempts::Verdict, handshake::HandshakeError};
+use crate::close_reason::Refusal;
 
 /// What to do when another program has the port.
 pub const PORT_IN_USE: &str = "choose another port, or 0 for a random free one";

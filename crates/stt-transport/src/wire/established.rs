@@ -14,22 +14,22 @@ use stc::{Key, aead::Suite, kdf, random};
 use subtle::ConstantTimeEq;
 
 use super::{
-    adapter::PeerInfo,
+    advertised_ports::{self, Places},
     clock::Clock,
+    crypto_adapter::PeerInfo,
     engine::{Connecting, Connection, ConnectionError},
     error::WireError,
     handshake::HandshakeError,
-    places::{self, Places},
-    rekey,
-    renewal::Renewal,
+    key_update,
+    path_aware::CloseLatch,
+    rekey_exchange::Renewal,
     stats::{Counters, count},
-    urgency::CloseLatch,
-    window::{self, Growth},
+    window_growth::{self, Growth},
 };
 use crate::{
+    close_reason::{CloseReason, Refusal},
     id::{NodeId, SessionId},
     limits::Begun,
-    reason::{CloseReason, Refusal},
     route::{
         Began, Input, Link, Mover, Path, Place, RouteKeys, RouteKind, Routes, SessionRoute, Start,
         Traffic, Web,
@@ -226,7 +226,7 @@ pub(super) async fn confirm(
     let connection = connecting.finish().await.map_err(lost)?;
     let peer = peer_info(&connection)?;
     let mut stream = connection.accept_uni().await.map_err(lost)?;
-    let read = stream.read_to_end(FINAL_LEN + places::MAX_LEN).await;
+    let read = stream.read_to_end(FINAL_LEN + advertised_ports::MAX_LEN).await;
     if let Some(error) = connection.close_reason() {
         return Err(lost(error));
     }
@@ -311,9 +311,9 @@ fn established(
         web: knows.web,
     })));
     let Credit { first, growth } = credit;
-    let grow = window::grow(connection.clone(), Arc::clone(&peer.meter), first, growth);
-    let (renewal, pace) = (Arc::clone(&peer.renewal), rekey::Pace::DEFAULT);
-    let update = rekey::update(connection.clone(), Arc::clone(&peer.meter), renewal, pace);
+    let grow = window_growth::grow(connection.clone(), Arc::clone(&peer.meter), first, growth);
+    let (renewal, pace) = (Arc::clone(&peer.renewal), key_update::Pace::DEFAULT);
+    let update = key_update::update(connection.clone(), Arc::clone(&peer.meter), renewal, pace);
     // Both mostly sleep, so one task is enough.
     tokio::spawn(async { tokio::join!(grow, update) });
     let [a, b, c, d, e, f, g, h, ..] = *peer.session_id.as_bytes();

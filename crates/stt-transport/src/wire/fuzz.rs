@@ -8,14 +8,14 @@ use std::{
 use stc::{Key, aead::Suite};
 
 use super::{
+    advertised_ports::Places,
     clock::Clock,
     gate::{Gate, GateConfig},
     handshake::{Handshake, Local, Output},
     knock::KnockKey,
     messages::{AuthProof, Hello, Response},
-    opaque::{IdMark, Inbound, Opaque},
-    places::Places,
-    renewal::{Parties, Renewal},
+    obfuscation::{IdMark, Inbound, Opaque},
+    rekey_exchange::{Parties, Renewal},
 };
 use crate::{identity::Identity, keyring::Keyring, packet_header::KNOCK_LEN, seed::SharedSeed};
 
@@ -234,7 +234,7 @@ pub fn datagram(bytes: &[u8]) {
             opaque.inbound(&seeds, &mut masked);
         }
         let mut stamped = bytes.to_vec();
-        super::opaque::stamp(seed.slot, &mut stamped);
+        super::obfuscation::stamp(seed.slot, &mut stamped);
         if opaque.outbound(seed.slot, &mut stamped, &mut masked) && is_long(&stamped) {
             // Unless one of its packets has a type that nobody sends.
             match opaque.inbound(&seeds, &mut masked) {

@@ -12,7 +12,7 @@ use super::{
     error::WireError,
     knock::KnockKey,
     knock_log::{KnockLog, Opened},
-    replay::{ReplayTable, Seen, Unfit},
+    replay_table::{ReplayTable, Seen, Unfit},
     stats::{Counters, count},
 };
 use crate::{

@@ -11,9 +11,9 @@ use stc::{Key, aead::Suite};
 use subtle::ConstantTimeEq;
 
 use super::{
+    key_schedule::{LevelSecrets, SessionSecrets, Transcript},
     messages::{AuthProof, Hello, Malformed, Response, VERSION},
     noise::Noise,
-    schedule::{LevelSecrets, SessionSecrets, Transcript},
 };
 use crate::{
     id::NodeId,

@@ -19,14 +19,14 @@ use stc::aead::{Suite, TAG_LEN};
 
 use super::{
     handshake::{Handshake, Local, Output},
+    key_schedule::LevelSecrets,
     knock::KnockKey,
-    protection::{HeaderCipher, PacketCipher},
-    schedule::LevelSecrets,
+    packet_protection::{HeaderCipher, PacketCipher},
 };
 use crate::{
+    header_mask::Long,
     identity::Identity,
     keyring::{Keyring, SeedKeys},
-    mask::Long,
     packet_header::QUIC_VERSION,
     seed::SharedSeed,
 };

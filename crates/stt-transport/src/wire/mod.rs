@@ -11,10 +11,11 @@
 //! | what a responder tells of its other ports | `places` |
 //! | settings and their growth | `transport`, `window`, `meter`, `urgency` |
 
-mod adapter;
-mod attempts;
+mod advertised_ports;
 mod clock;
 mod config;
+mod connect_attempts;
+mod crypto_adapter;
 mod endpoint;
 mod engine;
 mod error;
@@ -24,6 +25,8 @@ mod established;
 pub mod fuzz;
 mod gate;
 mod handshake;
+mod key_schedule;
+mod key_update;
 mod knock;
 mod knock_log;
 #[cfg(any(test, feature = "testing"))]
@@ -31,21 +34,18 @@ mod member;
 mod messages;
 mod meter;
 mod noise;
-mod opaque;
-mod places;
-mod protection;
-mod rekey;
-mod renewal;
-mod replay;
-mod resolver;
-mod schedule;
+mod noise_resolver;
+mod obfuscation;
+mod packet_protection;
+mod path_aware;
+mod rekey_exchange;
+mod replay_table;
 mod socket;
 mod stats;
 #[cfg(test)]
 mod tests;
-mod transport;
-mod urgency;
-mod window;
+mod transport_config;
+mod window_growth;
 
 pub use config::{EndpointConfig, number_in_range, time_in_range};
 pub use endpoint::{Endpoint, Unreached};
@@ -61,8 +61,8 @@ pub(crate) use knock::KnockKey;
 #[cfg(any(test, feature = "testing"))]
 pub use member::{Member, put};
 pub(crate) use meter::Meter;
-pub use renewal::Renewal;
+pub use path_aware::CloseLatch;
+pub use rekey_exchange::Renewal;
 pub use stats::TransportStats;
-pub(crate) use transport::MIN_MTU;
-pub use transport::{ETHERNET_MTU, FIRST_RTT, STREAMS};
-pub use urgency::CloseLatch;
+pub(crate) use transport_config::MIN_MTU;
+pub use transport_config::{ETHERNET_MTU, FIRST_RTT, STREAMS};

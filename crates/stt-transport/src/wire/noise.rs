@@ -12,7 +12,7 @@ use snow::{Builder, Error, HandshakeState};
 use stc::Key;
 use zeroize::Zeroize;
 
-use super::{resolver::Resolver, schedule::Transcript};
+use super::{key_schedule::Transcript, noise_resolver::Resolver};
 use crate::identity::StaticKey;
 
 /// A handshake that needs no key to be begun, and is never carried out.

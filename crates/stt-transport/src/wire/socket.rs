@@ -16,7 +16,7 @@ use quinn_proto::EcnCodepoint;
 use quinn_udp::{RecvMeta, Transmit};
 
 use super::{
-    opaque::{Inbound, Opaque},
+    obfuscation::{Inbound, Opaque},
     stats::{Counters, add, count},
 };
 use crate::{
@@ -453,7 +453,7 @@ mod tests {
         SharedSeed,
         keyring::Keyring,
         route::{DatagramSocket, Room},
-        wire::opaque::IdMark,
+        wire::obfuscation::IdMark,
     };
 
     /// A system that takes calls up to 64 KiB, and would block when it is told to.

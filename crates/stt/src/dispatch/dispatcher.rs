@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{Carrier, DispatchError, Frame, FrameType};
-use crate::{Payload, unwind::catching};
+use crate::{Payload, catch_panic::catching};
 
 /// Something that handles frames. Every `Fn(Frame) -> impl Future` is one.
 pub trait FrameHandler: Send + Sync + 'static {

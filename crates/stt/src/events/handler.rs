@@ -11,7 +11,7 @@ use std::{
 use tokio::{runtime, sync::mpsc};
 
 use super::Event;
-use crate::unwind::catching;
+use crate::catch_panic::catching;
 
 /// What a handler returns: it is awaited before the same handler gets its next event.
 pub type HandlerFuture = Pin<Box<dyn Future<Output = ()> + Send>>;

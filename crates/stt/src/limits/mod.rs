@@ -11,11 +11,11 @@
 //! | what was held up or refused | `stats` |
 //!
 //! Handshakes are bounded by the transport. Sessions and streams are counted where they are kept:
-//! `node::Hub` and `session::table`.
+//! `node::Hub` and `session::stream_table`.
 
 mod bound;
 mod effort;
-mod held;
+mod receive_budget;
 mod send_window;
 mod settings;
 mod stats;
@@ -24,7 +24,7 @@ mod throttle;
 use std::time::Instant;
 
 pub(crate) use effort::Effort;
-pub(crate) use held::{Charge, Held, Unread};
+pub(crate) use receive_budget::{Charge, Held, Unread};
 pub(crate) use send_window::{Grown, SendWindow};
 pub(crate) use settings::Limits;
 pub use stats::LimitStats;

@@ -13,7 +13,7 @@ use super::ProtocolError;
 use crate::{
     Payload, Priority, RawStream, Stream, StreamError,
     session::code,
-    stream::{PANICKED, inbound::Taken, into_result, label::Label},
+    stream::{PANICKED, into_result, label::Label, recv_queue::Taken},
 };
 
 /// The sending direction of a protocol's stream: messages, or raw bytes by `AsyncWrite`, or the ones

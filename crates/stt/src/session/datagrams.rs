@@ -16,7 +16,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use stt_transport::DatagramError;
 use tokio::sync::Notify;
 
-use super::{SessionShared, gathering::Gathering, inbound};
+use super::{SessionShared, shard_assembly::Gathering, stream_reader};
 use crate::{
     StreamError,
     delivery::{
@@ -26,7 +26,7 @@ use crate::{
     limits::{Effort, Held},
     stream::{
         StreamShared,
-        loose::{Budget, Loose},
+        unordered_queue::{Budget, Loose},
         unpinned, varint,
     },
 };
@@ -191,7 +191,7 @@ pub(super) fn deliver(session: &Arc<SessionShared>, id: u32, message: Bytes) {
         return session.datagrams.count_dropped();
     }
     stream.loose_arrived();
-    inbound::start_forwarding(session, &stream);
+    stream_reader::start_forwarding(session, &stream);
     session.stream_arrived();
 }
 

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use stt_transport::{RecvStream, WriteError};
 use tokio::sync::Semaphore;
 
-use super::{SessionShared, datagrams, driver::code, feed::Feed};
+use super::{SessionShared, datagrams, driver::code, paced_writer::Feed};
 use crate::{
     StreamError,
     limits::{Charge, count},

@@ -9,8 +9,8 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{SessionShared, inbound, liveness::Liveness};
-use crate::{CloseReason, stream::inbound::End};
+use super::{SessionShared, liveness::Liveness, stream_reader};
+use crate::{CloseReason, stream::recv_queue::End};
 
 /// How long the end waits for what arrived before it to be handed over. It is all in memory.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -63,7 +63,7 @@ pub(super) async fn run(session: Arc<SessionShared>) {
                 }
                 while readers.try_join_next().is_some() {}
                 session.peer_headers().begin(stream.id());
-                readers.spawn(inbound::run(Arc::clone(&session), stream));
+                readers.spawn(stream_reader::run(Arc::clone(&session), stream));
             }
             Err(error) => break error,
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::{
     limits::{Charge, Held},
     stream::{
-        credit::INITIAL_WINDOW,
+        flow_control::INITIAL_WINDOW,
         header::{Header, Malformed},
         reassembly::Reassembly,
         unpinned,

@@ -9,12 +9,12 @@ use std::{
 use bytes::BufMut;
 use stt_transport::RecvStream;
 
-use super::{Session, SessionShared, driver::code, early::Piece, inbound::feed};
+use super::{Session, SessionShared, driver::code, early::Piece, stream_reader::feed};
 use crate::{
     ProtocolError, ProtocolStream, StreamError,
     limits::{Held, count},
     protocol::Handler,
-    stream::{Stream, StreamShared, inbound::End, label::Label, varint},
+    stream::{Stream, StreamShared, label::Label, recv_queue::End, varint},
 };
 
 /// Labels whose numbers are remembered although they have no streams.

@@ -23,26 +23,26 @@ mod datagrams;
 mod deadline;
 mod driver;
 mod early;
-mod feed;
 mod frames;
 #[cfg(any(test, fuzzing))]
 #[allow(unreachable_pub, reason = "public for the fuzzer alone")]
 pub mod fuzz;
-mod gathering;
 mod handle;
 mod host;
-mod inbound;
 mod labelled;
 mod liveness;
-mod outbound;
+mod paced_writer;
 mod packets;
-mod precedence;
 mod resets;
-mod shared;
+mod session_state;
+mod shard_assembly;
 mod stats;
-mod table;
+mod stream_reader;
+mod stream_table;
+mod stream_writer;
 #[cfg(test)]
 mod vectors;
+mod write_order;
 
 pub(crate) use driver::code;
 pub use frames::{FrameDispatch, FrameError};
@@ -50,5 +50,5 @@ pub use handle::Session;
 pub(crate) use host::{Common, Pulse, SessionHost};
 pub use packets::Packet;
 pub(crate) use packets::Packets;
-pub(crate) use shared::{SessionShared, SessionStart};
+pub(crate) use session_state::{SessionShared, SessionStart};
 pub use stats::SessionStats;

@@ -14,7 +14,7 @@ use bytes::BufMut;
 use super::SessionShared;
 use crate::{
     StreamError,
-    stream::{inbound::End, varint},
+    stream::{recv_queue::End, varint},
 };
 
 /// Resets without a header that wait for their record, and records that wait for their reset.

@@ -106,7 +106,7 @@ fn headers_that_are_refused_and_what_the_codes_mean() {
 
 #[test]
 fn who_is_refused_waits_for_nothing() {
-    use crate::stream::inbound::Taken;
+    use crate::stream::recv_queue::Taken;
     for name in ["first-version-code", "unknown-code", "too-many-code"] {
         let code = u64::from(read("labels-refused")[name][0]);
         let mut table = LabelledTable::new(true, 10, 100, Held::boundless());

@@ -6,8 +6,8 @@ use stt_transport::internal::Wakes;
 
 use super::{
     header::Header,
-    inbound::{End, Inbound, Taken},
     reassembly::Reassembly,
+    recv_queue::{End, Inbound, Taken},
 };
 
 /// A header that parses is no longer than what it was read from, and comes back.

@@ -10,11 +10,11 @@ use tokio::sync::Notify;
 
 use super::{
     RawStream, StreamError,
-    inbound::{End, Inbound, Taken},
+    delivery_settings::{DeliveryStats, Sending},
+    inline_task::Stepped,
     label::Label,
-    outbound::{COPY_BELOW, Outbound, Pushed},
-    sending::{DeliveryStats, Sending},
-    stepped::Stepped,
+    recv_queue::{End, Inbound, Taken},
+    send_queue::{COPY_BELOW, Outbound, Pushed},
 };
 use crate::{
     Payload,

@@ -13,28 +13,28 @@
 //!
 //! Everything here is a rule without a socket; the tasks that move bytes are in `session`.
 
-pub(crate) mod credit;
+mod delivery_settings;
 mod error;
+pub(crate) mod flow_control;
 #[cfg(any(test, fuzzing))]
 #[allow(unreachable_pub, reason = "public for the fuzzer alone")]
 pub mod fuzz;
 mod handle;
 pub(crate) mod header;
-pub(crate) mod inbound;
+pub(crate) mod inline_task;
 pub(crate) mod label;
-pub(crate) mod loose;
-pub(crate) mod outbound;
 mod raw;
 pub(crate) mod reassembly;
-mod sending;
-pub(crate) mod stepped;
+pub(crate) mod recv_queue;
+pub(crate) mod send_queue;
+pub(crate) mod unordered_queue;
 pub(crate) mod varint;
-mod waiters;
+mod waker_registry;
 
+pub use delivery_settings::DeliveryStats;
 pub use error::StreamError;
 pub(crate) use handle::into_result;
 pub(crate) use handle::{PANICKED, StreamShared};
 pub use handle::{Stream, StreamOptions, StreamStats};
 pub use raw::RawStream;
 pub(crate) use reassembly::{unpinned, unpinned_part};
-pub use sending::DeliveryStats;

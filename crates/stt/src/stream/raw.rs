@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Stream, StreamError, inbound::Taken, outbound::Pushed};
+use super::{Stream, StreamError, recv_queue::Taken, send_queue::Pushed};
 
 /// Most bytes that one write takes, so that a huge one still shares the queue.
 const WRITE_LIMIT: usize = 256 << 10;

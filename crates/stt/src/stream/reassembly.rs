@@ -2,7 +2,7 @@
 //!
 //! QUIC's own ordered reads give up on a stream with more than 1,024 holes, which a fast and lossy
 //! path makes in passing. Reading unordered into this keeps any number of them; what bounds it is
-//! the credit the sender was given (see [`super::credit`]), and what it costs.
+//! the credit the sender was given (see [`super::flow_control`]), and what it costs.
 //!
 //! A piece holds the whole buffer that it arrived in, up to 64 KiB: a peer that sends one byte of
 //! each would take far more than is counted. So short ones are copied, but for a few in the whole

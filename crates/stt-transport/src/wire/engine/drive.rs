@@ -29,7 +29,7 @@ use super::{
     error::ConnectionError,
     recv::{Poured, Reader, pour},
 };
-use crate::wakes::Wakes;
+use crate::waker_list::Wakes;
 
 /// Datagrams of one connection that wait for its task. More are lost, as they would be in the
 /// system's buffer.

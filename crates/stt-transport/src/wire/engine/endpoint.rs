@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 
 use super::{
     super::{
-        adapter::is_unfit,
+        crypto_adapter::is_unfit,
         socket::{Inbox, Received, SilentSocket},
         stats::{Counters, count},
     },

@@ -4,7 +4,7 @@ use quinn_proto::{ConnectionError as Engine, TransportErrorCode};
 use stc::Cause;
 use thiserror::Error;
 
-use crate::reason::CloseReason;
+use crate::close_reason::CloseReason;
 
 /// Why a connection is over.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

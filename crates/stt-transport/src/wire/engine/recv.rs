@@ -13,7 +13,7 @@ use super::{
     connection::Connection,
     error::{ConnectionError, ReadError},
 };
-use crate::wakes::Wakes;
+use crate::waker_list::Wakes;
 
 /// The receiving direction. Dropped before its end, the peer is told to stop.
 #[derive(Debug)]

@@ -11,11 +11,11 @@ use std::{
 use quinn_udp::{RecvMeta, Transmit};
 
 use super::*;
-use crate::mask::Masks;
+use crate::header_mask::Masks;
 use crate::packet_header::QUIC_VERSION;
 use crate::route::{DatagramSocket, Room};
 use crate::wire::{
-    opaque::{IdMark, Opaque},
+    obfuscation::{IdMark, Opaque},
     socket::{Inbox, SilentSocket},
     stats::Counters,
 };

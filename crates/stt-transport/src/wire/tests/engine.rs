@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::*;
-use crate::wakes::Wakes;
+use crate::waker_list::Wakes;
 
 /// Takes so many pieces of at most 1,000 bytes.
 #[derive(Default)]

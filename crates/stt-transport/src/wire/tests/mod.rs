@@ -15,7 +15,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use stc::Key;
 
 use super::{clock::Clock, *};
-use crate::{id::NodeId, identity::Identity, keyring::Keyring, reason::Refusal, seed::SharedSeed};
+use crate::{
+    close_reason::Refusal, id::NodeId, identity::Identity, keyring::Keyring, seed::SharedSeed,
+};
 
 fn seed(byte: u8) -> SharedSeed {
     SharedSeed::from_key(Key::from_bytes([byte; 32]))
@@ -128,13 +130,13 @@ async fn keys_are_updated_by_bytes_while_data_flows() {
 async fn keys_are_updated_by_time_while_data_flows() {
     let ((alice, _), (bob, _)) = (wire(seed(1)), wire(seed(1)));
     let (there, here) = session(&alice, &bob, bob.local_addr()).await;
-    let pace = rekey::Pace {
+    let pace = key_update::Pace {
         bytes: u64::MAX / 2,
         age: Duration::from_millis(1),
         renewal: Duration::from_secs(3600),
     };
     let (connection, renewal) = (there.connection.clone(), Arc::clone(&there.renewal));
-    tokio::spawn(rekey::update(connection, there.meter(), renewal, pace));
+    tokio::spawn(key_update::update(connection, there.meter(), renewal, pace));
     talk_until(&there, &here, || there.renewal.generation() >= 3 && here.renewal.generation() >= 3)
         .await;
     assert!(there.connection.close_reason().is_none());

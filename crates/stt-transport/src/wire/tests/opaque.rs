@@ -1,7 +1,7 @@
 //! What somebody on the path sees: noise.
 
 use super::{relay::Relay, *};
-use crate::mask::Masks;
+use crate::header_mask::Masks;
 
 /// Offsets into a datagram that are looked at.
 const OFFSETS: usize = 64;

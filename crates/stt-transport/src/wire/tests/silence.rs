@@ -6,7 +6,7 @@ use stc::random;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{relay::Relay, *};
-use crate::{mask::Masks, packet_header::QUIC_VERSION};
+use crate::{header_mask::Masks, packet_header::QUIC_VERSION};
 
 /// Sends datagrams to a node, never faster than it reads, and notes what comes back.
 struct Stranger {

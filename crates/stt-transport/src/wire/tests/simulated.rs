@@ -15,13 +15,13 @@ use super::*;
 use crate::{
     testing::Weather,
     wire::{
-        adapter::{self, Acceptor, PeerInfo},
+        crypto_adapter::{self, Acceptor, PeerInfo},
         endpoint::{client_config, endpoint_config, server_config, suites},
         gate::{Gate, GateConfig},
-        opaque::{IdMark, Inbound, Opaque},
+        obfuscation::{IdMark, Inbound, Opaque},
+        path_aware::CloseLatch,
         stats::Counters,
-        transport::Timing,
-        urgency::CloseLatch,
+        transport_config::Timing,
     },
 };
 
@@ -57,7 +57,7 @@ impl Network {
 struct Side {
     address: SocketAddr,
     engine: Endpoint,
-    shared: Arc<adapter::HandshakeContext>,
+    shared: Arc<crypto_adapter::HandshakeContext>,
     keyring: Arc<Keyring>,
     opaque: Opaque,
     connections: HashMap<ConnectionHandle, Connection>,
@@ -79,7 +79,7 @@ impl Side {
         };
         let node_id = identity.node_id();
         let gate = Gate::new(node_id, Arc::clone(&keyring), gate, Arc::clone(&counters)).unwrap();
-        let shared = Arc::new(adapter::HandshakeContext {
+        let shared = Arc::new(crypto_adapter::HandshakeContext {
             identity,
             gate,
             suites: suites(),

@@ -5,15 +5,15 @@ use stc::aead::Suite;
 
 use super::*;
 use crate::{
+    header_mask::{Long, Masks},
     keyring::SeedKeys,
-    mask::{Long, Masks},
     testing::vectors::{Vectors, read},
     wire::{
         handshake::{Handshake, Local, Output},
+        key_schedule::LevelSecrets,
         knock::KnockKey,
-        protection::{HeaderCipher, PacketCipher},
-        renewal::{Parties, Renewal},
-        schedule::LevelSecrets,
+        packet_protection::{HeaderCipher, PacketCipher},
+        rekey_exchange::{Parties, Renewal},
     },
 };
 

@@ -1,6 +1,6 @@
 //! What is kept, and removing it.
 
-use super::{Chamber, Problem, change::Change, content_item, guard::Protection, keys, page};
+use super::{Chamber, Problem, content_item, guard::Protection, keys, page, uncancelled::Change};
 use crate::{BlobName, BlobStat, ContentId, Op, StoreError};
 
 /// Names that are reported of one content.

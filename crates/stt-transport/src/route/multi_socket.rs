@@ -18,8 +18,8 @@ use tokio::sync::mpsc;
 
 use super::{
     link::{Link, Way},
+    mapped_addrs::{Table, is_stand_in},
     path::{Path, Via},
-    table::{Table, is_stand_in},
     udp::{DatagramSocket, Room},
 };
 

@@ -16,11 +16,11 @@ use tokio::time::Instant;
 
 use super::{
     StreamError,
-    credit::ReceiveCredit,
-    loose::{Budget, Loose},
+    flow_control::ReceiveCredit,
     reassembly::Reassembly,
+    unordered_queue::{Budget, Loose},
     varint,
-    waiters::{Place, Waiters},
+    waker_registry::{Place, Waiters},
 };
 use crate::limits::{Charge, Held};
 
@@ -619,7 +619,7 @@ mod tests {
 
     #[test]
     fn a_message_longer_than_the_window_gets_through_when_somebody_reads() {
-        let window = usize::try_from(super::super::credit::INITIAL_WINDOW).unwrap();
+        let window = usize::try_from(super::super::flow_control::INITIAL_WINDOW).unwrap();
         let inbound = inbound(1, u64::MAX);
         inbound.start(false);
         let mut wire = Vec::new();
@@ -643,7 +643,8 @@ mod tests {
     fn bytes_beyond_the_credit_are_refused() {
         let inbound = inbound(4, 100);
         inbound.start(true);
-        let error = feed(&inbound, super::super::credit::INITIAL_WINDOW, Bytes::from_static(b"x"));
+        let error =
+            feed(&inbound, super::super::flow_control::INITIAL_WINDOW, Bytes::from_static(b"x"));
         assert_eq!(error, Err(StreamError::Protocol { id: 4, rule: "more bytes than credit" }));
     }
 

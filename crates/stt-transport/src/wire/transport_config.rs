@@ -8,7 +8,7 @@ use std::{
 
 use quinn_proto::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
-use super::urgency::{CloseLatch, Urgent};
+use super::path_aware::{CloseLatch, Urgent};
 use crate::{
     congestion::{self, BbrConfig},
     route::{WEBSOCKET_MTU, is_stand_in},

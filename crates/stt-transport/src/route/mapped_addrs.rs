@@ -18,9 +18,9 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::{Notify, mpsc};
 
 use super::{
-    carry::Role,
     driver::{Input, Inputs, WeakInputs},
     frame,
+    websocket_io::Role,
 };
 
 /// Bytes that wait for one peer's WebSocket. When there are more, its session waits, and no other: a

@@ -28,7 +28,7 @@ use crate::{
     stream::{
         Stream, StreamShared,
         header::Header,
-        inbound::{End, Taken},
+        recv_queue::{End, Taken},
         unpinned,
     },
 };

@@ -15,8 +15,8 @@ use tokio::{
 
 use super::{
     frame::{self, Decoder, Goodbye, MaskKey, Next, Violation},
-    network::ByteStream,
-    table::Entry,
+    mapped_addrs::Entry,
+    tcp::ByteStream,
 };
 
 /// Waiting pieces that one call to the system writes at most.

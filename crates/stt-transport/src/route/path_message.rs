@@ -12,7 +12,7 @@ use stc::{
 };
 
 use super::{link::Id, path::RouteKind};
-use crate::mask::Masks;
+use crate::header_mask::Masks;
 
 /// Proves that a datagram got there and back.
 pub(crate) type Challenge = [u8; CHALLENGE_LEN];

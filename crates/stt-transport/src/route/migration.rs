@@ -11,10 +11,10 @@ use std::{
 };
 
 use super::{
-    datagram::{Challenge, Message, Random, RouteKeys},
+    liveness::{Traffic, Verdict, Watch},
     path::{Path, RouteKind},
-    sequence::SequenceWindow,
-    watch::{Traffic, Verdict, Watch},
+    path_message::{Challenge, Message, Random, RouteKeys},
+    replay_window::SequenceWindow,
 };
 use crate::wire::FIRST_RTT;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use stc::random;
 
 use crate::{
+    header_mask::{LENGTH_LEN, Long},
     keyring::{Entries, Keyring, SeedKeys},
-    mask::{LENGTH_LEN, Long},
     packet_header::{CONNECTION_ID_LEN, QUIC_VERSION},
     route::{Id, id_of},
 };

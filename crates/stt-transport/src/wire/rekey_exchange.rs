@@ -13,7 +13,7 @@ use std::sync::{
 use stc::{Key, aead::Suite, kdf};
 use tokio::sync::Notify;
 
-use super::{noise::Noise, schedule::LevelSecrets};
+use super::{key_schedule::LevelSecrets, noise::Noise};
 use crate::identity::Identity;
 
 const NOISE: &str = "Noise_KKpsk0_25519_ChaChaPoly_BLAKE2s";

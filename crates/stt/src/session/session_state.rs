@@ -26,17 +26,17 @@ use super::{
     deadline::{self, Deadlines},
     driver,
     host::{Common, SessionHost},
-    inbound,
     labelled::LabelledTable,
-    outbound,
-    precedence::Precedence,
     resets::Headers,
-    table::Table,
+    stream_reader,
+    stream_table::Table,
+    stream_writer,
+    write_order::Precedence,
 };
 use crate::{
     CloseReason, Delivery, NodeId, SessionId, StreamError, StreamOptions,
     limits::{Grown, Held, SendWindow, Throttle},
-    stream::{StreamShared, inbound::End, outbound::Pushed, stepped::Stepped},
+    stream::{StreamShared, inline_task::Stepped, recv_queue::End, send_queue::Pushed},
 };
 
 /// What a session is made from.
@@ -118,7 +118,7 @@ impl SessionShared {
             renewal: established.renewal,
             datagrams: Datagrams::new(limits.datagram_buffer.saturating_mul(8), Arc::clone(&held)),
             deadlines: Deadlines::default(),
-            headers: Semaphore::new(inbound::MAX_HEADLESS),
+            headers: Semaphore::new(stream_reader::MAX_HEADLESS),
             adaptive: Adaptive::default(),
             route: established.route,
             latch: established.latch,
@@ -271,7 +271,7 @@ impl SessionShared {
     /// Starts the task that writes this stream's sending direction, once.
     pub(crate) fn ensure_writer(self: &Arc<Self>, stream: &Arc<StreamShared>) {
         if !stream.is_writing() && stream.start_writing() {
-            let work = Stepped::new(outbound::run(Arc::clone(self), Arc::clone(stream)));
+            let work = Stepped::new(stream_writer::run(Arc::clone(self), Arc::clone(stream)));
             stream.set_writer(Arc::downgrade(&work));
             self.runtime.spawn(work.run());
         }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{engine::Connection, meter::Meter, renewal::Renewal};
+use super::{engine::Connection, meter::Meter, rekey_exchange::Renewal};
 
 /// When keys are replaced.
 #[derive(Clone, Copy, Debug)]

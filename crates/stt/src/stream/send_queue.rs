@@ -13,7 +13,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 
-use super::{StreamError, credit::SendCredit, varint};
+use super::{StreamError, flow_control::SendCredit, varint};
 
 /// Bytes that may wait in the queue before a sender has to wait.
 pub(crate) const QUEUE_LIMIT: usize = 1 << 20;
@@ -566,7 +566,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::credit::INITIAL_WINDOW, *};
+    use super::{super::flow_control::INITIAL_WINDOW, *};
     use crate::CloseReason;
 
     fn written(outbound: &Outbound) -> Vec<u8> {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::{SessionShared, driver::write_error, feed::Feed, labelled, resets};
+use super::{SessionShared, driver::write_error, labelled, paced_writer::Feed, resets};
 use crate::{
     StreamError,
-    stream::{StreamShared, header::Header, outbound::Next},
+    stream::{StreamShared, header::Header, send_queue::Next},
 };
 
 /// Runs until the direction is over.

@@ -6,7 +6,7 @@ use super::Session;
 use crate::{
     StreamError,
     limits::Held,
-    stream::{StreamShared, inbound::End},
+    stream::{StreamShared, recv_queue::End},
 };
 
 /// The streams of one session, by number. Bounded.
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_is_pushed_out_leaves_nobody_waiting() {
-        use crate::stream::inbound::Taken;
+        use crate::stream::recv_queue::Taken;
         let mut table = Table::new(true, 1, 100, Held::boundless());
         let first = table.get_or_make(1).unwrap();
         assert!(matches!(first.inbound.changed_from(0), Taken::Wait));
