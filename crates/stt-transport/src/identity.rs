@@ -17,7 +17,7 @@ use stc::{
 };
 use subtle::ConstantTimeEq;
 
-use crate::{id::NodeId, lru::Recent};
+use crate::{id::NodeId, lru::Lru};
 
 /// Proofs of others that are remembered.
 const MAX_VERIFIED: usize = 1_024;
@@ -40,7 +40,7 @@ pub struct Identity {
     node_key: Ed25519KeyPair,
     static_key: Arc<StaticKey>,
     /// Hashes of proofs of others that verified: of those who come back.
-    verified: Mutex<Recent<[u8; 32], ()>>,
+    verified: Mutex<Lru<[u8; 32], ()>>,
     proofs: [[u8; Proof::SIGNATURE_LEN]; 2],
 }
 
@@ -139,7 +139,7 @@ impl Identity {
         let proofs = [sign(Role::Initiator)?, sign(Role::Responder)?];
         let node_id = node_key.public_key().as_ref().try_into().map_err(|_| IdentityError::Keys)?;
         let (node_id, static_key) = (NodeId::from_bytes(node_id), Arc::new(static_key));
-        let verified = Mutex::new(Recent::new(MAX_VERIFIED));
+        let verified = Mutex::new(Lru::new(MAX_VERIFIED));
         Ok(Self { node_id, node_key, static_key, proofs, verified })
     }
 

@@ -2,11 +2,11 @@
 //! items. No promise is made about any of it.
 
 /// Sharing out what all sessions of a node have in common.
-pub use crate::limits::{Claim, DoorLimits, Pool, TokenBucket};
+pub use crate::limits::{Claim, HandshakeLimits, Pool, TokenBucket};
 /// What a simulation has in place of the system's sockets and TCP.
 pub use crate::route::{Accept, ByteStream, DatagramSocket, Network, Room, Soon, Stream};
 /// Dialling what an address names.
-pub use crate::route::{DialError, Place, Target};
+pub use crate::route::{DialError, HostPort, Target};
 /// Takes the bytes of a stream from the task that moves the connection.
 pub use crate::wire::Sink;
 /// Why there is no session through a WebSocket.
@@ -18,7 +18,7 @@ pub use crate::wire::{
     ETHERNET_MTU, FIRST_RTT, PORT_IN_USE, STREAMS, number_in_range, time_in_range,
 };
 /// Small things that both crates are built with.
-pub use crate::{lru::Recent, race::Race, waker_list::Wakes};
+pub use crate::{lru::Lru, race::Race, waker_list::WakerList};
 
 /// What the fuzzer calls.
 #[cfg(fuzzing)]

@@ -7,14 +7,14 @@ use std::{
 
 /// At most `limit` keys; a touch costs O(log n).
 #[derive(Debug)]
-pub struct Recent<K, V> {
+pub struct Lru<K, V> {
     limit: usize,
     touches: u64,
     entries: HashMap<K, (u64, V)>,
     order: BTreeMap<u64, K>,
 }
 
-impl<K: Copy + Eq + Hash, V> Recent<K, V> {
+impl<K: Copy + Eq + Hash, V> Lru<K, V> {
     /// Holds as many as `limit`.
     pub fn new(limit: usize) -> Self {
         Self { limit, touches: 0, entries: HashMap::new(), order: BTreeMap::new() }
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn the_one_not_touched_for_longest_is_forgotten() {
-        let mut recent = Recent::new(2);
+        let mut recent = Lru::new(2);
         *recent.touch(1, || 'a') = 'A';
         recent.touch(2, || 'b');
         assert_eq!(*recent.touch(1, || 'x'), 'A');

@@ -4,12 +4,12 @@ use std::task::Waker;
 
 /// Mostly one, so that there is nothing to allocate.
 #[derive(Debug, Default)]
-pub struct Wakes {
+pub struct WakerList {
     first: Option<Waker>,
     others: Vec<Waker>,
 }
 
-impl Wakes {
+impl WakerList {
     /// One more.
     pub fn add(&mut self, waker: Waker) {
         match &self.first {
@@ -36,7 +36,7 @@ impl Wakes {
 }
 
 /// Also when a panic comes in between: who was taken out of a list would sleep for ever.
-impl Drop for Wakes {
+impl Drop for WakerList {
     fn drop(&mut self) {
         self.first.take().into_iter().chain(self.others.drain(..)).for_each(Waker::wake);
     }
@@ -67,7 +67,7 @@ mod tests {
     fn all_are_woken_once_and_only_when_it_is_said() {
         let counts: [Arc<Count>; 3] = std::array::from_fn(|_| Arc::default());
         let woken = || counts.each_ref().map(|count| count.0.load(Ordering::SeqCst));
-        let (mut some, mut all) = (Wakes::default(), Wakes::default());
+        let (mut some, mut all) = (WakerList::default(), WakerList::default());
         let [a, b, c] = counts.clone().map(Waker::from);
         all.add(a);
         some.extend([b, c]);

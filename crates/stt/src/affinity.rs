@@ -29,7 +29,7 @@
 use std::collections::HashMap;
 
 use stc::ContentId;
-use stt_transport::internal::Recent;
+use stt_transport::internal::Lru;
 
 use crate::SessionId;
 
@@ -37,7 +37,7 @@ use crate::SessionId;
 #[derive(Debug)]
 pub struct AffinityPool<M = SessionId> {
     members: HashMap<M, MemberStats>,
-    holders: Recent<ContentId, M>,
+    holders: Lru<ContentId, M>,
     stats: AffinityStats,
 }
 
@@ -101,7 +101,7 @@ impl<M: Member> AffinityPool<M> {
     pub fn new() -> Self {
         Self {
             members: HashMap::new(),
-            holders: Recent::new(Self::MAX_KNOWN),
+            holders: Lru::new(Self::MAX_KNOWN),
             stats: AffinityStats::default(),
         }
     }

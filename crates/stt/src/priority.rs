@@ -22,7 +22,7 @@
 
 use std::time::{Duration, Instant};
 
-use stt_transport::internal::Recent;
+use stt_transport::internal::Lru;
 
 use crate::ContentId;
 
@@ -141,7 +141,7 @@ pub struct PriorityReport {
 /// Remembers at most [`Self::MAX_CONTENTS`] contents; one that was forgotten counts as new.
 #[derive(Debug)]
 pub struct AdaptivePriority {
-    seen: Recent<ContentId, Seen>,
+    seen: Lru<ContentId, Seen>,
     half_life: Duration,
 }
 
@@ -167,7 +167,7 @@ impl AdaptivePriority {
     #[must_use]
     pub fn with_half_life(half_life: Duration) -> Self {
         let half_life = half_life.max(Duration::from_millis(1));
-        Self { seen: Recent::new(Self::MAX_CONTENTS), half_life }
+        Self { seen: Lru::new(Self::MAX_CONTENTS), half_life }
     }
 
     /// After this time without access the recency is halved.

@@ -55,12 +55,12 @@ pub struct Context {
     passwords: Passwords,
     /// log10 of the guesses that the seed takes; `None` for a key.
     seed_guesses: Option<f64>,
-    moving: Mutex<Moving>,
+    moving: Mutex<Usage>,
 }
 
 /// What changes while a context is used.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Moving {
+pub(crate) struct Usage {
     /// Counts [`Context::update`].
     pub(crate) epoch: u32,
     /// Salt of this context's passwords.
@@ -137,7 +137,7 @@ impl ContextBuilder {
             suite: Suite::preferred(),
             passwords: Passwords::new(Key::generate()?),
             seed_guesses: seed.as_ref().and_then(Seed::phrase).map(health::guesses_log10),
-            moving: Mutex::new(Moving {
+            moving: Mutex::new(Usage {
                 epoch: 0,
                 password_salt: random::bytes()?,
                 position: 0,
@@ -257,7 +257,7 @@ impl Context {
         self.passwords.clear();
     }
 
-    fn moving(&self) -> MutexGuard<'_, Moving> {
+    fn moving(&self) -> MutexGuard<'_, Usage> {
         self.moving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

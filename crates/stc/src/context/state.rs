@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use super::{Context, Moving};
+use super::{Context, Usage};
 use crate::{Coded, OutputFile, random, record, record::RecordError};
 
 const CEL: [u8; 4] = *b"STC1";
@@ -124,7 +124,7 @@ impl Context {
     /// # Errors
     /// [`StateError::Record`] when there is no randomness.
     pub fn save_state(&self) -> Result<State, StateError> {
-        let Moving { epoch, password_salt, position, envelopes, bytes, weakest_password: _ } =
+        let Usage { epoch, password_salt, position, envelopes, bytes, weakest_password: _ } =
             self.moving().clone();
         let snapshot: [u8; SNAPSHOT_LEN] = random::bytes().map_err(RecordError::Random)?;
         let seal = |magic, first: &[u8], second: &[u8]| {
@@ -150,7 +150,7 @@ impl Context {
             return Err(RecordError::Mixed.into());
         }
         let mut moving = self.moving();
-        *moving = Moving {
+        *moving = Usage {
             epoch: u32::from_be_bytes(cel.field(0, 20)?),
             password_salt: cel.field(4, 20)?,
             position: u64::from_be_bytes(phe.field(0, 8)?),

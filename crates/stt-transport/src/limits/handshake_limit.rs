@@ -20,14 +20,14 @@ const SHARE: usize = 4;
 
 /// Bounds of handshakes that peers begin.
 #[derive(Clone, Copy, Debug)]
-pub struct DoorLimits {
+pub struct HandshakeLimits {
     /// Handshakes a second from one address; twice as many may come at once.
     pub per_second: NonZeroU64,
     /// Handshakes that are not finished.
     pub max_half_open: usize,
 }
 
-impl DoorLimits {
+impl HandshakeLimits {
     /// How long a handshake may take.
     pub const TIME: Duration = Duration::from_secs(10);
     /// An unfinished handshake as old as this gives way when there are too many.
@@ -36,7 +36,7 @@ impl DoorLimits {
 
 /// Why a handshake does not begin now. The same first packet may be let in later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shut {
+pub(crate) enum Rejected {
     /// Its address began too many lately.
     TooOften,
     /// There are too many unfinished ones, all over or of its address.
@@ -59,8 +59,8 @@ impl From<IpAddr> for Prefix {
 
 /// The rule. `T` is what belongs to an unfinished handshake; it is dropped when that gives way.
 #[derive(Debug)]
-pub(crate) struct Door<T> {
-    limits: DoorLimits,
+pub(crate) struct HandshakeLimit<T> {
+    limits: HandshakeLimits,
     addresses: HashMap<Prefix, Address>,
     /// The rate of those that the table has no room for.
     others: TokenBucket,
@@ -83,8 +83,8 @@ struct HalfOpen<T> {
     _owner: T,
 }
 
-impl<T> Door<T> {
-    pub(crate) fn new(limits: DoorLimits) -> Self {
+impl<T> HandshakeLimit<T> {
+    pub(crate) fn new(limits: HandshakeLimits) -> Self {
         Self {
             limits,
             addresses: HashMap::new(),
@@ -98,41 +98,41 @@ impl<T> Door<T> {
     /// Whether `from` may knock now, with its rate alone.
     ///
     /// # Errors
-    /// [`Shut::TooOften`].
-    pub(crate) fn knock(&mut self, now: Instant, from: IpAddr) -> Result<(), Shut> {
+    /// [`Rejected::TooOften`].
+    pub(crate) fn knock(&mut self, now: Instant, from: IpAddr) -> Result<(), Rejected> {
         let fits = match self.address(now, from.into()) {
             Some(address) => address.bucket.try_take(now, 1),
             None => self.others.try_take(now, 1),
         };
-        if fits { Ok(()) } else { Err(Shut::TooOften) }
+        if fits { Ok(()) } else { Err(Rejected::TooOften) }
     }
 
     /// Begins a handshake and gives it a number. `from` is `None` when nobody knows. The second
     /// number is how many others had to give way: their `T` is dropped.
     ///
     /// # Errors
-    /// [`Shut`].
+    /// [`Rejected`].
     #[cfg(test)]
     pub(crate) fn begin(
         &mut self,
         now: Instant,
         from: Option<IpAddr>,
         owner: T,
-    ) -> Result<(u64, usize), Shut> {
+    ) -> Result<(u64, usize), Rejected> {
         self.begin_at(now, from, false, owner)
     }
 
     /// As [`Self::begin`]; of one that `has_knocked` the rate was asked by [`Self::knock`].
     ///
     /// # Errors
-    /// [`Shut`].
+    /// [`Rejected`].
     pub(crate) fn begin_at(
         &mut self,
         now: Instant,
         from: Option<IpAddr>,
         has_knocked: bool,
         owner: T,
-    ) -> Result<(u64, usize), Shut> {
+    ) -> Result<(u64, usize), Rejected> {
         let from = from.map(Prefix::from);
         let mut known = None;
         if let Some(from) = from {
@@ -141,14 +141,14 @@ impl<T> Door<T> {
                 Some(address) => {
                     known = Some(from);
                     if address.half_open >= share {
-                        return Err(Shut::Crowded);
+                        return Err(Rejected::Crowded);
                     }
                     has_knocked || address.bucket.try_take(now, 1)
                 }
                 None => has_knocked || self.others.try_take(now, 1),
             };
             if !fits {
-                return Err(Shut::TooOften);
+                return Err(Rejected::TooOften);
             }
         }
         let gave_way = self.make_room(now)?;
@@ -175,14 +175,15 @@ impl<T> Door<T> {
     }
 
     /// Where there are too many, the oldest gives way if it had its time.
-    fn make_room(&mut self, now: Instant) -> Result<usize, Shut> {
+    fn make_room(&mut self, now: Instant) -> Result<usize, Rejected> {
         if self.half_open.len() < self.limits.max_half_open {
             return Ok(0);
         }
         let oldest = self.half_open.first_key_value();
-        let stale = oldest
-            .filter(|(_, oldest)| now.saturating_duration_since(oldest.since) >= DoorLimits::STALE);
-        let Some((number, _)) = stale else { return Err(Shut::Crowded) };
+        let stale = oldest.filter(|(_, oldest)| {
+            now.saturating_duration_since(oldest.since) >= HandshakeLimits::STALE
+        });
+        let Some((number, _)) = stale else { return Err(Rejected::Crowded) };
         self.end(*number);
         Ok(1)
     }
@@ -213,8 +214,11 @@ mod tests {
 
     use super::*;
 
-    fn door(per_second: u64, max_half_open: usize) -> Door<()> {
-        Door::new(DoorLimits { per_second: NonZeroU64::new(per_second).unwrap(), max_half_open })
+    fn door(per_second: u64, max_half_open: usize) -> HandshakeLimit<()> {
+        HandshakeLimit::new(HandshakeLimits {
+            per_second: NonZeroU64::new(per_second).unwrap(),
+            max_half_open,
+        })
     }
 
     fn v4(number: u32) -> IpAddr {
@@ -226,7 +230,7 @@ mod tests {
         let (mut door, now) = (door(10, 1_000), Instant::now());
         let begun = (0..100).filter(|_| door.begin(now, Some(v4(1)), ()).is_ok()).count();
         assert_eq!(begun, 20);
-        assert_eq!(door.begin(now, Some(v4(1)), ()), Err(Shut::TooOften));
+        assert_eq!(door.begin(now, Some(v4(1)), ()), Err(Rejected::TooOften));
         assert!(door.begin(now, Some(v4(2)), ()).is_ok());
         assert!(door.begin(now + Duration::from_millis(100), Some(v4(1)), ()).is_ok());
     }
@@ -239,12 +243,12 @@ mod tests {
         };
         assert!(door.knock(now, v6(1, 1)).is_ok());
         assert!(door.knock(now, v6(1, 2)).is_ok());
-        assert_eq!(door.knock(now, v6(1, 3)), Err(Shut::TooOften));
+        assert_eq!(door.knock(now, v6(1, 3)), Err(Rejected::TooOften));
         assert!(door.knock(now, v6(2, 1)).is_ok());
         let mapped = Ipv4Addr::new(10, 0, 0, 1).to_ipv6_mapped().into();
         assert!(door.knock(now, v4(1)).is_ok());
         assert!(door.knock(now, mapped).is_ok());
-        assert_eq!(door.knock(now, v4(1)), Err(Shut::TooOften));
+        assert_eq!(door.knock(now, v4(1)), Err(Rejected::TooOften));
     }
 
     #[test]
@@ -252,7 +256,7 @@ mod tests {
         let (mut door, now) = (door(1_000, 8), Instant::now());
         let (first, _) = door.begin(now, Some(v4(1)), ()).unwrap();
         door.begin(now, Some(v4(1)), ()).unwrap();
-        assert_eq!(door.begin(now, Some(v4(1)), ()), Err(Shut::Crowded));
+        assert_eq!(door.begin(now, Some(v4(1)), ()), Err(Rejected::Crowded));
         door.begin(now, Some(v4(2)), ()).unwrap();
         door.end(first);
         assert!(door.begin(now, Some(v4(1)), ()).is_ok());
@@ -265,8 +269,8 @@ mod tests {
         for number in 0..4 {
             door.begin(now, Some(v4(number)), ()).unwrap();
         }
-        assert_eq!(door.begin(now, Some(v4(9)), ()), Err(Shut::Crowded));
-        let later = now + DoorLimits::STALE;
+        assert_eq!(door.begin(now, Some(v4(9)), ()), Err(Rejected::Crowded));
+        let later = now + HandshakeLimits::STALE;
         assert_eq!(door.begin(later, Some(v4(9)), ()), Ok((4, 1)));
         assert_eq!(door.half_open(), 4);
         // Its end comes after it gave way, and changes nothing.

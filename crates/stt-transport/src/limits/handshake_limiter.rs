@@ -1,4 +1,4 @@
-//! The door of an endpoint or a listener: [`Door`] with the clock, and those who wait at it.
+//! The door of an endpoint or a listener: [`HandshakeLimit`] with the clock, and those who wait at it.
 
 use std::{
     net::IpAddr,
@@ -8,46 +8,46 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{Door, DoorLimits, Shut, now};
+use super::{HandshakeLimit, HandshakeLimits, Rejected, now};
 
 /// Decides which handshakes begin.
 #[derive(Debug)]
-pub(crate) struct Doorkeeper {
-    door: Mutex<Door<oneshot::Sender<()>>>,
+pub(crate) struct HandshakeLimiter {
+    door: Mutex<HandshakeLimit<oneshot::Sender<()>>>,
 }
 
 /// An unfinished handshake; dropping it makes its place free.
 #[derive(Debug)]
-pub(crate) struct Begun {
-    keeper: Arc<Doorkeeper>,
+pub(crate) struct HalfOpenGuard {
+    keeper: Arc<HandshakeLimiter>,
     number: u64,
     gave_way: Option<oneshot::Receiver<()>>,
 }
 
-impl Doorkeeper {
-    pub(crate) fn new(limits: DoorLimits) -> Self {
-        Self { door: Mutex::new(Door::new(limits)) }
+impl HandshakeLimiter {
+    pub(crate) fn new(limits: HandshakeLimits) -> Self {
+        Self { door: Mutex::new(HandshakeLimit::new(limits)) }
     }
 
-    /// As [`Door::knock`], now.
-    pub(crate) fn knock(&self, from: IpAddr) -> Result<(), Shut> {
+    /// As [`HandshakeLimit::knock`], now.
+    pub(crate) fn knock(&self, from: IpAddr) -> Result<(), Rejected> {
         self.door().knock(now(), from)
     }
 
-    /// As [`Door::begin`], now.
-    pub(crate) fn begin(self: &Arc<Self>, from: Option<IpAddr>) -> Result<Begun, Shut> {
+    /// As [`HandshakeLimit::begin`], now.
+    pub(crate) fn begin(self: &Arc<Self>, from: Option<IpAddr>) -> Result<HalfOpenGuard, Rejected> {
         self.begin_at(from, false)
     }
 
-    /// As [`Door::begin_at`], now.
+    /// As [`HandshakeLimit::begin_at`], now.
     pub(crate) fn begin_at(
         self: &Arc<Self>,
         from: Option<IpAddr>,
         has_knocked: bool,
-    ) -> Result<Begun, Shut> {
+    ) -> Result<HalfOpenGuard, Rejected> {
         let (tell, told) = oneshot::channel();
         let (number, _) = self.door().begin_at(now(), from, has_knocked, tell)?;
-        Ok(Begun { keeper: Arc::clone(self), number, gave_way: Some(told) })
+        Ok(HalfOpenGuard { keeper: Arc::clone(self), number, gave_way: Some(told) })
     }
 
     /// Unfinished handshakes.
@@ -55,12 +55,12 @@ impl Doorkeeper {
         self.door().half_open()
     }
 
-    fn door(&self) -> MutexGuard<'_, Door<oneshot::Sender<()>>> {
+    fn door(&self) -> MutexGuard<'_, HandshakeLimit<oneshot::Sender<()>>> {
         self.door.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Begun {
+impl HalfOpenGuard {
     /// Ready when it has had all its time, or has to give way.
     pub(crate) fn expired(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let gave_way = self.gave_way.take();
@@ -74,13 +74,13 @@ impl Begun {
             };
             tokio::select! {
                 () = gave_way => {}
-                () = tokio::time::sleep(DoorLimits::TIME) => {}
+                () = tokio::time::sleep(HandshakeLimits::TIME) => {}
             }
         })
     }
 }
 
-impl Drop for Begun {
+impl Drop for HalfOpenGuard {
     fn drop(&mut self) {
         self.keeper.door().end(self.number);
     }

@@ -15,9 +15,9 @@ mod token_bucket;
 
 use std::time::Instant;
 
-pub use handshake_limit::DoorLimits;
-pub(crate) use handshake_limit::{Door, Shut};
-pub(crate) use handshake_limiter::{Begun, Doorkeeper};
+pub use handshake_limit::HandshakeLimits;
+pub(crate) use handshake_limit::{HandshakeLimit, Rejected};
+pub(crate) use handshake_limiter::{HalfOpenGuard, HandshakeLimiter};
 pub use pool::{Claim, Pool};
 pub use token_bucket::TokenBucket;
 

@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, str::FromStr};
 
 use stc::Coded;
 
-use super::{Place, RouteKind, Target};
+use super::{HostPort, RouteKind, Target};
 
 /// Where a node is: what one connects to, listens at, and moves to.
 ///
@@ -29,7 +29,7 @@ impl Address {
     /// UDP at a port of `host`, a name or an address.
     #[must_use]
     pub fn udp(host: impl Into<String>, port: u16) -> Self {
-        Self(Target::Udp(Place { host: host.into(), port, path: "/".to_owned() }))
+        Self(Target::Udp(HostPort { host: host.into(), port, path: "/".to_owned() }))
     }
 
     /// What it says about how to travel; `None` for `HOST:PORT`.
@@ -93,7 +93,7 @@ impl FromStr for Address {
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Self {
         let (host, port) = (address.ip().to_string(), address.port());
-        Self(Target::Any(Place { host, port, path: "/".to_owned() }))
+        Self(Target::Any(HostPort { host, port, path: "/".to_owned() }))
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     Table, Web,
     link::Link,
     liveness::Traffic,
-    migration::{Failure, Goal, Mover, Output},
+    migration::{Failure, Goal, Output, PathManager},
     multi_socket::RouteSocket,
     path::{Path, RouteKind, Via},
     path_message,
@@ -40,7 +40,7 @@ const MAX_SOURCES: usize = 4;
 
 /// What the driver is told.
 pub(crate) enum Input {
-    Began(Box<Began>),
+    SessionStarted(Box<SessionStarted>),
     Datagram {
         link: u64,
         path: Path,
@@ -53,7 +53,7 @@ pub(crate) enum Input {
     Ended(u64, Path),
     Move {
         link: u64,
-        wish: Wish,
+        wish: MoveRequest,
         reply: oneshot::Sender<Result<Path, Failure>>,
     },
     Dialled {
@@ -69,7 +69,7 @@ pub(crate) enum Input {
 
 /// Where a session is wanted to go.
 #[derive(Clone, Debug)]
-pub(crate) enum Wish {
+pub(crate) enum MoveRequest {
     Path(Path),
     /// To a WebSocket that is opened for it.
     Open(Web),
@@ -77,7 +77,7 @@ pub(crate) enum Wish {
     Kind(RouteKind),
 }
 
-impl Wish {
+impl MoveRequest {
     pub(crate) const fn kind(&self) -> RouteKind {
         match self {
             Self::Path(path) => path.kind(),
@@ -88,9 +88,9 @@ impl Wish {
 }
 
 /// A session that is ready.
-pub(crate) struct Began {
+pub(crate) struct SessionStarted {
     pub(crate) link: Arc<Link>,
-    pub(crate) mover: Mover,
+    pub(crate) mover: PathManager,
     pub(crate) meter: Arc<Meter>,
     pub(crate) seed: Arc<SeedKeys>,
     pub(crate) latch: CloseLatch,
@@ -169,7 +169,7 @@ pub(crate) struct Receiver {
 type KnockMaker = Box<dyn Fn(&SeedKeys, NodeId) -> Option<Vec<u8>> + Send>;
 
 /// What a driver needs beside its inputs.
-pub(crate) struct Means {
+pub(crate) struct DriverDeps {
     pub(crate) socket: Arc<RouteSocket>,
     pub(crate) table: Arc<Table>,
     /// A knock for a WebSocket to this peer.
@@ -179,7 +179,7 @@ pub(crate) struct Means {
 
 struct Entry {
     /// Boxed: the table has room for more than there are.
-    began: Box<Began>,
+    began: Box<SessionStarted>,
     deadline: Option<Instant>,
     reply: Option<oneshot::Sender<Result<Path, Failure>>>,
     /// Own addresses on which paths were written to, newest last.
@@ -187,7 +187,7 @@ struct Entry {
 }
 
 struct Driver {
-    means: Means,
+    means: DriverDeps,
     weak: WeakInputs,
     entries: HashMap<u64, Entry>,
     due: BTreeSet<(Instant, u64)>,
@@ -202,7 +202,7 @@ fn now() -> Instant {
 }
 
 /// Runs until the node is gone.
-pub(crate) async fn run(inputs: Inputs, mut receiver: Receiver, means: Means) {
+pub(crate) async fn run(inputs: Inputs, mut receiver: Receiver, means: DriverDeps) {
     let mut driver = Driver {
         means,
         weak: inputs.weak(),
@@ -275,7 +275,7 @@ impl Driver {
 
     fn take(&mut self, now: Instant, input: Input) {
         match input {
-            Input::Began(began) => {
+            Input::SessionStarted(began) => {
                 let number = began.link.number;
                 for path in began.mover.websockets() {
                     self.means.table.own(path.remote);
@@ -311,8 +311,8 @@ impl Driver {
             }
             Input::Move { link, wish, reply } => {
                 let port = match &wish {
-                    Wish::Path(path) => self.port(*path),
-                    Wish::Open(_) | Wish::Kind(_) => None,
+                    MoveRequest::Path(path) => self.port(*path),
+                    MoveRequest::Open(_) | MoveRequest::Kind(_) => None,
                 };
                 self.with(now, link, |entry, now| {
                     if let Some(earlier) = entry.reply.replace(reply) {
@@ -320,9 +320,9 @@ impl Driver {
                     }
                     let mover = &mut entry.began.mover;
                     match wish {
-                        Wish::Path(path) => mover.move_to(now, Goal::Path(path, port)),
-                        Wish::Kind(kind) => mover.move_to(now, Goal::Invite(kind)),
-                        Wish::Open(web) => {
+                        MoveRequest::Path(path) => mover.move_to(now, Goal::Path(path, port)),
+                        MoveRequest::Kind(kind) => mover.move_to(now, Goal::Invite(kind)),
+                        MoveRequest::Open(web) => {
                             entry.began.web = Some(web);
                             mover.open(now);
                         }
@@ -476,7 +476,7 @@ impl Driver {
 
     fn send(&mut self, path: Path, source: Option<IpAddr>, bytes: Vec<u8>) {
         let Some(way) = self.means.socket.way(path, true) else { return };
-        let way = super::link::Way { source, ..way };
+        let way = super::link::NextHop { source, ..way };
         let transmit = Transmit {
             destination: path.remote,
             ecn: None,

@@ -12,7 +12,7 @@ use stc::{Key, aead::Suite};
 pub use super::{frame::fuzz as frames, http::fuzz as request};
 use super::{
     liveness::Traffic,
-    migration::{Goal, Mover, Output, Start},
+    migration::{Goal, Output, PathManager, Start},
     path::{Path, RouteKind, Via},
     path_message::{RouteKeys, put_body, take_body},
     target::Target,
@@ -64,7 +64,7 @@ fn path(number: u8) -> Path {
     Path { via, remote: SocketAddr::from((ip, port)) }
 }
 
-fn end(initiator: bool, now: Instant) -> Option<Mover> {
+fn end(initiator: bool, now: Instant) -> Option<PathManager> {
     let mut counter = u64::from(initiator);
     let start = Start {
         keys: keys(initiator),
@@ -84,7 +84,7 @@ fn end(initiator: bool, now: Instant) -> Option<Mover> {
         udp: None,
         traffic: Traffic { sealed: 0, opened: 0 },
     };
-    Some(Mover::new(now, start))
+    Some(PathManager::new(now, start))
 }
 
 /// Both ends of a session, and between them somebody who delivers, repeats, changes, withholds and

@@ -47,7 +47,7 @@ pub(crate) struct Link {
     pub(crate) number: u64,
     /// What the engine takes for the peer's address.
     pub(crate) logical: SocketAddr,
-    way: RwLock<Way>,
+    way: RwLock<NextHop>,
     /// Nothing is watched over: the next datagram says so.
     asleep: AtomicBool,
     /// Who waits for room on the way.
@@ -59,7 +59,7 @@ pub(crate) struct Link {
 
 /// Where datagrams of a connection go.
 #[derive(Clone, Debug)]
-pub(crate) struct Way {
+pub(crate) struct NextHop {
     pub(crate) path: Path,
     /// The socket of a path over UDP.
     pub(crate) local: Option<Arc<Local>>,
@@ -75,7 +75,7 @@ impl Directory {
     }
 
     /// A link for a connection that is about to be made.
-    pub(crate) fn link(self: &Arc<Self>, logical: SocketAddr, way: Way) -> Arc<Link> {
+    pub(crate) fn link(self: &Arc<Self>, logical: SocketAddr, way: NextHop) -> Arc<Link> {
         Arc::new(Link {
             number: self.next.fetch_add(1, Relaxed),
             logical,
@@ -113,12 +113,12 @@ impl Link {
     }
 
     /// Where its datagrams go at the moment.
-    pub(crate) fn way(&self) -> Way {
-        self.with_way(Way::clone)
+    pub(crate) fn way(&self) -> NextHop {
+        self.with_way(NextHop::clone)
     }
 
     /// As [`Self::way`], for who needs it for a moment only.
-    pub(crate) fn with_way<T>(&self, act: impl FnOnce(&Way) -> T) -> T {
+    pub(crate) fn with_way<T>(&self, act: impl FnOnce(&NextHop) -> T) -> T {
         act(&self.way.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -135,7 +135,7 @@ impl Link {
         CURRENT.with_borrow(Option::clone)
     }
 
-    pub(super) fn set_way(&self, way: Way) {
+    pub(super) fn set_way(&self, way: NextHop) {
         *self.way.write().unwrap_or_else(PoisonError::into_inner) = way;
         // The way before may never have room again.
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();

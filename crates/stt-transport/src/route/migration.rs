@@ -52,13 +52,13 @@ pub(crate) enum Output {
     Switch(Path),
     /// The peer sends to this end of the path as well.
     Settled(Path),
-    /// Open a WebSocket to the peer, and say what came of it by [`Mover::dialled`], with this number.
+    /// Open a WebSocket to the peer, and say what came of it by [`PathManager::dialled`], with this number.
     Dial(u64),
-    /// The peer wants to be reached at this address: [`Mover::follow`] it.
+    /// The peer wants to be reached at this address: [`PathManager::follow`] it.
     Invited(SocketAddr),
     /// The WebSocket of this path is not needed any more.
     Close(Path),
-    /// What came of [`Mover::move_to`].
+    /// What came of [`PathManager::move_to`].
     Done(Result<Path, Failure>),
 }
 
@@ -142,7 +142,7 @@ struct Dialling {
 }
 
 /// One end's rules.
-pub(crate) struct Mover {
+pub(crate) struct PathManager {
     keys: RouteKeys,
     random: Random,
     window: SequenceWindow,
@@ -181,7 +181,7 @@ pub(crate) struct Start {
     pub(crate) traffic: Traffic,
 }
 
-impl Mover {
+impl PathManager {
     pub(crate) fn new(now: Instant, start: Start) -> Self {
         let dialling = Dialling { next: now, wait: DIAL_WAIT.0, under_way: None };
         Self {

@@ -6,7 +6,7 @@
 //! knock exactly as they do over UDP: a WebSocket carries them and decides nothing.
 //!
 //! A session is not bound to an address: a [`Link`] tells where its datagrams go at the moment, and
-//! a [`Mover`](migration::Mover) at each end agrees with the other one when that changes.
+//! a [`PathManager`](migration::Mover) at each end agrees with the other one when that changes.
 //!
 //! | look for | in |
 //! |---|---|
@@ -53,14 +53,14 @@ mod websocket_io;
 mod websocket_upgrade;
 
 pub use address::{Address, AddressError, IntoAddress};
-pub(crate) use driver::{Began, Input, Inputs, Means, run};
+pub(crate) use driver::{DriverDeps, Input, Inputs, SessionStarted, run};
 pub use error::RouteError;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use http::COOKIE;
-pub(crate) use link::{Directory, Id, Link, Way};
+pub(crate) use link::{Directory, Id, Link, NextHop};
 pub(crate) use liveness::Traffic;
 pub(crate) use mapped_addrs::{Table, WEBSOCKET_MTU, is_stand_in};
-pub(crate) use migration::{Mover, Start};
+pub(crate) use migration::{PathManager, Start};
 pub(crate) use multi_socket::{MAX_LOCALS, RouteRoom, RouteSocket, is_passing};
 pub use path::RouteKind;
 pub(crate) use path::{Path, Via};
@@ -69,7 +69,7 @@ pub use session::Route;
 pub(crate) use session::Routes;
 pub use session::SessionRoute;
 pub(crate) use target::Web;
-pub use target::{Place, Target};
+pub use target::{HostPort, Target};
 pub(crate) use tcp::Tcp;
 pub use tcp::{Accept, ByteStream, Network, Soon, Stream};
 pub(crate) use tls::{Roots, Tls, TlsError};

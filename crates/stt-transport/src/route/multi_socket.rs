@@ -17,7 +17,7 @@ use quinn_udp::{RecvMeta, Transmit};
 use tokio::sync::mpsc;
 
 use super::{
-    link::{Link, Way},
+    link::{Link, NextHop},
     mapped_addrs::{Table, is_stand_in},
     path::{Path, Via},
     udp::{DatagramSocket, Room},
@@ -182,7 +182,7 @@ impl RouteSocket {
     }
 
     /// The way back to where a datagram came from.
-    pub(crate) fn way_back(&self, from: SocketAddr) -> Option<Way> {
+    pub(crate) fn way_back(&self, from: SocketAddr) -> Option<NextHop> {
         if is_stand_in(from.ip()) {
             return self.way_to(from);
         }
@@ -198,17 +198,17 @@ impl RouteSocket {
     }
 
     /// The way over `path`. `None` when its socket is gone.
-    pub(crate) fn way(&self, path: Path, moved: bool) -> Option<Way> {
+    pub(crate) fn way(&self, path: Path, moved: bool) -> Option<NextHop> {
         match path.via {
             Via::Udp(number) => {
-                Some(Way { path, local: Some(self.local(number)?), moved, source: None })
+                Some(NextHop { path, local: Some(self.local(number)?), moved, source: None })
             }
-            Via::WebSocket => Some(Way { path, local: None, moved, source: None }),
+            Via::WebSocket => Some(NextHop { path, local: None, moved, source: None }),
         }
     }
 
     /// The way to where a datagram without a link would go.
-    pub(crate) fn way_to(&self, remote: SocketAddr) -> Option<Way> {
+    pub(crate) fn way_to(&self, remote: SocketAddr) -> Option<NextHop> {
         if is_stand_in(remote.ip()) {
             return self.way(Path { via: Via::WebSocket, remote }, false);
         }
@@ -217,7 +217,7 @@ impl RouteSocket {
     }
 
     /// Sends what `transmit` holds over `way`, to wherever that leads.
-    pub(crate) fn send(&self, way: &Way, transmit: &Transmit<'_>) -> io::Result<()> {
+    pub(crate) fn send(&self, way: &NextHop, transmit: &Transmit<'_>) -> io::Result<()> {
         let Some(local) = &way.local else {
             let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
             return self.table.send(way.path.remote, transmit.contents, size);

@@ -11,8 +11,8 @@ use stc::Cause;
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    Place, RouteError, Table, Target, Web,
-    driver::{Input, RouteState, Wish},
+    HostPort, RouteError, Table, Target, Web,
+    driver::{Input, MoveRequest, RouteState},
     link::{Directory, Link},
     multi_socket::RouteSocket,
     path::{Path, RouteKind, Via},
@@ -112,7 +112,7 @@ impl SessionRoute {
     /// # Errors
     /// [`RouteError`]: the peer is not reached that way, or the session is over.
     pub async fn move_to_kind(&self, kind: RouteKind) -> Result<(), RouteError> {
-        self.wish(Wish::Kind(kind)).await
+        self.wish(MoveRequest::Kind(kind)).await
     }
 
     /// Moves to `target`. For the crate `stt`, which finds out what an address names.
@@ -124,17 +124,17 @@ impl SessionRoute {
         match target {
             Target::Any(place) | Target::Udp(place) => {
                 let path = self.resolve(place).await?;
-                self.wish(Wish::Path(path)).await
+                self.wish(MoveRequest::Path(path)).await
             }
             Target::WebSocket(place) | Target::SecureWebSocket(place) => {
                 let secure = matches!(target, Target::SecureWebSocket(_));
-                self.wish(Wish::Open(Web { place: place.clone(), secure })).await
+                self.wish(MoveRequest::Open(Web { place: place.clone(), secure })).await
             }
         }
     }
 
     /// The path over UDP to a place.
-    async fn resolve(&self, place: &Place) -> Result<Path, RouteError> {
+    async fn resolve(&self, place: &HostPort) -> Result<Path, RouteError> {
         let not_found = |cause: Cause| RouteError::HostNotFound { host: place.host.clone(), cause };
         let addresses = tokio::net::lookup_host((place.host.as_str(), place.port))
             .await
@@ -144,7 +144,7 @@ impl SessionRoute {
         Ok(ways.next().ok_or_else(family)?.path)
     }
 
-    async fn wish(&self, wish: Wish) -> Result<(), RouteError> {
+    async fn wish(&self, wish: MoveRequest) -> Result<(), RouteError> {
         let kind = wish.kind();
         let (reply, answer) = oneshot::channel();
         let input = Input::Move { link: self.link.number, wish, reply };

@@ -11,7 +11,7 @@ use stc::{Key, aead::Suite};
 
 use super::{
     liveness::Traffic,
-    migration::{Failure, Goal, Mover, Output, Start},
+    migration::{Failure, Goal, Output, PathManager, Start},
     path::{Path, RouteKind, Via},
     path_message::{LEAST_LEN, Message, Random, RouteKeys},
 };
@@ -51,7 +51,7 @@ enum Thing {
 }
 
 struct End {
-    mover: Mover,
+    mover: PathManager,
     traffic: Traffic,
     sends: bool,
     next_data: Instant,
@@ -99,7 +99,7 @@ impl World {
                 traffic: Traffic::default(),
             };
             End {
-                mover: Mover::new(start, start_with),
+                mover: PathManager::new(start, start_with),
                 traffic: Traffic::default(),
                 sends: true,
                 next_data: start,

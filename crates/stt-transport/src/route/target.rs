@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A host, a port, and the path of a WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct HostPort {
     /// Name or address, without brackets.
     pub host: String,
     /// The port.
@@ -13,7 +13,7 @@ pub struct Place {
     pub path: String,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
@@ -26,7 +26,7 @@ impl fmt::Display for Place {
 /// Where a WebSocket leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Web {
-    pub(crate) place: Place,
+    pub(crate) place: HostPort,
     /// Whether it goes inside of TLS, which a proxy ends.
     pub(crate) secure: bool,
 }
@@ -35,18 +35,18 @@ pub(crate) struct Web {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// `HOST:PORT`: UDP, and a WebSocket on the same port if UDP stays silent.
-    Any(Place),
+    Any(HostPort),
     /// `udp://HOST:PORT`.
-    Udp(Place),
+    Udp(HostPort),
     /// `ws://HOST[:PORT][/PATH]`.
-    WebSocket(Place),
+    WebSocket(HostPort),
     /// `wss://HOST[:PORT][/PATH]`: the same inside of TLS.
-    SecureWebSocket(Place),
+    SecureWebSocket(HostPort),
 }
 
 impl Target {
     /// Host, port and path.
-    pub const fn place(&self) -> &Place {
+    pub const fn place(&self) -> &HostPort {
         match self {
             Self::Any(place)
             | Self::Udp(place)
@@ -71,7 +71,7 @@ impl Target {
 }
 
 /// Splits `HOST:PORT/PATH`; IPv6 addresses stand in brackets.
-fn place(text: &str, default_port: Option<u16>, with_path: bool) -> Option<Place> {
+fn place(text: &str, default_port: Option<u16>, with_path: bool) -> Option<HostPort> {
     let (authority, path) = match text.split_once('/') {
         Some((authority, path)) if with_path => (authority, format!("/{path}")),
         Some((authority, "")) => (authority, "/".to_owned()),
@@ -102,15 +102,15 @@ fn place(text: &str, default_port: Option<u16>, with_path: bool) -> Option<Place
         Some(port) => port.parse().ok()?,
         None => default_port?,
     };
-    Some(Place { host: host.to_owned(), port, path })
+    Some(HostPort { host: host.to_owned(), port, path })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn at(host: &str, port: u16, path: &str) -> Place {
-        Place { host: host.into(), port, path: path.into() }
+    fn at(host: &str, port: u16, path: &str) -> HostPort {
+        HostPort { host: host.into(), port, path: path.into() }
     }
 
     #[test]

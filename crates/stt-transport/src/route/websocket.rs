@@ -25,18 +25,18 @@ use tungstenite::{
 };
 
 use super::{
-    Place, Table, Tls, TlsError, Web,
+    HostPort, Table, Tls, TlsError, Web,
     http::{self, Head},
     mapped_addrs::Entry,
     tcp::{Accept, ByteStream, Network, Stream},
     websocket_io::{Role, carry},
     websocket_upgrade,
 };
-use crate::limits::{Begun, DoorLimits, Doorkeeper};
+use crate::limits::{HalfOpenGuard, HandshakeLimiter, HandshakeLimits};
 
 /// Clients that have not sent their request yet: of one address a quarter, and so many new ones a
 /// second. Each has 10 s, and 1 s where there are too many.
-const REQUESTS: DoorLimits = DoorLimits {
+const REQUESTS: HandshakeLimits = HandshakeLimits {
     per_second: match NonZeroU64::new(256) {
         Some(number) => number,
         None => NonZeroU64::MIN,
@@ -54,7 +54,7 @@ pub(crate) struct WebSocketLimits {
     /// WebSockets that listeners and dialling opened, in all.
     pub(crate) max: usize,
     /// Those without a session: how many of one address begin a second, and how many there are.
-    pub(crate) idle: DoorLimits,
+    pub(crate) idle: HandshakeLimits,
 }
 
 /// A listener; dropping it ends it and its connections.
@@ -76,7 +76,7 @@ impl Listener {
         turned_away: impl Fn() + Send + 'static,
     ) -> io::Result<Self> {
         let (address, listener) = network.listen(address)?;
-        let idlers = Arc::new(Doorkeeper::new(limits.idle));
+        let idlers = Arc::new(HandshakeLimiter::new(limits.idle));
         let doors = Doors { table, idlers, admit: Arc::new(admit), max: limits.max };
         let listening = listen(listener, doors, idle, turned_away);
         let task = tokio::spawn(listening).abort_handle();
@@ -114,7 +114,7 @@ type Admit = Arc<dyn Fn(&[u8], IpAddr) -> bool + Send + Sync>;
 struct Doors {
     table: Arc<Table>,
     /// WebSockets without a session.
-    idlers: Arc<Doorkeeper>,
+    idlers: Arc<HandshakeLimiter>,
     admit: Admit,
     max: usize,
 }
@@ -124,7 +124,7 @@ struct Upgraded {
     stream: Stream,
     entry: Entry,
     /// Until a session uses it.
-    idler: Begun,
+    idler: HalfOpenGuard,
 }
 
 async fn listen(
@@ -133,7 +133,7 @@ async fn listen(
     idle: Duration,
     turned_away: impl Fn(),
 ) {
-    let pending = Arc::new(Doorkeeper::new(REQUESTS));
+    let pending = Arc::new(HandshakeLimiter::new(REQUESTS));
     // Ends with this task, and its connections with it.
     let mut connections = JoinSet::new();
     loop {
@@ -320,7 +320,7 @@ impl Dialler {
 /// Asks for an upgrade, and returns what came after the answer.
 async fn ask(
     stream: &mut Box<dyn ByteStream>,
-    place: &Place,
+    place: &HostPort,
     secure: bool,
     knock: &[u8],
 ) -> Result<BytesMut, DialError> {
@@ -394,7 +394,7 @@ mod tests {
         let (network, tls) =
             (Arc::new(Server(answer.map(str::to_owned))), Tls::new(Roots::default()));
         let dialler = Dialler { network, tls, table, idle: Duration::from_secs(65) };
-        let place = Place { host: "10.0.0.1".into(), port: 80, path: "/".into() };
+        let place = HostPort { host: "10.0.0.1".into(), port: 80, path: "/".into() };
         let before = Instant::now();
         let dialled = dialler.dial(&Web { place, secure: false }, &[7; 20]).await;
         assert_eq!(dialler.table.len(), usize::from(dialled.is_ok()));

@@ -7,12 +7,12 @@ pub(crate) const MAX_LEN: usize = 1 + 3 * 16;
 
 /// Ports of one host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Places {
+pub(crate) struct AdvertisedPorts {
     pub(crate) udp: Option<u16>,
     pub(crate) websocket: Option<u16>,
 }
 
-impl Places {
+impl AdvertisedPorts {
     /// Writes them.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let all = [(RouteKind::Udp, self.udp), (RouteKind::WebSocket, self.websocket)];
@@ -55,21 +55,24 @@ mod tests {
     #[test]
     fn ports_come_back_and_unknown_kinds_are_skipped() {
         for places in [
-            Places::default(),
-            Places { udp: Some(9), websocket: None },
-            Places { udp: Some(9), websocket: Some(65_535) },
+            AdvertisedPorts::default(),
+            AdvertisedPorts { udp: Some(9), websocket: None },
+            AdvertisedPorts { udp: Some(9), websocket: Some(65_535) },
         ] {
-            assert_eq!(Places::decode(&places.encode()), places);
+            assert_eq!(AdvertisedPorts::decode(&places.encode()), places);
         }
         let later = [3, 1, 0, 9, 77, 1, 2, 2, 0, 8, 5, 5, 5];
-        assert_eq!(Places::decode(&later), Places { udp: Some(9), websocket: Some(8) });
-        assert_eq!(Places::decode(&[2, 1, 0]), Places::default());
+        assert_eq!(
+            AdvertisedPorts::decode(&later),
+            AdvertisedPorts { udp: Some(9), websocket: Some(8) }
+        );
+        assert_eq!(AdvertisedPorts::decode(&[2, 1, 0]), AdvertisedPorts::default());
     }
 
     proptest! {
         #[test]
         fn anything_is_read(bytes: Vec<u8>) {
-            Places::decode(&bytes);
+            AdvertisedPorts::decode(&bytes);
         }
     }
 }

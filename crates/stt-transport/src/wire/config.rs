@@ -9,7 +9,7 @@ use crate::{
     congestion::{self, ReceiveWindow},
     identity::Identity,
     keyring::Keyring,
-    limits::DoorLimits,
+    limits::HandshakeLimits,
     route::Roots,
 };
 
@@ -280,9 +280,9 @@ impl EndpointConfig {
     }
 
     /// Limits of handshakes that peers begin.
-    pub(super) fn door(&self) -> DoorLimits {
+    pub(super) fn door(&self) -> HandshakeLimits {
         let per_second = NonZeroU64::new(self.handshakes_per_second.into());
-        DoorLimits {
+        HandshakeLimits {
             per_second: per_second.unwrap_or(NonZeroU64::MIN),
             max_half_open: self.max_half_open,
         }

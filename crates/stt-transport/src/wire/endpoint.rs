@@ -18,13 +18,13 @@ use stc::{Key, aead::Suite, random};
 use tokio::sync::oneshot;
 
 use super::{
-    advertised_ports::Places,
+    advertised_ports::AdvertisedPorts,
     config::EndpointConfig,
     connect_attempts::{self, Bounds, Verdict},
     crypto_adapter::{self, Acceptor, Attempt, ConnectionIds, NoTokens, ResetKey},
     engine,
     error::WireError,
-    established::{Credit, Established, Incoming, Line, confirm},
+    established::{ConnectParts, Credit, Established, Incoming, confirm},
     gate::{Gate, GateConfig},
     handshake::HandshakeError,
     knock::KnockKey,
@@ -40,13 +40,13 @@ use super::{
 use crate::{
     id::NodeId,
     keyring::{Keyring, SeedKeys},
-    limits::Doorkeeper,
+    limits::HandshakeLimiter,
     packet_header::{KNOCK_LEN, QUIC_VERSION},
     race::Race,
     route::{
-        self, DatagramSocket, DialError, Dialler, Directory, Input, Inputs, Listener, MAX_LOCALS,
-        Means, Network, Place, RouteError, RouteSocket, Routes, SystemSocket, Table, Tcp, Tls, Web,
-        WebSocketLimits, is_stand_in,
+        self, DatagramSocket, DialError, Dialler, Directory, DriverDeps, HostPort, Input, Inputs,
+        Listener, MAX_LOCALS, Network, RouteError, RouteSocket, Routes, SystemSocket, Table, Tcp,
+        Tls, Web, WebSocketLimits, is_stand_in,
     },
 };
 
@@ -77,7 +77,7 @@ pub struct Endpoint {
     address: SocketAddr,
     routes: Routes,
     websocket: Option<Arc<Listener>>,
-    door: Arc<Doorkeeper>,
+    door: Arc<HandshakeLimiter>,
     growth: Growth,
     dialler: Arc<Dialler>,
     socket_buffer: usize,
@@ -159,7 +159,7 @@ impl Endpoint {
             first_window: config.first_window,
         };
         let growth = Growth::new(config.first_window, config.receive_pool);
-        let door = Arc::new(Doorkeeper::new(limits));
+        let door = Arc::new(HandshakeLimiter::new(limits));
         let server = Arc::new(Acceptor(Arc::clone(&shared)));
         let first = server_config(&server, timing, config.bind, &CloseLatch::default());
         let endpoint = Arc::new(engine::Endpoint::new(endpoint, first, socket, counters));
@@ -186,7 +186,7 @@ impl Endpoint {
             table: Arc::clone(&routes.table),
             idle: linger(timing),
         });
-        let means = Means {
+        let means = DriverDeps {
             socket: Arc::clone(&routes.sockets),
             table: Arc::clone(&routes.table),
             knock: Box::new(move |seed, peer| {
@@ -306,7 +306,7 @@ impl Endpoint {
     #[doc(hidden)]
     pub async fn connect_websocket(
         &self,
-        place: &Place,
+        place: &HostPort,
         secure: bool,
         expect: Option<NodeId>,
     ) -> Result<Established, Unreached> {
@@ -449,7 +449,7 @@ impl Endpoint {
         let link = self.routes.directory.link(self.routes.logical(to), way);
         let connecting = self.endpoint.connect(config, &link);
         let connecting = connecting.inspect_err(|_| link.close()).map_err(refused)?;
-        let line = Line { link, routes: self.routes.clone(), latch, started, credit };
+        let line = ConnectParts { link, routes: self.routes.clone(), latch, started, credit };
         confirm(connecting, line, web, &self.shared.clock).await
     }
 
@@ -487,7 +487,8 @@ impl Endpoint {
             let link = self.routes.directory.link(peer, way);
             match self.endpoint.admit(incoming, config, &link) {
                 Ok(connecting) => {
-                    let line = Line { link, routes: self.routes.clone(), latch, started, credit };
+                    let line =
+                        ConnectParts { link, routes: self.routes.clone(), latch, started, credit };
                     return Some(Incoming {
                         connecting,
                         accepting: Arc::clone(&self.accepting),
@@ -509,8 +510,8 @@ impl Endpoint {
     }
 
     /// Where peers reach this node, at the address where they know it.
-    fn places(&self) -> Places {
-        Places {
+    fn places(&self) -> AdvertisedPorts {
+        AdvertisedPorts {
             udp: Some(self.local_addr().port()),
             websocket: self.websocket_addr().map(|address| address.port()),
         }
@@ -523,7 +524,7 @@ impl Endpoint {
 
     /// A WebSocket to `place`, and no session.
     #[cfg(test)]
-    pub(super) async fn open_websocket(&self, place: &Place) -> Option<SocketAddr> {
+    pub(super) async fn open_websocket(&self, place: &HostPort) -> Option<SocketAddr> {
         let seed = self.keyring.entries().first().cloned()?;
         let knock = fresh_knock(&self.shared, &seed, None).ok()?;
         let web = Web { place: place.clone(), secure: false };
@@ -604,7 +605,7 @@ fn listen(
     shared: &Arc<crypto_adapter::HandshakeContext>,
     routes: &Arc<Table>,
     timing: Timing,
-    door: &Arc<Doorkeeper>,
+    door: &Arc<HandshakeLimiter>,
     limits: WebSocketLimits,
 ) -> Result<Listener, WireError> {
     let (shared, door) = (Arc::clone(shared), Arc::clone(door));

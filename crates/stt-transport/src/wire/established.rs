@@ -14,7 +14,7 @@ use stc::{Key, aead::Suite, kdf, random};
 use subtle::ConstantTimeEq;
 
 use super::{
-    advertised_ports::{self, Places},
+    advertised_ports::{self, AdvertisedPorts},
     clock::Clock,
     crypto_adapter::PeerInfo,
     engine::{Connecting, Connection, ConnectionError},
@@ -29,10 +29,10 @@ use super::{
 use crate::{
     close_reason::{CloseReason, Refusal},
     id::{NodeId, SessionId},
-    limits::Begun,
+    limits::HalfOpenGuard,
     route::{
-        Began, Input, Link, Mover, Path, Place, RouteKeys, RouteKind, Routes, SessionRoute, Start,
-        Traffic, Web,
+        HostPort, Input, Link, Path, PathManager, RouteKeys, RouteKind, Routes, SessionRoute,
+        SessionStarted, Start, Traffic, Web,
     },
 };
 
@@ -92,7 +92,7 @@ impl Drop for Unclaimed {
 }
 
 /// What a connection is made with.
-pub(super) struct Line {
+pub(super) struct ConnectParts {
     pub(super) link: Arc<Link>,
     pub(super) routes: Routes,
     pub(super) latch: CloseLatch,
@@ -130,10 +130,10 @@ pub struct Incoming {
     pub(super) connecting: Connecting,
     pub(super) accepting: Arc<AtomicBool>,
     /// Where this node is reached, to be told to the peer.
-    pub(super) places: Places,
-    pub(super) line: Line,
+    pub(super) places: AdvertisedPorts,
+    pub(super) line: ConnectParts,
     /// Its place among the unfinished handshakes.
-    pub(super) begun: Begun,
+    pub(super) begun: HalfOpenGuard,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -209,7 +209,7 @@ impl Incoming {
             let error = connection.close_reason();
             return Err(error.map_or(WireError::Closed, lost));
         }
-        let session = established(connection, &peer, false, self.line, Knows::default())?;
+        let session = established(connection, &peer, false, self.line, PeerAddresses::default())?;
         Ok((session, admitted))
     }
 }
@@ -217,7 +217,7 @@ impl Incoming {
 /// Waits for the responder's FINAL.
 pub(super) async fn confirm(
     connecting: Connecting,
-    line: Line,
+    line: ConnectParts,
     dialled: Option<Web>,
     clock: &Clock,
 ) -> Result<Established, WireError> {
@@ -241,7 +241,7 @@ pub(super) async fn confirm(
     if let Some(time) = peer.time {
         clock.learn(time);
     }
-    let knows = Knows::of(Places::decode(told), dialled, &line);
+    let knows = PeerAddresses::of(AdvertisedPorts::decode(told), dialled, &line);
     established(connection, &peer, true, line, knows)
 }
 
@@ -253,13 +253,13 @@ fn peer_info(connection: &Connection) -> Result<Box<PeerInfo>, WireError> {
 
 /// Where else the peer may be reached.
 #[derive(Default)]
-struct Knows {
+struct PeerAddresses {
     web: Option<Web>,
     udp: Option<Path>,
 }
 
-impl Knows {
-    fn of(told: Places, dialled: Option<Web>, line: &Line) -> Self {
+impl PeerAddresses {
+    fn of(told: AdvertisedPorts, dialled: Option<Web>, line: &ConnectParts) -> Self {
         let path = line.link.way().path;
         let reached = line.routes.remote(path);
         let host = reached.ip().to_canonical();
@@ -268,7 +268,7 @@ impl Knows {
             Some(line.routes.sockets.way_to(remote)?.path)
         };
         let web = |port| {
-            let place = Place { host: host.to_string(), port, path: "/".into() };
+            let place = HostPort { host: host.to_string(), port, path: "/".into() };
             Web { place, secure: false }
         };
         match path.kind() {
@@ -282,10 +282,10 @@ fn established(
     connection: Connection,
     peer: &PeerInfo,
     initiator: bool,
-    line: Line,
-    knows: Knows,
+    line: ConnectParts,
+    knows: PeerAddresses,
 ) -> Result<Established, WireError> {
-    let Line { link, routes, latch, started, credit } = line;
+    let ConnectParts { link, routes, latch, started, credit } = line;
     let keys = RouteKeys::new(&peer.exporter, peer.suite, initiator);
     link.add_id(keys.receive_id);
     let path = link.way().path;
@@ -300,9 +300,9 @@ fn established(
         traffic: Traffic { sealed: peer.meter.sealed.total(), opened: peer.meter.opened.total() },
     };
     let (state, route) = SessionRoute::new(Arc::clone(&link), routes.clone());
-    routes.directory.inputs().send(Input::Began(Box::new(Began {
+    routes.directory.inputs().send(Input::SessionStarted(Box::new(SessionStarted {
         link,
-        mover: Mover::new(tokio::time::Instant::now().into_std(), start),
+        mover: PathManager::new(tokio::time::Instant::now().into_std(), start),
         meter: Arc::clone(&peer.meter),
         seed: Arc::clone(&peer.seed),
         latch: latch.clone(),

@@ -8,7 +8,7 @@ use std::{
 use stc::{Key, aead::Suite};
 
 use super::{
-    advertised_ports::Places,
+    advertised_ports::AdvertisedPorts,
     clock::Clock,
     gate::{Gate, GateConfig},
     handshake::{Handshake, Local, Output},
@@ -47,8 +47,8 @@ pub fn messages(bytes: &[u8]) {
 /// # Panics
 /// When they aren't.
 pub fn places(bytes: &[u8]) {
-    let places = Places::decode(bytes);
-    assert_eq!(Places::decode(&places.encode()), places);
+    let places = AdvertisedPorts::decode(bytes);
+    assert_eq!(AdvertisedPorts::decode(&places.encode()), places);
 }
 
 /// Whatever one end of a session says about fresh keys, the other one keeps its own or makes the

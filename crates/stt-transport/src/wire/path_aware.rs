@@ -82,15 +82,15 @@ impl CloseLatch {
 }
 
 /// Makes controllers that heed a [`CloseLatch`].
-pub(crate) struct Urgent {
+pub(crate) struct PathAwareFactory {
     pub(crate) inner: Arc<dyn ControllerFactory + Send + Sync>,
     pub(crate) latch: CloseLatch,
 }
 
-impl ControllerFactory for Urgent {
+impl ControllerFactory for PathAwareFactory {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
         let inner = Arc::clone(&self.inner).build(now, current_mtu);
-        Box::new(Heeding {
+        Box::new(PathAwareController {
             inner,
             factory: Arc::clone(&self.inner),
             mtu: current_mtu,
@@ -110,7 +110,7 @@ impl ControllerFactory for Urgent {
 /// Kinds of paths whose last window is remembered.
 const KINDS: usize = 4;
 
-struct Heeding {
+struct PathAwareController {
     inner: Box<dyn Controller>,
     factory: Arc<dyn ControllerFactory + Send + Sync>,
     mtu: u16,
@@ -131,7 +131,7 @@ struct Heeding {
     windows: [Option<u64>; KINDS],
 }
 
-impl Clone for Heeding {
+impl Clone for PathAwareController {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone_box(),
@@ -142,7 +142,7 @@ impl Clone for Heeding {
     }
 }
 
-impl Heeding {
+impl PathAwareController {
     fn window_of(&mut self, moves: u64) -> Option<&mut Option<u64>> {
         let kind = usize::try_from(moves & 0xff).ok()?;
         self.windows.get_mut(kind)
@@ -192,7 +192,7 @@ impl Heeding {
     }
 }
 
-impl Controller for Heeding {
+impl Controller for PathAwareController {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
         self.heed(now);
         self.in_flight = self.in_flight.saturating_add(bytes);
@@ -296,7 +296,7 @@ mod tests {
     fn a_closing_connection_has_all_the_room_there_is() {
         let latch = CloseLatch::default();
         let inner = Arc::new(CubicConfig::default());
-        let urgent = Arc::new(Urgent { inner, latch: latch.clone() });
+        let urgent = Arc::new(PathAwareFactory { inner, latch: latch.clone() });
         let mut controller = urgent.build(Instant::now(), 1_200);
         assert_eq!(controller.window(), controller.initial_window());
         controller.on_mtu_update(65_507);
@@ -312,7 +312,8 @@ mod tests {
         let inner = Arc::new(CubicConfig::default());
         let start = Instant::now();
         let at = |ms| start + std::time::Duration::from_millis(ms);
-        let mut controller = Arc::new(Urgent { inner, latch: latch.clone() }).build(start, 1_200);
+        let mut controller =
+            Arc::new(PathAwareFactory { inner, latch: latch.clone() }).build(start, 1_200);
         let window = controller.window();
         controller.on_sent(at(1), window, 0);
         latch.detoured();
@@ -336,7 +337,7 @@ mod tests {
     fn after_a_move_a_new_controller_begins_and_the_old_one_is_remembered() {
         let latch = CloseLatch::default();
         let inner = Arc::new(BbrConfig::new(1));
-        let urgent = Arc::new(Urgent { inner, latch: latch.clone() });
+        let urgent = Arc::new(PathAwareFactory { inner, latch: latch.clone() });
         let start = Instant::now();
         let at = |ms| start + std::time::Duration::from_millis(ms);
         let mut controller = urgent.build(start, 1_200);

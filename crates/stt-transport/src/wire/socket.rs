@@ -22,7 +22,9 @@ use super::{
 use crate::{
     keyring::Entries,
     packet_header::CONNECTION_ID_LEN,
-    route::{Directory, Id, Link, Path, RouteRoom, RouteSocket, Via, Way, is_passing, is_stand_in},
+    route::{
+        Directory, Id, Link, NextHop, Path, RouteRoom, RouteSocket, Via, is_passing, is_stand_in,
+    },
 };
 
 /// Longest payload of a UDP datagram over IPv4.
@@ -178,7 +180,7 @@ impl SilentSocket {
 
     /// Sends one call's worth of datagrams, and counts it. Only "would block" is an error: any
     /// other would end the connection, where a lost packet is enough.
-    fn call(&self, way: &Way, call: &Transmit<'_>) -> io::Result<()> {
+    fn call(&self, way: &NextHop, call: &Transmit<'_>) -> io::Result<()> {
         let datagram = call.segment_size.unwrap_or(call.contents.len()).max(1);
         match self.routes.send(way, call) {
             Ok(()) => {
@@ -198,7 +200,7 @@ impl SilentSocket {
     /// as a whole.
     fn send_long(
         &self,
-        way: &Way,
+        way: &NextHop,
         all: &Transmit<'_>,
         size: usize,
         taken: &mut usize,
@@ -224,7 +226,7 @@ impl SilentSocket {
     /// Sends datagrams that are masked already, as many in one call as the system takes.
     fn send_short(
         &self,
-        way: &Way,
+        way: &NextHop,
         all: &Transmit<'_>,
         size: usize,
         taken: &mut usize,
@@ -340,7 +342,7 @@ impl SilentSocket {
 }
 
 /// Datagrams of `size` bytes that one call takes over `way`.
-fn segments(way: &Way, size: usize) -> usize {
+fn segments(way: &NextHop, size: usize) -> usize {
     let most = way.local.as_ref().map_or(MAX_DATAGRAM, |local| local.udp.max_transmit_segments());
     (MAX_DATAGRAM / size.max(1)).clamp(1, most.max(1))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::limits::Shut;
+use crate::limits::Rejected;
 
 /// Defines the counters and their snapshot alike.
 macro_rules! counters {
@@ -107,10 +107,10 @@ impl TransportStats {
 
 impl Counters {
     /// The counter of knocks that the door was shut to.
-    pub(crate) const fn shut(&self, why: Shut) -> &AtomicU64 {
+    pub(crate) const fn shut(&self, why: Rejected) -> &AtomicU64 {
         match why {
-            Shut::TooOften => &self.dropped_too_often,
-            Shut::Crowded => &self.dropped_crowded,
+            Rejected::TooOften => &self.dropped_too_often,
+            Rejected::Crowded => &self.dropped_crowded,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use quinn_proto::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
-use super::path_aware::{CloseLatch, Urgent};
+use super::path_aware::{CloseLatch, PathAwareFactory};
 use crate::{
     congestion::{self, BbrConfig},
     route::{WEBSOCKET_MTU, is_stand_in},
@@ -93,7 +93,7 @@ pub(crate) fn config(timing: Timing, peer: IpAddr, latch: &CloseLatch) -> Transp
         .max_idle_timeout(idle_timeout)
         // A bit that shows the round trip to the path, and needs a header that the path can read.
         .allow_spin(false)
-        .congestion_controller_factory(Arc::new(Urgent {
+        .congestion_controller_factory(Arc::new(PathAwareFactory {
             inner: Arc::new(BbrConfig::default()),
             latch: latch.clone(),
         }));

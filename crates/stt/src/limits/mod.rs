@@ -24,7 +24,7 @@ mod throttle;
 use std::time::Instant;
 
 pub(crate) use effort::Effort;
-pub(crate) use receive_budget::{Charge, Held, Unread};
+pub(crate) use receive_budget::{Charge, NodeBudget, SessionBudget};
 pub(crate) use send_window::{Grown, SendWindow};
 pub(crate) use settings::Limits;
 pub use stats::LimitStats;

@@ -25,7 +25,7 @@ const PINNED_PART: u64 = 8;
 
 /// The unread bytes of a node.
 #[derive(Debug)]
-pub(crate) struct Unread {
+pub(crate) struct NodeBudget {
     limit: u64,
     /// What each session may hold beyond it. It does not depend on how many there are just now: those
     /// that came early would keep what was a share then.
@@ -42,12 +42,12 @@ pub(crate) struct Unread {
 
 /// The unread bytes of one session, counted in those of its node.
 #[derive(Debug)]
-pub(crate) struct Held {
-    node: Arc<Unread>,
+pub(crate) struct SessionBudget {
+    node: Arc<NodeBudget>,
     bytes: AtomicU64,
 }
 
-impl Unread {
+impl NodeBudget {
     /// A node that may hold `limit` bytes, of `max_sessions` at most.
     pub(crate) fn new(limit: u64, max_sessions: usize) -> Self {
         let max_sessions = u64::try_from(max_sessions).unwrap_or(u64::MAX).max(1);
@@ -68,16 +68,16 @@ impl Unread {
     }
 }
 
-impl Held {
+impl SessionBudget {
     /// A new session that holds nothing.
-    pub(crate) fn new(node: Arc<Unread>) -> Self {
+    pub(crate) fn new(node: Arc<NodeBudget>) -> Self {
         Self { node, bytes: AtomicU64::new(0) }
     }
 
     /// That of a test, without bounds.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn boundless() -> Arc<Self> {
-        Arc::new(Self::new(Arc::new(Unread::new(u64::MAX, 1))))
+        Arc::new(Self::new(Arc::new(NodeBudget::new(u64::MAX, 1))))
     }
 
     /// `bytes` arrived, or what arrived takes so many more.
@@ -136,7 +136,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for SessionBudget {
     fn drop(&mut self) {
         let left = *self.bytes.get_mut();
         self.node.total.fetch_sub(left, SeqCst);
@@ -149,13 +149,13 @@ impl Drop for Held {
 /// What one thing takes of a session's account, until dropped.
 #[derive(Debug)]
 pub(crate) struct Charge {
-    held: Arc<Held>,
+    held: Arc<SessionBudget>,
     bytes: u64,
 }
 
 impl Charge {
     /// Nothing yet.
-    pub(crate) const fn new(held: Arc<Held>) -> Self {
+    pub(crate) const fn new(held: Arc<SessionBudget>) -> Self {
         Self { held, bytes: 0 }
     }
 
@@ -182,7 +182,7 @@ impl Drop for Charge {
 }
 
 /// Somebody who waits, until dropped.
-struct Leave<'a>(&'a Unread);
+struct Leave<'a>(&'a NodeBudget);
 
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
@@ -198,8 +198,8 @@ mod tests {
 
     #[test]
     fn only_who_holds_more_than_a_share_waits() {
-        let node = Arc::new(Unread::new(1_000 * KIB, 10));
-        let [greedy, modest] = [(); 2].map(|()| Held::new(Arc::clone(&node)));
+        let node = Arc::new(NodeBudget::new(1_000 * KIB, 10));
+        let [greedy, modest] = [(); 2].map(|()| SessionBudget::new(Arc::clone(&node)));
         greedy.add(1_000 * KIB);
         assert!(!greedy.must_wait(), "there was room");
         modest.add(100 * KIB);
@@ -216,8 +216,8 @@ mod tests {
     #[test]
     fn however_many_come_one_after_the_other_all_hold_twice_the_limit_at_most() {
         let limit = 16 * KIB * 64;
-        let node = Arc::new(Unread::new(limit, 64));
-        let sessions: Vec<_> = (0..64).map(|_| Held::new(Arc::clone(&node))).collect();
+        let node = Arc::new(NodeBudget::new(limit, 64));
+        let sessions: Vec<_> = (0..64).map(|_| SessionBudget::new(Arc::clone(&node))).collect();
         for session in &sessions {
             while !session.must_wait() {
                 session.add(KIB);
@@ -228,9 +228,9 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_is_told_of_room_and_of_sessions_that_end() {
-        let node = Arc::new(Unread::new(100 * KIB, 1_000));
-        let [a, b] = [(); 2].map(|()| Arc::new(Held::new(Arc::clone(&node))));
-        let wait = |held: &Arc<Held>| {
+        let node = Arc::new(NodeBudget::new(100 * KIB, 1_000));
+        let [a, b] = [(); 2].map(|()| Arc::new(SessionBudget::new(Arc::clone(&node))));
+        let wait = |held: &Arc<SessionBudget>| {
             let held = Arc::clone(held);
             tokio::spawn(async move { held.room().await })
         };

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use stt_transport::{
     Endpoint, Established,
-    internal::{DialError, Place, Race, Target, Unreached},
+    internal::{DialError, HostPort, Race, Target, Unreached},
 };
 
 use super::ConnectError;
@@ -92,7 +92,7 @@ pub(super) async fn reach(
 
 async fn over_udp(
     wire: &Endpoint,
-    place: &Place,
+    place: &HostPort,
     expect: Option<NodeId>,
 ) -> Result<Established, ConnectError> {
     let addresses = resolve(&place.host, place.port, wire).await?;
@@ -101,7 +101,7 @@ async fn over_udp(
 
 async fn over_websocket(
     wire: &Endpoint,
-    place: &Place,
+    place: &HostPort,
     secure: bool,
     expect: Option<NodeId>,
 ) -> Result<Established, ConnectError> {

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, mpsc};
 use super::Admission;
 use crate::{
     CloseReason, Event, EventEmitter, NodeId, Refusal, Route, SessionId,
-    limits::{LimitCounters, LimitStats, Limits, Throttle, Unread, count},
+    limits::{LimitCounters, LimitStats, Limits, NodeBudget, Throttle, count},
     session::{Common, Packet, Packets, Pulse, SessionHost, SessionShared},
 };
 
@@ -79,7 +79,7 @@ impl Hub {
         let common = Common {
             limits,
             pulse,
-            unread: Arc::new(Unread::new(limits.max_node_buffer, limits.max_sessions)),
+            unread: Arc::new(NodeBudget::new(limits.max_node_buffer, limits.max_sessions)),
             in_flight: Arc::new(Pool::new(limits.max_node_in_flight)),
             throttle: Throttle::new(limits.node_bandwidth),
             counters: LimitCounters::default(),

@@ -16,17 +16,17 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use stt_transport::DatagramError;
 use tokio::sync::Notify;
 
-use super::{SessionShared, shard_assembly::Gathering, stream_reader};
+use super::{SessionShared, shard_assembly::ShardAssembly, stream_reader};
 use crate::{
     StreamError,
     delivery::{
         AssemblerStats, DeliveryError, LossCounts, Probability, RepairPlanner, ShardEncoder,
     },
     dispatch::FrameType,
-    limits::{Effort, Held},
+    limits::{Effort, SessionBudget},
     stream::{
         StreamShared,
-        unordered_queue::{Budget, Loose},
+        unordered_queue::{Budget, UnorderedQueue},
         unpinned, varint,
     },
 };
@@ -49,11 +49,11 @@ const CODED_ROOM: usize = 1_150;
 #[derive(Debug)]
 pub(crate) struct Datagrams {
     encoder: Mutex<ShardEncoder>,
-    gathering: Mutex<Gathering>,
+    gathering: Mutex<ShardAssembly>,
     /// What messages in no order, of all streams, and frames hold while they wait.
     waiting: Budget,
     /// Frames that wait for a dispatcher.
-    frames: Mutex<Loose>,
+    frames: Mutex<UnorderedQueue>,
     frame_arrived: Notify,
     /// Datagrams of a kind that this side does not know.
     unknown: AtomicU64,
@@ -64,10 +64,10 @@ pub(crate) struct Datagrams {
 impl Datagrams {
     /// Messages and frames that wait hold at most `max_waiting` bytes, and so do incomplete
     /// messages; both are counted in `account`.
-    pub(super) fn new(max_waiting: usize, account: Arc<Held>) -> Self {
+    pub(super) fn new(max_waiting: usize, account: Arc<SessionBudget>) -> Self {
         Self {
             encoder: Mutex::new(ShardEncoder::new(RepairPlanner::new())),
-            gathering: Mutex::new(Gathering::new(max_waiting, Arc::clone(&account))),
+            gathering: Mutex::new(ShardAssembly::new(max_waiting, Arc::clone(&account))),
             waiting: Budget::new(max_waiting, account),
             frames: Mutex::default(),
             frame_arrived: Notify::new(),
@@ -80,7 +80,7 @@ impl Datagrams {
         self.encoder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn gathering(&self) -> MutexGuard<'_, Gathering> {
+    fn gathering(&self) -> MutexGuard<'_, ShardAssembly> {
         self.gathering.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use stt_transport::{RecvStream, WriteError};
 use tokio::sync::Semaphore;
 
-use super::{SessionShared, datagrams, driver::code, paced_writer::Feed};
+use super::{SessionShared, datagrams, driver::code, paced_writer::PacedWriter};
 use crate::{
     StreamError,
     limits::{Charge, count},
@@ -67,7 +67,7 @@ pub(super) async fn send(
     tokio::spawn(async move {
         let _place = place;
         let Ok(quic) = session.connection.open_uni().await else { return };
-        let mut feed = Feed::new(quic);
+        let mut feed = PacedWriter::new(quic);
         let all = async {
             let mut header = BytesMut::with_capacity(Header::MAX_LEN);
             Header::Message { id: stream.id }.put(&mut header);

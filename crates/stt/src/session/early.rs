@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    limits::{Charge, Held},
+    limits::{Charge, SessionBudget},
     stream::{
         flow_control::INITIAL_WINDOW,
         header::{Header, Malformed},
@@ -31,7 +31,7 @@ pub(super) struct Early {
 }
 
 impl Early {
-    pub(super) fn new(held: Arc<Held>) -> Self {
+    pub(super) fn new(held: Arc<SessionBudget>) -> Self {
         Self { whole: None, front: Reassembly::default(), charge: Charge::new(held) }
     }
 
@@ -82,11 +82,11 @@ mod tests {
     use bytes::BytesMut;
 
     use super::*;
-    use crate::limits::Unread;
+    use crate::limits::NodeBudget;
 
-    fn early() -> (Early, Arc<Unread>) {
-        let node = Arc::new(Unread::new(u64::MAX, 1));
-        (Early::new(Arc::new(Held::new(Arc::clone(&node)))), node)
+    fn early() -> (Early, Arc<NodeBudget>) {
+        let node = Arc::new(NodeBudget::new(u64::MAX, 1));
+        (Early::new(Arc::new(SessionBudget::new(Arc::clone(&node)))), node)
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     CloseReason,
-    limits::Held,
+    limits::SessionBudget,
     stream::{header::Header, reassembly::Reassembly},
 };
 
@@ -51,7 +51,7 @@ pub fn control(bytes: &[u8]) {
 pub fn labels(bytes: &[u8]) {
     const MAX: usize = 8;
     let Some((choices, mut left)) = bytes.split_first() else { return };
-    let mut table = LabelledTable::new(false, MAX, 100, Held::boundless());
+    let mut table = LabelledTable::new(false, MAX, 100, SessionBudget::boundless());
     for turn in 0..64u32 {
         let Ok(Some((header, len))) = Header::parse(left) else { return };
         left = left.get(len..).unwrap_or_default();

@@ -7,7 +7,7 @@ use stt_transport::{Route, internal::Pool};
 use super::{Packets, SessionShared};
 use crate::{
     CloseReason,
-    limits::{LimitCounters, Limits, Throttle, Unread},
+    limits::{LimitCounters, Limits, NodeBudget, Throttle},
     protocol::Protocols,
 };
 
@@ -22,7 +22,7 @@ pub(crate) struct Pulse {
 pub(crate) struct Common {
     pub(crate) limits: Limits,
     pub(crate) pulse: Pulse,
-    pub(crate) unread: Arc<Unread>,
+    pub(crate) unread: Arc<NodeBudget>,
     pub(crate) in_flight: Arc<Pool>,
     /// The bandwidth of all of them together.
     pub(crate) throttle: Throttle,

@@ -12,7 +12,7 @@ use stt_transport::RecvStream;
 use super::{Session, SessionShared, driver::code, early::Piece, stream_reader::feed};
 use crate::{
     ProtocolError, ProtocolStream, StreamError,
-    limits::{Held, count},
+    limits::{SessionBudget, count},
     protocol::Handler,
     stream::{Stream, StreamShared, label::Label, recv_queue::End, varint},
 };
@@ -48,7 +48,7 @@ pub(super) struct LabelledTable {
     floor: u32,
     max: usize,
     max_frame_size: u64,
-    account: Arc<Held>,
+    account: Arc<SessionBudget>,
 }
 
 impl LabelledTable {
@@ -59,7 +59,7 @@ impl LabelledTable {
         initiator: bool,
         max: usize,
         max_frame_size: u64,
-        account: Arc<Held>,
+        account: Arc<SessionBudget>,
     ) -> Self {
         let floor = if initiator { 1 } else { 2 };
         Self { shelves: HashMap::new(), initiator, floor, max, max_frame_size, account }
@@ -320,7 +320,7 @@ mod tests {
     }
 
     fn table(initiator: bool, max: usize) -> LabelledTable {
-        LabelledTable::new(initiator, max, 100, Held::boundless())
+        LabelledTable::new(initiator, max, 100, SessionBudget::boundless())
     }
 
     fn end(stream: &StreamShared) {

@@ -7,12 +7,12 @@ use stt_transport::{SendStream, WriteError};
 use super::SessionShared;
 
 /// A stream of the engine, and the priority that it has there.
-pub(super) struct Feed {
+pub(super) struct PacedWriter {
     pub(super) quic: SendStream,
     urgency: Option<i32>,
 }
 
-impl Feed {
+impl PacedWriter {
     pub(super) const fn new(quic: SendStream) -> Self {
         Self { quic, urgency: None }
     }

@@ -31,12 +31,12 @@ use super::{
     stream_reader,
     stream_table::Table,
     stream_writer,
-    write_order::Precedence,
+    write_order::WriteOrder,
 };
 use crate::{
     CloseReason, Delivery, NodeId, SessionId, StreamError, StreamOptions,
-    limits::{Grown, Held, SendWindow, Throttle},
-    stream::{StreamShared, inline_task::Stepped, recv_queue::End, send_queue::Pushed},
+    limits::{Grown, SendWindow, SessionBudget, Throttle},
+    stream::{StreamShared, inline_task::InlineTask, recv_queue::End, send_queue::Pushed},
 };
 
 /// What a session is made from.
@@ -67,11 +67,11 @@ pub(crate) struct SessionShared {
     pub(super) headers: Semaphore,
     pub(crate) adaptive: Adaptive,
     /// Bytes that arrived and nobody took.
-    pub(super) held: Arc<Held>,
+    pub(super) held: Arc<SessionBudget>,
     /// Bytes that may be handed to QUIC before others were acknowledged.
     pub(super) send_window: SendWindow,
     /// Who of the streams that wait for it goes first.
-    pub(super) precedence: Precedence,
+    pub(super) precedence: WriteOrder,
     /// The bandwidth of this session alone.
     pub(super) throttle: Throttle,
     pub(crate) route: SessionRoute,
@@ -104,7 +104,7 @@ impl SessionShared {
         // Its driver closes it.
         established.unclaimed.claim();
         let limits = common.limits;
-        let held = Arc::new(Held::new(Arc::clone(&common.unread)));
+        let held = Arc::new(SessionBudget::new(Arc::clone(&common.unread)));
         let session = Arc::new(Self {
             id: established.session_id,
             peer: established.peer,
@@ -136,7 +136,7 @@ impl SessionShared {
             )),
             peer_headers: Mutex::default(),
             held,
-            precedence: Precedence::default(),
+            precedence: WriteOrder::default(),
             send_window: SendWindow::new(limits.max_in_flight, Arc::clone(&common.in_flight)),
             throttle: Throttle::new(limits.session_bandwidth),
             arrived: Notify::new(),
@@ -271,7 +271,7 @@ impl SessionShared {
     /// Starts the task that writes this stream's sending direction, once.
     pub(crate) fn ensure_writer(self: &Arc<Self>, stream: &Arc<StreamShared>) {
         if !stream.is_writing() && stream.start_writing() {
-            let work = Stepped::new(stream_writer::run(Arc::clone(self), Arc::clone(stream)));
+            let work = InlineTask::new(stream_writer::run(Arc::clone(self), Arc::clone(stream)));
             stream.set_writer(Arc::downgrade(&work));
             self.runtime.spawn(work.run());
         }

@@ -6,21 +6,21 @@ use bytes::Bytes;
 
 use crate::{
     delivery::{AssemblerStats, LossCounts, Message, ShardAssembler},
-    limits::Held,
+    limits::SessionBudget,
 };
 
 /// Incomplete messages, and what they hold.
 #[derive(Debug)]
-pub(super) struct Gathering {
+pub(super) struct ShardAssembly {
     assembler: ShardAssembler,
-    account: Arc<Held>,
+    account: Arc<SessionBudget>,
     /// What of it is counted in `account`.
     charged: u64,
 }
 
-impl Gathering {
+impl ShardAssembly {
     /// At most `max_bytes`, and at most what the assembler holds when nothing is said.
-    pub(super) fn new(max_bytes: usize, account: Arc<Held>) -> Self {
+    pub(super) fn new(max_bytes: usize, account: Arc<SessionBudget>) -> Self {
         let assembler = ShardAssembler::new(max_bytes.min(ShardAssembler::DEFAULT_MAX_BYTES));
         Self { assembler, account, charged: 0 }
     }
@@ -56,7 +56,7 @@ impl Gathering {
     }
 }
 
-impl Drop for Gathering {
+impl Drop for ShardAssembly {
     fn drop(&mut self) {
         self.account.remove(self.charged);
     }
@@ -67,14 +67,15 @@ mod tests {
     use super::*;
     use crate::{
         delivery::{OverheadCap, Probability, RepairPlanner, ShardEncoder},
-        limits::Unread,
+        limits::NodeBudget,
     };
 
     #[test]
     fn what_is_gathered_is_counted_and_given_up_when_the_node_is_full() {
         const LIMIT: u64 = 200 << 10;
-        let node = Arc::new(Unread::new(LIMIT, 10));
-        let mut gathering = Gathering::new(1 << 20, Arc::new(Held::new(Arc::clone(&node))));
+        let node = Arc::new(NodeBudget::new(LIMIT, 10));
+        let mut gathering =
+            ShardAssembly::new(1 << 20, Arc::new(SessionBudget::new(Arc::clone(&node))));
         let mut encoder = ShardEncoder::new(RepairPlanner::new());
         let (half, cap) = (Probability::new(0.5).unwrap(), OverheadCap::default());
         let mut message = || encoder.encode(0, &[1; 50_000], half, cap, 1_150).unwrap().1;

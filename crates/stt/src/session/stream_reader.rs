@@ -11,7 +11,7 @@ use std::sync::{
 use bytes::Bytes;
 use stt_transport::{
     ReadError, RecvStream,
-    internal::{Sink, Wakes},
+    internal::{Sink, WakerList},
 };
 
 use super::{
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     CloseReason, SessionId, StreamError,
-    limits::{Held, count},
+    limits::{SessionBudget, count},
     stream::{
         Stream, StreamShared,
         header::Header,
@@ -173,7 +173,7 @@ async fn attach(
 /// Takes what QUIC has of a stream.
 struct Pipe {
     stream: Arc<StreamShared>,
-    held: Arc<Held>,
+    held: Arc<SessionBudget>,
     header_len: u64,
     /// What came after the end of the session is taken whatever the limits are: it is not much.
     last: AtomicBool,
@@ -183,7 +183,7 @@ struct Pipe {
 
 impl Pipe {
     /// Takes a piece, less what belongs to the header.
-    fn put(&self, offset: u64, mut bytes: Bytes, wakes: &mut Wakes) {
+    fn put(&self, offset: u64, mut bytes: Bytes, wakes: &mut WakerList) {
         let skip = usize::try_from(self.header_len.saturating_sub(offset)).unwrap_or(usize::MAX);
         let _ = bytes.split_to(skip.min(bytes.len()));
         let offset = offset.saturating_sub(self.header_len);
@@ -202,7 +202,7 @@ impl Sink for Pipe {
         (may && self.broken.get().is_none()).then(|| self.held.piece())
     }
 
-    fn take(&self, offset: u64, bytes: Bytes, wakes: &mut Wakes) {
+    fn take(&self, offset: u64, bytes: Bytes, wakes: &mut WakerList) {
         self.put(offset, bytes, wakes);
     }
 }
@@ -222,7 +222,7 @@ pub(super) async fn feed(
         last: AtomicBool::new(false),
         broken: OnceLock::new(),
     });
-    let mut wakes = Wakes::default();
+    let mut wakes = WakerList::default();
     for (offset, bytes) in early {
         pipe.put(offset, bytes, &mut wakes);
     }

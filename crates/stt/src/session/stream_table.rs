@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::Session;
 use crate::{
     StreamError,
-    limits::Held,
+    limits::SessionBudget,
     stream::{StreamShared, recv_queue::End},
 };
 
@@ -18,7 +18,7 @@ pub(super) struct Table {
     max: usize,
     max_frame_size: u64,
     /// Where unread bytes are counted.
-    account: Arc<Held>,
+    account: Arc<SessionBudget>,
 }
 
 impl Table {
@@ -27,7 +27,7 @@ impl Table {
         initiator: bool,
         max: usize,
         max_frame_size: u64,
-        account: Arc<Held>,
+        account: Arc<SessionBudget>,
     ) -> Self {
         let next = if initiator { 1 } else { 2 };
         Self { streams: HashMap::new(), next, max, max_frame_size, account }
@@ -144,33 +144,33 @@ mod tests {
 
     #[test]
     fn the_side_that_connected_takes_odd_numbers_and_the_other_even_ones() {
-        let mut here = Table::new(true, 10, 100, Held::boundless());
-        let mut there = Table::new(false, 10, 100, Held::boundless());
+        let mut here = Table::new(true, 10, 100, SessionBudget::boundless());
+        let mut there = Table::new(false, 10, 100, SessionBudget::boundless());
         assert_eq!([here.make().unwrap().id, here.make().unwrap().id], [1, 3]);
         assert_eq!([there.make().unwrap().id, there.make().unwrap().id], [2, 4]);
     }
 
     #[test]
     fn the_number_of_frames_is_skipped_and_numbers_begin_anew_after_the_last() {
-        let mut table = Table::new(true, 10, 100, Held::boundless());
+        let mut table = Table::new(true, 10, 100, SessionBudget::boundless());
         table.next = Session::FRAME_STREAM - 2;
         assert_eq!(table.make().unwrap().id, Session::FRAME_STREAM - 2);
         assert_eq!(table.make().unwrap().id, 1);
-        let mut table = Table::new(false, 10, 100, Held::boundless());
+        let mut table = Table::new(false, 10, 100, SessionBudget::boundless());
         table.next = u32::MAX - 1;
         assert_eq!([table.make().unwrap().id, table.make().unwrap().id], [u32::MAX - 1, 2]);
     }
 
     #[test]
     fn a_number_in_use_is_skipped() {
-        let mut table = Table::new(true, 10, 100, Held::boundless());
+        let mut table = Table::new(true, 10, 100, SessionBudget::boundless());
         table.get_or_make(1).unwrap();
         assert_eq!(table.make().unwrap().id, 3);
     }
 
     #[test]
     fn the_table_is_bounded_and_streams_that_are_over_make_room() {
-        let mut table = Table::new(true, 2, 100, Held::boundless());
+        let mut table = Table::new(true, 2, 100, SessionBudget::boundless());
         let first = table.make().unwrap();
         first.claim();
         table.make().unwrap().claim();
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn a_stream_that_is_pushed_out_leaves_nobody_waiting() {
         use crate::stream::recv_queue::Taken;
-        let mut table = Table::new(true, 1, 100, Held::boundless());
+        let mut table = Table::new(true, 1, 100, SessionBudget::boundless());
         let first = table.get_or_make(1).unwrap();
         assert!(matches!(first.inbound.changed_from(0), Taken::Wait));
         table.get_or_make(2).unwrap();

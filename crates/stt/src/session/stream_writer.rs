@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::{SessionShared, driver::write_error, labelled, paced_writer::Feed, resets};
+use super::{SessionShared, driver::write_error, labelled, paced_writer::PacedWriter, resets};
 use crate::{
     StreamError,
     stream::{StreamShared, header::Header, send_queue::Next},
@@ -33,7 +33,7 @@ async fn write(
     let lost = |error| write_error(session, stream.id, error);
     let quic = session.connection.open_uni().await.map_err(|error| lost(error.into()))?;
     let index = quic.id();
-    let mut feed = Feed::new(quic);
+    let mut feed = PacedWriter::new(quic);
     session.control.add_sender(index, stream);
     let result = async {
         let mut header = BytesMut::with_capacity(Header::MAX_LEN);
@@ -74,7 +74,7 @@ async fn first_work(stream: &StreamShared) -> Option<Next> {
 async fn pump(
     session: &Arc<SessionShared>,
     stream: &StreamShared,
-    feed: &mut Feed,
+    feed: &mut PacedWriter,
     mut next: Next,
 ) -> Result<(), StreamError> {
     let outbound = &stream.outbound;

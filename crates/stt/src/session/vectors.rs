@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     ProtocolError, StreamError,
-    limits::Held,
+    limits::SessionBudget,
     stream::{
         header::{Header, Malformed},
         label::Label,
@@ -77,7 +77,7 @@ fn headers_and_records_of_directions_that_were_given_up() {
 #[test]
 fn headers_that_are_refused_and_what_the_codes_mean() {
     let vectors = read("labels-refused");
-    let mut table = LabelledTable::new(false, 10, 100, Held::boundless());
+    let mut table = LabelledTable::new(false, 10, 100, SessionBudget::boundless());
     let label = Label::new(b"chat/1").unwrap();
     let (first, is_new) = table.meet((label, 1), 2, true).unwrap();
     assert!(is_new);
@@ -109,7 +109,7 @@ fn who_is_refused_waits_for_nothing() {
     use crate::stream::recv_queue::Taken;
     for name in ["first-version-code", "unknown-code", "too-many-code"] {
         let code = u64::from(read("labels-refused")[name][0]);
-        let mut table = LabelledTable::new(true, 10, 100, Held::boundless());
+        let mut table = LabelledTable::new(true, 10, 100, SessionBudget::boundless());
         let stream = table.make(Label::new(b"chat/1").unwrap()).unwrap();
         let error = StreamError::Reset { id: 1, code };
         super::labelled::sending_failed(&stream, &error);

@@ -31,15 +31,15 @@ impl Waiting {
 
 /// Writers of one session that wait for room.
 #[derive(Debug, Default)]
-pub(super) struct Precedence(Mutex<Waiting>);
+pub(super) struct WriteOrder(Mutex<Waiting>);
 
 /// A place among them, given up when it is dropped.
 struct Turn<'a> {
-    precedence: &'a Precedence,
+    precedence: &'a WriteOrder,
     place: Option<Place>,
 }
 
-impl Precedence {
+impl WriteOrder {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn the_urgent_go_first_and_equals_in_the_order_they_came() {
         let (precedence, room, order) =
-            (Precedence::default(), Room(Cell::new(0)), RefCell::new(Vec::new()));
+            (WriteOrder::default(), Room(Cell::new(0)), RefCell::new(Vec::new()));
         let writer = |priority, name| -> Pin<Box<dyn Future<Output = ()> + '_>> {
             let (precedence, room, order) = (&precedence, &room, &order);
             Box::pin(async move {
@@ -167,7 +167,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn no_writer_is_forgotten() {
         use std::sync::{Arc, atomic::*};
-        let precedence = Arc::new(Precedence::default());
+        let precedence = Arc::new(WriteOrder::default());
         let room = Arc::new((AtomicUsize::new(0), tokio::sync::Notify::new()));
         let through = Arc::new(AtomicUsize::new(0));
         let writers: Vec<_> = (0..8)
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn who_gives_up_leaves_the_way_free() {
         let (precedence, room, order) =
-            (Precedence::default(), Room(Cell::new(0)), RefCell::new(Vec::new()));
+            (WriteOrder::default(), Room(Cell::new(0)), RefCell::new(Vec::new()));
         let mut urgent: Pin<Box<dyn Future<Output = ()> + '_>> =
             Box::pin(precedence.write(9, room.take(&order, 'u')));
         let mut bulk: Pin<Box<dyn Future<Output = ()> + '_>> =

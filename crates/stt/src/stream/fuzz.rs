@@ -2,7 +2,7 @@
 //! to messages.
 
 use bytes::Bytes;
-use stt_transport::internal::Wakes;
+use stt_transport::internal::WakerList;
 
 use super::{
     header::Header,
@@ -67,10 +67,10 @@ pub fn reassembly(bytes: &[u8]) {
 /// When they do.
 pub fn inbound(bytes: &[u8]) {
     let [cut, order, stream @ ..] = bytes else { return };
-    let whole = Inbound::new(1, 1 << 16, crate::limits::Held::boundless());
+    let whole = Inbound::new(1, 1 << 16, crate::limits::SessionBudget::boundless());
     whole.start(false);
-    let pieces = Inbound::new(1, 1 << 16, crate::limits::Held::boundless());
-    assert!(whole.feed(0, Bytes::copy_from_slice(stream), &mut Wakes::default()).is_ok());
+    let pieces = Inbound::new(1, 1 << 16, crate::limits::SessionBudget::boundless());
+    assert!(whole.feed(0, Bytes::copy_from_slice(stream), &mut WakerList::default()).is_ok());
     whole.end(End::Finished);
     let size = usize::from(*cut).max(1);
     let mut cuts: Vec<_> = stream.chunks(size).enumerate().collect();
@@ -83,7 +83,9 @@ pub fn inbound(bytes: &[u8]) {
     let mut end = None;
     for (number, piece) in cuts {
         let offset = u64::try_from(number * size).unwrap_or_default();
-        assert!(pieces.feed(offset, Bytes::copy_from_slice(piece), &mut Wakes::default()).is_ok());
+        assert!(
+            pieces.feed(offset, Bytes::copy_from_slice(piece), &mut WakerList::default()).is_ok()
+        );
         if number % 3 == 0 {
             pieces.start(false);
             end = end.or_else(|| take(&pieces, &mut got));

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::{
     RawStream, StreamError,
     delivery_settings::{DeliveryStats, Sending},
-    inline_task::Stepped,
+    inline_task::InlineTask,
     label::Label,
     recv_queue::{End, Inbound, Taken},
     send_queue::{COPY_BELOW, Outbound, Pushed},
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     Payload,
     delivery::{Delivery, OverheadCap},
-    limits::{Held, Limits},
+    limits::{Limits, SessionBudget},
     priority::{Priority, PriorityReport},
     session::SessionShared,
 };
@@ -120,7 +120,7 @@ pub(crate) struct StreamShared {
     /// A task writes the sending direction.
     writing: AtomicBool,
     /// Its work.
-    writer: OnceLock<Weak<Stepped>>,
+    writer: OnceLock<Weak<InlineTask>>,
     /// Delivery mode and priority of the sending direction.
     pub(crate) sending: Sending,
     /// A message came outside of any order.
@@ -170,7 +170,7 @@ impl LabelledPart {
 }
 
 impl StreamShared {
-    pub(crate) fn new(id: u32, max_frame_size: u64, account: Arc<Held>) -> Self {
+    pub(crate) fn new(id: u32, max_frame_size: u64, account: Arc<SessionBudget>) -> Self {
         Self::from_halves(
             id,
             Arc::new(Inbound::new(id, max_frame_size, account)),
@@ -180,7 +180,12 @@ impl StreamShared {
     }
 
     /// A stream of the protocol `label`.
-    pub(crate) fn labelled(label: Label, id: u32, max_frame_size: u64, account: Arc<Held>) -> Self {
+    pub(crate) fn labelled(
+        label: Label,
+        id: u32,
+        max_frame_size: u64,
+        account: Arc<SessionBudget>,
+    ) -> Self {
         let part = LabelledPart { label, stop: OnceLock::new(), stopping: Notify::new() };
         let mut stream = Self::from_halves(
             id,
@@ -335,7 +340,7 @@ impl StreamShared {
     }
 
     /// The work of the writing task.
-    pub(crate) fn set_writer(&self, writer: Weak<Stepped>) {
+    pub(crate) fn set_writer(&self, writer: Weak<InlineTask>) {
         let _ = self.writer.set(writer);
     }
 

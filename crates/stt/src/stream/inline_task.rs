@@ -37,14 +37,14 @@ impl Wake for Relay {
 }
 
 /// The work of a task, for the task and for those who are there.
-pub(crate) struct Stepped {
+pub(crate) struct InlineTask {
     /// `None` once it is done.
     work: Mutex<Option<Work>>,
     relay: Arc<Relay>,
     waker: Waker,
 }
 
-impl Stepped {
+impl InlineTask {
     pub(crate) fn new(work: impl Future<Output = ()> + Send + 'static) -> Arc<Self> {
         let relay = Arc::<Relay>::default();
         Arc::new(Self {
@@ -102,7 +102,7 @@ impl Stepped {
     }
 }
 
-impl std::fmt::Debug for Stepped {
+impl std::fmt::Debug for InlineTask {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Stepped").field("relay", &self.relay).finish_non_exhaustive()
     }
@@ -120,10 +120,10 @@ mod tests {
     use super::*;
 
     /// Work that counts how often it was called.
-    fn counting() -> (Arc<Stepped>, Arc<Notify>, Arc<AtomicUsize>) {
+    fn counting() -> (Arc<InlineTask>, Arc<Notify>, Arc<AtomicUsize>) {
         let (call, count) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
         let (calls, counts) = (Arc::clone(&call), Arc::clone(&count));
-        let stepped = Stepped::new(async move {
+        let stepped = InlineTask::new(async move {
             loop {
                 calls.notified().await;
                 counts.fetch_add(1, Ordering::SeqCst);
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn outside_of_the_runtime_the_task_works() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let stepped = Stepped::new(async {
+        let stepped = InlineTask::new(async {
             tokio::task::yield_now().await;
             tokio::time::sleep(Duration::from_millis(1)).await;
         });
@@ -171,7 +171,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_a_volunteer_finished_ends_the_task() {
-        let stepped = Stepped::new(tokio::task::yield_now());
+        let stepped = InlineTask::new(tokio::task::yield_now());
         let task = tokio::spawn(Arc::clone(&stepped).run());
         tokio::task::yield_now().await;
         while stepped.step() && !task.is_finished() {

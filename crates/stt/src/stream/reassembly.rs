@@ -15,7 +15,7 @@ use std::{
 
 use bytes::{Buf, Bytes};
 
-use crate::limits::Held;
+use crate::limits::SessionBudget;
 
 /// Shorter pieces are copied: longer ones hold little beside themselves.
 const COPIED_BELOW: usize = 48 << 10;
@@ -58,7 +58,7 @@ pub(crate) struct Reassembly {
     /// What they cost.
     waiting_cost: usize,
     /// Who says how many short pieces may stay in their buffers. Without it all are copied.
-    account: Option<Arc<Held>>,
+    account: Option<Arc<SessionBudget>>,
 }
 
 /// A piece in order.
@@ -71,7 +71,7 @@ struct Piece {
 
 impl Reassembly {
     /// One that may leave short pieces where they came, as far as the account allows.
-    pub(crate) fn of(account: Arc<Held>) -> Self {
+    pub(crate) fn of(account: Arc<SessionBudget>) -> Self {
         let mut reassembly = Self::default();
         reassembly.account = Some(account);
         reassembly
@@ -328,8 +328,8 @@ mod tests {
 
     #[test]
     fn pieces_in_order_stay_where_they_came_as_far_as_the_account_allows() {
-        let node = Arc::new(crate::limits::Unread::new(1 << 20, 1));
-        let account = Arc::new(Held::new(node));
+        let node = Arc::new(crate::limits::NodeBudget::new(1 << 20, 1));
+        let account = Arc::new(SessionBudget::new(node));
         let datagram = Bytes::from(vec![7; 65_000]);
         let mut one = Reassembly::of(Arc::clone(&account));
         let mut other = Reassembly::of(account);

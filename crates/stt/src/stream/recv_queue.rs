@@ -11,18 +11,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use stt_transport::internal::Wakes;
+use stt_transport::internal::WakerList;
 use tokio::time::Instant;
 
 use super::{
     StreamError,
     flow_control::ReceiveCredit,
     reassembly::Reassembly,
-    unordered_queue::{Budget, Loose},
+    unordered_queue::{Budget, UnorderedQueue},
     varint,
-    waker_registry::{Place, Waiters},
+    waker_registry::{Place, WakerRegistry},
 };
-use crate::limits::{Charge, Held};
+use crate::limits::{Charge, SessionBudget};
 
 /// Taken bytes are told to the session's account in pieces of this size, or when nothing is left.
 const TELL_AFTER: u64 = 16 << 10;
@@ -56,7 +56,7 @@ struct State {
     discarded: bool,
     end: Option<End>,
     /// Whole messages that are in no order.
-    loose: Loose,
+    loose: UnorderedQueue,
     /// Length of the message whose bytes are being collected.
     length: Option<usize>,
     /// Its bytes so far, when it is longer than what was there at once.
@@ -68,7 +68,7 @@ struct State {
     bytes: u64,
     /// What the session's account has for this direction.
     charge: Charge,
-    waiting: Waiters,
+    waiting: WakerRegistry,
 }
 
 /// Raising the limit of a stream: called with the new limit when it is time.
@@ -85,7 +85,7 @@ pub(crate) struct Inbound {
 
 impl Inbound {
     /// A direction whose unread bytes are counted in `account`.
-    pub(crate) fn new(id: u32, max_frame_size: u64, account: Arc<Held>) -> Self {
+    pub(crate) fn new(id: u32, max_frame_size: u64, account: Arc<SessionBudget>) -> Self {
         Self {
             id,
             state: Mutex::new(State {
@@ -95,7 +95,7 @@ impl Inbound {
                 mixed: false,
                 discarded: false,
                 end: None,
-                loose: Loose::default(),
+                loose: UnorderedQueue::default(),
                 length: None,
                 partial: Vec::new(),
                 refused: false,
@@ -103,7 +103,7 @@ impl Inbound {
                 messages: 0,
                 bytes: 0,
                 charge: Charge::new(account),
-                waiting: Waiters::default(),
+                waiting: WakerRegistry::default(),
             }),
         }
     }
@@ -114,7 +114,7 @@ impl Inbound {
 
     /// Changes it and wakes who waits.
     fn change<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
-        let mut wakes = Wakes::default();
+        let mut wakes = WakerList::default();
         let result = {
             let mut state = self.lock();
             state.waiting.call(&mut wakes);
@@ -156,7 +156,7 @@ impl Inbound {
         &self,
         offset: u64,
         bytes: Bytes,
-        wakes: &mut Wakes,
+        wakes: &mut WakerList,
     ) -> Result<(), StreamError> {
         let mut state = self.lock();
         let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -361,7 +361,7 @@ impl State {
     fn throw_away(&mut self) {
         self.assembly = Reassembly::default();
         self.partial = Vec::new();
-        self.loose = Loose::default();
+        self.loose = UnorderedQueue::default();
         self.charge.set(0);
     }
 
@@ -471,17 +471,17 @@ mod tests {
     use super::*;
 
     fn feed(inbound: &Inbound, offset: u64, bytes: Bytes) -> Result<(), StreamError> {
-        inbound.feed(offset, bytes, &mut Wakes::default())
+        inbound.feed(offset, bytes, &mut WakerList::default())
     }
 
     fn inbound(id: u32, max_frame_size: u64) -> Inbound {
-        Inbound::new(id, max_frame_size, Held::boundless())
+        Inbound::new(id, max_frame_size, SessionBudget::boundless())
     }
 
     #[test]
     fn the_account_knows_what_was_not_taken() {
-        let unread = Arc::new(crate::limits::Unread::new(u64::MAX, 1));
-        let inbound = Inbound::new(1, 100_000, Arc::new(Held::new(Arc::clone(&unread))));
+        let unread = Arc::new(crate::limits::NodeBudget::new(u64::MAX, 1));
+        let inbound = Inbound::new(1, 100_000, Arc::new(SessionBudget::new(Arc::clone(&unread))));
         inbound.start(false);
         feed(&inbound, 0, Bytes::from_static(&[2, 1, 2, 3, 1, 2])).unwrap();
         assert!((6..6 + 100).contains(&unread.total()), "{}", unread.total());
@@ -500,8 +500,8 @@ mod tests {
     /// A byte at every second place takes far more memory than a byte.
     #[test]
     fn pieces_behind_holes_are_counted_with_their_places() {
-        let unread = Arc::new(crate::limits::Unread::new(u64::MAX, 1));
-        let inbound = Inbound::new(1, 100_000, Arc::new(Held::new(Arc::clone(&unread))));
+        let unread = Arc::new(crate::limits::NodeBudget::new(u64::MAX, 1));
+        let inbound = Inbound::new(1, 100_000, Arc::new(SessionBudget::new(Arc::clone(&unread))));
         inbound.start(true);
         for at in 1..=500_000 {
             feed(&inbound, 2 * at, Bytes::from_static(&[7])).unwrap();
@@ -514,8 +514,8 @@ mod tests {
     /// A byte must not hold the buffer of 64 KiB that it came in, in order or not.
     #[test]
     fn short_pieces_that_nobody_takes_hold_few_buffers() {
-        let unread = Arc::new(crate::limits::Unread::new(1 << 20, 1));
-        let inbound = Inbound::new(1, 100_000, Arc::new(Held::new(Arc::clone(&unread))));
+        let unread = Arc::new(crate::limits::NodeBudget::new(1 << 20, 1));
+        let inbound = Inbound::new(1, 100_000, Arc::new(SessionBudget::new(Arc::clone(&unread))));
         inbound.start(true);
         let buffers: Vec<_> = (0..200).map(|_| Bytes::from(vec![7; 64 << 10])).collect();
         for (at, buffer) in buffers.iter().enumerate() {
@@ -576,8 +576,8 @@ mod tests {
 
     #[test]
     fn nothing_is_read_on_inside_of_a_message_that_was_refused() {
-        let unread = Arc::new(crate::limits::Unread::new(u64::MAX, 1));
-        let inbound = Inbound::new(1, 100, Arc::new(Held::new(Arc::clone(&unread))));
+        let unread = Arc::new(crate::limits::NodeBudget::new(u64::MAX, 1));
+        let inbound = Inbound::new(1, 100, Arc::new(SessionBudget::new(Arc::clone(&unread))));
         inbound.start(false);
         let mut wire = Vec::new();
         varint::put(&mut wire, 101);
@@ -601,8 +601,9 @@ mod tests {
         let broken = End::Failed(StreamError::Closed { id: 1 });
         for end in [broken, End::Finished] {
             for read_before in [true, false] {
-                let unread = Arc::new(crate::limits::Unread::new(u64::MAX, 1));
-                let inbound = Inbound::new(1, 1_000, Arc::new(Held::new(Arc::clone(&unread))));
+                let unread = Arc::new(crate::limits::NodeBudget::new(u64::MAX, 1));
+                let inbound =
+                    Inbound::new(1, 1_000, Arc::new(SessionBudget::new(Arc::clone(&unread))));
                 inbound.start(false);
                 feed(&inbound, 0, Bytes::from_static(&[60, 1, 2, 3, 4, 5])).unwrap();
                 if read_before {
@@ -668,7 +669,7 @@ mod tests {
         let feeding = Arc::clone(&inbound);
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(20)).await;
-            let mut wakes = Wakes::default();
+            let mut wakes = WakerList::default();
             feeding.feed(0, Bytes::from_static(&[1, 7]), &mut wakes).unwrap();
             wakes.wake();
         });

@@ -11,14 +11,14 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::limits::Held;
+use crate::limits::SessionBudget;
 
 /// What the place of a message in a queue takes, beside its bytes.
 const PLACE: u64 = 96;
 
 /// A bounded queue; a message that does not fit is lost, as its delivery mode allows.
 #[derive(Debug, Default)]
-pub(crate) struct Loose {
+pub(crate) struct UnorderedQueue {
     messages: VecDeque<(Bytes, Share)>,
     bytes: usize,
 }
@@ -29,7 +29,7 @@ pub(crate) struct Budget {
     used: Arc<AtomicUsize>,
     max: usize,
     /// Where all unread bytes of the session are counted.
-    account: Arc<Held>,
+    account: Arc<SessionBudget>,
 }
 
 /// A part of a budget, given back when dropped.
@@ -41,7 +41,7 @@ struct Share {
 
 impl Budget {
     /// At most `max` bytes of one session.
-    pub(crate) fn new(max: usize, account: Arc<Held>) -> Self {
+    pub(crate) fn new(max: usize, account: Arc<SessionBudget>) -> Self {
         Self { used: Arc::default(), max, account }
     }
 
@@ -71,7 +71,7 @@ impl Drop for Share {
     }
 }
 
-impl Loose {
+impl UnorderedQueue {
     /// Messages that wait for the application, at most.
     pub(crate) const MAX_MESSAGES: usize = 1_024;
     /// Their bytes, at most; one message always fits.
@@ -105,16 +105,16 @@ mod tests {
     use super::*;
 
     fn budget() -> Budget {
-        Budget::new(32 << 20, Held::boundless())
+        Budget::new(32 << 20, SessionBudget::boundless())
     }
 
     #[test]
     fn it_is_bounded_in_messages_and_bytes() {
-        let (mut loose, budget) = (Loose::default(), budget());
+        let (mut loose, budget) = (UnorderedQueue::default(), budget());
         assert!(loose.push(vec![0; 5 << 20].into(), &budget), "one always fits");
         assert!(!loose.push(Bytes::from_static(b"x"), &budget));
         loose.pop().unwrap();
-        for _ in 0..Loose::MAX_MESSAGES {
+        for _ in 0..UnorderedQueue::MAX_MESSAGES {
             assert!(loose.push(Bytes::new(), &budget));
         }
         assert!(!loose.push(Bytes::new(), &budget));
@@ -124,7 +124,7 @@ mod tests {
     fn all_streams_together_are_bounded_and_give_back_what_they_held() {
         let budget = budget();
         let message = Bytes::from(vec![0; 4 << 20]);
-        let mut streams: Vec<Loose> = (0..9).map(|_| Loose::default()).collect();
+        let mut streams: Vec<UnorderedQueue> = (0..9).map(|_| UnorderedQueue::default()).collect();
         let taken =
             streams.iter_mut().filter_map(|it| it.push(message.clone(), &budget).then_some(()));
         assert_eq!(taken.count(), 8);

@@ -2,7 +2,7 @@
 
 use std::task::Waker;
 
-use stt_transport::internal::Wakes;
+use stt_transport::internal::WakerList;
 
 /// Names one who waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,12 +15,12 @@ impl Place {
 
 /// Those who wait, until they are woken.
 #[derive(Debug, Default)]
-pub(super) struct Waiters {
+pub(super) struct WakerRegistry {
     all: Vec<(Place, Waker)>,
     places: u64,
 }
 
-impl Waiters {
+impl WakerRegistry {
     /// A place of its own for one more.
     pub(super) const fn place(&mut self) -> Place {
         self.places += 1;
@@ -41,7 +41,7 @@ impl Waiters {
     }
 
     /// Moves all of them to `wakes`.
-    pub(super) fn call(&mut self, wakes: &mut Wakes) {
+    pub(super) fn call(&mut self, wakes: &mut WakerList) {
         wakes.extend(self.all.drain(..).map(|(_, waker)| waker));
     }
 }

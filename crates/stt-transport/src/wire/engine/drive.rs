@@ -29,7 +29,7 @@ use super::{
     error::ConnectionError,
     recv::{Poured, Reader, pour},
 };
-use crate::waker_list::Wakes;
+use crate::waker_list::WakerList;
 
 /// Datagrams of one connection that wait for its task. More are lost, as they would be in the
 /// system's buffer.
@@ -256,8 +256,8 @@ impl Shared {
     }
 
     /// Tells everybody who waits. The first reason stays.
-    fn end(&self, state: &mut State, error: Engine) -> Wakes {
-        let mut wakes = Wakes::default();
+    fn end(&self, state: &mut State, error: Engine) -> WakerList {
+        let mut wakes = WakerList::default();
         state.error.get_or_insert_with(|| ConnectionError::new(error));
         let State { readers, writers, finishers, .. } = state;
         readers.retain(|_, reader| match reader {
@@ -285,8 +285,8 @@ impl Shared {
     }
 
     /// Passes on what happened, sends what may be sent, and minds the time.
-    fn turn(&self, state: &mut State, cx: Option<&mut Context<'_>>) -> (Turn, Wakes) {
-        let (now, mut wakes) = (now(), Wakes::default());
+    fn turn(&self, state: &mut State, cx: Option<&mut Context<'_>>) -> (Turn, WakerList) {
+        let (now, mut wakes) = (now(), WakerList::default());
         // What the application gets gives credit, which goes out with the rest.
         self.pass_on(state, &mut wakes);
         let mut turn = state.send(now, cx);
@@ -308,7 +308,7 @@ impl Shared {
     }
 
     /// Passes on what happened. True if there is something to send because of it.
-    fn pass_on(&self, state: &mut State, wakes: &mut Wakes) -> bool {
+    fn pass_on(&self, state: &mut State, wakes: &mut WakerList) -> bool {
         let mut gave_credit = false;
         while let Some(event) = state.quic.poll() {
             let notices = &self.notices;
@@ -387,7 +387,7 @@ impl Shared {
 
 impl State {
     /// There is something to read: pours it, or calls who reads. True if that gave credit.
-    fn readable(&mut self, id: StreamId, wakes: &mut Wakes) -> bool {
+    fn readable(&mut self, id: StreamId, wakes: &mut WakerList) -> bool {
         match self.readers.entry(id) {
             Entry::Vacant(_) => false,
             Entry::Occupied(mut reader) => match reader.get() {

@@ -13,7 +13,7 @@ use super::{
     connection::Connection,
     error::{ConnectionError, ReadError},
 };
-use crate::waker_list::Wakes;
+use crate::waker_list::WakerList;
 
 /// The receiving direction. Dropped before its end, the peer is told to stop.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub trait Sink: Send + Sync {
     fn room(&self) -> Option<usize>;
 
     /// The next piece, in whatever order they came. Who is to be woken goes into `wakes`.
-    fn take(&self, offset: u64, bytes: Bytes, wakes: &mut Wakes);
+    fn take(&self, offset: u64, bytes: Bytes, wakes: &mut WakerList);
 }
 
 /// Who waits for what arrives on a stream.
@@ -66,7 +66,7 @@ pub(super) fn pour(
     quic: &mut quinn_proto::Connection,
     id: StreamId,
     sink: &dyn Sink,
-    wakes: &mut Wakes,
+    wakes: &mut WakerList,
 ) -> (Poured, bool) {
     let mut stream = quic.recv_stream(id);
     let Ok(mut chunks) = stream.read(false) else {
@@ -162,7 +162,7 @@ impl RecvStream {
         if self.over {
             return Poll::Ready(Ok(true));
         }
-        let (shared, mut wakes) = (self.connection.shared(), Wakes::default());
+        let (shared, mut wakes) = (self.connection.shared(), WakerList::default());
         let mut state = shared.lock();
         let (poured, gave_credit) = match state.readers.remove(&self.id) {
             Some(Reader::Over(end)) => (Poured::Over(end), false),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::*;
-use crate::waker_list::Wakes;
+use crate::waker_list::WakerList;
 
 /// Takes so many pieces of at most 1,000 bytes.
 #[derive(Default)]
@@ -23,7 +23,7 @@ impl Sink for Bucket {
         (self.room.load(Ordering::SeqCst) > 0).then_some(1_000)
     }
 
-    fn take(&self, offset: u64, bytes: Bytes, _: &mut Wakes) {
+    fn take(&self, offset: u64, bytes: Bytes, _: &mut WakerList) {
         self.room.fetch_sub(1, Ordering::SeqCst);
         let (mut all, offset) = (self.bytes.lock().unwrap(), usize::try_from(offset).unwrap());
         let end = all.len().max(offset + bytes.len());

@@ -119,7 +119,7 @@ async fn a_websocket_is_no_way_around_the_rate_of_handshakes() {
         }
     });
     let address = bob.websocket_addr().unwrap();
-    let place = crate::route::Place {
+    let place = crate::route::HostPort {
         host: address.ip().to_string(),
         port: address.port(),
         path: "/".into(),

@@ -421,7 +421,7 @@ async fn a_wrong_seed_over_a_websocket_counts_as_one() {
     listening.websocket = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     let bob = Endpoint::bind(listening).unwrap();
     let port = bob.websocket_addr().unwrap().port();
-    let place = crate::route::Place { host: "127.0.0.1".into(), port, path: "/".into() };
+    let place = crate::route::HostPort { host: "127.0.0.1".into(), port, path: "/".into() };
     let (mallory, _) = wire(seed(2));
     assert!(mallory.connect_websocket(&place, false, None).await.is_err());
     let names: Vec<_> = bob.stats().dropped().map(|(name, count, _)| (name, count)).collect();
