@@ -23,10 +23,6 @@ const EVENTS_AT_ONCE: usize = 64;
 /// A swarm that was left ends beside its last owner: so often, and after so long, another try.
 const TRIES: usize = 100;
 const BETWEEN: Duration = Duration::from_millis(50);
-/// Each message of a batch waits at most so long for room in a subscriber's queue, and tries again
-/// so often.
-const SLOW: Duration = Duration::from_secs(5);
-const LOOK: Duration = Duration::from_millis(1);
 /// Topics of messages that travel as content.
 const LARGE: &str = "stt.large/";
 
@@ -72,19 +68,6 @@ pub fn start_swarm(
 }
 
 type Done<T> = Result<T, SwarmError>;
-
-/// Publishes one of many: those before it may fill the queues of subscribers.
-async fn publish(pubsub: &PubSub, topic: &str, message: &Bytes, ready: Duration) -> Done<usize> {
-    let until = tokio::time::Instant::now() + SLOW;
-    loop {
-        match pubsub.publish_within(topic, message.clone(), ready).await {
-            Err(SwarmError::Busy { .. }) if tokio::time::Instant::now() < until => {
-                tokio::time::sleep(LOOK).await;
-            }
-            published => return published.map(|published| published.neighbours),
-        }
-    }
-}
 
 fn nothing(py: Python<'_>, done: Done<()>) -> PyResult<Py<PyAny>> {
     done.or_raise(py).map(|()| py.None())
@@ -299,8 +282,8 @@ impl Swarm {
         let publishing = async move {
             let mut counts = Vec::with_capacity(messages.len());
             for message in messages {
-                counts.push(match publish(&pubsub, &topic, &message, ready).await {
-                    Ok(neighbours) => Some(neighbours),
+                counts.push(match pubsub.publish_within(&topic, message, ready).await {
+                    Ok(published) => Some(published.neighbours),
                     Err(SwarmError::NoSubscribers { .. }) if !require => {
                         // It was waited for once.
                         ready = Duration::ZERO;

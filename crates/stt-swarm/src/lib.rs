@@ -80,7 +80,8 @@ mod ticket;
 
 pub use content::{
     ContentDistribution, ContentLibrary, DistributionStats, FetchOptions, FetchProgress, Fetched,
-    Folder, LibraryStats, ProviderReport, RetrieveOptions, Shared, fetch,
+    Folder, LibraryStats, ProviderReport, RetrieveOptions, Shared,
+    fetch,
 };
 pub use dht::{
     Bootstrapped, KademliaDht, ProviderFound, Providers, SignedValue, Stored, SwarmMember,
@@ -88,7 +89,7 @@ pub use dht::{
 pub use error::{ContentError, TicketError};
 pub use failure::{DialFailure, ProviderFailure};
 pub use pubsub::{
-    PubSub, Published, Receipts, Sequence, TopicEvent, TopicMessage, TopicSubscription,
+    MessageRate, PubSub, Published, Receipts, Sequence, TopicEvent, TopicMessage, TopicSubscription,
 };
 pub use stt::{self, Bytes, ContentId, Payload};
 pub use swarm::{Swarm, SwarmOptions};

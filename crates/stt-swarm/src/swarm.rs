@@ -9,7 +9,7 @@ use crate::{
     KademliaDht, PubSub,
     dht::saved,
     engine::{self, Handle},
-    pubsub::check,
+    pubsub::{check, rate::MessageRate},
     swarm_error::SwarmError,
 };
 
@@ -19,11 +19,19 @@ pub struct SwarmOptions {
     pub(crate) name: String,
     pub(crate) serve: bool,
     pub(crate) max_links: usize,
+    pub(crate) publisher_rate: MessageRate,
+    pub(crate) topic_rate: MessageRate,
 }
 
 impl Default for SwarmOptions {
     fn default() -> Self {
-        Self { name: String::new(), serve: true, max_links: Self::MAX_LINKS }
+        Self {
+            name: String::new(),
+            serve: true,
+            max_links: Self::MAX_LINKS,
+            publisher_rate: Self::PUBLISHER_RATE,
+            topic_rate: Self::TOPIC_RATE,
+        }
     }
 }
 
@@ -36,6 +44,12 @@ impl SwarmOptions {
 
     /// Peers that a node is linked with at once, by default.
     pub const MAX_LINKS: usize = 256;
+
+    /// What is taken of one publisher on one topic, by default.
+    pub const PUBLISHER_RATE: MessageRate = MessageRate { messages: 10_000, bytes: 64 << 20 };
+
+    /// What is taken of all publishers on one topic, by default.
+    pub const TOPIC_RATE: MessageRate = MessageRate { messages: 20_000, bytes: 128 << 20 };
 
     /// The swarm's name, up to 256 bytes; default: none. Values, providers and topics of swarms
     /// with other names do not meet. It is no secret: the seed says who is a member.
@@ -60,14 +74,41 @@ impl SwarmOptions {
         self
     }
 
+    /// What this node takes of one publisher on one topic, and publishes on one itself. What is
+    /// over it is dropped, counted as a [gap](crate::TopicEvent::Gap), and not passed on; an own
+    /// message waits. Default: [`Self::PUBLISHER_RATE`].
+    #[must_use]
+    pub const fn publisher_rate(mut self, rate: MessageRate) -> Self {
+        self.publisher_rate = rate;
+        self
+    }
+
+    /// What this node takes of all publishers together on one topic. What is over it is dropped,
+    /// counted as a [gap](crate::TopicEvent::Gap), and not passed on. Default:
+    /// [`Self::TOPIC_RATE`].
+    #[must_use]
+    pub const fn topic_rate(mut self, rate: MessageRate) -> Self {
+        self.topic_rate = rate;
+        self
+    }
+
     /// Whether all settings are inside their ranges.
     fn check(&self) -> Result<(), SwarmError> {
         check("a swarm's name", self.name.len(), 256)?;
-        let (min, max, got) = (1, 65_536, u64::try_from(self.max_links).unwrap_or(u64::MAX));
-        if (min..=max).contains(&got) {
-            return Ok(());
+        let rate = |what, got: u32| (what, u64::from(u32::MAX), u64::from(got));
+        let links = u64::try_from(self.max_links).unwrap_or(u64::MAX);
+        for (what, max, got) in [
+            ("max_links", 65_536, links),
+            rate("publisher_rate.messages", self.publisher_rate.messages),
+            rate("publisher_rate.bytes", self.publisher_rate.bytes),
+            rate("topic_rate.messages", self.topic_rate.messages),
+            rate("topic_rate.bytes", self.topic_rate.bytes),
+        ] {
+            if !(1..=max).contains(&got) {
+                return Err(SwarmError::OutOfRange { what, min: 1, max, got });
+            }
         }
-        Err(SwarmError::OutOfRange { what: "max_links", min, max, got })
+        Ok(())
     }
 }
 

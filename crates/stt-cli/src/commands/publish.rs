@@ -5,11 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 use stt::Mode;
-use stt_swarm::{PubSub, Published, Receipts, SwarmError};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
-    time::Instant,
-};
+use stt_swarm::{PubSub, Published, Receipts};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
 use crate::{
     error::CliError,
@@ -24,8 +21,6 @@ use crate::{
 const AT_ONCE: u64 = 32;
 /// How long they have to answer then.
 const BETWEEN: Duration = Duration::from_secs(2);
-/// How long to wait when a queue is full anyway.
-const PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Args)]
 #[command(mut_arg("bootstrap", |argument| argument.required(true)))]
@@ -105,27 +100,21 @@ impl PubCommand {
         message: &[u8],
         sum: &mut Sum,
     ) -> Result<(), CliError> {
-        let until = Instant::now() + self.timeout();
-        loop {
-            match pubsub.publish_within(&self.topic, message.to_vec(), self.timeout()).await {
-                Ok(published) => {
-                    sum.messages += 1;
-                    sum.last = Some(published);
-                    return Ok(());
-                }
-                Err(SwarmError::Busy { .. }) if Instant::now() < until => {
-                    tokio::time::sleep(PAUSE).await;
-                }
-                Err(error) => {
-                    let what = match sum.messages {
-                        0 => String::from("the message was not published"),
-                        before => {
-                            let before = figures::counted(before, "message");
-                            format!("{before} were published, the next one not")
-                        }
-                    };
-                    return Err(CliError::doing(what, &error));
-                }
+        match pubsub.publish_within(&self.topic, message.to_vec(), self.timeout()).await {
+            Ok(published) => {
+                sum.messages += 1;
+                sum.last = Some(published);
+                Ok(())
+            }
+            Err(error) => {
+                let what = match sum.messages {
+                    0 => String::from("the message was not published"),
+                    before => {
+                        let before = figures::counted(before, "message");
+                        format!("{before} were published, the next one not")
+                    }
+                };
+                Err(CliError::doing(what, &error))
             }
         }
     }

@@ -80,7 +80,9 @@ async fn print_all(mut subscription: TopicSubscription, output: &Output) {
             }
             TopicEvent::Gap { missed } => {
                 let lost = figures::counted(missed, "message");
-                output.note(&format!("warning: {lost} lost here: this reader is too slow"));
+                output.note(&format!(
+                    "warning: {lost} lost here: this reader is too slow, or somebody floods"
+                ));
                 output.json_line(&json!({ "gap": { "missed": missed } }));
             }
             _ => {}

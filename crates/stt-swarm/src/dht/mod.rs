@@ -4,9 +4,10 @@
 //! |---|---|
 //! | what applications hold | [`KademliaDht`], [`Providers`] |
 //! | signed values | `record` |
-//! | what outlives a restart | `saved` |
+//! | what outlives a restart | `saved`, `entries` |
 //! | what a node keeps for others | `store` |
 
+pub(crate) mod entries;
 pub(crate) mod record;
 pub(crate) mod saved;
 pub(crate) mod store;

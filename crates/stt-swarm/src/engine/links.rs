@@ -18,6 +18,7 @@ use super::{
     hello::{Answer, Hello},
     link::{self, CONTROL, Handle, Link, NONSENSE, SessionHold},
     peer,
+    substream::Places,
     table::{Table, Unasked},
 };
 
@@ -70,6 +71,7 @@ impl LinkError {
 /// All links of a node. Bounded.
 pub(crate) struct Links {
     node: Node,
+    places: Arc<Places>,
     state: Mutex<State>,
 }
 
@@ -94,7 +96,7 @@ impl Links {
             waker: None,
             avoided: HashMap::new(),
         };
-        Self { node, state: Mutex::new(state) }
+        Self { node, places: Arc::default(), state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -103,6 +105,11 @@ impl Links {
 
     pub(crate) const fn node(&self) -> &Node {
         &self.node
+    }
+
+    /// Who waits for a place in a queue is told by it.
+    pub(crate) const fn places(&self) -> &Arc<Places> {
+        &self.places
     }
 
     /// Where a linked peer can be reached by others.

@@ -19,7 +19,7 @@ use tokio::time::Sleep;
 use super::{
     link::{self, Link, SUBSTREAM},
     peer,
-    substream::{OpenStreams, Substream},
+    substream::{OpenStreams, Places, Substream},
 };
 
 /// Streams that this side opens at once, at most. The engine's own protocols need 34.
@@ -34,6 +34,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Muxer {
     link: Link,
     open: Arc<OpenStreams>,
+    places: Arc<Places>,
     no_room: Option<Pin<Box<Sleep>>>,
     /// Where the engine thinks that the peer is.
     address: Multiaddr,
@@ -42,8 +43,8 @@ pub(crate) struct Muxer {
 
 impl Muxer {
     /// The streams of `link`, to a peer that the engine dialled at, or met from, `address`.
-    pub(crate) fn new(link: Link, address: Multiaddr) -> Self {
-        Self { link, open: Arc::default(), no_room: None, address, looked: None }
+    pub(crate) fn new(link: Link, address: Multiaddr, places: Arc<Places>) -> Self {
+        Self { link, open: Arc::default(), places, no_room: None, address, looked: None }
     }
 
     /// The peer's address, if it is another one than the engine thinks.
@@ -72,7 +73,8 @@ impl StreamMuxer for Muxer {
 
     fn poll_inbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Substream>> {
         let stream = std::task::ready!(self.link.streams.poll_recv(cx));
-        Poll::Ready(stream.map(Substream::accepted).ok_or_else(over))
+        let places = Arc::clone(&self.places);
+        Poll::Ready(stream.map(|stream| Substream::accepted(stream, places)).ok_or_else(over))
     }
 
     fn poll_outbound(
@@ -91,7 +93,10 @@ impl StreamMuxer for Muxer {
             }
         }
         match self.link.session.open_protocol(SUBSTREAM) {
-            Ok(stream) => Poll::Ready(Ok(Substream::opened(stream, &self.open))),
+            Ok(stream) => {
+                let places = Arc::clone(&self.places);
+                Poll::Ready(Ok(Substream::opened(stream, places, &self.open)))
+            }
             Err(ProtocolError::TooMany { .. }) => {
                 let mut wait = Box::pin(tokio::time::sleep(NO_ROOM));
                 let _ = wait.as_mut().poll(cx);

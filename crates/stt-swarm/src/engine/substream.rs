@@ -13,12 +13,46 @@ use std::{
 
 use futures_util::{AsyncRead, AsyncWrite, task::AtomicWaker};
 use stt::ProtocolStream;
-use tokio::io::AsyncReadExt;
+use tokio::{io::AsyncReadExt, sync::Notify};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
 /// How long the end of a stream that nobody reads any more is waited for, and how much of it.
 const DRAIN_FOR: Duration = Duration::from_secs(5);
 const DRAIN_MAX: u64 = 64 << 10;
+
+/// Messages that go out before places are looked at again: fewer would mean to ask in vain.
+const PLACES: usize = 16;
+
+/// Tells who waits for a place in the engine's queues, which have no word for it, when messages
+/// went out.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    /// So many messages have to go out first. 0 if nobody waits.
+    missing: AtomicUsize,
+    given: Notify,
+}
+
+impl Places {
+    /// Somebody waits from now on.
+    pub(crate) fn want(&self) {
+        self.missing.store(PLACES, Ordering::Release);
+    }
+
+    /// Ends when some places may be free.
+    pub(crate) async fn given(&self) {
+        self.given.notified().await;
+    }
+
+    fn flushed(&self) {
+        if self.missing.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let one_less = |missing: usize| missing.checked_sub(1);
+        if self.missing.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less) == Ok(1) {
+            self.given.notify_one();
+        }
+    }
+}
 
 /// How many streams this side has open in one link, and who waits for fewer.
 #[derive(Debug, Default)]
@@ -50,21 +84,26 @@ pub(crate) struct Substream {
     /// `None` only while it is dropped.
     stream: Option<Compat<ProtocolStream>>,
     place: Option<Place>,
+    places: Arc<Places>,
     finished: bool,
     read_to_end: bool,
 }
 
 impl Substream {
     /// One that the peer opened.
-    pub(crate) fn accepted(stream: ProtocolStream) -> Self {
+    pub(crate) fn accepted(stream: ProtocolStream, places: Arc<Places>) -> Self {
         let stream = Some(stream.compat());
-        Self { stream, place: None, finished: false, read_to_end: false }
+        Self { stream, place: None, places, finished: false, read_to_end: false }
     }
 
     /// One that this side opened.
-    pub(crate) fn opened(stream: ProtocolStream, open: &Arc<OpenStreams>) -> Self {
+    pub(crate) fn opened(
+        stream: ProtocolStream,
+        places: Arc<Places>,
+        open: &Arc<OpenStreams>,
+    ) -> Self {
         open.count.fetch_add(1, Ordering::AcqRel);
-        let mut substream = Self::accepted(stream);
+        let mut substream = Self::accepted(stream, places);
         substream.place = Some(Place(Arc::clone(open)));
         substream
     }
@@ -123,7 +162,11 @@ impl AsyncWrite for Substream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.inner()?.poll_flush(cx)
+        let flushed = self.inner()?.poll_flush(cx);
+        if let Poll::Ready(Ok(())) = &flushed {
+            self.places.flushed();
+        }
+        flushed
     }
 
     /// Finishes the sending direction without waiting for the peer to have all of it, which the

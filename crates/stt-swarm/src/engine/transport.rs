@@ -40,8 +40,9 @@ impl SealedTransport {
     }
 }
 
-fn output(link: Link, address: Multiaddr) -> Output {
-    (link.peer_id, StreamMuxerBox::new(Muxer::new(link, address)))
+fn output(links: &Links, link: Link, address: Multiaddr) -> Output {
+    let places = Arc::clone(links.places());
+    (link.peer_id, StreamMuxerBox::new(Muxer::new(link, address, places)))
 }
 
 impl Transport for SealedTransport {
@@ -84,7 +85,10 @@ impl Transport for SealedTransport {
             return Err(TransportError::MultiaddrNotSupported(address));
         };
         let links = Arc::clone(&self.links);
-        Ok(Box::pin(async move { Ok(output(links.dial(node, udp).await?, address)) }))
+        Ok(Box::pin(async move {
+            let link = Arc::clone(&links).dial(node, udp).await?;
+            Ok(output(&links, link, address))
+        }))
     }
 
     fn poll(
@@ -106,7 +110,7 @@ impl Transport for SealedTransport {
             }
         };
         let from = from.with(Protocol::P2p(link.peer_id));
-        let linked = output(link, from.clone());
+        let linked = output(&self.links, link, from.clone());
         Poll::Ready(TransportEvent::Incoming {
             listener_id,
             local_addr: peer::multiaddr(self.links.node().local_addr()),

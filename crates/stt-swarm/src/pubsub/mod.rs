@@ -6,12 +6,17 @@
 //! | messages on the wire | `envelope` |
 //! | which message goes to whom | `topics` |
 //! | what waits for a subscriber | `queue` |
-//! | whether subscribers have had a message | `receipt`, `awaited` |
+//! | how much is taken in a second | `rate` |
+//! | whether subscribers have had a message | `receipt`, `question`, `awaited` |
+//! | which of a publisher's messages it is | `sequence` |
 
 pub(crate) mod awaited;
 pub(crate) mod envelope;
+pub(crate) mod question;
 pub(crate) mod queue;
+pub(crate) mod rate;
 pub(crate) mod receipt;
+mod sequence;
 pub(crate) mod topics;
 
 use std::{sync::Arc, time::Duration};
@@ -25,18 +30,11 @@ use crate::{
     swarm_error::SwarmError,
 };
 use queue::Queue;
+pub use rate::MessageRate;
+pub use sequence::Sequence;
 
 /// Longest name of a topic, in bytes.
 const MAX_TOPIC: usize = 256;
-
-/// Which of a publisher's messages it is: later ones are greater, also over restarts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Sequence {
-    /// When the publisher's swarm was started, in milliseconds since 1970 by its clock.
-    pub started: u64,
-    /// The how manieth message it is on this topic since then, from 1.
-    pub count: u64,
-}
 
 /// A message on a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +56,8 @@ pub struct TopicMessage {
 pub enum TopicEvent {
     /// A message.
     Message(TopicMessage),
-    /// The subscriber was slow, and its queue of 4 MiB full: so many messages are lost to it.
+    /// So many messages are lost to the subscriber: it was slow, and its queue of 4 MiB full, or
+    /// they were over a [limit](crate::SwarmOptions::publisher_rate), a flood for example.
     Gap {
         /// How many.
         missed: u64,
@@ -109,7 +108,8 @@ impl PubSub {
 
     /// Publishes `data` on `topic`. This node's own subscribers get it as well. With no subscriber
     /// anywhere, it waits up to [`READY_WITHIN`](Self::READY_WITHIN) for one and looks for them in
-    /// the DHT.
+    /// the DHT. While the queues to all linked subscribers are full, or this node's own
+    /// [rate](crate::SwarmOptions::publisher_rate) is used up, it waits as long for a place.
     ///
     /// # Errors
     /// [`SwarmError::NoSubscribers`], [`SwarmError::TooLarge`], [`SwarmError::Busy`],
@@ -118,7 +118,8 @@ impl PubSub {
         self.publish_within(topic, data, Self::READY_WITHIN).await
     }
 
-    /// As [`publish`](Self::publish), waiting up to `ready` for the first subscriber.
+    /// As [`publish`](Self::publish), waiting up to `ready`, 10 minutes at most, for the first
+    /// subscriber, and as long, but 5 seconds at least, for a place.
     ///
     /// # Errors
     /// As [`publish`](Self::publish).

@@ -61,6 +61,18 @@ impl Queue {
         self.changed.notify_one();
     }
 
+    /// Counts a message that is over a limit as missed.
+    pub(crate) fn miss(&self) {
+        {
+            let mut inner = self.inner();
+            if inner.over {
+                return;
+            }
+            inner.missed = inner.missed.saturating_add(1);
+        }
+        self.changed.notify_one();
+    }
+
     /// Nothing more comes.
     pub(crate) fn end(&self) {
         self.inner().over = true;
@@ -143,5 +155,20 @@ mod tests {
             });
         }
         assert_eq!(rest, [1, 2, 103, 6, 101]);
+    }
+
+    #[tokio::test]
+    async fn what_is_over_a_limit_is_missed_where_it_was() {
+        let queue = Queue::default();
+        queue.push(message(0, 1));
+        queue.miss();
+        queue.miss();
+        queue.push(message(1, 1));
+        assert_eq!(queue.next().await, Some(TopicEvent::Message(message(0, 1))));
+        assert_eq!(queue.next().await, Some(TopicEvent::Gap { missed: 2 }));
+        assert_eq!(queue.next().await, Some(TopicEvent::Message(message(1, 1))));
+        queue.leave();
+        queue.miss();
+        assert_eq!(queue.next().await, None);
     }
 }

@@ -1,15 +1,14 @@
 //! Receipts: a publisher asks a subscriber whether it has had a message, which gossip has no word
-//! for. A stream for each question, and one message each way:
-//!
-//! `topic (32) ‖ started (8) ‖ count (8)`, big-endian. The answer is 1 if the message arrived, or
-//! arrives within [`WITHIN`], otherwise 0. A node is told about its own messages only.
+//! for. A stream for each question (`question`), and one message each way. The answer is 1 if the
+//! message arrived, or arrives within [`WITHIN`], otherwise 0. A node is told about its own messages
+//! only.
 
 use std::time::Duration;
 
 use stt::{ProtocolStream, Session};
 use tokio::{sync::mpsc::WeakSender, time::timeout};
 
-use super::{Sequence, awaited::Question};
+use super::{Sequence, awaited::Question, question};
 use crate::engine::command::Command;
 
 /// The label of the streams.
@@ -21,27 +20,12 @@ const ASKED_WITHIN: Duration = Duration::from_secs(5);
 const MAX_MESSAGE: u64 = 64;
 const NONSENSE: u32 = 0x100;
 
-fn question(topic: &str, sequence: Sequence) -> Vec<u8> {
-    let (started, count) = (sequence.started.to_be_bytes(), sequence.count.to_be_bytes());
-    [topic.as_bytes(), &started, &count].concat()
-}
-
-fn parse(bytes: &[u8]) -> Option<(String, Sequence)> {
-    let (topic, rest) = bytes.split_first_chunk::<32>()?;
-    let (started, rest) = rest.split_first_chunk()?;
-    let (count, rest) = rest.split_first_chunk()?;
-    let topic = std::str::from_utf8(topic).ok()?.to_owned();
-    let sequence =
-        Sequence { started: u64::from_be_bytes(*started), count: u64::from_be_bytes(*count) };
-    rest.is_empty().then_some((topic, sequence))
-}
-
 /// Asks the peer of `session` whether it has had a message of this node. False if it does not say
 /// so.
 pub(crate) async fn ask(session: Session, topic: String, sequence: Sequence) -> bool {
     let Ok(stream) = session.open_protocol(LABEL) else { return false };
     stream.set_max_frame_size(MAX_MESSAGE);
-    stream.send(question(&topic, sequence)).await.is_ok()
+    stream.send(question::encode(&topic, sequence)).await.is_ok()
         && matches!(stream.receive().await, Ok(Some(answer)) if answer.as_ref() == [1])
 }
 
@@ -49,7 +33,7 @@ pub(crate) async fn ask(session: Session, topic: String, sequence: Sequence) -> 
 pub(crate) async fn answer(engine: WeakSender<Command>, session: Session, stream: ProtocolStream) {
     stream.set_max_frame_size(MAX_MESSAGE);
     let Ok(Ok(Some(question))) = timeout(ASKED_WITHIN, stream.receive()).await else { return };
-    let Some((topic, sequence)) = parse(&question) else { return stream.reset(NONSENSE) };
+    let Some((topic, sequence)) = question::parse(&question) else { return stream.reset(NONSENSE) };
     let (reply, had) = tokio::sync::oneshot::channel();
     // The engine is not kept running for it.
     let Some(engine) = engine.upgrade() else { return };
@@ -59,22 +43,4 @@ pub(crate) async fn answer(engine: WeakSender<Command>, session: Session, stream
     drop(engine);
     let had = asked.is_ok() && matches!(had.await, Ok(Ok(true)));
     let _ = stream.send(&[u8::from(had)]).await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_question_comes_back_and_others_are_none() {
-        let (topic, sequence) =
-            ("0123456789abcdef0123456789abcdef", Sequence { started: 7, count: u64::MAX });
-        let bytes = question(topic, sequence);
-        assert_eq!(parse(&bytes), Some((topic.to_owned(), sequence)));
-        for len in 0..bytes.len() {
-            assert_eq!(parse(&bytes[..len]), None);
-        }
-        assert_eq!(parse(&[&bytes[..], &[0]].concat()), None);
-        assert_eq!(parse(&[0xff; 48]), None);
-    }
 }

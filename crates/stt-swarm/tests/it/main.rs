@@ -5,5 +5,6 @@ mod distribution;
 mod error_codes;
 mod folders;
 mod hostile;
+mod limits;
 mod restart;
 mod swarm;

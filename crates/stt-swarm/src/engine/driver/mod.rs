@@ -132,7 +132,7 @@ impl Driver {
             dials: HashMap::new(),
             joining: Vec::new(),
             own: HashMap::new(),
-            talk: Talk::new(started),
+            talk: Talk::new(started, options),
             keeper: None,
             saved: Instant::now(),
             saved_members: Vec::new(),
@@ -153,6 +153,7 @@ impl Driver {
                     None => break,
                 },
                 event = self.engine.select_next_some() => self.happened(event),
+                () = self.links.places().given() => self.places_given(),
                 _ = tick.tick() => {
                     if !self.links.node().is_running() {
                         break;

@@ -13,6 +13,7 @@ use stt::Session;
 
 use super::{Driver, refused};
 use crate::{
+    SwarmOptions,
     dht::{record, store},
     engine::{
         behaviour,
@@ -25,15 +26,20 @@ use crate::{
         awaited::{Awaited, Question},
         envelope,
         queue::Queue,
+        rate::{MessageRate, Meter, OWN_BURST},
         receipt,
-        topics::{Judged, Topics},
+        topics::{Judged, Limits, Topics},
     },
     swarm_error::SwarmError,
 };
 
-/// Messages that wait for a first subscriber, and their bytes.
-const MAX_UNHEARD: usize = 256;
-const MAX_UNHEARD_BYTES: usize = 4 << 20;
+/// Messages that wait for a first subscriber or a place in a queue, and their bytes.
+const MAX_UNSENT: usize = 256;
+const MAX_UNSENT_BYTES: usize = 4 << 20;
+/// How long a message waits for a place in a queue, at least.
+const PLACE_WITHIN: Duration = Duration::from_secs(5);
+/// How long it waits for anything, at most.
+const MAX_WAIT: Duration = Duration::from_secs(600);
 /// Topics whose last count is known, to go on with it.
 const MAX_COUNTS: usize = 1_024;
 
@@ -43,31 +49,67 @@ pub(super) struct Talk {
     /// Names of the topics that are subscribed to, for the DHT.
     names: HashMap<String, String>,
     started: u64,
-    counts: HashMap<String, u64>,
-    unheard: Vec<Unheard>,
+    rate: MessageRate,
+    said: HashMap<String, Said>,
+    /// In the order in which they were published.
+    unsent: Vec<Unsent>,
     /// Messages that their publishers ask for, and that did not come yet.
     awaited: Awaited<Reply<bool>>,
 }
 
-/// A message that nobody subscribes to yet.
-struct Unheard {
+/// What this node said on a topic.
+#[derive(Clone, Copy)]
+struct Said {
+    count: u64,
+    taken: Meter,
+}
+
+/// What a message lacks to go out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lacks {
+    Subscriber,
+    Place,
+}
+
+/// Why a message did not go out.
+enum Refused {
+    Lacks(Lacks),
+    Error(SwarmError),
+}
+
+/// A message that did not go out yet.
+struct Unsent {
     topic: String,
     name: String,
     sealed: Vec<u8>,
     sequence: Sequence,
+    lacks: Lacks,
     until: Instant,
     reply: Reply<Published>,
 }
 
+impl Unsent {
+    /// It has a moment for it, also if it waited for a subscriber before.
+    fn lacks_place(&mut self, now: Instant) -> Refused {
+        if self.lacks != Lacks::Place {
+            self.lacks = Lacks::Place;
+            self.until = self.until.max(now + PLACE_WITHIN);
+        }
+        Refused::Lacks(Lacks::Place)
+    }
+}
+
 impl Talk {
     /// `started` is the time since 1970 in milliseconds.
-    pub(super) fn new(started: u64) -> Self {
+    pub(super) fn new(started: u64, options: &SwarmOptions) -> Self {
+        let limits = Limits { publisher: options.publisher_rate, topic: options.topic_rate };
         Self {
-            topics: Topics::default(),
+            topics: Topics::new(limits),
             names: HashMap::new(),
             started,
-            counts: HashMap::new(),
-            unheard: Vec::new(),
+            rate: options.publisher_rate,
+            said: HashMap::new(),
+            unsent: Vec::new(),
             awaited: Awaited::default(),
         }
     }
@@ -86,14 +128,9 @@ impl Talk {
     }
 }
 
-/// Why the engine took a message to nobody.
-fn unpublished(error: PublishError) -> SwarmError {
-    match error {
-        PublishError::AllQueuesFull(_) => {
-            SwarmError::Busy { what: "messages for each subscriber", max: behaviour::QUEUE }
-        }
-        other => refused(other),
-    }
+/// There was no place in a queue for too long.
+const fn full() -> SwarmError {
+    SwarmError::Busy { what: "messages for each subscriber", max: behaviour::QUEUE }
 }
 
 impl Driver {
@@ -151,55 +188,110 @@ impl Driver {
         reply: Reply<Published>,
     ) {
         let topic = self.topic(&name);
-        if self.talk.counts.len() >= MAX_COUNTS && !self.talk.counts.contains_key(&topic) {
+        let known = self.talk.said.get(&topic).copied();
+        if self.talk.said.len() >= MAX_COUNTS && known.is_none() {
             let error = SwarmError::TooMany { what: "topics to publish on", max: MAX_COUNTS };
             return answer(reply, Err(error));
         }
-        let count = self.talk.counts.get(&topic).map_or(1, |count| count + 1);
-        let sequence = Sequence { started: self.talk.started, count };
+        let now = Instant::now();
+        let mut said = known.unwrap_or(Said { count: 0, taken: Meter::new(now) });
+        said.count += 1;
+        let sequence = Sequence { started: self.talk.started, count: said.count };
         let sealed = match envelope::seal(self.links.node(), &topic, sequence, data) {
             Ok(sealed) => sealed,
             Err(error) => return answer(reply, Err(refused(error))),
         };
-        let result = self.gossip(&topic, &sealed);
-        let heard = match result {
-            Ok(neighbours) => Some(neighbours),
-            Err(PublishError::NoPeersSubscribedToTopic) => None,
-            Err(error) => {
-                // It may be in the engine's caches by now, so its number is used.
-                self.talk.counts.insert(topic, count);
-                return answer(reply, Err(unpublished(error)));
-            }
+        // The number is used whatever becomes of the message: the engine may have it by then.
+        self.talk.said.insert(topic.clone(), said);
+        let until = now + ready.min(MAX_WAIT);
+        let lacks = Lacks::Subscriber;
+        let mut unsent = Unsent { topic, name, sealed, sequence, lacks, until, reply };
+        let own = self.talk.topics.has_subscribers(&unsent.topic);
+        let ahead = self.talk.unsent.iter().find(|it| it.topic == unsent.topic);
+        let (ahead, behind) = (ahead.map(|it| it.lacks), ahead.is_some());
+        let sent = match ahead {
+            None => self.send(&mut unsent),
+            Some(Lacks::Place) => Err(unsent.lacks_place(now)),
+            Some(lacks) => Err(Refused::Lacks(lacks)),
         };
-        let waiting = self.talk.unheard.iter().map(|unheard| unheard.sealed.len()).sum::<usize>();
-        let own = self.talk.topics.has_subscribers(&topic);
-        if heard.is_none()
-            && !own
-            && (self.talk.unheard.len() >= MAX_UNHEARD
-                || waiting + sealed.len() > MAX_UNHEARD_BYTES)
-        {
-            return answer(
-                reply,
-                Err(SwarmError::Busy { what: "messages without a subscriber", max: MAX_UNHEARD }),
-            );
+        match sent {
+            Ok(neighbours) => {
+                self.talk.topics.own(&unsent.topic, self.me, sequence, data);
+                answer(unsent.reply, Ok(Published { sequence, neighbours }));
+            }
+            Err(Refused::Lacks(Lacks::Subscriber)) if own && !behind => {
+                self.talk.topics.own(&unsent.topic, self.me, sequence, data);
+                answer(unsent.reply, Ok(Published { sequence, neighbours: 0 }));
+            }
+            Err(Refused::Lacks(lacks)) => {
+                let waiting = self.talk.unsent.iter().map(|it| it.sealed.len()).sum::<usize>();
+                if self.talk.unsent.len() >= MAX_UNSENT
+                    || waiting + unsent.sealed.len() > MAX_UNSENT_BYTES
+                {
+                    let error = SwarmError::Busy { what: "messages that wait", max: MAX_UNSENT };
+                    return answer(unsent.reply, Err(error));
+                }
+                self.talk.topics.own(&unsent.topic, self.me, sequence, data);
+                if lacks == Lacks::Subscriber && !behind {
+                    self.meet(&unsent.name);
+                }
+                self.talk.unsent.push(unsent);
+            }
+            Err(Refused::Error(error)) => answer(unsent.reply, Err(error)),
         }
-        self.talk.counts.insert(topic.clone(), count);
-        self.talk.topics.own(&topic, self.me, sequence, data);
-        if heard.is_some() || own {
-            let neighbours = heard.unwrap_or(0);
-            return answer(reply, Ok(Published { sequence, neighbours }));
-        }
-        self.meet(&name);
-        let until = Instant::now() + ready.min(Duration::from_secs(600));
-        self.talk.unheard.push(Unheard { topic, name, sealed, sequence, until, reply });
     }
 
     /// Gives a message to the engine: to how many neighbours it is queued.
-    fn gossip(&mut self, topic: &str, sealed: &[u8]) -> Result<usize, PublishError> {
-        let hash = TopicHash::from_raw(topic);
-        self.engine.behaviour_mut().gossip.publish(hash, sealed)?;
-        // Own messages go to all subscribers that are linked.
-        Ok(self.neighbours(topic))
+    fn send(&mut self, unsent: &mut Unsent) -> Result<usize, Refused> {
+        let (now, rate) = (Instant::now(), self.talk.rate);
+        let said = self.talk.said.get_mut(&unsent.topic);
+        if said.as_ref().is_some_and(|said| !said.taken.has_room(now, OWN_BURST)) {
+            return Err(unsent.lacks_place(now));
+        }
+        let hash = TopicHash::from_raw(&unsent.topic);
+        match self.engine.behaviour_mut().gossip.publish(hash, unsent.sealed.as_slice()) {
+            Ok(_) => {
+                if let Some(said) = said {
+                    said.taken.take(rate, unsent.sealed.len(), now);
+                }
+                // Own messages go to all subscribers that are linked.
+                Ok(self.neighbours(&unsent.topic))
+            }
+            Err(PublishError::NoPeersSubscribedToTopic) => {
+                unsent.lacks = Lacks::Subscriber;
+                Err(Refused::Lacks(Lacks::Subscriber))
+            }
+            Err(PublishError::AllQueuesFull(_)) if envelope::try_again(&mut unsent.sealed) => {
+                self.links.places().want();
+                Err(unsent.lacks_place(now))
+            }
+            Err(PublishError::AllQueuesFull(_)) => Err(Refused::Error(full())),
+            Err(error) => Err(Refused::Error(refused(error))),
+        }
+    }
+
+    /// Sends again what waits and `is` holds for, each topic in its order.
+    fn send_again(&mut self, is: impl Fn(&Unsent) -> bool) {
+        for mut unsent in std::mem::take(&mut self.talk.unsent) {
+            let behind = self.talk.unsent.iter().any(|it| it.topic == unsent.topic);
+            if behind || !is(&unsent) {
+                self.talk.unsent.push(unsent);
+                continue;
+            }
+            match self.send(&mut unsent) {
+                Ok(neighbours) => {
+                    let published = Published { sequence: unsent.sequence, neighbours };
+                    answer(unsent.reply, Ok(published));
+                }
+                Err(Refused::Lacks(_)) => self.talk.unsent.push(unsent),
+                Err(Refused::Error(error)) => answer(unsent.reply, Err(error)),
+            }
+        }
+    }
+
+    /// Some messages went out, so others may have a place.
+    pub(super) fn places_given(&mut self) {
+        self.send_again(|unsent| unsent.lacks == Lacks::Place);
     }
 
     /// Linked subscribers of a topic.
@@ -232,33 +324,16 @@ impl Driver {
         }
     }
 
-    /// Says again what nobody heard, if `topic` has a subscriber now.
-    fn heard(&mut self, topic: &TopicHash) {
-        for unheard in std::mem::take(&mut self.talk.unheard) {
-            if unheard.topic != topic.as_str() {
-                self.talk.unheard.push(unheard);
-                continue;
-            }
-            match self.gossip(&unheard.topic, &unheard.sealed) {
-                Ok(neighbours) => {
-                    let published = Published { sequence: unheard.sequence, neighbours };
-                    answer(unheard.reply, Ok(published));
-                }
-                Err(PublishError::NoPeersSubscribedToTopic) => self.talk.unheard.push(unheard),
-                Err(error) => answer(unheard.reply, Err(unpublished(error))),
-            }
-        }
-    }
-
     pub(super) fn gossiped(&mut self, event: gossipsub::Event) {
         match event {
             gossipsub::Event::Message { propagation_source, message_id, message } => {
                 let topic = message.topic.as_str();
-                let judged = self.talk.topics.judge(self.me, topic, &message.data, store::now());
+                let (now, at) = (store::now(), Instant::now());
+                let judged = self.talk.topics.judge(self.me, topic, &message.data, now, at);
                 let forged = judged == Judged::Forged;
                 let judged = match judged {
                     Judged::Accepted => MessageAcceptance::Accept,
-                    Judged::Known | Judged::Ahead => MessageAcceptance::Ignore,
+                    Judged::Known | Judged::Ahead | Judged::Over => MessageAcceptance::Ignore,
                     Judged::Forged => MessageAcceptance::Reject,
                 };
                 let gossip = &mut self.engine.behaviour_mut().gossip;
@@ -271,7 +346,9 @@ impl Driver {
                     let _ = self.engine.disconnect_peer_id(propagation_source);
                 }
             }
-            gossipsub::Event::Subscribed { topic, .. } => self.heard(&topic),
+            gossipsub::Event::Subscribed { topic, .. } => {
+                self.send_again(|unsent| unsent.topic == topic.as_str());
+            }
             gossipsub::Event::SlowPeer { peer_id, .. } => {
                 tracing::warn!(peer = %peer_id, "a peer takes messages too slowly, some are dropped");
             }
@@ -281,14 +358,18 @@ impl Driver {
 
     /// Gives up on subscribers that did not come in time, and on topics that nobody here reads.
     pub(super) fn tick_topics(&mut self, now: Instant) {
+        self.places_given();
         let peers = self.engine.connected_peers().count();
-        for unheard in std::mem::take(&mut self.talk.unheard) {
-            if now < unheard.until {
-                self.talk.unheard.push(unheard);
-            } else {
-                let error = SwarmError::NoSubscribers { topic: unheard.name, peers };
-                answer(unheard.reply, Err(error));
+        for unsent in std::mem::take(&mut self.talk.unsent) {
+            if now < unsent.until {
+                self.talk.unsent.push(unsent);
+                continue;
             }
+            let error = match unsent.lacks {
+                Lacks::Subscriber => SwarmError::NoSubscribers { topic: unsent.name, peers },
+                Lacks::Place => full(),
+            };
+            answer(unsent.reply, Err(error));
         }
         for late in self.talk.awaited.take_late(now) {
             answer(late, Ok(false));
@@ -307,20 +388,5 @@ impl Driver {
         for name in self.talk.names.values().cloned().collect::<Vec<_>>() {
             self.meet(&name);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn full_queues_pass_and_other_refusals_do_not() {
-        use stc::Coded;
-        let full = unpublished(PublishError::AllQueuesFull(3));
-        assert_eq!((full.code(), full.retry_helps()), ("swarm.busy", true));
-        assert!(full.to_string().contains("subscriber"), "{full}");
-        let refused = unpublished(PublishError::MessageTooLarge);
-        assert_eq!((refused.code(), refused.retry_helps()), ("swarm.engine", false));
     }
 }
