@@ -136,6 +136,9 @@ pub enum ContentError {
     /// It is published, but the swarm's table does not say so.
     #[error("it is published, but the swarm's table does not say so: {0}")]
     NotAnnounced(#[source] SwarmError),
+    /// The swarm did not take the message whose content it is.
+    #[error(transparent)]
+    Swarm(#[from] SwarmError),
     /// The ticket names nobody.
     #[error("the ticket names no provider")]
     NoProvider,
@@ -188,6 +191,7 @@ impl Coded for ContentError {
             Self::Manifest { .. } => "content.manifest",
             Self::NotFound { .. } => "content.not_found",
             Self::NotAnnounced(_) => "content.not_announced",
+            Self::Swarm(error) => error.code(),
             Self::NoProvider => "content.no_provider",
             Self::Unavailable { .. } => "content.unavailable",
             Self::Ended => "content.ended",
@@ -195,18 +199,20 @@ impl Coded for ContentError {
     }
 
     fn retry_helps(&self) -> bool {
-        matches!(
-            self,
+        match self {
+            Self::Swarm(error) => error.retry_helps(),
             Self::Busy { .. }
-                | Self::NotFound { .. }
-                | Self::NotAnnounced(_)
-                | Self::Unavailable { .. }
-                | Self::Ended
-        )
+            | Self::NotFound { .. }
+            | Self::NotAnnounced(_)
+            | Self::Unavailable { .. }
+            | Self::Ended => true,
+            _ => false,
+        }
     }
 
     fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Swarm(error) => error.hint(),
             Self::NotAFile { .. } => Some("share a file or a folder"),
             Self::OutOfRange { .. } => Some("see the range in the message"),
             Self::TooMany { .. } => Some("offer some of them no longer"),

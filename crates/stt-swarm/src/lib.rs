@@ -4,7 +4,7 @@
 //! |---|---|
 //! | taking part in a swarm | [`Swarm`] (`swarm`, `engine`) |
 //! | values, providers and nodes by their ids | [`KademliaDht`] (`dht`) |
-//! | messages to all who subscribe | [`PubSub`] (`pubsub`) |
+//! | messages to all who subscribe | [`PubSub`] (`pubsub`), of any length [`LongMessages`] |
 //! | offering files and folders to members | [`ContentLibrary`] |
 //! | fetching them from many providers, verified | [`fetch`] |
 //! | content by its id alone | [`ContentDistribution`] |
@@ -80,7 +80,7 @@ mod ticket;
 
 pub use content::{
     ContentDistribution, ContentLibrary, DistributionStats, FetchOptions, FetchProgress, Fetched,
-    Folder, LibraryStats, ProviderReport, RetrieveOptions, Shared,
+    Folder, LibraryStats, LongMessages, LongSubscription, ProviderReport, RetrieveOptions, Shared,
     fetch,
 };
 pub use dht::{

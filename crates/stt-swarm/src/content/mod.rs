@@ -9,6 +9,7 @@
 //! | which piece is fetched next | `plan` |
 //! | what is on the disk so far | `partial` |
 //! | the fetching side | `fetch`; `source` for one provider of it, `sessions` for all of them |
+//! | messages that are too long for gossip | `messages` |
 //! | folders | `manifest`, and `folder` for fetching one |
 
 mod distribution;
@@ -16,6 +17,7 @@ mod fetch;
 mod folder;
 mod library;
 mod manifest;
+mod messages;
 mod offer;
 mod partial;
 mod plan;
@@ -31,6 +33,7 @@ pub use distribution::{ContentDistribution, DistributionStats, RetrieveOptions};
 pub use fetch::{FetchOptions, FetchProgress, Fetched, ProviderReport, fetch};
 pub use library::{ContentLibrary, LibraryStats};
 pub(crate) use manifest::ManifestError;
+pub use messages::{LongMessages, LongSubscription};
 pub use offer::{Folder, Shared};
 
 /// The label of its streams.

@@ -1,9 +1,13 @@
 //! Content by its id alone, over real nodes.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking")]
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use stt::{Coded, ContentId, Mode, Node, SharedSeed};
-use stt_swarm::{ContentDistribution, Provider, RetrieveOptions, Swarm, SwarmOptions};
+use stt_swarm::{
+    ContentDistribution, LongMessages, Provider, RetrieveOptions, Swarm, SwarmOptions, TopicEvent,
+};
 use tokio::io::AsyncReadExt;
 
 async fn node() -> Node {
@@ -143,4 +147,52 @@ async fn the_swarms_table_names_who_has_it() {
     assert_eq!(nobody.code(), "content.not_found");
     assert!(there.unpublish_content(id).await);
     assert!(!there.unpublish_content(id).await);
+}
+
+/// What is too long for gossip travels as content, to all who subscribe, the publisher among them.
+#[tokio::test]
+async fn long_messages_arrive_whole_and_short_ones_beside_them() {
+    let start = async || {
+        let swarm = Swarm::start(&node().await, &SwarmOptions::default()).unwrap();
+        let content = ContentDistribution::in_swarm(&swarm).unwrap();
+        let messages = LongMessages::new(&swarm, Arc::new(content));
+        (swarm, messages)
+    };
+    let ((first, of_first), (second, of_second)) = (start().await, start().await);
+    let mut subscriptions =
+        [of_first.subscribe("news").await.unwrap(), of_second.subscribe("news").await.unwrap()];
+    second.dht().bootstrap([first.node().local_addr()]).await.unwrap();
+    let (long, longest) = (data(1_000_000), data(16 << 20));
+    let short = Bytes::from_static(b"short");
+    for sent in [&long, &short, &longest] {
+        of_second.publish("news", sent.clone()).await.unwrap();
+        for subscription in &mut subscriptions {
+            match subscription.next().await {
+                Some(TopicEvent::Message(message)) => {
+                    assert!(message.data == *sent && &*message.topic == "news");
+                    assert_eq!(message.publisher, second.node().node_id());
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    let error = of_second.publish("news", vec![0; (16 << 20) + 1]).await.unwrap_err();
+    assert_eq!(error.code(), "swarm.too_large");
+}
+
+/// An id of which nobody has the content is a gap, not silence, and keeps nothing else back.
+#[tokio::test]
+async fn a_long_message_that_cannot_be_fetched_is_a_gap() {
+    let swarm = Swarm::start(&node().await, &SwarmOptions::default()).unwrap();
+    let content = ContentDistribution::in_swarm(&swarm).unwrap();
+    let messages = LongMessages::new(&swarm, Arc::new(content));
+    let mut news = messages.subscribe("news").await.unwrap();
+    let nobodys = ContentId::of(b"nobody has this");
+    swarm.pubsub().publish("stt.large/news", nobodys.as_bytes()).await.unwrap();
+    swarm.pubsub().publish("stt.large/news", b"no id").await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(news.next().await, Some(TopicEvent::Gap { missed: 1 }));
+    }
+    messages.publish("news", "short").await.unwrap();
+    assert!(matches!(news.next().await, Some(TopicEvent::Message(_))));
 }
