@@ -12,7 +12,12 @@ pub(crate) mod record;
 pub(crate) mod saved;
 pub(crate) mod store;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use stt::{Bytes, ContentId, IntoAddress, NodeId, Payload, Session};
 use tokio::{sync::mpsc, task::JoinSet};
@@ -355,5 +360,13 @@ impl Providers {
     /// A dropped future has taken nothing.
     pub async fn next(&mut self) -> Option<ProviderFound> {
         self.found.recv().await
+    }
+}
+
+impl futures_util::Stream for Providers {
+    type Item = ProviderFound;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.found.poll_recv(cx)
     }
 }

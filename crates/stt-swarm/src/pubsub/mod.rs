@@ -22,6 +22,7 @@ pub(crate) mod topics;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::{Stream, stream};
 use stt::{NodeId, Payload};
 use tokio::task::JoinSet;
 
@@ -198,6 +199,14 @@ impl TopicSubscription {
     /// A dropped future has taken nothing.
     pub async fn next(&mut self) -> Option<TopicEvent> {
         self.queue.next().await
+    }
+
+    /// The events as a stream; as [`Self::next`].
+    pub fn into_stream(self) -> impl Stream<Item = TopicEvent> + Send {
+        stream::unfold(self, async |mut events| {
+            let event = events.next().await?;
+            Some((event, events))
+        })
     }
 }
 

@@ -90,7 +90,7 @@ async fn a_provider_is_found_with_its_address_and_a_node_by_its_id() {
     let found = within(async {
         loop {
             let mut providers = c.dht().find_providers(b"content").await.unwrap();
-            if let Some(found) = providers.next().await {
+            if let Some(found) = futures_util::StreamExt::next(&mut providers).await {
                 break found;
             }
         }
@@ -144,6 +144,12 @@ async fn what_is_published_right_after_joining_arrives() {
     let published = within(b.pubsub().publish("news", "early")).await.unwrap();
     assert_eq!(published.neighbours, 1);
     assert_eq!(next(&mut news).await, (b"early".to_vec(), id(&b)));
+    // The same as a stream.
+    within(b.pubsub().publish("news", "later")).await.unwrap();
+    let mut news = std::pin::pin!(news.into_stream());
+    let later = within(futures_util::StreamExt::next(&mut news)).await;
+    let Some(TopicEvent::Message(later)) = later else { panic!("{later:?}") };
+    assert_eq!((&later.data[..], later.publisher), (&b"later"[..], id(&b)));
 }
 
 /// A message is only queued when `publish` returns.
