@@ -1,6 +1,9 @@
 //! Who is to be woken, gathered while a lock is held and woken when it is free again.
 
-use std::task::Waker;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    task::Waker,
+};
 
 /// Mostly one, so that there is nothing to allocate.
 #[derive(Debug, Default)]
@@ -35,10 +38,13 @@ impl WakerList {
     }
 }
 
-/// Also when a panic comes in between: who was taken out of a list would sleep for ever.
+/// Also when a panic comes in between: who was taken out of a list would sleep for ever. A waker of
+/// somebody else's that panics keeps nobody from being woken, and does not harm who wakes.
 impl Drop for WakerList {
     fn drop(&mut self) {
-        self.first.take().into_iter().chain(self.others.drain(..)).for_each(Waker::wake);
+        for waker in self.first.take().into_iter().chain(self.others.drain(..)) {
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
     }
 }
 
@@ -61,6 +67,23 @@ mod tests {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::SeqCst);
         }
+    }
+
+    struct Panics;
+
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker of somebody else's");
+        }
+    }
+
+    #[test]
+    fn a_waker_that_panics_keeps_nobody_from_being_woken() {
+        let count = Arc::new(Count::default());
+        let mut wakes = WakerList::default();
+        wakes.extend([Waker::from(Arc::new(Panics)), Waker::from(Arc::clone(&count))]);
+        wakes.wake();
+        assert_eq!(count.0.load(Ordering::SeqCst), 1);
     }
 
     #[test]

@@ -542,6 +542,12 @@ impl Endpoint {
         self.endpoint.idle().await;
     }
 
+    /// The engine meets a panic, once.
+    #[cfg(test)]
+    pub(super) fn trap(&self, at: engine::Trap) {
+        self.endpoint.trap(at);
+    }
+
     #[cfg(test)]
     pub(crate) fn open_connections(&self) -> usize {
         self.endpoint.open_connections()

@@ -30,7 +30,7 @@ impl Drop for Owner {
 
 impl std::fmt::Debug for Owner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Connection").field(&self.0.handle).finish()
+        f.debug_tuple("Connection").field(&self.0.engine.handle).finish()
     }
 }
 
@@ -56,7 +56,7 @@ impl Connecting {
             (false, Some(error)) => Some(Err(error.clone())),
             (false, None) => None,
         };
-        self.0.wait(|shared| &shared.notices.connected, connected).await?;
+        self.0.wait(|shared| &shared.engine.notices.connected, connected).await?;
         Ok(self.0)
     }
 }
@@ -132,7 +132,7 @@ impl Connection {
             Some(id) => Some(Ok(id)),
             None => state.error.clone().map(Err),
         };
-        let id = self.wait(|shared| &shared.notices.stream_arrived, accept).await?;
+        let id = self.wait(|shared| &shared.engine.notices.stream_arrived, accept).await?;
         // The peer may open another one now.
         self.shared().call();
         Ok(RecvStream::new(self.clone(), id))
@@ -147,7 +147,7 @@ impl Connection {
             Some(error) => Some(Err(error.clone())),
             None => state.quic.streams().open(Dir::Uni).map(Ok),
         };
-        let id = self.wait(|shared| &shared.notices.may_open, open).await?;
+        let id = self.wait(|shared| &shared.engine.notices.may_open, open).await?;
         Ok(SendStream::new(self.clone(), id))
     }
 
@@ -160,7 +160,7 @@ impl Connection {
             Some(datagram) => Some(Ok(datagram)),
             None => state.error.clone().map(Err),
         };
-        self.wait(|shared| &shared.notices.datagram_arrived, read).await
+        self.wait(|shared| &shared.engine.notices.datagram_arrived, read).await
     }
 
     /// Queues a datagram; older ones make room for it.
@@ -194,7 +194,7 @@ impl Connection {
                 Err(_) => Some(Err(DatagramError::Unsupported)),
             }
         };
-        let sent = self.wait(|shared| &shared.notices.may_send_datagram, send).await;
+        let sent = self.wait(|shared| &shared.engine.notices.may_send_datagram, send).await;
         self.shared().call();
         sent
     }
@@ -211,7 +211,7 @@ impl Connection {
 
     /// Waits for the end.
     pub async fn closed(&self) -> ConnectionError {
-        self.wait(|shared| &shared.notices.closed, |state| state.error.clone()).await
+        self.wait(|shared| &shared.engine.notices.closed, |state| state.error.clone()).await
     }
 
     /// Why it is over.

@@ -2,19 +2,18 @@
 
 use std::{
     cell::Cell,
-    collections::{VecDeque, hash_map::Entry},
+    collections::hash_map::Entry,
     future::{Future, poll_fn},
     io, mem,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Instant,
 };
 
 use bytes::Bytes;
 use quinn_proto::{
-    ConnectionError as Engine, ConnectionEvent, ConnectionHandle, EndpointEvent, Event,
+    ConnectionError as Reason, ConnectionEvent, ConnectionHandle, EndpointEvent, Event,
     StreamEvent, StreamId, Transmit, TransportError, TransportErrorCode, VarInt,
 };
 use rustc_hash::FxHashMap;
@@ -27,37 +26,28 @@ use super::{
     super::socket::Outlet,
     endpoint::Shared as Endpoint,
     error::ConnectionError,
+    handover::{self, Alarm, Engine, Handover},
     recv::{Poured, Reader, pour},
 };
 use crate::waker_list::WakerList;
 
-/// Datagrams of one connection that wait for its task. More are lost, as they would be in the
-/// system's buffer.
-const MAX_WAITING: usize = 4_096;
-/// How many of them are worked on in one turn: others wait for the connection meanwhile.
-const PART: usize = 128;
-/// Places for such datagrams that a connection keeps while there are none.
-const MAX_SPARE: usize = 64;
 /// Bytes sent in a row before others get their turn: whoever writes waits meanwhile. Mostly one call
 /// to the system.
 const BURST: usize = 32 << 10;
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
 /// What all handles of a connection share.
-pub(super) struct Shared {
+pub(super) type Shared = Handover<Wire>;
+
+type Turn = handover::Turn<Instant>;
+
+/// What of it needs no lock.
+pub(super) struct Wire {
     pub(super) handle: ConnectionHandle,
     endpoint: Arc<Endpoint>,
-    state: Mutex<State>,
-    /// What came while somebody else had the state, or was too much for whoever brought it.
-    waiting: Mutex<VecDeque<ConnectionEvent>>,
-    task: Mutex<Option<Waker>>,
     pub(super) notices: Notices,
 }
 
@@ -85,26 +75,8 @@ pub(super) struct State {
     outlet: Outlet,
     /// What the system had no room for.
     unsent: Option<(Transmit, Vec<u8>)>,
-    /// When the task wakes by itself.
-    alarm: Option<Instant>,
-    /// What waited and is being worked on, a part with each turn.
-    taken: VecDeque<ConnectionEvent>,
-    /// A panic left it as it was at that moment.
-    broken: bool,
     #[cfg(any(test, feature = "testing"))]
     pub(super) trap: bool,
-}
-
-/// How far a turn came.
-#[derive(Default)]
-struct Turn {
-    /// There is more to do at once.
-    again: bool,
-    /// There is no room to send, and nobody waits for it.
-    full: bool,
-    over: bool,
-    /// When there is something to do at the latest.
-    next: Option<Instant>,
 }
 
 thread_local! {
@@ -112,152 +84,73 @@ thread_local! {
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
+/// A connection, for which a task is to [`run`].
+pub(super) fn begin(
+    handle: ConnectionHandle,
+    quic: quinn_proto::Connection,
+    endpoint: Arc<Endpoint>,
+    outlet: Outlet,
+) -> Arc<Shared> {
+    let state = State {
+        quic,
+        connected: false,
+        error: None,
+        readers: FxHashMap::default(),
+        writers: FxHashMap::default(),
+        finishers: FxHashMap::default(),
+        outlet,
+        unsent: None,
+        #[cfg(any(test, feature = "testing"))]
+        trap: false,
+    };
+    let wire = Wire { handle, endpoint, notices: Notices::default() };
+    Arc::new(Handover::new(wire, state))
+}
+
+/// The task of a connection, until nothing of it is left.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let _end = End(&shared);
+    let mut timer = Timer(pin!(sleep_until(now().into())));
+    poll_fn(|cx| shared.poll(cx, &mut timer)).await;
+}
+
 impl Shared {
-    pub(super) fn new(
-        handle: ConnectionHandle,
-        quic: quinn_proto::Connection,
-        endpoint: Arc<Endpoint>,
-        outlet: Outlet,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            handle,
-            endpoint,
-            state: Mutex::new(State {
-                quic,
-                connected: false,
-                error: None,
-                readers: FxHashMap::default(),
-                writers: FxHashMap::default(),
-                finishers: FxHashMap::default(),
-                outlet,
-                unsent: None,
-                alarm: None,
-                taken: VecDeque::new(),
-                broken: false,
-                #[cfg(any(test, feature = "testing"))]
-                trap: false,
-            }),
-            waiting: Mutex::default(),
-            task: Mutex::default(),
-            notices: Notices::default(),
-        })
-    }
-
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
-    }
-
-    /// Has the task take a turn.
-    pub(super) fn call(&self) {
-        let task = lock(&self.task).clone();
-        if let Some(task) = task {
-            task.wake();
-        }
-    }
-
-    /// Takes in what came. A `few` datagrams are worked on here and now, if nobody else is at it and
-    /// none came before them.
-    pub(super) fn deliver(&self, events: impl Iterator<Item = ConnectionEvent>, few: bool) {
-        if few {
-            match self.state.try_lock() {
-                // Handshakes are work: many of them should use all processors.
-                Ok(mut state)
-                    if state.connected
-                        && state.taken.is_empty()
-                        && lock(&self.waiting).is_empty() =>
-                {
-                    let take = || {
-                        for event in events {
-                            state.take(event);
-                        }
-                        state
-                    };
-                    if let Some(state) = self.guarded(take) {
-                        self.turn_here(state);
-                    }
-                    return;
-                }
-                Ok(_) | Err(TryLockError::WouldBlock | TryLockError::Poisoned(_)) => {}
-            }
-        }
-        let mut waiting = lock(&self.waiting);
-        let room = MAX_WAITING.saturating_sub(waiting.len());
-        waiting.extend(events.take(room));
-        drop(waiting);
-        self.call();
-    }
-
-    /// Works on a part of what waits. True if there is more.
-    fn take_waiting(&self, state: &mut State) -> bool {
-        if state.taken.is_empty() {
-            mem::swap(&mut *lock(&self.waiting), &mut state.taken);
-        }
-        for _ in 0..PART {
-            let Some(event) = state.taken.pop_front() else { break };
-            state.take(event);
-        }
-        if !state.taken.is_empty() {
-            return true;
-        }
-        // What a burst needed is not kept for ever.
-        if state.taken.capacity() > MAX_SPARE {
-            state.taken = VecDeque::new();
-        }
-        !lock(&self.waiting).is_empty()
-    }
-
-    /// Does something of this connection for somebody else, who must not meet its faults: a panic
-    /// ends this connection alone.
-    fn guarded<T>(&self, act: impl FnOnce() -> T) -> Option<T> {
-        let done = catch_unwind(AssertUnwindSafe(act)).ok();
-        if done.is_none() {
-            self.lose(fault());
-            self.lock().broken = true;
-            self.call();
-        }
-        done
-    }
-
-    /// Does what there is to do; what takes longer is left to the task.
-    pub(super) fn turn_here(&self, mut state: MutexGuard<'_, State>) {
-        let act = || {
-            let turned = self.turn(&mut state, None);
-            (state, turned)
-        };
-        let Some((state, (turn, wakes))) = self.guarded(act) else { return };
-        let alarm = state.alarm;
-        let earlier = match (turn.next, alarm) {
-            (Some(next), Some(alarm)) => next < alarm,
-            (next, _) => next.is_some(),
-        };
-        drop(state);
-        wakes.wake();
-        if turn.again || turn.full || turn.over || earlier {
-            self.call();
-        }
-    }
-
     /// Ends it: `code` and `reason` are told to the peer.
     pub(super) fn close(&self, code: VarInt, reason: Bytes) {
-        let mut state = self.lock();
-        state.quic.close(now(), code, reason);
-        let wakes = self.end(&mut state, Engine::LocallyClosed);
-        drop(state);
-        wakes.wake();
-        self.call();
+        self.end(Reason::LocallyClosed, |state| {
+            state.spring();
+            state.quic.close(now(), code, reason);
+        });
     }
 
     /// It is over without a word: nothing will be received any more.
-    pub(super) fn lose(&self, error: Engine) {
-        let mut state = self.lock();
-        let wakes = self.end(&mut state, error);
-        drop(state);
-        wakes.wake();
+    pub(super) fn lose(&self, error: Reason) {
+        self.end(error, |_| {});
+    }
+}
+
+impl Engine for Wire {
+    type State = State;
+    type Event = ConnectionEvent;
+    type Time = Instant;
+    type Reason = Reason;
+
+    const MAX_WAITING: usize = 4_096;
+    const PART: usize = 128;
+
+    /// Handshakes are work: many of them should use all processors.
+    fn takes_volunteers(state: &State) -> bool {
+        state.connected
+    }
+
+    fn take(&self, state: &mut State, event: ConnectionEvent) {
+        state.spring();
+        let State { quic, outlet, .. } = state;
+        outlet.link().lend(|| quic.handle_event(event));
     }
 
     /// Tells everybody who waits. The first reason stays.
-    fn end(&self, state: &mut State, error: Engine) -> WakerList {
-        let mut wakes = WakerList::default();
+    fn end(&self, state: &mut State, error: Reason, wakes: &mut WakerList) {
         state.error.get_or_insert_with(|| ConnectionError::new(error));
         let State { readers, writers, finishers, .. } = state;
         readers.retain(|_, reader| match reader {
@@ -281,14 +174,13 @@ impl Shared {
         {
             notice.notify_waiters();
         }
-        wakes
     }
 
     /// Passes on what happened, sends what may be sent, and minds the time.
-    fn turn(&self, state: &mut State, cx: Option<&mut Context<'_>>) -> (Turn, WakerList) {
-        let (now, mut wakes) = (now(), WakerList::default());
+    fn turn(&self, state: &mut State, cx: Option<&mut Context<'_>>, wakes: &mut WakerList) -> Turn {
+        let now = now();
         // What the application gets gives credit, which goes out with the rest.
-        self.pass_on(state, &mut wakes);
+        self.pass_on(state, wakes);
         let mut turn = state.send(now, cx);
         turn.next = state.quic.poll_timeout();
         if turn.next.is_some_and(|at| at <= now) {
@@ -301,12 +193,18 @@ impl Shared {
                 turn.again = true;
             }
         }
-        turn.again |= self.pass_on(state, &mut wakes);
+        turn.again |= self.pass_on(state, wakes);
         let done = state.quic.is_closed() && !turn.again && state.unsent.is_none();
         turn.over = state.quic.is_drained() || (done && self.endpoint.skips_draining());
-        (turn, wakes)
+        turn
     }
 
+    fn fault() -> Reason {
+        fault()
+    }
+}
+
+impl Wire {
     /// Passes on what happened. True if there is something to send because of it.
     fn pass_on(&self, state: &mut State, wakes: &mut WakerList) -> bool {
         let mut gave_credit = false;
@@ -319,7 +217,7 @@ impl Shared {
                     notices.connected.notify_waiters();
                 }
                 Event::ConnectionLost { reason } => {
-                    wakes.append(&mut self.end(state, reason));
+                    self.end(state, reason, wakes);
                 }
                 Event::Stream(StreamEvent::Readable { id }) => {
                     gave_credit |= state.readable(id, wakes);
@@ -343,45 +241,6 @@ impl Shared {
             }
         }
         gave_credit
-    }
-
-    /// The task of the connection, until nothing of it is left.
-    pub(super) async fn run(self: Arc<Self>) {
-        let _end = End(&self);
-        let mut sleep = pin!(sleep_until(now().into()));
-        poll_fn(|cx| self.poll(cx, sleep.as_mut())).await;
-    }
-
-    fn poll(&self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<()> {
-        {
-            let mut task = lock(&self.task);
-            if !task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
-                *task = Some(cx.waker().clone());
-            }
-        }
-        loop {
-            let mut state = self.lock();
-            if state.broken {
-                return Poll::Ready(());
-            }
-            let more = self.take_waiting(&mut state);
-            let (turn, wakes) = self.turn(&mut state, Some(cx));
-            state.set_alarm(turn.next, sleep.as_mut());
-            let sleeps = state.alarm.is_some();
-            drop(state);
-            wakes.wake();
-            if turn.over {
-                return Poll::Ready(());
-            }
-            if turn.again || more {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            if !sleeps || sleep.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            self.lock().alarm = None;
-        }
     }
 }
 
@@ -417,22 +276,10 @@ impl State {
         }
     }
 
-    fn take(&mut self, event: ConnectionEvent) {
+    /// What a test set is met: a panic.
+    fn spring(&mut self) {
         #[cfg(any(test, feature = "testing"))]
         assert!(!mem::take(&mut self.trap), "trapped");
-        let Self { quic, outlet, .. } = self;
-        outlet.link().lend(|| quic.handle_event(event));
-    }
-
-    /// Sets the alarm of the task for when there is something to do. One that is too early stays:
-    /// most are put off with every packet, and to move one costs more than to wake for nothing.
-    fn set_alarm(&mut self, next: Option<Instant>, sleep: Pin<&mut Sleep>) {
-        if let Some(next) = next
-            && self.alarm.is_none_or(|alarm| next < alarm)
-        {
-            self.alarm = Some(next);
-            sleep.reset(next.into());
-        }
     }
 
     /// Sends until there is nothing more, or no room, or it is the turn of others. With `cx` it
@@ -466,7 +313,7 @@ impl State {
                     Some(Poll::Pending) => return turn,
                     Some(Poll::Ready(())) => {}
                     None => {
-                        turn.full = true;
+                        turn.stuck = true;
                         return turn;
                     }
                 }
@@ -479,10 +326,23 @@ impl State {
 }
 
 /// Why a connection ends that met a panic.
-fn fault() -> Engine {
+pub(super) fn fault() -> Reason {
     let mut fault = TransportError::from(TransportErrorCode::INTERNAL_ERROR);
     fault.reason = "a fault of this node".to_owned();
-    Engine::TransportError(fault)
+    Reason::TransportError(fault)
+}
+
+/// The task's alarm.
+struct Timer<'a>(Pin<&'a mut Sleep>);
+
+impl Alarm<Instant> for Timer<'_> {
+    fn set(&mut self, at: Instant) {
+        self.0.as_mut().reset(at.into());
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(cx)
+    }
 }
 
 /// Tells the endpoint and everybody else when the task is gone, even if it was dropped.
@@ -491,12 +351,11 @@ struct End<'a>(&'a Shared);
 impl Drop for End<'_> {
     fn drop(&mut self) {
         let Self(shared) = self;
-        let panics = std::thread::panicking();
-        shared.lose(if panics { fault() } else { Engine::LocallyClosed });
+        shared.lose(Reason::LocallyClosed);
         let mut state = shared.lock();
         state.outlet.close();
         if !state.quic.is_drained() {
-            let _ = shared.endpoint.tell(shared.handle, EndpointEvent::drained());
+            let _ = shared.engine.endpoint.tell(shared.engine.handle, EndpointEvent::drained());
         }
     }
 }

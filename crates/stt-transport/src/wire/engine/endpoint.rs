@@ -3,9 +3,10 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -26,7 +27,8 @@ use super::{
         stats::{Counters, count},
     },
     connection::Connecting,
-    drive::{Shared as Connection, lock, now},
+    drive::{self, Shared as Connection, now},
+    sync::Mutex,
 };
 use crate::route::Link;
 
@@ -64,9 +66,24 @@ struct State {
     /// Nobody will connect or accept any more.
     abandoned: bool,
     receiver: Option<Waker>,
+    #[cfg(test)]
+    trap: Option<Trap>,
+}
+
+/// Where a test has the engine panic, once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trap {
+    Datagram,
+    Admission,
 }
 
 impl State {
+    /// What a test set is met: a panic.
+    fn spring(&mut self, _at: Trap) {
+        #[cfg(test)]
+        assert!(self.trap.take_if(|trap| *trap == _at).is_none(), "trapped");
+    }
+
     const fn is_idle(&self) -> bool {
         self.alive == 0
     }
@@ -99,6 +116,8 @@ impl Endpoint {
                 deaf: false,
                 abandoned: false,
                 receiver: None,
+                #[cfg(test)]
+                trap: None,
             }),
             socket,
             counters,
@@ -110,8 +129,13 @@ impl Endpoint {
         Self(shared)
     }
 
+    #[cfg(test)]
+    pub(crate) fn trap(&self, at: Trap) {
+        self.0.state.lock().trap = Some(at);
+    }
+
     pub(crate) fn open_connections(&self) -> usize {
-        lock(&self.0.state).quic.open_connections()
+        self.0.state.lock().quic.open_connections()
     }
 
     /// Begins a connection over `link`.
@@ -123,7 +147,7 @@ impl Endpoint {
         config: ClientConfig,
         link: &Arc<Link>,
     ) -> Result<Connecting, ConnectError> {
-        let mut state = lock(&self.0.state);
+        let mut state = self.0.state.lock();
         if state.deaf || state.closed {
             return Err(ConnectError::EndpointStopping);
         }
@@ -138,7 +162,7 @@ impl Endpoint {
             let mut arrived = pin!(self.0.arrived.notified());
             arrived.as_mut().enable();
             {
-                let mut state = lock(&self.0.state);
+                let mut state = self.0.state.lock();
                 if state.deaf || state.closed {
                     return None;
                 }
@@ -152,11 +176,11 @@ impl Endpoint {
 
     /// Forgets such a peer without a word.
     pub(crate) fn ignore(&self, incoming: Incoming) {
-        lock(&self.0.state).quic.ignore(incoming);
+        self.0.state.lock().quic.ignore(incoming);
     }
 
     /// Goes on with its handshake over `link`. A peer that cannot be agreed with is answered: it is a
-    /// member.
+    /// member. A panic over it is its own end, and not that of the task which takes in all of them.
     ///
     /// # Errors
     /// The engine's reasons.
@@ -167,18 +191,20 @@ impl Endpoint {
         link: &Arc<Link>,
     ) -> Result<Connecting, ConnectionError> {
         let mut answer = Vec::new();
-        let mut state = lock(&self.0.state);
+        let mut state = self.0.state.lock();
         if state.deaf || state.closed {
             state.quic.ignore(incoming);
             return Err(ConnectionError::LocallyClosed);
         }
         let accept = || {
+            state.spring(Trap::Admission);
             let config = Some(Arc::new(config));
             state.quic.accept(incoming, now(), &mut answer, config).map_err(Box::new)
         };
-        match link.lend(accept) {
-            Ok((handle, quic)) => Ok(self.0.begin(&mut state, handle, quic, link)),
-            Err(refused) => {
+        match catch_unwind(AssertUnwindSafe(|| link.lend(accept))) {
+            Ok(Ok((handle, quic))) => Ok(self.0.begin(&mut state, handle, quic, link)),
+            Err(_) => Err(drive::fault()),
+            Ok(Err(refused)) => {
                 drop(state);
                 let silent = is_unfit(&refused.cause);
                 if let Some(transmit) = refused.response.filter(|_| !silent) {
@@ -193,7 +219,7 @@ impl Endpoint {
     pub(crate) fn close(&self, code: VarInt, reason: &[u8]) {
         let reason = Bytes::copy_from_slice(reason);
         let connections: Vec<_> = {
-            let mut state = lock(&self.0.state);
+            let mut state = self.0.state.lock();
             state.closed = true;
             state.quic.set_server_config(None);
             state.forget_incoming();
@@ -204,7 +230,7 @@ impl Endpoint {
         }
         self.0.arrived.notify_waiters();
         // It has nobody to receive for, perhaps.
-        let receiver = lock(&self.0.state).receiver.take();
+        let receiver = self.0.state.lock().receiver.take();
         if let Some(receiver) = receiver {
             receiver.wake();
         }
@@ -215,7 +241,7 @@ impl Endpoint {
         loop {
             let mut idle = pin!(self.0.idle.notified());
             idle.as_mut().enable();
-            if lock(&self.0.state).is_idle() {
+            if self.0.state.lock().is_idle() {
                 return;
             }
             idle.await;
@@ -228,7 +254,7 @@ impl Endpoint {
     pub(crate) fn skip_draining(&self) {
         self.0.skips_draining.store(true, Ordering::Release);
         let connections: Vec<_> =
-            lock(&self.0.state).connections.iter().flatten().cloned().collect();
+            self.0.state.lock().connections.iter().flatten().cloned().collect();
         for connection in connections {
             connection.call();
         }
@@ -238,7 +264,7 @@ impl Endpoint {
 impl Drop for Endpoint {
     fn drop(&mut self) {
         let receiver = {
-            let mut state = lock(&self.0.state);
+            let mut state = self.0.state.lock();
             state.abandoned = true;
             state.receiver.take()
         };
@@ -263,7 +289,7 @@ impl Shared {
         link: &Arc<Link>,
     ) -> Connecting {
         let outlet = self.socket.outlet(Arc::clone(link));
-        let connection = Connection::new(handle, quic, Arc::clone(self), outlet);
+        let connection = drive::begin(handle, quic, Arc::clone(self), outlet);
         let ConnectionHandle(at) = handle;
         if state.connections.len() <= at {
             state.connections.resize(at + 1, None);
@@ -272,7 +298,7 @@ impl Shared {
             *place = Some(Arc::clone(&connection));
             state.alive += 1;
         }
-        tokio::spawn(Arc::clone(&connection).run());
+        tokio::spawn(drive::run(Arc::clone(&connection)));
         Connecting::new(connection)
     }
 
@@ -282,10 +308,8 @@ impl Shared {
         handle: ConnectionHandle,
         event: EndpointEvent,
     ) -> Option<ConnectionEvent> {
-        let mut state = lock(&self.state);
-        let is_over = event.is_drained();
-        let answer = state.quic.handle_event(handle, event);
-        if is_over {
+        let mut state = self.state.lock();
+        if event.is_drained() {
             let ConnectionHandle(at) = handle;
             if state.connections.get_mut(at).and_then(Option::take).is_some() {
                 state.alive -= 1;
@@ -297,7 +321,7 @@ impl Shared {
                 }
             }
         }
-        answer
+        state.quic.handle_event(handle, event)
     }
 
     /// The receiving task.
@@ -318,7 +342,7 @@ impl Shared {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Pending => {
-                    let mut state = lock(&self.state);
+                    let mut state = self.state.lock();
                     if (state.abandoned || state.closed) && state.is_idle() {
                         return Poll::Ready(());
                     }
@@ -344,10 +368,15 @@ impl Shared {
     /// Finds out whose datagrams these are.
     fn sort(&self, inbox: &mut Inbox, events: &mut Vec<(Arc<Connection>, ConnectionEvent)>) {
         let now = now();
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let mut answer = Vec::new();
         for Received { from, local_ip, ecn, data } in inbox.take() {
-            match state.quic.handle(now, from, local_ip, ecn, data, &mut answer) {
+            let handle = || {
+                state.spring(Trap::Datagram);
+                state.quic.handle(now, from, local_ip, ecn, data, &mut answer)
+            };
+            // A datagram that meets a panic is one that was lost.
+            match catch_unwind(AssertUnwindSafe(handle)).unwrap_or_default() {
                 Some(DatagramEvent::ConnectionEvent(ConnectionHandle(at), event)) => {
                     if let Some(connection) = state.connections.get(at).cloned().flatten() {
                         events.push((connection, event));
@@ -378,7 +407,7 @@ impl Drop for Deaf<'_> {
     fn drop(&mut self) {
         let Self(shared) = self;
         let connections: Vec<_> = {
-            let mut state = lock(&shared.state);
+            let mut state = shared.state.lock();
             state.deaf = true;
             state.forget_incoming();
             state.connections.iter().flatten().cloned().collect()

@@ -11,6 +11,7 @@
 //! |---|---|
 //! | receiving, connecting, accepting | `endpoint` |
 //! | a connection's state, and what moves it | `drive` |
+//! | who moves it at which moment | `handover` |
 //! | why it is over | `error` |
 //! | what the layers above do with a connection | `connection`, `send`, `recv` |
 
@@ -18,12 +19,16 @@ mod connection;
 mod drive;
 mod endpoint;
 mod error;
+mod handover;
 mod recv;
 mod send;
+mod sync;
 
 pub(crate) use connection::Connecting;
 pub use connection::{Connection, ConnectionStats};
 pub(crate) use endpoint::Endpoint;
+#[cfg(test)]
+pub(crate) use endpoint::Trap;
 pub use error::{ConnectionError, DatagramError, ReadError, WriteError};
 pub use recv::{Chunk, RecvStream, Sink};
 pub use send::{SendStream, Written};

@@ -8,7 +8,7 @@ use std::sync::{
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::*;
+use super::{super::engine::Trap, *};
 use crate::waker_list::WakerList;
 
 /// Takes so many pieces of at most 1,000 bytes.
@@ -125,4 +125,72 @@ async fn when_the_endpoint_is_closed_everybody_hears_and_nobody_comes_in() {
     assert!(bob.accept().await.is_none());
     assert!(bob.connect(alice.local_addr(), None).await.is_err());
     assert!(here.connection.open_uni().await.is_err());
+}
+
+/// A panic in the engine, wherever it is met.
+#[tokio::test]
+async fn a_panic_over_a_datagram_or_a_newcomer_ends_nobody() {
+    let ((alice, _), (bob, _)) = (wire(seed(1)), wire(seed(1)));
+    let (there, here) = session(&alice, &bob, bob.local_addr()).await;
+    let mut out = there.connection.open_uni().await.unwrap();
+    bob.trap(Trap::Datagram);
+    out.write_chunk(b"arrives"[..].into()).await.unwrap();
+    let mut arriving = here.connection.accept_uni().await.unwrap();
+    let read = timeout(Duration::from_secs(5), arriving.read_chunk(9)).await.unwrap();
+    assert_eq!(read.unwrap().unwrap().bytes, b"arrives"[..], "once more");
+
+    bob.trap(Trap::Admission);
+    let (carol, _) = wire(seed(1));
+    let both =
+        async { tokio::join!(carol.connect(bob.local_addr(), None), accept_one(&bob, |_| Ok(()))) };
+    assert!(timeout(Duration::from_millis(300), both).await.is_err(), "nobody is let in");
+    session(&alice, &bob, bob.local_addr()).await;
+    there.connection.send_datagram(b"lives"[..].into()).unwrap();
+    let arrived = timeout(Duration::from_secs(5), here.connection.read_datagram()).await.unwrap();
+    assert_eq!(arrived.unwrap(), b"lives"[..]);
+}
+
+#[tokio::test]
+async fn a_panic_while_a_connection_is_closed_leaves_the_others_their_goodbye() {
+    let ((alice, _), (bob, _)) = (wire(seed(1)), wire(seed(1)));
+    let (_there, here) = session(&alice, &bob, bob.local_addr()).await;
+    let (other, _here) = session(&alice, &bob, bob.local_addr()).await;
+    here.connection.trap();
+    bob.shutdown(5, b"done").await;
+    let close = timeout(Duration::from_secs(5), other.connection.closed()).await.unwrap();
+    assert_eq!(close.closed_by_peer(), Some((5, &b"done"[..])));
+    assert!(!here.connection.closed().await.is_local());
+    bob.endpoint_idle().await;
+}
+
+/// The waker of an application is called from the task that receives for all.
+#[tokio::test]
+async fn a_waker_that_panics_ends_nobody() {
+    #[derive(Default)]
+    struct Panics(AtomicUsize);
+    impl std::task::Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            panic!("a waker of somebody else's");
+        }
+    }
+    let ((alice, _), (bob, _)) = (wire(seed(1)), wire(seed(1)));
+    let (there, here) = session(&alice, &bob, bob.local_addr()).await;
+    let mut out = there.connection.open_uni().await.unwrap();
+    out.write_chunk(b"a"[..].into()).await.unwrap();
+    let mut arriving = here.connection.accept_uni().await.unwrap();
+    arriving.read_chunk(1).await.unwrap();
+    let panics = Arc::new(Panics::default());
+    let waker = std::task::Waker::from(Arc::clone(&panics));
+    let mut reading = Box::pin(arriving.read_chunk(1));
+    assert!(reading.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+    out.write_chunk(b"b"[..].into()).await.unwrap();
+    while panics.0.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let read = timeout(Duration::from_secs(5), reading).await.unwrap().unwrap().unwrap();
+    assert_eq!(read.bytes, b"b"[..]);
+    there.connection.send_datagram(b"lives"[..].into()).unwrap();
+    let arrived = timeout(Duration::from_secs(5), here.connection.read_datagram()).await.unwrap();
+    assert_eq!(arrived.unwrap(), b"lives"[..]);
 }
