@@ -5,13 +5,15 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message;
 
 /// Everything that the gateway serves.
-const FILES: [&str; 6] = [
+const FILES: [&str; 8] = [
     "grpc/health/v1/health.proto",
     "stt/gateway/v1/events.proto",
     "stt/gateway/v1/files.proto",
     "stt/gateway/v1/peers.proto",
     "stt/gateway/v1/streams.proto",
+    "stt/gateway/v1/swarm.proto",
     "stt/gateway/v1/system.proto",
+    "stt/gateway/v1/topics.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

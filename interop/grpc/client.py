@@ -24,9 +24,11 @@ from grpc_status import rpc_status
 from daemon import PATIENCE, Daemon
 from stt.gateway.v1 import events_pb2, events_pb2_grpc
 from stt.gateway.v1 import files_pb2, files_pb2_grpc, peers_pb2, peers_pb2_grpc
-from stt.gateway.v1 import streams_pb2, streams_pb2_grpc, system_pb2, system_pb2_grpc
+from stt.gateway.v1 import streams_pb2, streams_pb2_grpc, swarm_pb2, swarm_pb2_grpc
+from stt.gateway.v1 import system_pb2, system_pb2_grpc, topics_pb2, topics_pb2_grpc
 
-SERVICES = [f"stt.gateway.v1.{name}Service" for name in ("Event", "File", "Peer", "Stream", "System")]
+NAMES = ("Event", "File", "Peer", "Stream", "Swarm", "System", "Topic")
+SERVICES = [f"stt.gateway.v1.{name}Service" for name in NAMES]
 MESSAGES = 1_000
 
 
@@ -236,6 +238,32 @@ def stream(ours, theirs):
     print(f"stream: {MESSAGES} messages came back over session {a.opened.session}, and both sides ended")
 
 
+def swarm(ours, theirs):
+    """Members, and a topic from one node to the other."""
+    members = swarm_pb2_grpc.SwarmServiceStub(ours.channel)
+    joined = members.JoinSwarm(
+        swarm_pb2.JoinSwarmRequest(addresses=[theirs.up["address"]]), timeout=PATIENCE
+    )
+    assert joined.reached == theirs.up["node_id"], joined
+    listed = members.ListMembers(swarm_pb2.ListMembersRequest(), timeout=PATIENCE).members
+    assert theirs.up["node_id"] in [member.id for member in listed], listed
+
+    topics = topics_pb2_grpc.TopicServiceStub(theirs.channel)
+    heard = topics.Subscribe(topics_pb2.SubscribeRequest(topic="news"), timeout=PATIENCE)
+    # The headers say that the subscription holds.
+    heard.initial_metadata()
+    news = topics_pb2_grpc.TopicServiceStub(ours.channel)
+    message = topics_pb2.PublishRequest(topic="news", data=b"hello", ready_ms=PATIENCE * 1000)
+    published = news.Publish(message, timeout=PATIENCE)
+    event = next(heard)
+    assert (event.message.data, event.message.publisher) == (b"hello", ours.up["node_id"]), event
+    assert event.message.sequence == published.sequence, (event, published)
+    asked = topics_pb2.GetReceiptsRequest(topic="news", sequence=published.sequence)
+    assert news.GetReceipts(asked, timeout=PATIENCE).confirmed == 1
+    heard.cancel()
+    print("swarm: joined, a message confirmed")
+
+
 def end(daemon):
     """A supervisor sees it go, and it goes."""
     stub = health_pb2_grpc.HealthStub(daemon.plain)
@@ -263,6 +291,7 @@ def main():
             events(a)
             peers(a, b)
             stream(a, b)
+            swarm(a, b)
             end(a)
         finally:
             for daemon in daemons:

@@ -97,9 +97,14 @@ impl CliError {
         failed
     }
 
+    /// Whether this is its stable code.
+    pub(crate) fn has_code(&self, code: &str) -> bool {
+        self.code == code
+    }
+
     /// Whether a signal ended the command.
     pub(crate) fn is_interrupted(&self) -> bool {
-        self.code == "interrupted"
+        self.has_code("interrupted")
     }
 
     /// Adds advice.

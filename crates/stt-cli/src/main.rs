@@ -18,6 +18,7 @@ mod password;
 mod path_text;
 mod private_file;
 mod progress;
+mod publisher;
 mod sealed_file;
 mod settings_file;
 mod signals;

@@ -5,7 +5,7 @@ use std::{
     fmt::Display,
     future::Future,
     net::{Ipv6Addr, UdpSocket},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -57,11 +57,21 @@ impl SeedArgs {
         Ok(self)
     }
 
-    /// Settings of a node with this seed, after a warning if it can be guessed.
-    pub(crate) fn builder(&self, output: &Output) -> Result<NodeBuilder, CliError> {
+    /// Ends the command when standard input ends, if that was asked for.
+    pub(crate) fn watch_stdin(&self) {
         if self.end_with_stdin {
             signals::end_with_stdin();
         }
+    }
+
+    /// The file that the node id follows from, if one was named.
+    pub(crate) fn node_seed_file(&self) -> Option<&Path> {
+        self.node_seed_file.as_deref()
+    }
+
+    /// Settings of a node with this seed, after a warning if it can be guessed.
+    pub(crate) fn builder(&self, output: &Output) -> Result<NodeBuilder, CliError> {
+        self.watch_stdin();
         let seed = self.seed()?;
         if let (Some(warning), false) = (seed.is_guessable(), self.strict_seed) {
             output.warning(&warning.to_string());

@@ -9,7 +9,7 @@ use std::{
 use axum::{Router, middleware, response::IntoResponse, routing::get};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use stc::Cause;
-use stt::{Event, EventFilter, Node, ProtocolHandler, Subscription};
+use stt::{Event, EventFilter, Node, ProtocolHandler, Session, Subscription};
 use stt_store::Chamber;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tonic::service::Routes;
@@ -35,21 +35,26 @@ use crate::{
             HealthEvent, PeerEvent, PeerEventKind, SystemEvent, SystemEventKind,
             event_service_server::EventServiceServer, file_service_server::FileServiceServer,
             peer_service_server::PeerServiceServer, stream_service_server::StreamServiceServer,
-            system_service_server::SystemServiceServer,
+            swarm_service_server::SwarmServiceServer, system_service_server::SystemServiceServer,
+            topic_service_server::TopicServiceServer,
         },
     },
     state::{Phase, Shared, State, now_ms},
     streams::{self, StreamsOver},
+    swarm::SwarmOver,
     system::{self, SystemOver},
+    topics::TopicsOver,
 };
 
 /// Services that health knows.
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 7] = [
     "stt.gateway.v1.EventService",
     "stt.gateway.v1.FileService",
     "stt.gateway.v1.PeerService",
     "stt.gateway.v1.StreamService",
+    "stt.gateway.v1.SwarmService",
     "stt.gateway.v1.SystemService",
+    "stt.gateway.v1.TopicService",
 ];
 /// How often the components' health is looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -79,7 +84,7 @@ pub enum Drained {
 
 impl Gateway {
     /// Serves `node` and `chamber`. It takes all sessions that peers begin from [`Node::accept`], and
-    /// the streams of peers that begin one.
+    /// the streams that peers begin in any session.
     ///
     /// # Errors
     /// [`GatewayError`].
@@ -102,6 +107,7 @@ impl Gateway {
         let state = Arc::new(State {
             node,
             chamber,
+            swarm: settings.swarm.clone(),
             started: Instant::now(),
             phase: watch::Sender::new(Phase::Serving),
             health: HealthBoard::new(&SERVICES),
@@ -173,6 +179,8 @@ fn app(state: &Shared, settings: &GatewaySettings) -> Result<Router, GatewayErro
         .add_service(limited!(FileServiceServer::new(Arc::new(files))))
         .add_service(limited!(PeerServiceServer::new(PeersOver(Arc::clone(state)))))
         .add_service(limited!(StreamServiceServer::new(StreamsOver(Arc::clone(state)))))
+        .add_service(limited!(SwarmServiceServer::new(SwarmOver(Arc::clone(state)))))
+        .add_service(limited!(TopicServiceServer::new(TopicsOver(Arc::clone(state)))))
         .add_service(limited!(SystemServiceServer::new(SystemOver(Arc::clone(state)))))
         .add_service(limited!(EventServiceServer::new(EventsOver(Arc::clone(state)))));
     if settings.reflection {
@@ -266,12 +274,18 @@ fn listen_to_node(state: &Shared) -> Option<Subscription> {
     }
 }
 
-fn tell(state: &State, event: &Event) {
+fn tell(state: &Shared, event: &Event) {
     let peer = |kind: PeerEventKind, peer: &stt::NodeId| {
         let event = PeerEvent { header: None, kind: kind.into(), peer: peer.to_string() };
         state.events.peers.emit(event);
     };
     match event {
+        // Those that peers began come by `Node::accept`.
+        Event::SessionCreated { session_id, .. } => {
+            if let Some(session) = state.node.session(*session_id).filter(Session::is_initiator) {
+                streams::take_in(state, session);
+            }
+        }
         Event::PeerConnected { peer: id } => peer(PeerEventKind::Connected, id),
         Event::PeerDisconnected { peer: id } => peer(PeerEventKind::Disconnected, id),
         Event::Error { code, details } => {

@@ -1,7 +1,7 @@
 //! A node for other programs: gRPC, gRPC-Web, reflection and health over one port.
 //!
-//! [`Gateway::start`] serves a [`stt::Node`] and a [`stt_store::Chamber`]; [`Gateway::stop`] drains it
-//! within a deadline. The services are described in `proto/`; [`proto`] holds what is made of them.
+//! [`Gateway::start`] serves a [`stt::Node`] and a [`stt_store::Chamber`], and a [`stt_swarm::Swarm`] if
+//! [`GatewaySettings::swarm`] names one; [`Gateway::stop`] drains it within a deadline. The services are described in `proto/`; [`proto`] holds what is made of them.
 //!
 //! Everything but health wants the bearer token of [`Token`]; beyond loopback the gateway listens only
 //! with a token and TLS ([`GatewayError::Unprotected`]).
@@ -80,8 +80,10 @@ mod settings;
 mod state;
 mod status;
 mod streams;
+mod swarm;
 mod system;
 mod token;
+mod topics;
 
 pub use bytes::{self, Bytes};
 pub use error::GatewayError;
@@ -93,5 +95,6 @@ pub use settings::GatewaySettings;
 pub use stt;
 pub use stt_store;
 pub use stt_streams::{self, StreamConfig};
+pub use stt_swarm;
 pub use token::Token;
 pub use tonic;

@@ -20,7 +20,6 @@ use crate::{
     },
     state::Shared,
     status::ToStatus,
-    streams,
 };
 
 /// Peers that may be added.
@@ -107,7 +106,6 @@ pub(crate) async fn reach(state: &Shared, id: NodeId) -> Result<Session, Transpo
     }
     let address = address(&added.address, added.port);
     let session = state.node.connect_with(&address, &ConnectOptions::new().expect(id)).await?;
-    streams::take_in(state, session.clone());
     Ok(session)
 }
 
@@ -217,10 +215,7 @@ impl PeerService for PeersOver {
                         new.abort("there is a session already");
                         before
                     }
-                    None => {
-                        streams::take_in(&self.0, new.clone());
-                        new
-                    }
+                    None => new,
                 }
             }
         };

@@ -64,6 +64,9 @@ pub enum RequestError {
         /// The peer.
         id: String,
     },
+    /// The node takes part in no swarm. FAILED_PRECONDITION.
+    #[error("the node takes part in no swarm")]
+    NoSwarm,
     /// The node has a component of no such name. NOT_FOUND.
     #[error("there is no component {name}")]
     UnknownComponent {
@@ -113,6 +116,7 @@ impl stc::Coded for RequestError {
             Self::Conflict { .. } => "request.conflict",
             Self::UnknownPeer { .. } => "request.unknown_peer",
             Self::NotConnected { .. } => "request.not_connected",
+            Self::NoSwarm => "request.no_swarm",
             Self::UnknownComponent { .. } => "request.unknown_component",
             Self::UnknownService { .. } => "request.unknown_service",
             Self::SubscriberTaken { .. } => "request.subscriber_taken",
@@ -140,6 +144,7 @@ impl stc::Coded for RequestError {
             ),
             Self::TooLarge { .. } => Some("send smaller messages, or raise the gateway's limit"),
             Self::UnknownPeer { .. } | Self::NotConnected { .. } => Some("add the peer first"),
+            Self::NoSwarm => Some("start the node with its swarm, without `no_swarm`"),
             Self::EventGap { .. } | Self::EventEpoch { .. } => {
                 Some("read the state anew, then subscribe without a position")
             }

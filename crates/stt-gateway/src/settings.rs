@@ -6,6 +6,7 @@ use std::{
 };
 
 use stt_streams::StreamConfig;
+use stt_swarm::Swarm;
 
 use crate::{GatewayError, Token, streams::FRAMING};
 
@@ -20,6 +21,7 @@ pub struct GatewaySettings {
     pub(crate) reflection: bool,
     pub(crate) streams: StreamConfig,
     pub(crate) origins: Vec<String>,
+    pub(crate) swarm: Option<Swarm>,
 }
 
 impl Default for GatewaySettings {
@@ -33,6 +35,7 @@ impl Default for GatewaySettings {
             reflection: true,
             streams: StreamConfig::default(),
             origins: Vec::new(),
+            swarm: None,
         }
     }
 }
@@ -104,6 +107,13 @@ impl GatewaySettings {
     #[must_use]
     pub fn origins(mut self, origins: impl Into<Vec<String>>) -> Self {
         self.origins = origins.into();
+        self
+    }
+
+    /// The swarm that the node takes part in, for the services of topics and members. Default: none.
+    #[must_use]
+    pub fn swarm(mut self, swarm: Swarm) -> Self {
+        self.swarm = Some(swarm);
         self
     }
 

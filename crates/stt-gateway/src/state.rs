@@ -7,6 +7,7 @@ use std::{
 
 use stt::Node;
 use stt_store::Chamber;
+use stt_swarm::Swarm;
 use tokio::sync::watch;
 
 use crate::{
@@ -29,6 +30,8 @@ pub(crate) enum Phase {
 pub(crate) struct State {
     pub(crate) node: Node,
     pub(crate) chamber: Chamber,
+    /// What the node takes part in, if anything.
+    pub(crate) swarm: Option<Swarm>,
     pub(crate) started: Instant,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) health: HealthBoard,

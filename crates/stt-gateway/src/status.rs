@@ -5,6 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use stc::Coded;
 use stt::{ConnectError, StreamError};
 use stt_store::{ContentIdError, StoreError};
+use stt_swarm::SwarmError;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -62,7 +63,7 @@ impl ToStatus for RequestError {
             | Self::UnknownService { .. } => Code::NotFound,
             Self::SubscriberTaken { .. } => Code::AlreadyExists,
             Self::EventGap { .. } => Code::OutOfRange,
-            Self::EventEpoch { .. } => Code::FailedPrecondition,
+            Self::EventEpoch { .. } | Self::NoSwarm => Code::FailedPrecondition,
         }
     }
 
@@ -143,6 +144,24 @@ impl ToStatus for stt_streams::StreamsError {
     fn grpc_code(&self) -> Code {
         // The numbers are those of gRPC.
         Code::from_i32(self.status() as i32)
+    }
+}
+
+impl ToStatus for SwarmError {
+    fn grpc_code(&self) -> Code {
+        match self {
+            Self::TooLarge { .. } | Self::OutOfRange { .. } => Code::InvalidArgument,
+            Self::TooMany { .. } | Self::Busy { .. } => Code::ResourceExhausted,
+            Self::Taken => Code::AlreadyExists,
+            Self::Timeout { .. } => Code::DeadlineExceeded,
+            Self::Chamber(error) => error.grpc_code(),
+            Self::NotSaved { cause } => cause.grpc_code(),
+            Self::Stopped
+            | Self::NoBootstrap { .. }
+            | Self::Unreachable { .. }
+            | Self::NoSubscribers { .. } => Code::Unavailable,
+            _ => Code::Internal,
+        }
     }
 }
 

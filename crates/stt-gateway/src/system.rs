@@ -44,7 +44,18 @@ pub(crate) async fn components(state: &Shared) -> Vec<ComponentHealth> {
     let report = state.managed.service.health_check();
     let message = format!("{} of {} are healthy", report.healthy_streams, report.total_streams);
     let streams = make("streams", verdict(report.status), message);
-    vec![node, store, streams, gateway]
+    let mut all = vec![node, store, streams, gateway];
+    if let Some(swarm) = &state.swarm {
+        all.push(match swarm.dht().peers().await {
+            Ok(members) => {
+                let linked = members.iter().filter(|member| member.linked).count();
+                let message = format!("{linked} of {} known members are linked", members.len());
+                make("swarm", HealthStatus::Healthy, message)
+            }
+            Err(error) => make("swarm", HealthStatus::Unhealthy, error.to_string()),
+        });
+    }
+    all
 }
 
 /// What health is called here.

@@ -5,15 +5,17 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 use stt::Mode;
-use stt_swarm::{PubSub, Published, Receipts};
+use stt_swarm::PubSub;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
 use crate::{
+    daemon::{self, NodeArgs},
     error::CliError,
     figures,
     members::{self, JoinArgs},
     network::{self, SeedArgs},
     output::Output,
+    publisher::{Confirmed, Published, Publisher},
 };
 
 /// After so many messages subscribers are asked whether they have had them, so that no queue on the
@@ -23,7 +25,7 @@ const AT_ONCE: u64 = 32;
 const BETWEEN: Duration = Duration::from_secs(2);
 
 #[derive(Args)]
-#[command(mut_arg("bootstrap", |argument| argument.required(true)))]
+#[command(mut_arg("bootstrap", |argument| argument.required_unless_present("dir")))]
 #[command(mut_arg("end_with_stdin", |argument| argument.requires("message")))]
 pub(crate) struct PubCommand {
     /// The topic.
@@ -33,6 +35,8 @@ pub(crate) struct PubCommand {
     /// Seconds to wait for a subscriber, and for subscribers to have had the messages.
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = network::seconds)]
     timeout: f64,
+    #[command(flatten)]
+    node: NodeArgs,
     #[command(flatten)]
     join: JoinArgs,
     #[command(flatten)]
@@ -48,23 +52,39 @@ struct Sum {
 
 impl PubCommand {
     pub(crate) fn run(self, output: &Output) -> Result<(), CliError> {
-        let builder = self.seed.builder(output)?.host(network::any_host());
-        let done = network::run(async {
-            let node = network::start(builder, Mode::Client).await?;
-            let swarm = members::take_part(&node, false)?;
-            self.join.join(&swarm, output).await?;
-            let pubsub = swarm.pubsub();
-            let mut sum = Sum::default();
-            match &self.message {
-                Some(message) => self.publish(&pubsub, message.as_bytes(), &mut sum).await?,
-                None => self.publish_lines(&pubsub, &mut sum).await?,
+        let done = match self.node.dir() {
+            Some(dir) => {
+                self.seed.watch_stdin();
+                network::run(async {
+                    let client = daemon::connect(dir).await?;
+                    self.join.join_by(&client, output).await?;
+                    self.publish_all(Publisher::Running(Box::new(client.topics()))).await
+                })?
             }
-            let receipts = self.receipts(&pubsub, &sum, self.timeout()).await?;
-            network::stop(&node).await;
-            Ok((sum, receipts))
-        })?;
-        let (sum, receipts) = done.ok_or_else(|| CliError::interrupted("publishing"))?;
-        self.report(&sum, receipts, output)
+            None => {
+                let builder = self.seed.builder(output)?.host(network::any_host());
+                network::run(async {
+                    let node = network::start(builder, Mode::Client).await?;
+                    let swarm = members::take_part(&node, false)?;
+                    self.join.join(&swarm, output).await?;
+                    let done = self.publish_all(Publisher::Own(swarm.pubsub())).await?;
+                    network::stop(&node).await;
+                    Ok(done)
+                })?
+            }
+        };
+        let (sum, confirmed) = done.ok_or_else(|| CliError::interrupted("publishing"))?;
+        self.report(&sum, confirmed, output)
+    }
+
+    async fn publish_all(&self, mut publisher: Publisher) -> Result<(Sum, Confirmed), CliError> {
+        let mut sum = Sum::default();
+        match &self.message {
+            Some(message) => self.publish(&mut publisher, message.as_bytes(), &mut sum).await?,
+            None => self.publish_lines(&mut publisher, &mut sum).await?,
+        }
+        let confirmed = self.receipts(&mut publisher, &sum, self.timeout()).await?;
+        Ok((sum, confirmed))
     }
 
     fn timeout(&self) -> Duration {
@@ -72,7 +92,11 @@ impl PubCommand {
     }
 
     /// Every line of standard input is a message.
-    async fn publish_lines(&self, pubsub: &PubSub, sum: &mut Sum) -> Result<(), CliError> {
+    async fn publish_lines(
+        &self,
+        publisher: &mut Publisher,
+        sum: &mut Sum,
+    ) -> Result<(), CliError> {
         let mut lines = BufReader::new(tokio::io::stdin());
         // What is longer is refused, and not read to its end.
         let most = u64::try_from(PubSub::MAX_MESSAGE).unwrap_or(u64::MAX).saturating_add(2);
@@ -87,20 +111,20 @@ impl PubCommand {
             }
             let line = line.strip_suffix(b"\n").unwrap_or(&line);
             let line = line.strip_suffix(b"\r").unwrap_or(line);
-            self.publish(pubsub, line, sum).await?;
+            self.publish(publisher, line, sum).await?;
             if sum.messages.is_multiple_of(AT_ONCE) {
-                self.receipts(pubsub, sum, BETWEEN).await?;
+                self.receipts(publisher, sum, BETWEEN).await?;
             }
         }
     }
 
     async fn publish(
         &self,
-        pubsub: &PubSub,
+        publisher: &mut Publisher,
         message: &[u8],
         sum: &mut Sum,
     ) -> Result<(), CliError> {
-        match pubsub.publish_within(&self.topic, message.to_vec(), self.timeout()).await {
+        match publisher.publish(&self.topic, message, self.timeout()).await {
             Ok(published) => {
                 sum.messages += 1;
                 sum.last = Some(published);
@@ -114,7 +138,7 @@ impl PubCommand {
                         format!("{before} were published, the next one not")
                     }
                 };
-                Err(CliError::doing(what, &error))
+                Err(error.doing(what))
             }
         }
     }
@@ -122,37 +146,34 @@ impl PubCommand {
     /// Which linked subscribers have had the last message, and so those before it.
     async fn receipts(
         &self,
-        pubsub: &PubSub,
+        publisher: &mut Publisher,
         sum: &Sum,
         within: Duration,
-    ) -> Result<Option<Receipts>, CliError> {
-        let Some(last) = sum.last else { return Ok(None) };
-        let receipts = pubsub.receipts(&self.topic, last.sequence, within).await;
-        receipts.map(Some).map_err(|error| CliError::doing("nobody was asked for it", &error))
+    ) -> Result<Confirmed, CliError> {
+        let Some(last) = sum.last else { return Ok(Confirmed::default()) };
+        let confirmed = publisher.receipts(&self.topic, last.sequence, within).await;
+        confirmed.map_err(|error| error.doing("nobody was asked for it"))
     }
 
-    fn report(
-        &self,
-        sum: &Sum,
-        receipts: Option<Receipts>,
-        output: &Output,
-    ) -> Result<(), CliError> {
-        let number = |number| u64::try_from(number).unwrap_or(u64::MAX);
-        let (asked, confirmed) = receipts
-            .map_or((0, 0), |receipts| (number(receipts.asked), number(receipts.confirmed)));
-        if sum.messages > 0 && confirmed == 0 {
+    fn report(&self, sum: &Sum, receipts: Confirmed, output: &Output) -> Result<(), CliError> {
+        let Confirmed { asked, confirmed } = receipts;
+        // A running node's own subscribers have a message once it is published.
+        let is_elsewhere = sum.last.is_some_and(|last| last.has_neighbours);
+        if is_elsewhere && confirmed == 0 {
             return Err(CliError::new(
                 "pub.unconfirmed",
                 format!("no linked subscriber of {} says that it has had the message", self.topic),
             )
             .with_hint("it may have arrived: subscribers see a message that is published again"));
         }
-        output.note(&format!(
-            "Published {} on {}; {confirmed} of {} confirmed.",
-            figures::counted(sum.messages, "message"),
-            self.topic,
-            figures::counted(asked, "linked subscriber"),
-        ));
+        let messages = figures::counted(sum.messages, "message");
+        let heard = if asked == 0 && sum.messages > 0 {
+            String::from("only this node's own programs subscribe")
+        } else {
+            let subscribers = figures::counted(asked, "linked subscriber");
+            format!("{confirmed} of {subscribers} confirmed")
+        };
+        output.note(&format!("Published {messages} on {}; {heard}.", self.topic));
         output.json_line(&json!({
             "published": {
                 "topic": self.topic,

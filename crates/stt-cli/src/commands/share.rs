@@ -116,7 +116,7 @@ impl ShareCommand {
             network::take_sessions(node),
             watch(&library, output),
             drops::watch(node, output),
-            self.join.stay(&swarm, output),
+            self.join.stay(&swarm, Some(output)),
         );
         Ok(())
     }

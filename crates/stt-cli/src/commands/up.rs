@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -10,12 +10,15 @@ use clap::Args;
 use serde_json::json;
 use stt::{Mode, Node};
 use stt_gateway::{Drained, Gateway, GatewaySettings, Token};
+use stt_store::{Chamber, ChamberKey, ChamberOptions};
+use stt_swarm::Swarm;
 
 use crate::{
     daemon::{Claim, Phase, Record},
     drops,
     error::CliError,
     listen::ListenArgs,
+    members::{self, JoinArgs},
     network::{self, SeedArgs},
     node_seed,
     output::Output,
@@ -24,6 +27,7 @@ use crate::{
 };
 
 #[derive(Args)]
+#[command(mut_arg("bootstrap", |argument| argument.value_delimiter(',')))]
 pub(crate) struct UpCommand {
     /// Directory of the node: what it is, its store, and what other commands need to reach it. Made
     /// if it is not there.
@@ -48,6 +52,11 @@ pub(crate) struct UpCommand {
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = network::seconds)]
     drain: f64,
     #[command(flatten)]
+    join: JoinArgs,
+    /// Take no part in the swarm of those who hold the seed: no topics, no members.
+    #[arg(long)]
+    no_swarm: bool,
+    #[command(flatten)]
     seed: SeedArgs,
 }
 
@@ -59,6 +68,11 @@ impl UpCommand {
 
     pub(crate) fn run(self, output: &Output) -> Result<(), CliError> {
         let refused = |error| CliError::doing("the gateway did not start", &error);
+        if self.no_swarm && !self.join.is_empty() {
+            let what = "a node that takes no part in the swarm has nobody to join it by";
+            return Err(CliError::new("usage.no_swarm", what)
+                .with_hint("leave out either `no_swarm` or `bootstrap`"));
+        }
         let mut claim = Claim::take(&self.dir)?;
         let dir = claim.dir().to_owned();
         let seed = self.seed.or_node_seed(|| {
@@ -69,7 +83,7 @@ impl UpCommand {
             Ok(path)
         })?;
         let token_file = dir.join("token");
-        let settings = GatewaySettings::new()
+        let mut settings = GatewaySettings::new()
             .listen(self.gateway)
             .origins(self.origin)
             .reflection(!self.no_reflection)
@@ -83,6 +97,13 @@ impl UpCommand {
             let chamber = node.chamber().await;
             let chamber =
                 chamber.map_err(|error| CliError::doing("the store was not opened", &error))?;
+            let swarm = match self.no_swarm {
+                true => None,
+                false => Some(take_part(&node, &seed, &dir.join("swarm"), output).await?),
+            };
+            if let Some(swarm) = &swarm {
+                settings = settings.swarm(swarm.clone());
+            }
             let gateway = Gateway::start(node.clone(), chamber, settings).await.map_err(refused)?;
             let mut record = Record {
                 state: Phase::Running,
@@ -95,6 +116,7 @@ impl UpCommand {
                 gateway: format!("http://{}", gateway.local_addr()),
                 token_file,
                 store,
+                swarm: swarm.is_some(),
             };
             claim.tell(&record)?;
             say_where(output, &record);
@@ -102,6 +124,7 @@ impl UpCommand {
             tokio::select! {
                 () = signals::wait() => {}
                 () = complain(&node, output) => {}
+                () = stay(&self.join, swarm.as_ref(), output) => {}
             }
             record.state = Phase::Stopping;
             supervisor::is_stopping(output);
@@ -112,6 +135,30 @@ impl UpCommand {
             stop(&node, gateway, drain, output).await;
             Ok(())
         })
+    }
+}
+
+/// Takes part in the swarm, with a chamber of its own: what others have the node keep is no file of
+/// its user.
+async fn take_part(
+    node: &Node,
+    seed: &SeedArgs,
+    dir: &Path,
+    output: &Output,
+) -> Result<Swarm, CliError> {
+    let unopened = |error| CliError::doing("the swarm's store was not opened", &error);
+    let seed = node_seed::load(seed.node_seed_file(), false, output)?;
+    let key = ChamberKey::from_seed_async(seed).await.map_err(unopened)?;
+    let chamber = Chamber::open(&key, dir, ChamberOptions::default()).await.map_err(unopened)?;
+    members::take_part_from(node, &chamber).await
+}
+
+/// Stays in the swarm. Never ends.
+async fn stay(join: &JoinArgs, swarm: Option<&Swarm>, output: &Output) {
+    match swarm {
+        // Programs read one line, as below.
+        Some(swarm) => join.stay(swarm, (!output.is_json()).then_some(output)).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -102,6 +102,7 @@ mod tests {
             gateway: "http://127.0.0.1:2".into(),
             token_file: "token".into(),
             store: "store".into(),
+            swarm: true,
         }
     }
 

@@ -2,7 +2,13 @@
 
 use std::{path::Path, time::Duration};
 
-use stt_gateway::{Token, proto::v1::system_service_client::SystemServiceClient};
+use stt_gateway::{
+    Token,
+    proto::v1::{
+        swarm_service_client::SwarmServiceClient, system_service_client::SystemServiceClient,
+        topic_service_client::TopicServiceClient,
+    },
+};
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -73,6 +79,16 @@ impl Client {
     /// The node itself.
     pub(crate) fn system(&self) -> SystemServiceClient<Calls> {
         SystemServiceClient::new(self.calls.clone())
+    }
+
+    /// The swarm that it takes part in.
+    pub(crate) fn swarm(&self) -> SwarmServiceClient<Calls> {
+        SwarmServiceClient::new(self.calls.clone())
+    }
+
+    /// Topics of the swarm.
+    pub(crate) fn topics(&self) -> TopicServiceClient<Calls> {
+        TopicServiceClient::new(self.calls.clone())
     }
 }
 

@@ -45,6 +45,9 @@ pub(crate) struct Record {
     pub(crate) token_file: PathBuf,
     /// Directory of its store.
     pub(crate) store: PathBuf,
+    /// Whether it takes part in the swarm.
+    #[serde(default)]
+    pub(crate) swarm: bool,
 }
 
 /// What the node that runs in `dir` told, if one runs there.

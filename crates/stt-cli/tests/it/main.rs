@@ -7,6 +7,7 @@ mod common;
 #[path = "../common/daemon.rs"]
 mod daemon;
 
+mod daemon_swarm;
 mod errors;
 mod mounts;
 mod names;

@@ -15,7 +15,9 @@ from stt.gateway.v1 import (
     files_pb2_grpc,
     peers_pb2_grpc,
     streams_pb2_grpc,
+    swarm_pb2_grpc,
     system_pb2_grpc,
+    topics_pb2_grpc,
 )
 
 from ._errors import explain
@@ -55,6 +57,8 @@ class Gateway:
         self.peers = peers_pb2_grpc.PeerServiceStub(channel)
         self.streams = streams_pb2_grpc.StreamServiceStub(channel)
         self.events = events_pb2_grpc.EventServiceStub(channel)
+        self.topics = topics_pb2_grpc.TopicServiceStub(channel)
+        self.swarm = swarm_pb2_grpc.SwarmServiceStub(channel)
         self.system = system_pb2_grpc.SystemServiceStub(channel)
         self.health: Any = health_pb2_grpc.HealthStub(channel)
 
