@@ -5,8 +5,9 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message;
 
 /// Everything that the gateway serves.
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "grpc/health/v1/health.proto",
+    "stt/gateway/v1/content.proto",
     "stt/gateway/v1/events.proto",
     "stt/gateway/v1/files.proto",
     "stt/gateway/v1/peers.proto",

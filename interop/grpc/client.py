@@ -22,12 +22,12 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from grpc_status import rpc_status
 
 from daemon import PATIENCE, Daemon
-from stt.gateway.v1 import events_pb2, events_pb2_grpc
+from stt.gateway.v1 import content_pb2, content_pb2_grpc, events_pb2, events_pb2_grpc
 from stt.gateway.v1 import files_pb2, files_pb2_grpc, peers_pb2, peers_pb2_grpc
 from stt.gateway.v1 import streams_pb2, streams_pb2_grpc, swarm_pb2, swarm_pb2_grpc
 from stt.gateway.v1 import system_pb2, system_pb2_grpc, topics_pb2, topics_pb2_grpc
 
-NAMES = ("Event", "File", "Peer", "Stream", "Swarm", "System", "Topic")
+NAMES = ("Content", "Event", "File", "Peer", "Stream", "Swarm", "System", "Topic")
 SERVICES = [f"stt.gateway.v1.{name}Service" for name in NAMES]
 MESSAGES = 1_000
 
@@ -238,8 +238,8 @@ def stream(ours, theirs):
     print(f"stream: {MESSAGES} messages came back over session {a.opened.session}, and both sides ended")
 
 
-def swarm(ours, theirs):
-    """Members, and a topic from one node to the other."""
+def swarm(ours, theirs, home):
+    """Members, a topic from one node to the other, and a file by its ticket."""
     members = swarm_pb2_grpc.SwarmServiceStub(ours.channel)
     joined = members.JoinSwarm(
         swarm_pb2.JoinSwarmRequest(addresses=[theirs.up["address"]]), timeout=PATIENCE
@@ -261,7 +261,25 @@ def swarm(ours, theirs):
     asked = topics_pb2.GetReceiptsRequest(topic="news", sequence=published.sequence)
     assert news.GetReceipts(asked, timeout=PATIENCE).confirmed == 1
     heard.cancel()
-    print("swarm: joined, a message confirmed")
+
+    content = content_pb2_grpc.ContentServiceStub(ours.channel)
+    path = home / "shared.bin"
+    path.write_bytes(bytes(100_000))
+    shared = content.ShareContent(
+        content_pb2.ShareContentRequest(path=str(path)), timeout=PATIENCE
+    )
+    wanted = content_pb2.FetchContentRequest(
+        tickets=[shared.ticket], directory=str(home / "inbox")
+    )
+    theirs_content = content_pb2_grpc.ContentServiceStub(theirs.channel)
+    *_, last = theirs_content.FetchContent(wanted, timeout=PATIENCE)
+    assert last.fetched.bytes == 100_000, last
+    assert pathlib.Path(last.fetched.path).read_bytes() == path.read_bytes()
+    gone = content_pb2.UnshareContentRequest(hash=shared.hash)
+    content.UnshareContent(gone, timeout=PATIENCE)
+    again = lambda: content.UnshareContent(gone, timeout=PATIENCE)
+    fails(again, grpc.StatusCode.NOT_FOUND, "request.not_shared")
+    print("swarm: joined, a message confirmed, a file shared and fetched")
 
 
 def end(daemon):
@@ -291,7 +309,7 @@ def main():
             events(a)
             peers(a, b)
             stream(a, b)
-            swarm(a, b)
+            swarm(a, b, home)
             end(a)
         finally:
             for daemon in daemons:

@@ -10,6 +10,7 @@ mod drops;
 mod error;
 mod figures;
 mod listen;
+mod logging;
 mod members;
 mod network;
 mod node_seed;

@@ -88,6 +88,11 @@ impl Output {
         self.queue.push(Line::new(Stream::Err, text));
     }
 
+    /// A line of the log, on stderr, which is left out while too many wait.
+    pub(crate) fn log(&self, text: &str) {
+        self.queue.push_if_room(Line::new(Stream::Err, text));
+    }
+
     /// A failure: one JSON object, or the message with its causes and a hint.
     pub(crate) fn error(&self, error: &CliError) {
         self.queue.push(self.failure(error));

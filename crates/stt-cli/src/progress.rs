@@ -9,6 +9,7 @@ use std::{
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 use stt::transfer::{Phase, Progress, ProgressHandler, printable};
+use stt_gateway::proto::v1;
 use stt_swarm::FetchProgress;
 
 use crate::{commands::fetch, output::Output};
@@ -65,6 +66,26 @@ pub(crate) fn of_fetch(output: &Output) -> impl Fn(FetchProgress) + Send + Sync 
         let FetchProgress { phase, name, done, total, providers, .. } = progress;
         let mut more = Map::new();
         if is_json {
+            let providers: Vec<_> = providers.iter().map(fetch::Source::from).collect();
+            more.insert("providers".into(), fetch::providers(&providers).into());
+        }
+        show(Step { phase, name, done, total, more });
+    }
+}
+
+/// The same for a fetch of a running node.
+pub(crate) fn of_fetch_by(output: &Output) -> impl Fn(v1::FetchProgress) + Send + Sync + use<> {
+    let (show, is_json) = (shown(output), output.is_json());
+    move |progress: v1::FetchProgress| {
+        let phase = match progress.phase() {
+            v1::FetchPhase::Checking => Phase::Checking,
+            v1::FetchPhase::Done => Phase::Done,
+            v1::FetchPhase::Moving | v1::FetchPhase::Unspecified => Phase::Moving,
+        };
+        let v1::FetchProgress { name, done, total, providers, .. } = progress;
+        let mut more = Map::new();
+        if is_json {
+            let providers: Vec<_> = providers.into_iter().map(fetch::Source::from).collect();
             more.insert("providers".into(), fetch::providers(&providers).into());
         }
         show(Step { phase, name, done, total, more });

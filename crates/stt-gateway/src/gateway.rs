@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use stc::Cause;
 use stt::{Event, EventFilter, Node, ProtocolHandler, Session, Subscription};
 use stt_store::Chamber;
+use stt_swarm::ContentLibrary;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tonic::service::Routes;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -18,6 +19,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use crate::{
     GatewayError, GatewaySettings,
     arrivals::Arrivals,
+    content::ContentOver,
     deadline,
     events::{Events, EventsOver},
     files::FilesOver,
@@ -33,10 +35,10 @@ use crate::{
         health::health_server::HealthServer,
         v1::{
             HealthEvent, PeerEvent, PeerEventKind, SystemEvent, SystemEventKind,
-            event_service_server::EventServiceServer, file_service_server::FileServiceServer,
-            peer_service_server::PeerServiceServer, stream_service_server::StreamServiceServer,
-            swarm_service_server::SwarmServiceServer, system_service_server::SystemServiceServer,
-            topic_service_server::TopicServiceServer,
+            content_service_server::ContentServiceServer, event_service_server::EventServiceServer,
+            file_service_server::FileServiceServer, peer_service_server::PeerServiceServer,
+            stream_service_server::StreamServiceServer, swarm_service_server::SwarmServiceServer,
+            system_service_server::SystemServiceServer, topic_service_server::TopicServiceServer,
         },
     },
     state::{Phase, Shared, State, now_ms},
@@ -47,7 +49,8 @@ use crate::{
 };
 
 /// Services that health knows.
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 8] = [
+    "stt.gateway.v1.ContentService",
     "stt.gateway.v1.EventService",
     "stt.gateway.v1.FileService",
     "stt.gateway.v1.PeerService",
@@ -116,9 +119,12 @@ impl Gateway {
             arrivals: Arrivals::default(),
             managed: Managed::new(settings.stream_config())?,
             metrics: Metrics::new(),
+            log_levels: settings.log_levels.clone(),
             max_message: settings.max_message,
         });
-        let app = app(&state, &settings)?;
+        let library = ContentLibrary::new(&state.node);
+        let library = library.map_err(|error| GatewayError::Internal { cause: error.into() })?;
+        let app = app(&state, &settings, library)?;
         let protocol = managed::take_in(&state)?;
         let events = listen_to_node(&state);
         let beside = vec![
@@ -166,7 +172,11 @@ impl Drop for Gateway {
 }
 
 /// What answers, layer by layer.
-fn app(state: &Shared, settings: &GatewaySettings) -> Result<Router, GatewayError> {
+fn app(
+    state: &Shared,
+    settings: &GatewaySettings,
+    library: ContentLibrary,
+) -> Result<Router, GatewayError> {
     let internal = |cause: Cause| GatewayError::Internal { cause };
     let max = settings.max_message;
     macro_rules! limited {
@@ -174,8 +184,10 @@ fn app(state: &Shared, settings: &GatewaySettings) -> Result<Router, GatewayErro
             $server.max_decoding_message_size(max).max_encoding_message_size(max)
         };
     }
+    let content = ContentOver::new(Arc::clone(state), library);
     let files = FilesOver { state: Arc::clone(state), changing: tokio::sync::Mutex::default() };
     let mut routes = Routes::new(limited!(HealthServer::new(HealthService(Arc::clone(state)))))
+        .add_service(limited!(ContentServiceServer::new(content)))
         .add_service(limited!(FileServiceServer::new(Arc::new(files))))
         .add_service(limited!(PeerServiceServer::new(PeersOver(Arc::clone(state)))))
         .add_service(limited!(StreamServiceServer::new(StreamsOver(Arc::clone(state)))))

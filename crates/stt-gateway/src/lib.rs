@@ -9,7 +9,7 @@
 //! | look for | in |
 //! |---|---|
 //! | starting and draining it | [`Gateway`], [`Drained`] |
-//! | address, limits, token, TLS, origins | [`GatewaySettings`], [`StreamConfig`], [`Token`] |
+//! | address, limits, token, TLS, origins | [`GatewaySettings`], [`StreamConfig`], [`Token`], [`LogLevels`] |
 //! | messages, clients and servers of its services | [`proto`] |
 //! | why it does not start, why a call failed | [`GatewayError`], [`RequestError`] |
 //!
@@ -62,6 +62,7 @@
 //! ```
 
 mod arrivals;
+mod content;
 mod deadline;
 mod error;
 mod events;
@@ -70,6 +71,7 @@ mod gateway;
 mod guard;
 mod health;
 mod listener;
+mod log_levels;
 mod managed;
 mod message_size;
 mod metrics;
@@ -88,6 +90,7 @@ mod topics;
 pub use bytes::{self, Bytes};
 pub use error::GatewayError;
 pub use gateway::{Drained, Gateway};
+pub use log_levels::LogLevels;
 pub use prost;
 pub use prost_types;
 pub use request_error::RequestError;

@@ -67,6 +67,15 @@ pub enum RequestError {
     /// The node takes part in no swarm. FAILED_PRECONDITION.
     #[error("the node takes part in no swarm")]
     NoSwarm,
+    /// The node keeps no log. FAILED_PRECONDITION.
+    #[error("the node keeps no log")]
+    NoLog,
+    /// Content of this hash is not offered. NOT_FOUND.
+    #[error("{hash} is not shared")]
+    NotShared {
+        /// The hash.
+        hash: String,
+    },
     /// The node has a component of no such name. NOT_FOUND.
     #[error("there is no component {name}")]
     UnknownComponent {
@@ -117,6 +126,8 @@ impl stc::Coded for RequestError {
             Self::UnknownPeer { .. } => "request.unknown_peer",
             Self::NotConnected { .. } => "request.not_connected",
             Self::NoSwarm => "request.no_swarm",
+            Self::NoLog => "request.no_log",
+            Self::NotShared { .. } => "request.not_shared",
             Self::UnknownComponent { .. } => "request.unknown_component",
             Self::UnknownService { .. } => "request.unknown_service",
             Self::SubscriberTaken { .. } => "request.subscriber_taken",

@@ -3,12 +3,13 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
+    sync::Arc,
 };
 
 use stt_streams::StreamConfig;
 use stt_swarm::Swarm;
 
-use crate::{GatewayError, Token, streams::FRAMING};
+use crate::{GatewayError, LogLevels, Token, streams::FRAMING};
 
 /// What can be set about a gateway.
 #[derive(Clone, Debug)]
@@ -22,6 +23,7 @@ pub struct GatewaySettings {
     pub(crate) streams: StreamConfig,
     pub(crate) origins: Vec<String>,
     pub(crate) swarm: Option<Swarm>,
+    pub(crate) log_levels: Option<Arc<dyn LogLevels>>,
 }
 
 impl Default for GatewaySettings {
@@ -36,6 +38,7 @@ impl Default for GatewaySettings {
             streams: StreamConfig::default(),
             origins: Vec::new(),
             swarm: None,
+            log_levels: None,
         }
     }
 }
@@ -110,10 +113,18 @@ impl GatewaySettings {
         self
     }
 
-    /// The swarm that the node takes part in, for the services of topics and members. Default: none.
+    /// The swarm that the node takes part in, for the services of topics and members, and for content
+    /// to be found by others. Default: none.
     #[must_use]
     pub fn swarm(mut self, swarm: Swarm) -> Self {
         self.swarm = Some(swarm);
+        self
+    }
+
+    /// What of the program's log is told, for callers to change. Default: none, they cannot.
+    #[must_use]
+    pub fn log_levels(mut self, levels: impl LogLevels + 'static) -> Self {
+        self.log_levels = Some(Arc::new(levels));
         self
     }
 

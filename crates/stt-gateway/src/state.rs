@@ -11,8 +11,8 @@ use stt_swarm::Swarm;
 use tokio::sync::watch;
 
 use crate::{
-    arrivals::Arrivals, events::Events, health::HealthBoard, managed::Managed, metrics::Metrics,
-    peers::PeerTable,
+    LogLevels, arrivals::Arrivals, events::Events, health::HealthBoard, managed::Managed,
+    metrics::Metrics, peers::PeerTable,
 };
 
 /// How far the end of the gateway is.
@@ -40,6 +40,7 @@ pub(crate) struct State {
     pub(crate) arrivals: Arrivals<stt::Stream>,
     pub(crate) managed: Managed,
     pub(crate) metrics: Metrics,
+    pub(crate) log_levels: Option<Arc<dyn LogLevels>>,
     /// Bytes of a message.
     pub(crate) max_message: usize,
 }

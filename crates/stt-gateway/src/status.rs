@@ -1,11 +1,11 @@
 //! Errors as gRPC statuses: one code of gRPC, our stable code and a hint in the details.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, io::ErrorKind, time::Duration};
 
 use stc::Coded;
 use stt::{ConnectError, StreamError};
 use stt_store::{ContentIdError, StoreError};
-use stt_swarm::SwarmError;
+use stt_swarm::{ContentError, SwarmError, TicketError};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -59,11 +59,12 @@ impl ToStatus for RequestError {
             Self::Checksum { .. } => Code::DataLoss,
             Self::Conflict { .. } => Code::Aborted,
             Self::UnknownPeer { .. }
+            | Self::NotShared { .. }
             | Self::UnknownComponent { .. }
             | Self::UnknownService { .. } => Code::NotFound,
             Self::SubscriberTaken { .. } => Code::AlreadyExists,
             Self::EventGap { .. } => Code::OutOfRange,
-            Self::EventEpoch { .. } | Self::NoSwarm => Code::FailedPrecondition,
+            Self::EventEpoch { .. } | Self::NoSwarm | Self::NoLog => Code::FailedPrecondition,
         }
     }
 
@@ -160,6 +161,38 @@ impl ToStatus for SwarmError {
             | Self::NoBootstrap { .. }
             | Self::Unreachable { .. }
             | Self::NoSubscribers { .. } => Code::Unavailable,
+            _ => Code::Internal,
+        }
+    }
+}
+
+impl ToStatus for TicketError {
+    fn grpc_code(&self) -> Code {
+        Code::InvalidArgument
+    }
+}
+
+impl ToStatus for ContentError {
+    fn grpc_code(&self) -> Code {
+        match self {
+            Self::NotAFile { .. }
+            | Self::TooLarge { .. }
+            | Self::OutOfRange { .. }
+            | Self::Name
+            | Self::NoProvider => Code::InvalidArgument,
+            Self::TooMany { .. } => Code::ResourceExhausted,
+            Self::File { cause, .. } => match cause.kind() {
+                ErrorKind::NotFound => Code::NotFound,
+                ErrorKind::PermissionDenied => Code::PermissionDenied,
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Code::ResourceExhausted,
+                _ => Code::Internal,
+            },
+            Self::Exists { .. } => Code::AlreadyExists,
+            Self::Busy { .. } => Code::Aborted,
+            Self::NotFound { .. } => Code::NotFound,
+            Self::NotAnnounced(error) => error.grpc_code(),
+            Self::Unavailable { .. } => Code::Unavailable,
+            Self::Manifest { .. } => Code::DataLoss,
             _ => Code::Internal,
         }
     }

@@ -4,10 +4,11 @@ use stt_streams::StreamsHealth;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    RequestError, peers,
+    LogLevels, RequestError, peers,
     proto::v1::{
-        ComponentHealth, DetailedHealth, GetComponentHealthRequest, GetSystemInfoRequest,
-        HealthStatus, SystemHealthRequest, SystemInfo, system_service_server::SystemService,
+        self, ComponentHealth, DetailedHealth, GetComponentHealthRequest, GetLogLevelsRequest,
+        GetSystemInfoRequest, HealthStatus, SetLogLevelsRequest, SystemHealthRequest, SystemInfo,
+        system_service_server::SystemService,
     },
     state::{Phase, Shared},
     status::ToStatus,
@@ -73,6 +74,10 @@ async fn overall(state: &Shared) -> DetailedHealth {
     DetailedHealth { status: worst, components }
 }
 
+fn log_levels(state: &Shared) -> Result<&dyn LogLevels, Status> {
+    state.log_levels.as_deref().ok_or_else(|| RequestError::NoLog.to_status())
+}
+
 #[tonic::async_trait]
 impl SystemService for SystemOver {
     async fn get_system_info(
@@ -125,5 +130,23 @@ impl SystemService for SystemOver {
         let found = components(&self.0).await.into_iter().find(|one| one.component == name);
         let unknown = || RequestError::UnknownComponent { name }.to_status();
         Ok(Response::new(found.ok_or_else(unknown)?))
+    }
+
+    async fn get_log_levels(
+        &self,
+        _request: Request<GetLogLevelsRequest>,
+    ) -> Result<Response<v1::LogLevels>, Status> {
+        let levels = log_levels(&self.0)?.get();
+        Ok(Response::new(v1::LogLevels { levels }))
+    }
+
+    async fn set_log_levels(
+        &self,
+        request: Request<SetLogLevelsRequest>,
+    ) -> Result<Response<v1::LogLevels>, Status> {
+        let log = log_levels(&self.0)?;
+        let set = log.set(&request.into_inner().levels);
+        set.map_err(|what| RequestError::Invalid { field: "levels", what }.to_status())?;
+        Ok(Response::new(v1::LogLevels { levels: log.get() }))
     }
 }

@@ -9,9 +9,14 @@ use std::{
 use clap::Args;
 use serde_json::{Value, json};
 use stt::{Mode, Node, transfer::printable};
+use stt_gateway::proto::v1::{
+    FetchContentRequest, FetchProvider, FetchedContent, fetch_content_response::Part,
+};
 use stt_swarm::{ContentTicket, FetchOptions, Fetched, ProviderReport, Swarm, TicketError, fetch};
+use tonic::Status;
 
 use crate::{
+    daemon::{self, Client, NodeArgs},
     error::CliError,
     figures,
     members::{self, JoinArgs},
@@ -40,6 +45,8 @@ pub(crate) struct FetchCommand {
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = network::seconds)]
     timeout: f64,
     #[command(flatten)]
+    node: NodeArgs,
+    #[command(flatten)]
     join: JoinArgs,
     #[command(flatten)]
     seed: SeedArgs,
@@ -54,6 +61,13 @@ impl FetchCommand {
         }
         std::fs::create_dir_all(&self.out)
             .map_err(|error| CliError::file("could not make", &self.out, &error))?;
+        if let Some(dir) = self.node.dir() {
+            self.seed.watch_stdin();
+            let fetched = network::run(self.fetch_by(dir, &ticket, output))?;
+            let fetched = fetched.ok_or_else(|| network::interrupted("fetching"))?;
+            report(output, &fetched);
+            return Ok(());
+        }
         let builder = self.seed.builder(output)?.host(network::any_host());
         let options = FetchOptions::new()
             .name(self.name.clone())
@@ -70,12 +84,44 @@ impl FetchCommand {
             fetched
         })?;
         let fetched = fetched.ok_or_else(|| network::interrupted("fetching"))?;
-        report(output, &fetched);
+        report(output, &fetched.into());
         Ok(())
     }
-}
 
-impl FetchCommand {
+    /// Has the node that runs in `dir` fetch it.
+    async fn fetch_by(
+        &self,
+        dir: &Path,
+        ticket: &ContentTicket,
+        output: &Output,
+    ) -> Result<Done, CliError> {
+        let client = daemon::connect(dir).await?;
+        self.join.join_by(&client, output).await?;
+        let request = FetchContentRequest {
+            tickets: vec![ticket.to_string()],
+            directory: daemon::path_for(&self.out)?,
+            name: self.name.clone().unwrap_or_default(),
+            timeout_ms: u64::try_from(Duration::from_secs_f64(self.timeout).as_millis()).ok(),
+        };
+        let refused = |status: Status| {
+            CliError::refused(format!("{} was not fetched", printable(ticket.name())), &status)
+        };
+        let answers = client.content().fetch_content(request).await.map_err(refused)?;
+        let (mut answers, show) = (answers.into_inner(), progress::of_fetch_by(output));
+        while let Some(answer) = answers.message().await.map_err(refused)? {
+            match answer.part {
+                Some(Part::Search(search)) if search.failure.is_empty() => {
+                    found(search.found, output);
+                }
+                Some(Part::Search(search)) => output.warning(&search.failure),
+                Some(Part::Progress(progress)) => show(progress),
+                Some(Part::Fetched(fetched)) => return Ok(fetched.into()),
+                None => {}
+            }
+        }
+        Err(Client::silent(dir, "it did not say how the fetch ended"))
+    }
+
     /// Names in the ticket who else has it, as the swarm knows, if there is a way into it.
     async fn add_providers(
         &self,
@@ -87,21 +133,14 @@ impl FetchCommand {
             return Ok(None);
         }
         let swarm = members::take_part(node, false)?;
-        let found = async {
+        let searched = async {
             self.join.join(&swarm, output).await?;
             let patience = Duration::from_secs_f64(self.timeout);
             let found = swarm.dht().add_providers(ticket, patience).await;
             found.map_err(|error| CliError::doing("the swarm knows nobody who has it", &error))
         };
-        match found.await {
-            Ok(found) => {
-                let found = u64::try_from(found).unwrap_or(u64::MAX);
-                if found > 0 {
-                    let providers = figures::counted(found, "provider");
-                    output.note(&format!("The swarm names {providers} more."));
-                }
-                output.json_line(&json!({ "found": { "providers": found } }));
-            }
+        match searched.await {
+            Ok(providers) => found(u64::try_from(providers).unwrap_or(u64::MAX), output),
             // Those that the ticket names may do.
             Err(error) if !ticket.providers().is_empty() => {
                 output.warning(error.to_string().trim_end());
@@ -138,9 +177,93 @@ fn ticket(argument: &str) -> Result<ContentTicket, CliError> {
     }
 }
 
-fn report(output: &Output, fetched: &Fetched) {
+fn found(providers: u64, output: &Output) {
+    if providers > 0 {
+        let providers = figures::counted(providers, "provider");
+        output.note(&format!("The swarm names {providers} more."));
+    }
+    output.json_line(&json!({ "found": { "providers": providers } }));
+}
+
+/// What was fetched, by whichever node.
+struct Done {
+    path: PathBuf,
+    name: String,
+    size: u64,
+    files: u64,
+    resumed: u64,
+    duplicates: u64,
+    seconds: f64,
+    providers: Vec<Source>,
+}
+
+/// What one provider did.
+pub(crate) struct Source {
+    node_id: String,
+    bytes: u64,
+    bytes_per_second: f64,
+    dropped: Option<String>,
+    lied: bool,
+}
+
+impl From<&ProviderReport> for Source {
+    fn from(report: &ProviderReport) -> Self {
+        Self {
+            node_id: report.node_id.to_string(),
+            bytes: report.bytes,
+            bytes_per_second: report.bytes_per_second,
+            dropped: report.dropped.as_ref().map(ToString::to_string),
+            lied: report.lied,
+        }
+    }
+}
+
+impl From<FetchProvider> for Source {
+    fn from(provider: FetchProvider) -> Self {
+        Self {
+            node_id: provider.id,
+            bytes: provider.bytes,
+            bytes_per_second: provider.bytes_per_second,
+            dropped: Some(provider.dropped).filter(|why| !why.is_empty()),
+            lied: provider.lied,
+        }
+    }
+}
+
+impl From<Fetched> for Done {
+    fn from(fetched: Fetched) -> Self {
+        Self {
+            providers: fetched.providers.iter().map(Source::from).collect(),
+            path: fetched.path,
+            name: fetched.name,
+            size: fetched.size,
+            files: fetched.files,
+            resumed: fetched.resumed,
+            duplicates: fetched.duplicates,
+            seconds: fetched.elapsed.as_secs_f64(),
+        }
+    }
+}
+
+impl From<FetchedContent> for Done {
+    fn from(fetched: FetchedContent) -> Self {
+        Self {
+            path: fetched.path.into(),
+            name: fetched.name,
+            size: fetched.bytes,
+            files: fetched.files,
+            resumed: fetched.resumed,
+            duplicates: fetched.duplicates,
+            seconds: fetched.seconds,
+            providers: fetched.providers.into_iter().map(Source::from).collect(),
+        }
+    }
+}
+
+fn report(output: &Output, fetched: &Done) {
+    let elapsed = Duration::try_from_secs_f64(fetched.seconds).unwrap_or_default();
     let moved = fetched.size.saturating_sub(fetched.resumed);
-    let speed = figures::megabytes_per_second(moved, fetched.elapsed);
+    let speed = figures::megabytes_per_second(moved, elapsed);
     let resumed = match fetched.resumed {
         0 => String::new(),
         at => format!(", {} of it earlier", figures::bytes(at)),
@@ -156,10 +279,10 @@ fn report(output: &Output, fetched: &Fetched) {
         printable(&fetched.path.display().to_string()),
         figures::bytes(fetched.size),
         figures::counted(used, "provider"),
-        figures::duration(fetched.elapsed),
+        figures::duration(elapsed),
     ));
     for provider in fetched.providers.iter().filter(|provider| provider.lied) {
-        let why = provider.dropped.as_ref().map(|cause| printable(&cause.to_string()));
+        let why = provider.dropped.as_ref().map(|cause| printable(cause));
         let why = why.unwrap_or_default();
         output.note(&format!("warning: {} {why}", provider.node_id));
     }
@@ -169,7 +292,7 @@ fn report(output: &Output, fetched: &Fetched) {
         "files": fetched.files,
         "resumed": fetched.resumed,
         "duplicates": fetched.duplicates,
-        "seconds": fetched.elapsed.as_secs_f64(),
+        "seconds": fetched.seconds,
         "megabytes_per_second": speed,
         "providers": providers(&fetched.providers),
     });
@@ -177,15 +300,15 @@ fn report(output: &Output, fetched: &Fetched) {
 }
 
 /// What machines are told of providers.
-pub(crate) fn providers(reports: &[ProviderReport]) -> Vec<Value> {
-    let value = |report: &ProviderReport| {
+pub(crate) fn providers(sources: &[Source]) -> Vec<Value> {
+    let value = |source: &Source| {
         json!({
-            "node_id": report.node_id.to_string(),
-            "bytes": report.bytes,
-            "bytes_per_second": report.bytes_per_second,
-            "dropped": report.dropped.as_ref().map(ToString::to_string),
-            "lied": report.lied,
+            "node_id": source.node_id,
+            "bytes": source.bytes,
+            "bytes_per_second": source.bytes_per_second,
+            "dropped": source.dropped,
+            "lied": source.lied,
         })
     };
-    reports.iter().map(value).collect()
+    sources.iter().map(value).collect()
 }

@@ -6,6 +6,7 @@ mod demo;
 mod encrypt;
 pub(crate) mod fetch;
 mod inspect;
+mod log;
 mod peers;
 mod ping;
 mod publish;
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     Config(config::ConfigCommand),
     /// Show what runs in the directory of `stt up`.
     Status(status::StatusCommand),
+    /// Show or change what of the log of a running node is told.
+    Log(log::LogCommand),
     /// Let members fetch a file or folder from this machine; prints the ticket that they need.
     Share(share::ShareCommand),
     /// Fetch what members share, from all of them at once.
@@ -84,6 +87,7 @@ impl Command {
             Self::Up(command) => command.run(output),
             Self::Config(command) => command.run(output),
             Self::Status(command) => command.run(output),
+            Self::Log(command) => command.run(output),
             Self::Share(command) => command.run(output),
             Self::Fetch(command) => command.run(output),
             Self::Pub(command) => command.run(output),

@@ -3,16 +3,21 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     num::NonZeroU64,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::Args;
 use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
+use serde::Serialize;
 use serde_json::json;
 use stt::{Mode, Node};
+use stt_gateway::proto::v1::{
+    ListSharedContentRequest, ShareContentRequest, UnshareContentRequest,
+};
 use stt_swarm::{ContentLibrary, LibraryStats};
 
 use crate::{
+    daemon::{self, Client, NodeArgs},
     drops,
     error::CliError,
     figures,
@@ -23,6 +28,9 @@ use crate::{
 };
 
 #[derive(Args)]
+#[command(mut_arg("dir", |argument| {
+    argument.conflicts_with_all(["listen", "websocket", "limit"])
+}))]
 pub(crate) struct ShareCommand {
     /// The file or folder. Links in a folder are not followed.
     path: PathBuf,
@@ -39,6 +47,11 @@ pub(crate) struct ShareCommand {
     #[arg(long)]
     qr: bool,
     #[command(flatten)]
+    node: NodeArgs,
+    /// Have the node of --dir share it no longer.
+    #[arg(long, requires = "dir", conflicts_with_all = ["address", "qr", "bootstrap"])]
+    end: bool,
+    #[command(flatten)]
     join: JoinArgs,
     #[command(flatten)]
     seed: SeedArgs,
@@ -47,8 +60,15 @@ pub(crate) struct ShareCommand {
 impl ShareCommand {
     pub(crate) fn run(self, output: &Output) -> Result<(), CliError> {
         // Asked before the seed: nobody likes to type one for nothing.
-        std::fs::metadata(&self.path)
-            .map_err(|error| CliError::file("could not open", &self.path, &error))?;
+        if !self.end {
+            std::fs::metadata(&self.path)
+                .map_err(|error| CliError::file("could not open", &self.path, &error))?;
+        }
+        if let Some(dir) = self.node.dir() {
+            self.seed.watch_stdin();
+            let done = network::run(self.share_by(dir, output))?;
+            return done.ok_or_else(|| CliError::interrupted("sharing"));
+        }
         let builder = self.listen.apply(self.seed.builder(output)?)?;
         let builder = builder.node_bandwidth(self.limit);
         network::run(async {
@@ -61,8 +81,7 @@ impl ShareCommand {
     }
 
     async fn serve(&self, node: &Node, output: &Output) -> Result<(), CliError> {
-        let refused =
-            |error| CliError::doing(format!("{} is not shared", self.path.display()), &error);
+        let refused = |error| CliError::doing(self.not_shared(), &error);
         let library = ContentLibrary::new(node).map_err(refused)?;
         let swarm = members::take_part(node, true)?;
         let shared = library.share(&self.path).await.map_err(refused)?;
@@ -78,40 +97,18 @@ impl ShareCommand {
             .ticket(&shared, &addresses)
             .map_err(|error| CliError::doing("there is no ticket", &error))?
             .to_string();
-        if self.qr {
-            output.note(&qr_code(&ticket)?);
-        }
-        let files = match shared.folder {
-            None => String::new(),
-            Some(folder) => format!("{}, ", figures::counted(folder.files, "file")),
+        let told = Told {
+            ticket,
+            blake3: shared.root.to_string(),
+            bytes: shared.bytes(),
+            files: shared.folder.map_or(1, |folder| folder.files),
+            folder: shared.folder.is_some(),
+            skipped: shared.folder.map_or(0, |folder| folder.skipped),
+            addresses: addresses.iter().map(ToString::to_string).collect(),
+            node_id: node.node_id().to_string(),
+            name: shared.name,
         };
-        let skipped = shared.folder.map_or(0, |folder| folder.skipped);
-        if skipped > 0 {
-            let what = figures::counted(skipped, "link or special file");
-            output.note(&format!("warning: {what} in it cannot be shared"));
-        }
-        output.note(&format!(
-            "Sharing {} ({files}{}) on {}, until Ctrl-C. Who has the seed gets it with: stt fetch TICKET",
-            shared.name,
-            figures::bytes(shared.bytes()),
-            node.local_addr(),
-        ));
-        output.result(
-            &ticket,
-            &json!({
-                "shared": {
-                    "ticket": ticket,
-                    "blake3": shared.root.to_string(),
-                    "bytes": shared.bytes(),
-                    "files": shared.folder.map_or(1, |folder| folder.files),
-                    "folder": shared.folder.is_some(),
-                    "skipped": skipped,
-                    "name": shared.name,
-                    "addresses": addresses,
-                    "node_id": node.node_id().to_string(),
-                }
-            }),
-        );
+        self.tell(&told, &format!("on {} until Ctrl-C", node.local_addr()), output)?;
         tokio::join!(
             network::take_sessions(node),
             watch(&library, output),
@@ -120,6 +117,102 @@ impl ShareCommand {
         );
         Ok(())
     }
+
+    fn not_shared(&self) -> String {
+        format!("{} is not shared", self.path.display())
+    }
+
+    /// Has the node that runs in `dir` share it.
+    async fn share_by(&self, dir: &Path, output: &Output) -> Result<(), CliError> {
+        let client = daemon::connect(dir).await?;
+        if self.end {
+            return self.end_by(&client, output).await;
+        }
+        self.join.join_by(&client, output).await?;
+        let record = client.record();
+        let addresses: Vec<SocketAddr> = match (self.address.as_slice(), record.address.parse()) {
+            ([], Ok(local)) => own_addresses(local),
+            (given, _) => given.to_vec(),
+        };
+        let request = ShareContentRequest {
+            path: daemon::path_for(&self.path)?,
+            addresses: addresses.iter().map(ToString::to_string).collect(),
+        };
+        let shared = client.content().share_content(request).await;
+        let shared =
+            shared.map_err(|status| CliError::refused(self.not_shared(), &status))?.into_inner();
+        if !shared.not_announced.is_empty() {
+            let why = &shared.not_announced;
+            output.warning(&format!("others find this only by the ticket: {why}"));
+        }
+        let told = Told {
+            ticket: shared.ticket,
+            blake3: shared.hash,
+            bytes: shared.bytes,
+            files: shared.files,
+            folder: shared.folder,
+            skipped: shared.skipped,
+            addresses: shared.addresses,
+            node_id: record.node_id.clone(),
+            name: shared.name,
+        };
+        self.tell(&told, "as long as the node runs; --end ends it", output)
+    }
+
+    /// Has it share that no longer.
+    async fn end_by(&self, client: &Client, output: &Output) -> Result<(), CliError> {
+        let refused =
+            |status| CliError::refused(format!("{} is shared still", self.path.display()), &status);
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let shared = client.content().list_shared_content(ListSharedContentRequest {}).await;
+        let shared = shared.map_err(refused)?.into_inner().contents;
+        let Some(one) = shared.into_iter().find(|one| one.name == name) else {
+            let what = format!("the node shares nothing called {name}");
+            return Err(CliError::new("share.unknown", what));
+        };
+        let request = UnshareContentRequest { hash: one.hash.clone() };
+        client.content().unshare_content(request).await.map_err(refused)?;
+        output.note(&format!("{name} is shared no longer."));
+        output.json_line(&json!({ "unshared": { "name": name, "blake3": one.hash } }));
+        Ok(())
+    }
+
+    /// Prints the ticket, and what it is for.
+    fn tell(&self, shared: &Told, until: &str, output: &Output) -> Result<(), CliError> {
+        if self.qr {
+            output.note(&qr_code(&shared.ticket)?);
+        }
+        let files = match shared.folder {
+            false => String::new(),
+            true => format!("{}, ", figures::counted(shared.files, "file")),
+        };
+        let skipped = shared.skipped;
+        if skipped > 0 {
+            let what = figures::counted(skipped, "link or special file");
+            output.note(&format!("warning: {what} in it cannot be shared"));
+        }
+        output.note(&format!(
+            "Sharing {} ({files}{}) {until}. Who has the seed gets it with: stt fetch TICKET",
+            shared.name,
+            figures::bytes(shared.bytes),
+        ));
+        output.result(&shared.ticket, &json!({ "shared": shared }));
+        Ok(())
+    }
+}
+
+/// What is told of a share.
+#[derive(Serialize)]
+struct Told {
+    ticket: String,
+    blake3: String,
+    bytes: u64,
+    files: u64,
+    folder: bool,
+    skipped: u64,
+    name: String,
+    addresses: Vec<String>,
+    node_id: String,
 }
 
 /// Reads megabytes as bytes.

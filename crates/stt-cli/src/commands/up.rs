@@ -18,6 +18,7 @@ use crate::{
     drops,
     error::CliError,
     listen::ListenArgs,
+    logging,
     members::{self, JoinArgs},
     network::{self, SeedArgs},
     node_seed,
@@ -51,9 +52,14 @@ pub(crate) struct UpCommand {
     /// Seconds that calls and sessions have to end when the node is told to.
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = network::seconds)]
     drain: f64,
+    /// What of the log is told on stderr: `warn` for all, `warn,stt_swarm=debug` for more of one
+    /// component. off, error, warn, info, debug and trace are levels. `stt log` changes it later.
+    #[arg(long, value_name = "LEVELS", default_value = "warn")]
+    log: String,
     #[command(flatten)]
     join: JoinArgs,
-    /// Take no part in the swarm of those who hold the seed: no topics, no members.
+    /// Take no part in the swarm of those who hold the seed: no topics, and only its ticket says
+    /// where a shared content is.
     #[arg(long)]
     no_swarm: bool,
     #[command(flatten)]
@@ -73,6 +79,7 @@ impl UpCommand {
             return Err(CliError::new("usage.no_swarm", what)
                 .with_hint("leave out either `no_swarm` or `bootstrap`"));
         }
+        let log = logging::start(&self.log, output)?;
         let mut claim = Claim::take(&self.dir)?;
         let dir = claim.dir().to_owned();
         let seed = self.seed.or_node_seed(|| {
@@ -87,6 +94,7 @@ impl UpCommand {
             .listen(self.gateway)
             .origins(self.origin)
             .reflection(!self.no_reflection)
+            .log_levels(log)
             .token(Token::load_or_create(&token_file).map_err(refused)?);
         settings.check().map_err(refused)?;
         let store = dir.join("store");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{Client, not_running};
-use crate::error::CliError;
+use crate::{error::CliError, path_text::shown};
 
 /// The running node that a command uses, if it is to use one.
 #[derive(Args)]
@@ -25,6 +25,16 @@ impl NodeArgs {
     pub(crate) fn dir(&self) -> Option<&Path> {
         self.dir.as_deref()
     }
+}
+
+/// A path as the running node finds it.
+pub(crate) fn path_for(path: &Path) -> Result<String, CliError> {
+    let absolute = std::path::absolute(path)
+        .map_err(|error| CliError::file("could not find", path, &error))?;
+    absolute.into_os_string().into_string().map_err(|_| {
+        CliError::new("up.path", format!("{} cannot be said to a node", shown(path)))
+            .with_hint("rename it to a name in UTF-8, or do it without --dir")
+    })
 }
 
 /// Connects to the node that has to run in `dir`.

@@ -5,8 +5,8 @@ use std::{path::Path, time::Duration};
 use stt_gateway::{
     Token,
     proto::v1::{
-        swarm_service_client::SwarmServiceClient, system_service_client::SystemServiceClient,
-        topic_service_client::TopicServiceClient,
+        content_service_client::ContentServiceClient, swarm_service_client::SwarmServiceClient,
+        system_service_client::SystemServiceClient, topic_service_client::TopicServiceClient,
     },
 };
 use tonic::{
@@ -84,6 +84,11 @@ impl Client {
     /// The swarm that it takes part in.
     pub(crate) fn swarm(&self) -> SwarmServiceClient<Calls> {
         SwarmServiceClient::new(self.calls.clone())
+    }
+
+    /// Content of its machine, and of other members.
+    pub(crate) fn content(&self) -> ContentServiceClient<Calls> {
+        ContentServiceClient::new(self.calls.clone())
     }
 
     /// Topics of the swarm.

@@ -5,7 +5,7 @@ mod claim;
 mod client;
 mod record;
 
-pub(crate) use args::{NodeArgs, connect};
+pub(crate) use args::{NodeArgs, connect, path_for};
 pub(crate) use claim::Claim;
 pub(crate) use client::{Calls, Client, not_running};
 pub(crate) use record::{Phase, Record, find};

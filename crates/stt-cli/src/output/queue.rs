@@ -100,6 +100,13 @@ impl Queue {
         self.push_at_once(line);
     }
 
+    /// Appends a line unless there is no room.
+    pub(super) fn push_if_room(&self, line: Line) {
+        if self.state().bytes < ROOM {
+            self.push_at_once(line);
+        }
+    }
+
     /// Appends a line, room or no room.
     pub(super) fn push_at_once(&self, line: Line) {
         if self.threadless {

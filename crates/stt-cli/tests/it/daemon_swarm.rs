@@ -6,7 +6,7 @@
     reason = "a test may fail by panicking"
 )]
 
-use std::{path::Path, process::Command, time::Instant};
+use std::{fs, path::Path, process::Command, time::Instant};
 
 use serde_json::Value;
 
@@ -66,6 +66,7 @@ fn two_nodes_are_one_swarm_and_commands_use_them() {
     assert_eq!(told(&published, "published")["confirmed"], 1);
     assert_eq!(subscriber.line_with("message")["text"], "from outside");
 
+    // It joins again by what it kept, without being told by whom.
     b.terminate();
     assert_eq!(b.wait().code(), Some(0));
     assert_eq!(code(&mut by(home.path(), "b", &["pub", "news", "hello"])), "up.not_running");
@@ -103,4 +104,70 @@ fn what_a_node_cannot_do_is_said_with_what_to_do() {
     other.args(["up", "--no-swarm", "--bootstrap", "127.0.0.1:1", "--json", "--seed-file"]);
     other.arg(home.path().join("seed")).arg("--dir").arg(home.path().join("b"));
     assert_eq!(code(&mut other), "usage.no_swarm");
+}
+
+#[test]
+fn nodes_share_and_fetch_for_commands() {
+    let home = home();
+    let a = Daemon::start(home.path(), "a", &[]);
+    let b = Daemon::start(home.path(), "b", &["--bootstrap", a.told("address")]);
+    fs::write(home.path().join("film.mkv"), "a film").unwrap();
+    let mut share = by(home.path(), "a", &["share", "film.mkv"]);
+    let shared = told(&finished(share.current_dir(home.path())), "shared");
+    assert_eq!((&shared["name"], &shared["bytes"]), (&"film.mkv".into(), &6.into()));
+    assert_eq!((&shared["node_id"], &shared["files"]), (&a.up["node_id"], &1.into()));
+    assert_eq!(shared["addresses"][0], a.up["address"]);
+    let ticket = shared["ticket"].as_str().unwrap();
+
+    let mut fetch = by(home.path(), "b", &["fetch", ticket, "-o", "inbox"]);
+    let fetched = finished(fetch.current_dir(home.path()));
+    assert!(fetched.status.success(), "{fetched:?}");
+    let fetched = told(&fetched, "fetched");
+    assert_eq!((&fetched["bytes"], &fetched["name"]), (&6.into(), &"film.mkv".into()));
+    assert_eq!(fetched["providers"][0]["node_id"], a.up["node_id"]);
+    assert_eq!(fs::read_to_string(home.path().join("inbox/film.mkv")).unwrap(), "a film");
+    // The same once more: it is there, and is not replaced.
+    assert_eq!(code(fetch.current_dir(home.path())), "content.exists");
+
+    // A node of the command's own fetches from it, too.
+    let mut own = stt();
+    own.args(["fetch", ticket, "--json", "--name", "again", "-o", "inbox", "--seed-file", "seed"]);
+    let fetched = finished(own.current_dir(home.path()));
+    assert!(fetched.status.success(), "{fetched:?}");
+
+    let mut end = by(home.path(), "a", &["share", "film.mkv", "--end"]);
+    let ended = finished(end.current_dir(home.path()));
+    assert_eq!(told(&ended, "unshared")["blake3"], shared["blake3"]);
+    assert_eq!(code(end.current_dir(home.path())), "share.unknown");
+    let mut gone = by(home.path(), "b", &["fetch", ticket, "--name", "third", "-o", "inbox"]);
+    assert_eq!(code(gone.current_dir(home.path())), "content.unavailable");
+    assert_eq!(code(&mut by(home.path(), "b", &["fetch", "no ticket"])), "ticket.malformed");
+    drop(b);
+}
+
+/// While a node has its store, nobody else does, and is told whom to ask.
+#[test]
+fn the_store_of_a_node_is_its_own_until_it_ends() {
+    let home = home();
+    let mut node = Daemon::start(home.path(), "a", &[]);
+    fs::write(home.path().join("report"), "all is well").unwrap();
+    let put = || {
+        let mut put = by(home.path(), "a", &["store", "put", "report"]);
+        put.current_dir(home.path());
+        put
+    };
+    for refused in [finished(&mut put()), finished(&mut by(home.path(), "a", &["store", "ls"]))] {
+        let refused = told(&refused, "error");
+        assert_eq!(refused["code"], "store.in_use", "{refused}");
+        assert!(refused["hint"].as_str().unwrap().contains("has it"), "{refused}");
+    }
+    node.terminate();
+    assert_eq!(node.wait().code(), Some(0));
+
+    let stored = finished(&mut put());
+    assert!(stored.status.success(), "{stored:?}");
+    let _again = Daemon::start(home.path(), "a", &[]);
+    let listed = finished(&mut by(home.path(), "a", &["store", "ls"]));
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.contains("\"bytes\":11"), "{listed}");
 }

@@ -9,6 +9,7 @@ mod daemon;
 
 mod daemon_swarm;
 mod errors;
+mod log;
 mod mounts;
 mod names;
 mod network;

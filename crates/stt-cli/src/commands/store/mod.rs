@@ -5,13 +5,13 @@ mod list;
 mod maintain;
 mod put;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use stc::Coded;
 use stt_store::{Chamber, ChamberKey, ChamberOptions, ContentId, DiskOptions, Problem, StoreError};
 
-use crate::{error::CliError, node_seed, output::Output, path_text::shown};
+use crate::{daemon::find, error::CliError, node_seed, output::Output, path_text::shown};
 
 /// Exit code: something in the store is damaged.
 const EXIT_DAMAGED: u8 = 4;
@@ -37,7 +37,7 @@ pub(crate) enum StoreCommand {
 /// Which store.
 #[derive(Args)]
 struct Place {
-    /// Directory of the store. [default: ~/.seigr/chambers/ID, which belongs to the seed]
+    /// Directory of the store, or of the node of `stt up`, whose store is meant then. [default: ~/.seigr/chambers/ID, which belongs to the seed]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Read the node seed from this file. STT_NODE_SEED works too. [default: ~/.seigr/node.seed]
@@ -98,11 +98,15 @@ impl Place {
         output: &Output,
     ) -> Result<Chamber, CliError> {
         let failed = |error: StoreError| failed("the store was not opened", &error);
-        let seed = node_seed::load(self.node_seed_file.as_deref(), create, output)?;
+        let of_node = self.dir.as_deref().and_then(of_node);
+        let beside = of_node.as_ref().map(|(_, seed)| seed.as_path());
+        let seed = self.node_seed_file.as_deref().or(beside);
+        let seed = node_seed::load(seed, create, output)?;
         let key = ChamberKey::from_seed(&seed).map_err(failed)?;
-        let dir = match &self.dir {
-            Some(dir) => dir.clone(),
-            None => Chamber::default_path(&key).ok_or_else(|| {
+        let dir = match (of_node, &self.dir) {
+            (Some((store, _)), _) => store,
+            (None, Some(dir)) => dir.clone(),
+            (None, None) => Chamber::default_path(&key).ok_or_else(|| {
                 CliError::new("store.setting", "this user has no home directory")
                     .with_hint("use --dir")
             })?,
@@ -117,8 +121,27 @@ impl Place {
                 "`stt store put` makes one; --dir and --node-seed-file say which one is meant",
             ));
         }
-        Chamber::open(&key, dir, options).await.map_err(failed)
+        Chamber::open(&key, &dir, options).await.map_err(|error| match user_of(&dir, &error) {
+            Some(node) => failed(error).with_hint(format!(
+                "the node in {} has it: ask that for its files (docs/gateway.md), or end it first",
+                shown(node)
+            )),
+            None => failed(error),
+        })
     }
+}
+
+/// The store and the node seed of the node of `stt up` whose directory `dir` is.
+fn of_node(dir: &Path) -> Option<(PathBuf, PathBuf)> {
+    let store = dir.join("store");
+    let is_node = !dir.join("format").exists() && store.join("format").exists();
+    is_node.then(|| (store, dir.join("node.seed")))
+}
+
+/// The directory of the running node that has the store in `dir` open.
+fn user_of<'a>(dir: &'a Path, error: &StoreError) -> Option<&'a Path> {
+    let node = dir.parent().filter(|_| matches!(error, StoreError::InUse { .. }))?;
+    matches!(find(node), Ok(Some(_))).then_some(node)
 }
 
 /// `text` as an id. An id that is not here may be a name that an earlier version allowed.

@@ -4,7 +4,7 @@
         gateway.upload("report", b"all is well")
         assert gateway.download("report") == b"all is well"
 
-``gateway.files``, ``.peers``, ``.streams``, ``.events``, ``.topics``, ``.swarm``
+``gateway.files``, ``.peers``, ``.streams``, ``.events``, ``.topics``, ``.swarm``, ``.content``
 and ``.system`` are the stubs of the
 services, whose messages are in ``stt.gateway.v1``; ``.health`` is that of the standard. Each call
 shows the token. :class:`AsyncGateway` has the same for asyncio.

@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2_grpc
 from stt.gateway.v1 import (
+    content_pb2_grpc,
     events_pb2_grpc,
     files_pb2,
     files_pb2_grpc,
@@ -142,6 +143,7 @@ class AsyncGateway:
         self.events = events_pb2_grpc.EventServiceStub(channel)
         self.topics = topics_pb2_grpc.TopicServiceStub(channel)
         self.swarm = swarm_pb2_grpc.SwarmServiceStub(channel)
+        self.content = content_pb2_grpc.ContentServiceStub(channel)
         self.system = system_pb2_grpc.SystemServiceStub(channel)
         self.health: Any = health_pb2_grpc.HealthStub(channel)
 
