@@ -166,7 +166,10 @@ fn the_store_of_a_node_is_its_own_until_it_ends() {
 
     let stored = finished(&mut put());
     assert!(stored.status.success(), "{stored:?}");
-    let _again = Daemon::start(home.path(), "a", &[]);
+    // It is there after another run of the node.
+    let mut again = Daemon::start(home.path(), "a", &[]);
+    again.terminate();
+    assert_eq!(again.wait().code(), Some(0));
     let listed = finished(&mut by(home.path(), "a", &["store", "ls"]));
     let listed = String::from_utf8(listed.stdout).unwrap();
     assert!(listed.contains("\"bytes\":11"), "{listed}");
