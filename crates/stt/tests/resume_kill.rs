@@ -31,6 +31,9 @@ const DIR: &str = "STT_RESUME_KILL_DIR";
 const ADDRESS: &str = "STT_RESUME_KILL_ADDRESS";
 const COUNT: &str = "STT_RESUME_KILL_COUNT";
 
+/// A file that is there once nobody is killed any more.
+const NO_MORE_KILLS: &str = "no-more-kills";
+
 /// Nothing here takes nearly as long.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -111,7 +114,7 @@ async fn live(side: &str) {
     let diary = Diary::open(&dir, side);
     let (sent, received) = (session.next_sent(), session.next_received());
     diary.note(&format!("start {} {sent} {received}", session.id()));
-    tokio::join!(send(&session, &diary, count), receive(&session, &diary, count));
+    tokio::join!(send(&session, &dir, &diary, count), receive(&session, &diary, count));
     let end = session.ended().await;
     assert!(matches!(end, ResumeError::Finished), "{end}");
     diary.note("finished");
@@ -123,8 +126,12 @@ async fn live(side: &str) {
     node.stop_within(Duration::from_secs(5)).await;
 }
 
-async fn send(session: &ResumableSession, diary: &Diary, count: u64) {
+async fn send(session: &ResumableSession, dir: &Path, diary: &Diary, count: u64) {
     for number in session.next_sent()..count {
+        // Whoever is killed has something left to do: one that was through would begin anew.
+        while number >= count / 10 * 9 && !dir.join(NO_MORE_KILLS).exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let stream = u32::try_from(number % 5).unwrap();
         // Another process sends something else under a number that this one lost.
         let text = format!("{number} of {}", std::process::id());
@@ -285,7 +292,7 @@ fn kill_often(websocket: bool, count: u64, kills: u64, seed: u64) {
     pair.start(0);
     pair.start(1);
     for kill in 0..kills {
-        // In the first four fifths, so that both are alive when it ends.
+        // In the first four fifths: nine tenths are sent before the last of them.
         let most = usize::try_from(count * 2 * 4 / 5).unwrap();
         let step = most / usize::try_from(kills).unwrap();
         let at = step * usize::try_from(kill).unwrap() + rng.usize(1..step);
@@ -301,6 +308,7 @@ fn kill_often(websocket: bool, count: u64, kills: u64, seed: u64) {
             pair.start(side);
         }
     }
+    File::create(dir.path().join(NO_MORE_KILLS)).unwrap();
     pair.until("the end", |pair| {
         let client = pair.children[1].as_mut().unwrap().try_wait().unwrap();
         let server = std::fs::read_to_string(pair.dir.join("server.diary")).unwrap_or_default();
