@@ -227,12 +227,12 @@ async fn a_missing_or_empty_index_is_an_error_and_no_new_store() {
     let saved = fs::read(&index).unwrap();
     fs::remove_file(&index).unwrap();
     let error = open(dir.path()).await.unwrap_err();
-    assert_eq!(error.code(), "store.damaged");
+    assert_eq!(error.code(), "store.index_damaged");
     assert!(error.to_string().contains("missing"), "{error}");
     for content in [&b""[..], b"not an index", &[0; 4096]] {
         fs::write(&index, content).unwrap();
         let error = open(dir.path()).await.unwrap_err();
-        assert_eq!(error.code(), "store.damaged", "{error}");
+        assert_eq!(error.code(), "store.index_damaged", "{error}");
     }
     fs::write(&index, saved).unwrap();
     assert!(open(dir.path()).await.unwrap().get(&ids[0]).await.is_ok());
