@@ -22,7 +22,6 @@
 //! // A handler stays as long as its subscription is kept.
 //! let handler = events.on(EventKind::SessionClosed, |event| async move {
 //!     println!("{event:?}");
-//!     Ok(())
 //! })?;
 //! drop(handler);
 //! # Ok(())

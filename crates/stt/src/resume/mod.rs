@@ -37,7 +37,7 @@
 //! assert_eq!(order.data, "order 1");
 //! // It is done with, and never comes again.
 //! theirs.commit(order.position)?;
-//! ours.committed(position).await?;
+//! ours.acknowledged(position).await?;
 //! # Ok(())
 //! # }
 //! ```
