@@ -54,7 +54,8 @@ pub(crate) struct UpCommand {
     drain: f64,
     /// What of the log is told on stderr: `warn` for all, `warn,stt_swarm=debug` for more of one
     /// component. off, error, warn, info, debug and trace are levels. `stt log` changes it later.
-    #[arg(long, value_name = "LEVELS", default_value = "warn")]
+    // A node that is alone would warn of having nobody to ask.
+    #[arg(long, value_name = "LEVELS", default_value = "warn,libp2p_kad=error")]
     log: String,
     #[command(flatten)]
     join: JoinArgs,
