@@ -1,6 +1,6 @@
-//! What members of a swarm write to each other and what a node keeps: questions and answers before a
-//! link, questions for receipts, messages, values, saved parts. Only the files of the parsers, so that
-//! the engine under the swarm is not built.
+//! What members of a swarm write to each other and what a node keeps: questions and answers before
+//! a link, questions for receipts, messages, values, saved parts. Only the files of the parsers, so
+//! that the engine under the swarm is not built.
 #![no_main]
 #![allow(dead_code, reason = "the files have more than their parsers")]
 

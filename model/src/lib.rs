@@ -1,5 +1,5 @@
-//! The locks and threads that the hand-over is tried with: `crates/stt-transport/src/wire/engine/sync.rs`
-//! has those of the machine.
+//! Locks and threads of the models, in place of those of the system
+//! (`crates/stt-transport/src/wire/engine/sync.rs`).
 
 /// All orders in which threads can run.
 pub mod in_loom {
@@ -12,8 +12,8 @@ pub mod in_loom {
 
     pub use loom::thread::spawn;
 
-    /// Loom tries orders of what it sees meet, and it does not see a lock being released: alone, its
-    /// `try_lock` would hardly ever meet somebody in between. So both touch `edge`.
+    /// Loom does not see a lock being released, so its `try_lock` alone would hardly ever fail.
+    /// Locking and releasing both touch `edge`, which loom sees.
     #[derive(Default)]
     pub struct Mutex<T> {
         value: loom::sync::Mutex<T>,

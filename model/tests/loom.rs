@@ -1,5 +1,5 @@
-//! The hand-over in all orders in which two volunteers and the task can meet, with as many preemptions
-//! as `LOOM_MAX_PREEMPTIONS` says. Without a bound most cases do not end within minutes.
+//! The hand-over in all orders in which two volunteers and the task can meet, with as many
+//! preemptions as `LOOM_MAX_PREEMPTIONS` says. Without a bound some cases do not end within minutes.
 
 #[path = "../../crates/stt-transport/src/wire/engine/handover.rs"]
 mod handover;

@@ -22,8 +22,7 @@ pub(crate) struct JoinArgs {
     bootstrap: Vec<String>,
 }
 
-/// Takes part for as long as the node is there, and goes on where it was before a restart by what is
-/// in `chamber`.
+/// Takes part for as long as the node is there. `chamber` keeps what outlives a restart.
 pub(crate) async fn take_part_from(node: &Node, chamber: &Chamber) -> Result<Swarm, CliError> {
     let started = Swarm::start_with(node, &SwarmOptions::default(), chamber).await;
     started.map_err(|error| refused(&error))

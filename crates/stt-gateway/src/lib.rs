@@ -1,7 +1,8 @@
 //! A node for other programs: gRPC, gRPC-Web, reflection and health over one port.
 //!
-//! [`Gateway::start`] serves a [`stt::Node`] and a [`stt_store::Chamber`], and a [`stt_swarm::Swarm`] if
-//! [`GatewaySettings::swarm`] names one; [`Gateway::stop`] drains it within a deadline. The services are described in `proto/`; [`proto`] holds what is made of them.
+//! [`Gateway::start`] serves a [`stt::Node`] and a [`stt_store::Chamber`], and a
+//! [`stt_swarm::Swarm`] if [`GatewaySettings::swarm`] names one; [`Gateway::stop`] drains it within
+//! a deadline. The services are described in `proto/`; [`proto`] holds what is made of them.
 //!
 //! Everything but health wants the bearer token of [`Token`]; beyond loopback the gateway listens only
 //! with a token and TLS ([`GatewayError::Unprotected`]).

@@ -66,7 +66,7 @@ fn two_nodes_are_one_swarm_and_commands_use_them() {
     assert_eq!(told(&published, "published")["confirmed"], 1);
     assert_eq!(subscriber.line_with("message")["text"], "from outside");
 
-    // It joins again by what it kept, without being told by whom.
+    // It joins again by the members that it kept.
     b.terminate();
     assert_eq!(b.wait().code(), Some(0));
     assert_eq!(code(&mut by(home.path(), "b", &["pub", "news", "hello"])), "up.not_running");
@@ -145,7 +145,7 @@ fn nodes_share_and_fetch_for_commands() {
     drop(b);
 }
 
-/// While a node has its store, nobody else does, and is told whom to ask.
+/// While a node runs, its store is closed to commands, and the error names the node.
 #[test]
 fn the_store_of_a_node_is_its_own_until_it_ends() {
     let home = home();

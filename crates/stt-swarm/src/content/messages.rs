@@ -27,7 +27,7 @@ const FETCH_WITHIN: Duration = Duration::from_secs(60);
 
 /// Publish and subscribe with messages of up to [`MAX_MESSAGE`](Self::MAX_MESSAGE): those that are
 /// longer than [`PubSub::MAX_MESSAGE`] travel as content, which each subscriber fetches from the
-/// publisher, and from whoever else has it, and verifies.
+/// publisher and from other providers, and verifies.
 ///
 /// This node's last 64 long messages, of 64 MiB together, can be fetched; who subscribes learns of
 /// an older one, or one whose publisher is gone, by a [`TopicEvent::Gap`]. Long messages have a

@@ -107,7 +107,7 @@ impl Links {
         &self.node
     }
 
-    /// Who waits for a place in a queue is told by it.
+    /// Wakes messages that wait for a place in a queue.
     pub(crate) const fn places(&self) -> &Arc<Places> {
         &self.places
     }

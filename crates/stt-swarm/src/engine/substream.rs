@@ -23,8 +23,8 @@ const DRAIN_MAX: u64 = 64 << 10;
 /// Messages that go out before places are looked at again: fewer would mean to ask in vain.
 const PLACES: usize = 16;
 
-/// Tells who waits for a place in the engine's queues, which have no word for it, when messages
-/// went out.
+/// Wakes the driver when messages were sent, so that messages that wait for a place are tried again:
+/// the engine reports full queues only.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     /// So many messages have to go out first. 0 if nobody waits.

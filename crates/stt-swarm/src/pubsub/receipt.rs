@@ -1,7 +1,7 @@
 //! Receipts: a publisher asks a subscriber whether it has had a message, which gossip has no word
 //! for. A stream for each question (`question`), and one message each way. The answer is 1 if the
-//! message arrived, or arrives within [`WITHIN`], otherwise 0. A node is told about its own messages
-//! only.
+//! message arrived, or arrives within [`WITHIN`], otherwise 0. A publisher is told about its own
+//! messages only.
 
 use std::time::Duration;
 

@@ -174,8 +174,7 @@ impl Topics {
         }
     }
 
-    /// Judges a message from a peer, and gives it to subscribers if it is sound.
-    /// `now` is the time since 1970, `at` the same by the clock that does not jump.
+    /// Judges a message from a peer, and gives it to subscribers if it is sound. `now` is the time since 1970, `at` the same by the clock that does not jump.
     pub(crate) fn judge(
         &mut self,
         me: NodeId,
@@ -184,7 +183,7 @@ impl Topics {
         now: Duration,
         at: Instant,
     ) -> Judged {
-        // Who sends too much does not even get its signatures checked.
+        // Over a limit, no signature is checked: a check costs more than the rest.
         if let Some(topic) = self.topics.get(hash)
             && envelope::publisher(bytes).is_some_and(|it| it != me && topic.is_over(it, at))
         {

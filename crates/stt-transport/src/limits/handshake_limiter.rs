@@ -1,4 +1,5 @@
-//! The door of an endpoint or a listener: [`HandshakeLimit`] with the clock, and those who wait at it.
+//! The handshake limit of an endpoint or a listener: [`HandshakeLimit`] with the clock, and the
+//! handshakes under way.
 
 use std::{
     net::IpAddr,

@@ -52,7 +52,8 @@ pub(crate) enum Output {
     Switch(Path),
     /// The peer sends to this end of the path as well.
     Settled(Path),
-    /// Open a WebSocket to the peer, and say what came of it by [`PathManager::dialled`], with this number.
+    /// Open a WebSocket to the peer, and report the outcome to [`PathManager::dialled`] with this
+    /// number.
     Dial(u64),
     /// The peer wants to be reached at this address: [`PathManager::follow`] it.
     Invited(SocketAddr),

@@ -37,7 +37,8 @@ pub(crate) enum StoreCommand {
 /// Which store.
 #[derive(Args)]
 struct Place {
-    /// Directory of the store, or of the node of `stt up`, whose store is meant then. [default: ~/.seigr/chambers/ID, which belongs to the seed]
+    /// Directory of the store, or of the node of `stt up`, whose store is meant then. [default:
+    /// ~/.seigr/chambers/ID, which belongs to the seed]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Read the node seed from this file. STT_NODE_SEED works too. [default: ~/.seigr/node.seed]

@@ -1,4 +1,4 @@
-//! The lock of what the engine's tasks share. The model of the hand-over has another one in its place.
+//! The lock of what the engine's tasks share. The model of the hand-over replaces it.
 
 use std::sync::{PoisonError, TryLockError};
 
