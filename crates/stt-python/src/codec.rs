@@ -67,18 +67,18 @@ impl Encoder {
         Ok(Self { inner: Mutex::new(encoder) })
     }
 
-    /// Takes bytes and gives what credit allows.
-    fn send<'py>(&self, data: &Bound<'py, PyAny>) -> PyResult<Vec<Sealed<'py>>> {
+    /// Takes bytes and gives what credit allows, and whether more waits for credit.
+    fn send<'py>(&self, data: &Bound<'py, PyAny>) -> PyResult<(Vec<Sealed<'py>>, bool)> {
         let (py, data) = (data.py(), Bytes::from(value::buffer(data)?));
         self.after(py, |encoder| encoder.push(data))
     }
 
     /// What waited for credit and has it now.
-    fn ready<'py>(&self, py: Python<'py>) -> PyResult<Vec<Sealed<'py>>> {
+    fn ready<'py>(&self, py: Python<'py>) -> PyResult<(Vec<Sealed<'py>>, bool)> {
         self.after(py, |_| Ok(()))
     }
 
-    fn finish<'py>(&self, py: Python<'py>) -> PyResult<Vec<Sealed<'py>>> {
+    fn finish<'py>(&self, py: Python<'py>) -> PyResult<(Vec<Sealed<'py>>, bool)> {
         self.after(py, stt::StreamEncoder::end)
     }
 
@@ -88,12 +88,6 @@ impl Encoder {
 
     fn reset(&self, py: Python<'_>) -> PyResult<()> {
         lock(&self.inner).reset().or_raise(py)
-    }
-
-    /// Whether something waits for credit.
-    #[getter]
-    fn is_blocked(&self) -> bool {
-        lock(&self.inner).is_blocked()
     }
 
     #[getter]
@@ -118,25 +112,28 @@ impl Encoder {
 }
 
 impl Encoder {
-    /// All segments that credit allows once `change` is made.
+    /// All segments that credit allows once `change` is made, and whether more waits for credit:
+    /// asked later, the answer would be of other credit.
     fn after<'py>(
         &self,
         py: Python<'py>,
         change: impl FnOnce(&mut stt::StreamEncoder) -> Result<(), CodecError> + Send,
-    ) -> PyResult<Vec<Sealed<'py>>> {
-        let segments = py.detach(|| {
+    ) -> PyResult<(Vec<Sealed<'py>>, bool)> {
+        let made = py.detach(|| {
             let mut encoder = lock(&self.inner);
             change(&mut encoder)?;
             let mut segments = Vec::new();
             loop {
                 match encoder.poll_segment() {
                     Ok(Some(segment)) => segments.push(segment),
-                    Ok(None) | Err(CodecError::Blocked { .. }) => return Ok(segments),
+                    Ok(None) | Err(CodecError::Blocked { .. }) => break,
                     Err(error) => return Err(error),
                 }
             }
+            Ok((segments, encoder.is_blocked()))
         });
-        Ok(sealed(py, segments.or_raise(py)?))
+        let (segments, blocked) = made.or_raise(py)?;
+        Ok((sealed(py, segments), blocked))
     }
 }
 

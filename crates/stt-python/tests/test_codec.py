@@ -76,6 +76,50 @@ def test_with_flow_control_send_waits_for_credit() -> None:
     asyncio.run(main())
 
 
+def test_credit_that_comes_between_two_segments_leaves_nothing_behind() -> None:
+    async def main() -> None:
+        encoder = StreamEncoder(KEY, SESSION, 1, segment_size=16, window=1, flow_control=True)
+        decoder = StreamDecoder(KEY, SESSION, 1, segment_size=16, window=1)
+        data, got = bytes(range(160)), b""
+        async for _number, segment in encoder.send(data):
+            decoder.receive_segment(segment)
+            got += await decoder.receive_all()
+            # The encoder is let on before it looks whether it has to wait.
+            encoder.grant(decoder.credit)
+        assert got == data
+
+    asyncio.run(main())
+
+
+def test_a_loop_that_ends_early_leaves_its_segments_to_the_next_one() -> None:
+    async def main() -> None:
+        encoder = StreamEncoder(KEY, SESSION, 1, segment_size=16)
+        decoder = StreamDecoder(KEY, SESSION, 1, segment_size=16)
+        async for _number, segment in encoder.send(bytes(range(64))):
+            decoder.receive_segment(segment)
+            break
+        async for _number, segment in encoder.send(bytes(range(64, 80))):
+            decoder.receive_segment(segment)
+        assert await decoder.receive_all() == bytes(range(80))
+
+    asyncio.run(main())
+
+
+def test_a_reset_forgets_what_was_not_sent() -> None:
+    async def main() -> None:
+        encoder = StreamEncoder(KEY, SESSION, 1, segment_size=16)
+        decoder = StreamDecoder(KEY, SESSION, 1, segment_size=16)
+        async for _number, segment in encoder.send(bytes(64)):
+            decoder.receive_segment(segment)
+            break
+        encoder.reset()
+        async for _number, segment in encoder.send(b"anew"):
+            decoder.receive_segment(segment)
+        assert (await decoder.receive_all()).endswith(b"anew")
+
+    asyncio.run(main())
+
+
 def test_the_end_waits_for_credit_too() -> None:
     async def main() -> None:
         encoder = StreamEncoder(KEY, SESSION, 1, segment_size=16, window=1, flow_control=True)

@@ -211,12 +211,12 @@ def test_sixteen_threads_share_an_encoder_and_a_decoder() -> None:
                 async for sequence, segment in encoder.send(bytes([number]) * 32):
                     decoder.receive_segment(segment, sequence)
 
-        sending = asyncio.create_task(beside(use))
         got = b""
-        while len(got) < 16 * EACH * 32:
-            got += await decoder.receive()
-            encoder.grant(decoder.credit)
-        await sending
+        async with asyncio.TaskGroup() as group:
+            group.create_task(beside(use))
+            while len(got) < 16 * EACH * 32:
+                got += await decoder.receive()
+                encoder.grant(decoder.credit)
         return got
 
     got = asyncio.run(limited(main()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Union
 
@@ -78,6 +79,8 @@ class StreamEncoder:
             flow_control,
         )
         self._native: _native.Encoder | None = None
+        #: Segments that were made and not given yet.
+        self._unsent: deque[tuple[int, bytes]] = deque()
         self._turn = Turn()
         self._granted = Bell()
         #: Another number after each change of credit.
@@ -101,32 +104,39 @@ class StreamEncoder:
         """
         async with self._turn:
             native = await self._ready()
-            async for one in self._through(native, lambda: native.send(data), native.ready):
+            async for one in self._through(lambda: native.send(data), native.ready):
                 yield one
 
     async def finish(self) -> AsyncIterator[tuple[int, bytes]]:
         """Ends the stream; the last segment says so."""
         async with self._turn:
             native = await self._ready()
-            async for one in self._through(native, native.finish, native.finish):
+            async for one in self._through(native.finish, native.finish):
                 yield one
 
     async def _through(
         self,
-        native: _native.Encoder,
-        first: Callable[[], list[tuple[int, bytes]]],
-        more: Callable[[], list[tuple[int, bytes]]],
+        first: Callable[[], tuple[list[tuple[int, bytes]], bool]],
+        more: Callable[[], tuple[list[tuple[int, bytes]], bool]],
     ) -> AsyncIterator[tuple[int, bytes]]:
         seen = self._grants
-        ready = first()
+        segments, blocked = first()
         while True:
-            for one in ready:
+            self._unsent.extend(segments)
+            # A loop that was left early gets the rest at the next call: the decoder waits for them.
+            while (one := self._next_unsent()) is not None:
                 yield one
-            if not native.is_blocked:
+            if not blocked:
                 return
             await self._granted.wait_until(lambda: self._grants != seen)
             seen = self._grants
-            ready = more()
+            segments, blocked = more()
+
+    def _next_unsent(self) -> tuple[int, bytes] | None:
+        try:
+            return self._unsent.popleft()
+        except IndexError:
+            return None
 
     def grant(self, credit: tuple[int, int]) -> None:
         """Takes the decoder's ``credit``. An old one does no harm."""
@@ -138,6 +148,7 @@ class StreamEncoder:
         """Begins anew: numbers start at 0 under another key; the decoder notices by itself."""
         if self._native is not None:
             self._native.reset()
+            self._unsent.clear()
             self._changed()
 
     def _changed(self) -> None:
