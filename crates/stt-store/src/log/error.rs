@@ -55,6 +55,13 @@ pub enum LogError {
         /// Its name.
         name: String,
     },
+    /// Another process has opened, moved or removed the consumer. What this one had delivered and
+    /// not acknowledged is delivered there.
+    #[error("another process has the consumer {name:?} now")]
+    ConsumerTaken {
+        /// Its name.
+        name: String,
+    },
     /// The log has as many consumers as it can have.
     #[error("the log has {limit} consumers already")]
     TooManyConsumers {
@@ -89,6 +96,7 @@ impl stc::Coded for LogError {
             Self::LeaseEnded { .. } => "log.lease_ended",
             Self::ConsumerName { .. } => "log.consumer_name",
             Self::ConsumerOpen { .. } => "log.consumer_open",
+            Self::ConsumerTaken { .. } => "log.consumer_taken",
             Self::TooManyConsumers { .. } => "log.too_many_consumers",
             Self::Unreachable { .. } => "log.unreachable",
             Self::NotSynced { .. } => "log.not_synced",
@@ -114,6 +122,9 @@ impl stc::Coded for LogError {
             }
             Self::ConsumerName { .. } => None,
             Self::ConsumerOpen { .. } => Some("drop its handles and deliveries first"),
+            Self::ConsumerTaken { .. } => {
+                Some("give each process a consumer of its own name, or stop the other one")
+            }
             Self::TooManyConsumers { .. } => Some("remove those that are no longer used"),
             Self::Unreachable { .. } => {
                 Some("look whether the records are there before they are appended again")

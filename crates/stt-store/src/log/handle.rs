@@ -1,18 +1,14 @@
 //! The asynchronous face of a log.
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    sync::{Arc, Weak},
-};
+use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
-use tokio::sync::{Mutex, OnceCell, watch};
+use tokio::sync::{OnceCell, watch};
 
 use super::{
-    LogError, LogOptions, Position,
+    Consumer, ConsumerInfo, ConsumerOptions, LogError, LogOptions, Position,
     committer::{Committer, REQUEST_BYTES_MAX},
-    consumer::Group,
+    consumer::Consumers,
     reader::Reader,
     retention::Retention,
     segment::{FRAME_RECORDS_MAX, body_len},
@@ -97,6 +93,53 @@ pub trait DurableLog: Send + Sync {
 
     /// Position of the oldest record, and the position behind the last durable one.
     fn bounds(&self) -> BoxFuture<'_, Result<(Position, Position), LogError>>;
+
+    /// Opens a consumer, and makes it if there is none of this name.
+    ///
+    /// # Errors
+    /// [`LogError::ConsumerName`] unless the name has 1 to 255 bytes;
+    /// [`LogError::TooManyConsumers`] beyond 1,024; [`LogError::EpochChanged`] when what it was
+    /// delivered is not what this log holds: [`reset_consumer`](Self::reset_consumer) moves it, or
+    /// when a start position is refused; [`LogError::Store`] with
+    /// [`StoreError::Setting`](crate::StoreError::Setting) for an option out of its range, or when
+    /// it is open with others.
+    fn consumer<'a>(
+        &'a self,
+        name: &'a str,
+        options: ConsumerOptions,
+    ) -> BoxFuture<'a, Result<Consumer, LogError>>;
+
+    /// All consumers, in no particular order.
+    ///
+    /// # Errors
+    /// [`LogError::Store`] when one cannot be read.
+    fn consumers(&self) -> BoxFuture<'_, Result<Vec<ConsumerInfo>, LogError>>;
+
+    /// Moves a consumer: the record at `to` is delivered next, and nothing before it. Makes it if
+    /// there is none of this name.
+    ///
+    /// # Errors
+    /// [`LogError::ConsumerOpen`], [`LogError::ConsumerName`], [`LogError::TooManyConsumers`];
+    /// [`LogError::EpochChanged`] and [`LogError::Trimmed`] about `to`; [`LogError::Store`].
+    fn reset_consumer<'a>(
+        &'a self,
+        name: &'a str,
+        to: Position,
+    ) -> BoxFuture<'a, Result<(), LogError>>;
+
+    /// Forgets a consumer. It is no error if there is none of this name.
+    ///
+    /// # Errors
+    /// [`LogError::ConsumerOpen`], [`LogError::Store`].
+    fn remove_consumer<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), LogError>>;
+
+    /// Where records of this log go that a consumer could not handle; made if there is none yet.
+    /// [`DeadLetter::from_record`](super::DeadLetter::from_record) reads them. It keeps records as
+    /// long as this one does, and can have consumers as well.
+    ///
+    /// # Errors
+    /// As opening the log.
+    fn dead_letters(&self) -> BoxFuture<'_, Result<Arc<dyn DurableLog>, LogError>>;
 }
 
 /// A durable, encrypted log in a directory.
@@ -144,7 +187,7 @@ struct Inner {
     committer: Committer,
     shared: Arc<Shared>,
     end: watch::Receiver<u64>,
-    consumers: Mutex<BTreeMap<String, Weak<Group>>>,
+    consumers: Consumers,
     dead: OnceCell<Log>,
 }
 
@@ -182,7 +225,13 @@ impl Log {
             let writer = Writer::new(shared.clone(), tail)?;
             let retention = Retention::start(shared.clone())?;
             let committer = Committer::start(writer, shared.clone(), retention, sender)?;
-            Ok(Inner { committer, shared, end, consumers: Mutex::default(), dead: OnceCell::new() })
+            Ok(Inner {
+                committer,
+                shared,
+                end,
+                consumers: Consumers::default(),
+                dead: OnceCell::new(),
+            })
         });
         Ok(Self { inner: Arc::new(opened.await?) })
     }
@@ -195,9 +244,7 @@ impl Log {
         self.append_all(vec![record.into_bytes()]).await
     }
 
-    /// Where records of this log go that a consumer could not handle; made if there is none yet.
-    /// [`DeadLetter::from_record`](super::DeadLetter::from_record) reads them. It keeps records as
-    /// long as this one does, and can have consumers as well.
+    /// Where records go that a consumer could not handle: [`DurableLog::dead_letters`].
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -236,7 +283,7 @@ impl Log {
     }
 
     /// The consumers that are open, by name.
-    pub(super) fn consumers_open(&self) -> &Mutex<BTreeMap<String, Weak<Group>>> {
+    pub(super) fn consumers_open(&self) -> &Consumers {
         &self.inner.consumers
     }
 
@@ -309,5 +356,36 @@ impl DurableLog for Log {
     fn bounds(&self) -> BoxFuture<'_, Result<(Position, Position), LogError>> {
         let stats = self.stats();
         Box::pin(async move { Ok((stats.start, stats.end)) })
+    }
+
+    fn consumer<'a>(
+        &'a self,
+        name: &'a str,
+        options: ConsumerOptions,
+    ) -> BoxFuture<'a, Result<Consumer, LogError>> {
+        Box::pin(Self::consumer(self, name, options))
+    }
+
+    fn consumers(&self) -> BoxFuture<'_, Result<Vec<ConsumerInfo>, LogError>> {
+        Box::pin(Self::consumers(self))
+    }
+
+    fn reset_consumer<'a>(
+        &'a self,
+        name: &'a str,
+        to: Position,
+    ) -> BoxFuture<'a, Result<(), LogError>> {
+        Box::pin(Self::reset_consumer(self, name, to))
+    }
+
+    fn remove_consumer<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), LogError>> {
+        Box::pin(Self::remove_consumer(self, name))
+    }
+
+    fn dead_letters(&self) -> BoxFuture<'_, Result<Arc<dyn DurableLog>, LogError>> {
+        Box::pin(async move {
+            let dead: Arc<dyn DurableLog> = Arc::new(Self::dead_letters(self).await?);
+            Ok(dead)
+        })
     }
 }

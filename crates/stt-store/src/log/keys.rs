@@ -80,6 +80,12 @@ impl LogKeys {
         kdf::derive(&self.root, "cursor", &[file.as_bytes()])
     }
 
+    /// The key of a cursor that one opening of a consumer writes on somebody else's server.
+    #[cfg(feature = "jetstream")]
+    pub(super) fn owned_cursor(&self, file: &str, owner: &[u8; 16]) -> Key {
+        kdf::derive(&self.root, "cursor on a server", &[file.as_bytes(), owner])
+    }
+
     /// What the log of dead letters is opened with.
     pub(super) fn dead_letters(&self) -> ChamberKey {
         ChamberKey::from_key(&kdf::derive(&self.root, "dead letters", &[]))

@@ -25,7 +25,7 @@ use stc::{Coded, Key};
 use stt_store::{
     ChamberKey,
     log::{
-        DurableLog, LogError, Position, ServerSync,
+        ConsumerOptions, DurableLog, LogError, Position, ServerSync,
         jetstream::{JetStreamLog, JetStreamOptions, async_nats},
     },
 };
@@ -320,4 +320,72 @@ async fn a_stream_of_somebody_else_is_left_alone() {
     context.create_stream(config).await.unwrap();
     let error = JetStreamLog::open(client, &key(7), options("theirs")).await.unwrap_err();
     assert_eq!(error.code(), "store.not_a_store");
+}
+
+/// Who opens a consumer last has it, at once; nothing that was acknowledged comes again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_is_with_one_process() {
+    let Some(server) = Server::start("always") else { return };
+    let log = JetStreamLog::open(server.client().await, &key(7), options("one")).await.unwrap();
+    log.append_all(vec!["a record".into(); 5000]).await.unwrap();
+    let one = log.consumer("c", ConsumerOptions::new()).await.unwrap();
+    let busy = tokio::spawn(async move {
+        let mut done = 0;
+        loop {
+            match one.next().await {
+                Ok(delivery) => match delivery.ack().await {
+                    Ok(()) => done += 1,
+                    Err(error) => return (one, done, error),
+                },
+                Err(error) => return (one, done, error),
+            }
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let other = JetStreamLog::open(server.client().await, &key(7), options("one")).await.unwrap();
+    let two = soon(other.consumer("c", ConsumerOptions::new())).await.unwrap();
+    let first = soon(two.next()).await.unwrap();
+    let (one, done, error) = soon(busy).await.unwrap();
+    assert_eq!(error.code(), "log.consumer_taken");
+    assert_eq!(first.record().position.offset, done, "the next one that was not acknowledged");
+    assert_eq!(soon(one.close()).await.unwrap_err().code(), "log.consumer_taken");
+    let (_, end) = log.bounds().await.unwrap();
+    // What is moved, or taken back, elsewhere is told as well.
+    let again = soon(log.consumer("c", ConsumerOptions::new())).await.unwrap();
+    assert_eq!(soon(first.ack()).await.unwrap_err().code(), "log.consumer_taken");
+    soon(other.reset_consumer("c", end)).await.unwrap();
+    assert_eq!(soon(again.next()).await.unwrap_err().code(), "log.consumer_taken");
+    let again = soon(log.consumer("c", ConsumerOptions::new())).await.unwrap();
+    assert_eq!(again.stats().lag, 0);
+    // Whoever waits is woken by what somebody else appends.
+    let waiting = tokio::spawn(async move { again.next().await.map(|record| record.deliveries()) });
+    other.append("woken").await.unwrap();
+    assert_eq!(soon(waiting).await.unwrap().unwrap(), 1);
+}
+
+/// An older copy of the server's disk is put back while a consumer is open: it is told, and skips
+/// nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_is_ahead_of_an_older_copy_is_told() {
+    let Some(server) = Server::start("always") else { return };
+    let mut engine = Streamed { server, name: "ahead".to_owned() };
+    let log = engine.open_log(7).await.unwrap();
+    log.append("one").await.unwrap();
+    let consumer = soon(log.consumer("c", ConsumerOptions::new())).await.unwrap();
+    soon(soon(consumer.next()).await.unwrap().ack()).await.unwrap();
+    engine.set_aside().await;
+    log.append("two").await.unwrap();
+    soon(soon(consumer.next()).await.unwrap().ack()).await.unwrap();
+    engine.put_back().await;
+    for text in ["other two", "other three"] {
+        log.append(text).await.unwrap();
+    }
+    let error = soon(consumer.next()).await.unwrap_err();
+    let LogError::EpochChanged { common, .. } = error else { panic!("{error}") };
+    assert!(common.offset <= 1, "{common}");
+    drop(consumer);
+    soon(log.reset_consumer("c", common)).await.unwrap();
+    let consumer = soon(log.consumer("c", ConsumerOptions::new())).await.unwrap();
+    let batch = soon(consumer.next_batch(9)).await.unwrap();
+    assert_eq!(batch.last().unwrap().record().data, "other three");
 }

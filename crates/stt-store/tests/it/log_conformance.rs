@@ -36,13 +36,25 @@ impl Directory {
     }
 }
 
+/// What a crash at this moment leaves: a cursor is not ahead of what it was written for.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_file() {
-            fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    let in_order = |pick: fn(&Path) -> bool| {
+        let paths = fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path());
+        paths.filter(|path| pick(path)).collect::<Vec<_>>()
+    };
+    let is_cursor = |path: &Path| path.extension().is_some_and(|extension| extension == "cur");
+    for path in in_order(is_cursor) {
+        fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+    for path in in_order(|path| path.is_file()) {
+        let to = to.join(path.file_name().unwrap());
+        if !to.exists() {
+            fs::copy(&path, to).unwrap();
         }
+    }
+    for path in in_order(|path| path.is_dir()) {
+        copy(&path, &to.join(path.file_name().unwrap()));
     }
 }
 

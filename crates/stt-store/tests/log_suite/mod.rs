@@ -8,6 +8,8 @@
     reason = "a test states what it expects by unwrapping it"
 )]
 
+mod consumers;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -78,6 +80,7 @@ pub(crate) async fn run<E: Engine>(mut fresh: impl FnMut(&str) -> E) {
     another_seed_opens_nothing(&mut fresh("seed")).await;
     what_was_acknowledged_outlives_crashes(&mut fresh("crashes")).await;
     trimmed(&mut fresh("trimmed")).await;
+    consumers::run(fresh).await;
 }
 
 async fn reads_have_bounds(engine: &mut impl Engine) {

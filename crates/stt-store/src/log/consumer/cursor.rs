@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Bytes of a place.
-const PLACE: usize = 64 << 10;
+pub(in crate::log) const PLACE: usize = 64 << 10;
 /// Places that are synced, in turns.
 const SYNCED: usize = 2;
 /// The place that is written without a sync.
@@ -38,13 +38,13 @@ pub(super) const NAME_MAX: usize = 255;
 /// How the name of such a file ends.
 pub(super) const SUFFIX: &str = "cur";
 
-/// What a file says.
+/// What a cursor says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Saved {
-    pub(super) name: String,
+pub(in crate::log) struct Saved {
+    pub(in crate::log) name: String,
     /// The position behind the last record that was delivered.
-    pub(super) next: Position,
-    pub(super) unsettled: Vec<(u64, u32)>,
+    pub(in crate::log) next: Position,
+    pub(in crate::log) unsettled: Vec<(u64, u32)>,
 }
 
 impl Saved {
@@ -206,7 +206,12 @@ fn newest(file: &dyn RawFile, key: &Key, item: &str) -> Result<Found, StoreError
     Ok(Found { sequence, saved, synced: synced.map(|(_, place)| place) })
 }
 
-fn encode(key: &Key, sequence: u64, saved: &Saved) -> Result<Vec<u8>, StoreError> {
+/// What a place holds.
+pub(in crate::log) fn encode(
+    key: &Key,
+    sequence: u64,
+    saved: &Saved,
+) -> Result<Vec<u8>, StoreError> {
     let too_long = || StoreError::TooLarge {
         item: "the cursor of a consumer".to_owned(),
         limit: OUTSTANDING_LIMIT as u64,
@@ -242,7 +247,7 @@ fn encode(key: &Key, sequence: u64, saved: &Saved) -> Result<Vec<u8>, StoreError
 }
 
 /// `None` if nothing whole is there.
-fn decode(key: &Key, bytes: &[u8]) -> Option<(u64, Saved)> {
+pub(in crate::log) fn decode(key: &Key, bytes: &[u8]) -> Option<(u64, Saved)> {
     let (bound, _) = bytes.split_first_chunk::<HEADER>()?;
     let mut rest = bound.strip_prefix(MAGIC)?;
     let suite = Suite::from_id(*rest.split_off_first()?)?;

@@ -1,4 +1,4 @@
-//! One consumer with all handles that have it open: its rules, its file, and the log it reads.
+//! One consumer with all handles that have it open: its rules, and what it stands on.
 
 use std::{
     sync::{
@@ -8,18 +8,17 @@ use std::{
     time::Instant,
 };
 
-use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::{
     ConsumerOptions, DeadLetter, Lease,
-    cursor::{CursorFile, Saved},
-    machine::{Cursor, Machine, Step},
+    cursor::Saved,
+    engine::{Engine, Snapshot},
+    machine::{Machine, Step},
 };
 use crate::{
     Damage, StoreError,
-    disk::blocking,
-    log::{Log, LogError, Record, reader::Reader},
+    log::{LogError, Position, Record, position::Epochs},
 };
 
 /// A delivery as the rules gave it.
@@ -28,20 +27,20 @@ pub(super) type Given = (Lease, Record, u32);
 /// Shared by the handles of a consumer.
 #[derive(Debug)]
 pub(in crate::log) struct Group {
-    pub(super) log: Log,
+    engine: Arc<dyn Engine>,
     pub(super) name: String,
     pub(super) options: ConsumerOptions,
     machine: Mutex<Machine>,
+    /// Who wrote what this consumer was given; the log may be another one by now.
+    history: Mutex<Epochs>,
     /// Something may have become ready, or room.
     changed: Notify,
-    file: Mutex<CursorFile>,
     /// Held while a write is under way, so that the next one takes what has gathered meanwhile.
     writing: tokio::sync::Mutex<()>,
     /// The version of the cursor that is durable.
     durable: AtomicU64,
     /// Held while records are read, or dead letters stored.
     pump: tokio::sync::Mutex<()>,
-    reader: Mutex<Reader>,
     members: AtomicU64,
 }
 
@@ -51,25 +50,56 @@ pub(super) fn now() -> Instant {
 
 impl Group {
     pub(super) fn new(
-        log: Log,
+        engine: Arc<dyn Engine>,
         options: ConsumerOptions,
-        file: CursorFile,
         saved: &Saved,
     ) -> Result<Self, StoreError> {
         let lease = u64::from_be_bytes(stc::random::bytes()?);
+        let mut history = Epochs::default();
+        if let Some(before) = saved.next.offset.checked_sub(1) {
+            history.note(saved.next.epoch, before);
+        }
         Ok(Self {
+            engine,
             name: saved.name.clone(),
+            options,
             machine: Mutex::new(Machine::new(options.limits, &saved.cursor(), lease)),
+            history: Mutex::new(history),
             changed: Notify::new(),
-            file: Mutex::new(file),
             writing: tokio::sync::Mutex::new(()),
             durable: AtomicU64::new(0),
             pump: tokio::sync::Mutex::new(()),
-            reader: Mutex::new(Reader::new(log.shared().clone())),
             members: AtomicU64::new(0),
-            log,
-            options,
         })
+    }
+
+    /// Whether somebody else has the consumer now.
+    pub(super) fn is_taken(&self) -> bool {
+        self.engine.is_taken()
+    }
+
+    /// One above the offset of the last durable record, as far as it is known.
+    pub(super) fn end(&self) -> u64 {
+        *self.engine.ends().borrow()
+    }
+
+    fn history(&self) -> MutexGuard<'_, Epochs> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The position behind the records before `offset`, as this consumer knows them.
+    pub(super) fn position(&self, offset: u64) -> Position {
+        self.history().at(offset)
+    }
+
+    /// The record before this position was given to the consumer, or skipped by it.
+    fn learn(&self, next: Position) {
+        let Some(offset) = next.offset.checked_sub(1) else { return };
+        let mut history = self.history();
+        // Those that come again are known.
+        if history.entries().last().is_none_or(|(_, start)| *start < offset) {
+            history.note(next.epoch, offset);
+        }
     }
 
     pub(super) fn machine(&self) -> MutexGuard<'_, Machine> {
@@ -96,46 +126,38 @@ impl Group {
 
     /// Waits until the version of now is durable.
     pub(super) async fn persist(self: &Arc<Self>) -> Result<(), LogError> {
+        self.write(true).await
+    }
+
+    /// Writes what the rules say, unless that is durable already.
+    async fn write(self: &Arc<Self>, durable: bool) -> Result<(), LogError> {
         let version = self.machine().version();
         let _turn = self.writing.lock().await;
+        // A note of how often records were delivered is worth no less when it is durable.
         if self.durable.load(Relaxed) >= version {
             return Ok(());
         }
-        let group = self.clone();
-        Ok(blocking("a cursor", move || group.write(true)).await?)
-    }
-
-    /// Notes how often records were delivered, so that it outlives the process.
-    async fn note(self: &Arc<Self>) -> Result<(), LogError> {
-        let group = self.clone();
-        Ok(blocking("a cursor", move || group.write(false)).await?)
-    }
-
-    /// Writes what the rules say now. Blocks.
-    fn write(&self, durable: bool) -> Result<(), StoreError> {
-        self.write_into(&mut self.file.lock().unwrap_or_else(PoisonError::into_inner), durable)
-    }
-
-    /// Writes a note, which waits for no disk: while somebody else writes, nothing.
-    pub(super) fn note_now(&self) -> Result<(), StoreError> {
-        match self.file.try_lock() {
-            Ok(mut file) => self.write_into(&mut file, false),
-            Err(_) => Ok(()),
-        }
-    }
-
-    fn write_into(&self, file: &mut CursorFile, durable: bool) -> Result<(), StoreError> {
-        let (version, cursor) = self.machine().cursor();
-        file.write(&self.saved(cursor), durable)?;
-        if durable {
+        if let Some(version) = self.engine.write(self.snapshot(), durable).await? {
             self.durable.fetch_max(version, Relaxed);
         }
         Ok(())
     }
 
-    pub(super) fn saved(&self, cursor: Cursor) -> Saved {
-        let next = self.log.shared().position(cursor.next);
-        Saved { name: self.name.clone(), next, unsettled: cursor.unsettled }
+    fn snapshot(self: &Arc<Self>) -> Snapshot {
+        let group = self.clone();
+        Box::new(move || group.saved())
+    }
+
+    /// Writes a note, which waits for nobody: while somebody else writes, nothing.
+    pub(super) fn note_now(self: &Arc<Self>) -> Result<(), LogError> {
+        self.engine.note(self.snapshot())
+    }
+
+    /// What must outlive the process, and its version.
+    pub(super) fn saved(&self) -> (u64, Saved) {
+        let (version, cursor) = self.machine().cursor();
+        let next = self.position(cursor.next);
+        (version, Saved { name: self.name.clone(), next, unsettled: cursor.unsettled })
     }
 
     /// Up to `max` records for `member`, at least one.
@@ -148,13 +170,14 @@ impl Group {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let mut ends = self.log.ends();
+            let mut ends = self.engine.ends();
             let end = *ends.borrow_and_update();
             let (step, given) = self.step(member, max, end);
             match step {
                 Step::Deliver => {
                     let handing = Handing { group: self.clone(), given };
-                    self.note().await?;
+                    // How often they were delivered outlives the process.
+                    self.write(false).await?;
                     return Ok(handing);
                 }
                 Step::Bury => {
@@ -171,6 +194,7 @@ impl Group {
                         let item = "the log".to_owned();
                         return Err(StoreError::Closed { item }.into());
                     },
+                    error = self.engine.look() => return Err(error),
                     () = sleep_until(until) => {}
                 },
             }
@@ -194,21 +218,19 @@ impl Group {
     async fn fetch(self: &Arc<Self>, end: u64) -> Result<(), LogError> {
         // Somebody else may have read meanwhile.
         let Some(want) = self.machine().want(end) else { return Ok(()) };
-        let group = self.clone();
-        let read = blocking("the log", move || {
-            let mut reader = group.reader.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok(reader.read(want.from, want.records, want.bytes))
-        });
-        match read.await? {
+        let known = self.position(self.machine().read_to());
+        match self.engine.read(want, known).await {
             Ok(records) if records.is_empty() => {
                 let item = format!("the consumer {:?}", self.name);
                 Err(StoreError::damaged(item, Damage::BeyondEnd).into())
             }
             Ok(records) => {
+                records.iter().for_each(|record| self.learn(record.next()));
                 self.with(|machine, _| machine.fetched(records));
                 Ok(())
             }
             Err(LogError::Trimmed { oldest, .. }) => {
+                self.learn(self.engine.position(oldest).await);
                 match self.with(|machine, _| machine.trimmed(oldest)) {
                     Some(asked) => Err(LogError::Trimmed { asked, oldest }),
                     None => Ok(()),
@@ -230,9 +252,7 @@ impl Group {
             reason,
             data: record.data,
         };
-        let dead = self.log.dead_letters().await?;
-        let encoded: Bytes = letter.encode();
-        dead.append(encoded).await?;
+        self.engine.bury(letter.encode()).await?;
         self.with(|machine, _| machine.bury(offset));
         tracing::warn!(consumer = self.name, offset, letter.reason, "a record is a dead letter");
         self.persist().await

@@ -141,13 +141,13 @@ impl Consumer {
     /// Figures, from memory.
     #[must_use]
     pub fn stats(&self) -> ConsumerStats {
-        let shared = self.group.log.shared();
+        let end = self.group.end();
         let machine = self.group.machine();
         let (held, bytes) = machine.held();
         ConsumerStats {
             settled_to: machine.floor(),
-            next: shared.position(machine.next()),
-            lag: shared.end().saturating_sub(machine.next()),
+            next: self.group.position(machine.next()),
+            lag: end.saturating_sub(machine.next()),
             unsettled: machine.unsettled() as u64,
             held: held as u64,
             held_bytes: bytes as u64,

@@ -58,10 +58,10 @@ pub(super) enum Step {
 
 /// Records that are to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Want {
-    pub(super) from: u64,
-    pub(super) records: usize,
-    pub(super) bytes: usize,
+pub(in crate::log) struct Want {
+    pub(in crate::log) from: u64,
+    pub(in crate::log) records: usize,
+    pub(in crate::log) bytes: usize,
 }
 
 #[derive(Debug)]
@@ -161,6 +161,11 @@ impl Machine {
 
     pub(super) fn next(&self) -> u64 {
         self.next
+    }
+
+    /// One above the highest record that was ever read.
+    pub(super) fn read_to(&self) -> u64 {
+        self.unread
     }
 
     /// Before this record all are settled.

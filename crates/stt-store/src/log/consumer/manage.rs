@@ -2,24 +2,20 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     sync::{Arc, Weak},
 };
 
-use tokio::sync::MutexGuard;
+use tokio::sync::Mutex;
 
 use super::{
     Consumer, ConsumerOptions, ConsumerStart, Group,
-    cursor::{CursorFile, NAME_MAX, SUFFIX, Saved, path_of},
+    cursor::{NAME_MAX, Saved},
+    engine::Keeper,
 };
 use crate::{
     SettingError, StoreError,
-    disk::blocking,
-    log::{Log, LogError, Position, shared::Shared},
+    log::{DurableLog, Log, LogError, Position},
 };
-
-/// Consumers that a log has at most.
-const CONSUMERS_MAX: usize = 1024;
 
 /// A consumer of a log, open or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,101 +31,128 @@ pub struct ConsumerInfo {
     pub is_open: bool,
 }
 
-type Groups = BTreeMap<String, Weak<Group>>;
+type Names = BTreeMap<String, Weak<Group>>;
 
-impl Log {
-    /// Opens a consumer, and makes it if there is none of this name.
-    ///
-    /// # Errors
-    /// [`LogError::ConsumerName`] unless the name has 1 to 255 bytes;
-    /// [`LogError::TooManyConsumers`] beyond 1,024; [`LogError::EpochChanged`] when what it was
-    /// delivered is not what this log holds: [`reset_consumer`](Self::reset_consumer) moves it, or
-    /// when a start position is refused; [`LogError::Store`] with
-    /// [`StoreError::Setting`] for an option out of its range, or when it is open with others.
-    pub async fn consumer(
+/// The consumers of a log that are open, by name.
+#[derive(Debug, Default)]
+pub(in crate::log) struct Consumers(Mutex<Names>);
+
+impl Consumers {
+    /// See [`DurableLog::consumer`].
+    pub(in crate::log) async fn open<L: DurableLog + Keeper>(
         &self,
+        log: &L,
         name: &str,
         options: ConsumerOptions,
     ) -> Result<Consumer, LogError> {
         check_name(name)?;
         options.check()?;
-        let mut groups = self.groups().await;
-        if let Some(group) = groups.get(name).and_then(Weak::upgrade) {
+        let mut names = self.0.lock().await;
+        if let Some(group) = names.get(name).and_then(Weak::upgrade)
+            && !group.is_taken()
+        {
             if group.options.limits != options.limits {
                 let consumer = name.to_owned();
                 return Err(StoreError::from(SettingError::OtherOptions { consumer }).into());
             }
             return Ok(Consumer::new(group));
         }
-        let (shared, at) = (self.shared().clone(), name.to_owned());
-        let (file, saved) =
-            blocking("a cursor", move || Ok(open_or_make(&shared, &at, options.start))).await??;
-        self.shared().check_history(saved.next)?;
-        let group = Arc::new(Group::new(self.clone(), options, file, &saved)?);
-        groups.retain(|_, group| group.strong_count() > 0);
-        groups.insert(name.to_owned(), Arc::downgrade(&group));
+        let (engine, saved) = match log.open(name).await? {
+            Some(opened) => opened,
+            None => {
+                let next = match options.start {
+                    ConsumerStart::Oldest => log.bounds().await?.0,
+                    ConsumerStart::End => log.bounds().await?.1,
+                    ConsumerStart::At(position) => position,
+                };
+                log.check(next).await?;
+                log.make(Saved { name: name.to_owned(), next, unsettled: Vec::new() }).await?
+            }
+        };
+        let group = Arc::new(Group::new(engine, options, &saved)?);
+        names.retain(|_, group| group.strong_count() > 0);
+        names.insert(name.to_owned(), Arc::downgrade(&group));
         Ok(Consumer::new(group))
     }
 
-    /// All consumers, in no particular order.
-    ///
-    /// # Errors
-    /// [`LogError::Store`] when one cannot be read.
-    pub async fn consumers(&self) -> Result<Vec<ConsumerInfo>, LogError> {
-        let groups = self.groups().await;
-        let shared = self.shared().clone();
-        let saved = blocking("the cursors", move || {
-            let peek = |path: PathBuf| CursorFile::peek(&shared.fs, &shared.keys, &path);
-            files(&shared)?.into_iter().map(peek).collect::<Result<Vec<_>, _>>()
-        });
+    /// See [`DurableLog::consumers`].
+    pub(in crate::log) async fn list(
+        &self,
+        log: &impl Keeper,
+    ) -> Result<Vec<ConsumerInfo>, LogError> {
+        let names = self.0.lock().await;
         let info = |saved: Saved| {
-            let open = groups.get(&saved.name).and_then(Weak::upgrade);
-            let saved =
-                open.as_ref().map_or(saved, |group| group.saved(group.machine().cursor().1));
+            let open = names.get(&saved.name).and_then(Weak::upgrade);
+            let open = open.filter(|group| !group.is_taken());
+            let saved = open.as_ref().map_or(saved, |group| group.saved().1);
             let (unsettled, is_open) = (saved.unsettled.len(), open.is_some());
             ConsumerInfo { name: saved.name, next: saved.next, unsettled, is_open }
         };
-        Ok(saved.await?.into_iter().map(info).collect())
+        Ok(log.all().await?.into_iter().map(info).collect())
     }
 
-    /// Moves a consumer: the record at `to` is delivered next, and nothing before it. Makes it if
-    /// there is none of this name.
-    ///
-    /// # Errors
-    /// [`LogError::ConsumerOpen`], [`LogError::ConsumerName`], [`LogError::TooManyConsumers`];
-    /// [`LogError::EpochChanged`] and [`LogError::Trimmed`] about `to`; [`LogError::Store`].
-    pub async fn reset_consumer(&self, name: &str, to: Position) -> Result<(), LogError> {
+    /// See [`DurableLog::reset_consumer`].
+    pub(in crate::log) async fn reset(
+        &self,
+        log: &impl Keeper,
+        name: &str,
+        to: Position,
+    ) -> Result<(), LogError> {
         check_name(name)?;
-        let groups = self.groups().await;
-        check_closed(&groups, name)?;
-        self.shared().check(to)?;
-        let (shared, name) = (self.shared().clone(), name.to_owned());
-        let made = blocking("a cursor", move || Ok(make(&shared, &name, to))).await?;
-        made.map(drop)
+        let names = self.0.lock().await;
+        check_closed(&names, name)?;
+        log.check(to).await?;
+        let saved = Saved { name: name.to_owned(), next: to, unsettled: Vec::new() };
+        log.make(saved).await.map(drop)
     }
 
-    /// Forgets a consumer. It is no error if there is none of this name.
+    /// See [`DurableLog::remove_consumer`].
+    pub(in crate::log) async fn remove(
+        &self,
+        log: &impl Keeper,
+        name: &str,
+    ) -> Result<(), LogError> {
+        let names = self.0.lock().await;
+        check_closed(&names, name)?;
+        log.remove(name).await
+    }
+}
+
+impl Log {
+    /// Opens a consumer: [`DurableLog::consumer`].
     ///
     /// # Errors
-    /// [`LogError::ConsumerOpen`], [`LogError::Store`].
-    pub async fn remove_consumer(&self, name: &str) -> Result<(), LogError> {
-        let groups = self.groups().await;
-        check_closed(&groups, name)?;
-        let (shared, name) = (self.shared().clone(), name.to_owned());
-        let removed = blocking("a cursor", move || {
-            let path = path_of(&shared.keys, &shared.dir, &name);
-            match shared.fs.remove(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    Err(shared.io(&error))
-                }
-                _ => shared.sync_dir(),
-            }
-        });
-        Ok(removed.await?)
+    /// As there.
+    pub async fn consumer(
+        &self,
+        name: &str,
+        options: ConsumerOptions,
+    ) -> Result<Consumer, LogError> {
+        self.consumers_open().open(self, name, options).await
     }
 
-    async fn groups(&self) -> MutexGuard<'_, Groups> {
-        self.consumers_open().lock().await
+    /// All consumers, in no particular order: [`DurableLog::consumers`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn consumers(&self) -> Result<Vec<ConsumerInfo>, LogError> {
+        self.consumers_open().list(self).await
+    }
+
+    /// Moves a consumer: [`DurableLog::reset_consumer`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn reset_consumer(&self, name: &str, to: Position) -> Result<(), LogError> {
+        self.consumers_open().reset(self, name, to).await
+    }
+
+    /// Forgets a consumer: [`DurableLog::remove_consumer`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn remove_consumer(&self, name: &str) -> Result<(), LogError> {
+        self.consumers_open().remove(self, name).await
     }
 }
 
@@ -140,43 +163,10 @@ fn check_name(name: &str) -> Result<(), LogError> {
     Err(LogError::ConsumerName { len: name.len(), limit: NAME_MAX })
 }
 
-fn check_closed(groups: &Groups, name: &str) -> Result<(), LogError> {
-    if groups.get(name).is_some_and(|group| group.strong_count() > 0) {
+fn check_closed(names: &Names, name: &str) -> Result<(), LogError> {
+    let open = names.get(name).and_then(Weak::upgrade);
+    if open.is_some_and(|group| !group.is_taken()) {
         return Err(LogError::ConsumerOpen { name: name.to_owned() });
     }
     Ok(())
-}
-
-fn files(shared: &Shared) -> Result<Vec<PathBuf>, StoreError> {
-    let mut paths = shared.fs.list(&shared.dir).map_err(|error| shared.io(&error))?;
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == SUFFIX));
-    Ok(paths)
-}
-
-fn open_or_make(
-    shared: &Shared,
-    name: &str,
-    start: ConsumerStart,
-) -> Result<(CursorFile, Saved), LogError> {
-    if let Some(found) = CursorFile::open(&shared.fs, &shared.keys, &shared.dir, name)? {
-        return Ok(found);
-    }
-    let at = match start {
-        ConsumerStart::Oldest => shared.start_position(),
-        ConsumerStart::End => shared.end_position(),
-        ConsumerStart::At(position) => position,
-    };
-    shared.check(at)?;
-    make(shared, name, at)
-}
-
-fn make(shared: &Shared, name: &str, at: Position) -> Result<(CursorFile, Saved), LogError> {
-    let path = path_of(&shared.keys, &shared.dir, name);
-    let others = files(shared)?.iter().filter(|other| **other != path).count();
-    if others >= CONSUMERS_MAX {
-        return Err(LogError::TooManyConsumers { limit: CONSUMERS_MAX });
-    }
-    let saved = Saved { name: name.to_owned(), next: at, unsettled: Vec::new() };
-    let file = CursorFile::create(&shared.fs, &shared.keys, &shared.dir, &saved)?;
-    Ok((file, saved))
 }

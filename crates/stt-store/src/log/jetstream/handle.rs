@@ -7,19 +7,23 @@ use std::{
 
 use async_nats::Client;
 use bytes::Bytes;
-use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, OnceCell, RwLock, Semaphore, mpsc, oneshot, watch};
 
 use super::{
     JetStreamOptions,
+    cursors::Cursors,
     frame::{Frame, MESSAGE_OVERHEAD},
-    server::Server,
+    server::{Server, require_synced},
     tail::{Last, Tail},
     writer::{self, Request},
 };
 use crate::{
     BoxFuture, ChamberKey, Damage, DamagedPart, Payload, StoreError,
     log::{
-        DurableLog, LogError, Position, Record, SyncReport, now,
+        Consumer, ConsumerInfo, ConsumerOptions, DurableLog, LogError, Position, Record,
+        SyncReport,
+        consumer::{self, Consumers},
+        now,
         position::EPOCHS_MAX,
         segment::{FRAME_RECORDS_MAX, body_len},
     },
@@ -30,7 +34,8 @@ const READ_RECORDS_MAX: usize = 65_536;
 /// Calls, and KiB of them, that wait for the server. Further ones wait outside.
 const WAITING: (usize, u32) = (1024, 32 << 10);
 /// How often a reader that waits looks whether somebody else has appended.
-const LOOKS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
+pub(super) const LOOKS: (Duration, Duration) =
+    (Duration::from_millis(10), Duration::from_millis(250));
 
 /// A durable, encrypted log in a stream of a NATS JetStream server.
 ///
@@ -63,7 +68,6 @@ pub struct JetStreamLog {
     core: Arc<Core>,
     requests: mpsc::Sender<Request>,
     room: Arc<Semaphore>,
-    record_max: usize,
     report: Arc<SyncReport>,
 }
 
@@ -72,7 +76,7 @@ pub struct JetStreamLog {
 pub(super) struct Core {
     pub(super) server: Server,
     pub(super) tail: Mutex<Tail>,
-    /// The end, as this side wrote it.
+    /// The end, as far as this side knows.
     pub(super) grown: watch::Sender<u64>,
     pub(super) patience: Duration,
     pub(super) keep_age: Option<Duration>,
@@ -80,6 +84,13 @@ pub(super) struct Core {
     pub(super) removing: Mutex<()>,
     /// Connections at the last look.
     looked: Mutex<u64>,
+    options: JetStreamOptions,
+    /// Those that are open.
+    pub(super) consumers: Consumers,
+    cursors: OnceCell<Cursors>,
+    /// Shared by those who write the cursor of a handle that was dropped.
+    pub(super) noting: Arc<RwLock<()>>,
+    dead: OnceCell<JetStreamLog>,
 }
 
 impl Core {
@@ -123,7 +134,40 @@ impl Core {
             break;
         }
         *looked = connects;
+        self.tell(&tail);
         Ok(())
+    }
+
+    /// Wakes those who wait for the end of the log to move.
+    pub(super) fn tell(&self, tail: &Tail) {
+        self.grown.send_if_modified(|end| std::mem::replace(end, tail.end()) != tail.end());
+    }
+
+    /// Whether what came before `asked` is what the stream holds.
+    pub(super) async fn check_history(&self, asked: Position) -> Result<(), LogError> {
+        if *self.looked.lock().await != self.server.connects() {
+            self.refresh().await?;
+        }
+        self.tail.lock().await.check_history(asked)
+    }
+
+    /// The stream of the consumers' cursors.
+    pub(super) async fn cursors(&self) -> Result<&Cursors, LogError> {
+        self.cursors.get_or_try_init(|| Cursors::open(&self.server, &self.options)).await
+    }
+
+    /// The log of dead letters.
+    pub(super) async fn dead_letters(&self) -> Result<&JetStreamLog, LogError> {
+        let open = || {
+            let mut options = self.options.clone();
+            // No log of somebody else has a name with this sign.
+            options.stream.push_str("+dead");
+            options.record_max = options.record_max.saturating_add(consumer::OVERHEAD);
+            options.letters = options.letters.saturating_sub(1);
+            let (client, key) = (self.server.context().client(), self.server.keys.dead_letters());
+            Box::pin(async move { JetStreamLog::open_on(client, &key, options).await })
+        };
+        self.dead.get_or_try_init(open).await
     }
 
     fn pause(&self, begun: Instant) -> Result<(), LogError> {
@@ -184,7 +228,7 @@ impl Core {
         }
     }
 
-    async fn read(
+    pub(super) async fn read(
         &self,
         from: Position,
         max_records: usize,
@@ -299,13 +343,16 @@ impl JetStreamLog {
         options: JetStreamOptions,
     ) -> Result<Self, LogError> {
         options.check()?;
+        Self::open_on(client, key, options).await
+    }
+
+    async fn open_on(
+        client: Client,
+        key: &ChamberKey,
+        options: JetStreamOptions,
+    ) -> Result<Self, LogError> {
         let (server, report) = Server::open(client, key, &options).await?;
-        if !report.is_synced() {
-            if options.synced_only {
-                return Err(LogError::NotSynced { report });
-            }
-            tracing::warn!(stream = options.stream, "a log is not known to be synced: {report}");
-        }
+        let report = require_synced(report, &options)?;
         let core = Arc::new(Core {
             server,
             tail: Mutex::default(),
@@ -314,13 +361,21 @@ impl JetStreamLog {
             keep_age: options.keep_age,
             removing: Mutex::default(),
             looked: Mutex::default(),
+            consumers: Consumers::default(),
+            cursors: OnceCell::new(),
+            noting: Arc::default(),
+            dead: OnceCell::new(),
+            options,
         });
         core.refresh().await?;
         let (requests, queue) = mpsc::channel(WAITING.0);
         tokio::spawn(writer::run(Arc::clone(&core), queue));
         let room = Arc::new(Semaphore::new(usize::try_from(WAITING.1).unwrap_or(usize::MAX)));
-        let record_max = options.record_max;
-        Ok(Self { core, requests, room, record_max, report: Arc::new(report) })
+        Ok(Self { core, requests, room, report: Arc::new(report) })
+    }
+
+    pub(super) const fn core(&self) -> &Arc<Core> {
+        &self.core
     }
 
     /// Whether what was acknowledged is synced, as the servers said when the log was opened.
@@ -362,19 +417,23 @@ impl JetStreamLog {
     }
 
     fn check_size(&self, records: &[Bytes]) -> Result<(), LogError> {
-        if let Some(record) = records.iter().find(|record| record.len() > self.record_max) {
-            return Err(LogError::TooLarge { got: record.len(), limit: self.record_max });
+        let options = &self.core.options;
+        let message = self.core.server.message_max().saturating_sub(MESSAGE_OVERHEAD);
+        // Whatever is appended must fit as a dead letter as well.
+        let room = message.saturating_sub(4 + options.letters * consumer::OVERHEAD);
+        let limit = options.record_max.min(room);
+        if let Some(record) = records.iter().find(|record| record.len() > limit) {
+            return Err(LogError::TooLarge { got: record.len(), limit });
         }
         if records.len() > FRAME_RECORDS_MAX {
             return Err(LogError::TooLarge { got: records.len(), limit: FRAME_RECORDS_MAX });
         }
-        let limit = self.core.server.message_max().saturating_sub(MESSAGE_OVERHEAD);
-        let got = body_len(records);
+        let (got, limit) = (body_len(records), message);
         if got > limit { Err(LogError::TooLarge { got, limit }) } else { Ok(()) }
     }
 }
 
-fn closed() -> LogError {
+pub(super) fn closed() -> LogError {
     StoreError::Closed { item: "the log".to_owned() }.into()
 }
 
@@ -432,6 +491,37 @@ impl DurableLog for JetStreamLog {
             self.core.refresh().await?;
             let tail = self.core.tail.lock().await;
             Ok((tail.position(tail.start.1), tail.position(tail.end())))
+        })
+    }
+
+    fn consumer<'a>(
+        &'a self,
+        name: &'a str,
+        options: ConsumerOptions,
+    ) -> BoxFuture<'a, Result<Consumer, LogError>> {
+        Box::pin(Self::consumer(self, name, options))
+    }
+
+    fn consumers(&self) -> BoxFuture<'_, Result<Vec<ConsumerInfo>, LogError>> {
+        Box::pin(Self::consumers(self))
+    }
+
+    fn reset_consumer<'a>(
+        &'a self,
+        name: &'a str,
+        to: Position,
+    ) -> BoxFuture<'a, Result<(), LogError>> {
+        Box::pin(Self::reset_consumer(self, name, to))
+    }
+
+    fn remove_consumer<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), LogError>> {
+        Box::pin(Self::remove_consumer(self, name))
+    }
+
+    fn dead_letters(&self) -> BoxFuture<'_, Result<Arc<dyn DurableLog>, LogError>> {
+        Box::pin(async move {
+            let dead: Arc<dyn DurableLog> = Arc::new(Self::dead_letters(self).await?);
+            Ok(dead)
         })
     }
 }

@@ -4,6 +4,8 @@
 //! acknowledges is asked for with [`JetStreamOptions::monitor`]. The format and the promises
 //! are in `docs/log.md`.
 
+mod consumer;
+mod cursors;
 mod frame;
 mod handle;
 mod monitor;

@@ -8,6 +8,8 @@ use crate::{SettingError, StoreError, log::options::RECORD_LIMIT, setting_error:
 const NAME_MAX: usize = 64;
 /// Servers that can be asked whether they sync.
 const MONITORS_MAX: usize = 16;
+/// See [`JetStreamOptions::letters`].
+const LETTERS: usize = 3;
 /// Fewest and most bytes that a server can be told to keep.
 const KEEP: (u64, u64) = (64 << 10, 1 << 60);
 const PATIENCE: std::ops::RangeInclusive<Duration> =
@@ -25,6 +27,8 @@ pub struct JetStreamOptions {
     pub(super) patience: Duration,
     pub(super) monitors: Vec<String>,
     pub(super) synced_only: bool,
+    /// How many times over a record can become the dead letter of a dead letter.
+    pub(super) letters: usize,
 }
 
 /// Whether this is the name of a stream.
@@ -60,12 +64,13 @@ impl JetStreamOptions {
             patience: Duration::from_secs(30),
             monitors: Vec::new(),
             synced_only: false,
+            letters: LETTERS,
         }
     }
 
     /// Longest record in bytes. Default 1 MiB; 1 to 16 MiB. What the server takes as one message,
     /// 1 MiB unless its `max_payload` says otherwise, bounds the records of one call together, with
-    /// 512 bytes and 4 for each.
+    /// 1 KiB and 4 bytes for each, and a single one with 5 KiB: it may become a dead letter.
     #[must_use]
     pub const fn record_max(mut self, bytes: usize) -> Self {
         self.record_max = bytes;

@@ -1,7 +1,7 @@
 //! The stream on the server: every call is tried again until it is answered or patience ends.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     error::Error,
     future::Future,
     sync::atomic::Ordering,
@@ -10,12 +10,12 @@ use std::{
 
 use async_nats::{
     Client, HeaderMap,
-    header::NATS_EXPECTED_LAST_SEQUENCE,
+    header::{HeaderName, NATS_EXPECTED_LAST_SEQUENCE},
     jetstream::{
         self, Context, ErrorCode,
         context::{GetStreamErrorKind, PublishErrorKind},
         stream::{
-            Config, DiscardPolicy, PersistenceMode, RawMessageErrorKind, StorageType, Stream,
+            Config, DiscardPolicy, Info, PersistenceMode, RawMessageErrorKind, StorageType, Stream,
         },
     },
 };
@@ -33,7 +33,7 @@ use crate::{
 /// How long one attempt waits for its answer.
 const ATTEMPT: Duration = Duration::from_secs(5);
 /// Pauses between attempts.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+pub(super) const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 /// Where in a stream's metadata the record of the log stands.
 const RECORD: &str = "stt-log";
 /// Bytes of a message's headers, and some more.
@@ -46,6 +46,7 @@ pub(super) struct Server {
     subject: String,
     pub(super) name: String,
     pub(super) keys: LogKeys,
+    record: Vec<u8>,
     patience: Duration,
 }
 
@@ -58,8 +59,8 @@ impl std::fmt::Debug for Server {
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Published {
-    /// It is in the stream, under the number after the one that was expected.
-    Stored,
+    /// It is in the stream, under this number.
+    Stored(u64),
     /// The last message was another one than expected.
     Refused,
     /// Nobody knows.
@@ -99,7 +100,7 @@ where
 }
 
 /// Finds the record of the log in what a stream says about itself.
-fn record_of(config: &Config) -> Option<Vec<u8>> {
+pub(super) fn record_of(config: &Config) -> Option<Vec<u8>> {
     unhex(config.metadata.get(RECORD)?)
 }
 
@@ -114,13 +115,118 @@ fn wanted(options: &JetStreamOptions, subject: &str, record: &[u8]) -> Config {
         max_messages_per_subject: -1,
         max_consumers: -1,
         num_replicas: options.replicas,
-        metadata: [(RECORD.to_owned(), hex(record))].into(),
+        metadata: metadata(record),
         ..Config::default()
     }
 }
 
+fn metadata(record: &[u8]) -> HashMap<String, String> {
+    [(RECORD.to_owned(), hex(record))].into()
+}
+
 fn kept(options: &JetStreamOptions) -> i64 {
     options.keep_bytes.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX))
+}
+
+/// What a server says about a stream, which is made if there is none.
+pub(super) async fn open_stream(
+    context: &Context,
+    patience: Duration,
+    new: &Config,
+) -> Result<Info, LogError> {
+    let name = &new.name;
+    persist(patience, || async {
+        match context.get_stream(name).await {
+            Ok(stream) => return Ok(stream.cached_info().clone()),
+            Err(error) => match error.kind() {
+                GetStreamErrorKind::JetStream(error)
+                    if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {}
+                _ => return Err(Cause::from(error)),
+            },
+        }
+        // If somebody else is quicker, the next attempt finds it.
+        context.create_stream(new.clone()).await.map_err(Cause::from)?;
+        let stream = context.get_stream(name).await.map_err(Cause::from)?;
+        Ok(stream.cached_info().clone())
+    })
+    .await
+}
+
+/// Whether the servers that keep a stream sync before they acknowledge.
+pub(super) async fn report(
+    context: &Context,
+    info: &Info,
+    options: &JetStreamOptions,
+) -> SyncReport {
+    let keepers: BTreeSet<String> = match &info.cluster {
+        Some(cluster) => {
+            let peers = cluster.replicas.iter().map(|peer| peer.name.clone());
+            cluster.leader.iter().cloned().chain(peers).collect()
+        }
+        None => [context.client().server_info().server_name].into(),
+    };
+    SyncReport {
+        servers: monitor::ask(&options.monitors, keepers).await,
+        acknowledges_early: info.config.persist_mode == Some(PersistenceMode::Async)
+            || info.config.storage != StorageType::File,
+    }
+}
+
+/// Refuses servers that are not known to sync, if the options say so.
+pub(super) fn require_synced(
+    report: SyncReport,
+    options: &JetStreamOptions,
+) -> Result<SyncReport, LogError> {
+    if !report.is_synced() {
+        if options.synced_only {
+            return Err(LogError::NotSynced { report });
+        }
+        tracing::warn!(stream = options.stream, "a log is not known to be synced: {report}");
+    }
+    Ok(report)
+}
+
+/// Publishes once, if the last message is still the one with the number in the header. `place` is
+/// the name of the stream.
+pub(super) async fn publish(
+    context: &Context,
+    subject: String,
+    (header, expected): (HeaderName, u64),
+    message: Bytes,
+    place: &str,
+) -> Result<Published, LogError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header, expected.to_string());
+    let len = message.len();
+    let published = async {
+        let ack = context.publish_with_headers(subject, headers, message);
+        ack.await?.await
+    };
+    let error = match timeout(ATTEMPT, published).await {
+        Ok(Ok(ack)) => return Ok(Published::Stored(ack.sequence)),
+        Ok(Err(error)) => error,
+        Err(_) => return Ok(Published::Open),
+    };
+    match error.kind() {
+        PublishErrorKind::WrongLastSequence => Ok(Published::Refused),
+        PublishErrorKind::MaxPayloadExceeded => {
+            Err(LogError::TooLarge { got: len, limit: message_max(context) })
+        }
+        _ => {
+            let said = error.source().and_then(|cause| cause.downcast_ref());
+            match said.map(jetstream::Error::error_code) {
+                Some(ErrorCode::INSUFFICIENT_RESOURCES | ErrorCode::STORAGE_RESOURCES_EXCEEDED) => {
+                    Err(StoreError::DiskFull { item: format!("the stream {place}") }.into())
+                }
+                _ => Ok(Published::Open),
+            }
+        }
+    }
+}
+
+/// Bytes that a message may have.
+fn message_max(context: &Context) -> usize {
+    context.client().server_info().max_payload.saturating_sub(HEADERS)
 }
 
 impl Server {
@@ -138,21 +244,7 @@ impl Server {
         let name = &options.stream;
         let made = LogKeys::create(key)?;
         let new = wanted(options, &subject, &made.1);
-        let mut info = persist(options.patience, || async {
-            match context.get_stream(name).await {
-                Ok(stream) => return Ok(stream.cached_info().clone()),
-                Err(error) => match error.kind() {
-                    GetStreamErrorKind::JetStream(error)
-                        if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {}
-                    _ => return Err(Cause::from(error)),
-                },
-            }
-            // If somebody else is quicker, the next attempt finds it.
-            context.create_stream(new.clone()).await.map_err(Cause::from)?;
-            let stream = context.get_stream(name).await.map_err(Cause::from)?;
-            Ok(stream.cached_info().clone())
-        })
-        .await?;
+        let mut info = open_stream(&context, options.patience, &new).await?;
         let place = format!("the stream {name}");
         let not_ours =
             |found: &str| StoreError::NotAStore { place: place.clone(), found: found.to_owned() };
@@ -173,27 +265,25 @@ impl Server {
             })
             .await?;
         }
-        let keepers: BTreeSet<String> = match &info.cluster {
-            Some(cluster) => {
-                let peers = cluster.replicas.iter().map(|peer| peer.name.clone());
-                cluster.leader.iter().cloned().chain(peers).collect()
-            }
-            None => [context.client().server_info().server_name].into(),
-        };
-        let report = SyncReport {
-            servers: monitor::ask(&options.monitors, keepers).await,
-            acknowledges_early: info.config.persist_mode == Some(PersistenceMode::Async)
-                || info.config.storage != StorageType::File,
-        };
+        let report = report(&context, &info, options).await;
         let stream = context.get_stream_no_info(name).await;
         let stream = stream.map_err(|error| LogError::Unreachable { cause: error.into() })?;
         let (name, patience) = (name.clone(), options.patience);
-        Ok((Self { context, stream, subject, name, keys, patience }, report))
+        Ok((Self { context, stream, subject, name, keys, record, patience }, report))
     }
 
     /// Bytes that a message may have.
     pub(super) fn message_max(&self) -> usize {
-        self.context.client().server_info().max_payload.saturating_sub(HEADERS)
+        message_max(&self.context)
+    }
+
+    pub(super) const fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// What marks a stream as one of this log.
+    pub(super) fn metadata(&self) -> HashMap<String, String> {
+        metadata(&self.record)
     }
 
     /// How often there was a connection: after another one the server may be another, or have
@@ -244,36 +334,13 @@ impl Server {
         message: Bytes,
         expected: u64,
     ) -> Result<Published, LogError> {
-        let mut headers = HeaderMap::new();
-        headers.insert(NATS_EXPECTED_LAST_SEQUENCE, expected.to_string());
-        let len = message.len();
-        let published = async {
-            let ack = self.context.publish_with_headers(self.subject.clone(), headers, message);
-            ack.await?.await
-        };
-        let error = match timeout(ATTEMPT, published).await {
-            Ok(Ok(ack)) if ack.sequence == expected + 1 => return Ok(Published::Stored),
-            Ok(Ok(_)) => return Err(self.damaged(Damage::OutOfOrder)),
-            Ok(Err(error)) => error,
-            Err(_) => return Ok(Published::Open),
-        };
-        match error.kind() {
-            PublishErrorKind::WrongLastSequence => Ok(Published::Refused),
-            PublishErrorKind::MaxPayloadExceeded => {
-                Err(LogError::TooLarge { got: len, limit: self.message_max() })
+        let header = (NATS_EXPECTED_LAST_SEQUENCE, expected);
+        let subject = self.subject.clone();
+        match publish(&self.context, subject, header, message, &self.name).await? {
+            Published::Stored(sequence) if sequence != expected + 1 => {
+                Err(self.damaged(Damage::OutOfOrder))
             }
-            _ => {
-                let said = error.source().and_then(|cause| cause.downcast_ref());
-                match said.map(jetstream::Error::error_code) {
-                    Some(
-                        ErrorCode::INSUFFICIENT_RESOURCES | ErrorCode::STORAGE_RESOURCES_EXCEEDED,
-                    ) => {
-                        let item = format!("the stream {}", self.name);
-                        Err(StoreError::DiskFull { item }.into())
-                    }
-                    _ => Ok(Published::Open),
-                }
-            }
+            published => Ok(published),
         }
     }
 

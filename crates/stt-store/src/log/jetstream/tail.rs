@@ -74,6 +74,11 @@ impl Tail {
         self.epochs().check(asked, self.end())
     }
 
+    /// As [`check`](Self::check), for what may have been removed.
+    pub(super) fn check_history(&self, asked: Position) -> Result<(), LogError> {
+        self.epochs().check(asked, self.end())
+    }
+
     /// The stream has these parts, of which those that were known before are the same, and this
     /// last message.
     pub(super) fn found(&mut self, parts: Vec<Part>, last: Last) {

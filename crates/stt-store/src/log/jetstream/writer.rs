@@ -112,7 +112,7 @@ impl Writer {
                 None => self.seal(records).await?,
             };
             let published = self.core.server.publish(next.message.clone(), next.expected).await?;
-            if published == Published::Stored {
+            if let Published::Stored(_) = published {
                 return Ok(self.note(&next, records).await);
             }
             tried = Some(next);
@@ -173,7 +173,7 @@ impl Writer {
         self.mine = Some((part, mark));
         let mut tail = self.core.tail.lock().await;
         tail.appended(part, first, last);
-        self.core.grown.send_replace(tail.end());
+        self.core.tell(&tail);
         Position { epoch: part.epoch, offset: first }
     }
 
