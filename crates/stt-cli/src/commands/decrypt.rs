@@ -11,6 +11,7 @@ use stc::{FileOptions, OpenError, OpenOptions};
 
 use crate::{
     error::CliError,
+    figures,
     output::Output,
     password,
     path_text::{shown, with_path},
@@ -80,10 +81,10 @@ impl DecryptCommand {
             return Ok(());
         }
         output.note(&format!(
-            "Decrypted into {} ({} bytes, {:.0} MB/s).",
+            "Decrypted into {} ({} bytes, {}).",
             shown(&target),
             opened.bytes,
-            opened.throughput_mbps()
+            figures::speed(opened.throughput_mbps())
         ));
         let told = json!({
             "bytes": opened.bytes,
@@ -108,7 +109,6 @@ impl DecryptCommand {
                     "usage.output",
                     format!("{} does not end in .stc", shown(&self.input)),
                 )
-                .with_hint("say where to with -o")
             }),
         }
     }

@@ -154,7 +154,7 @@ session        {session}
 sender         {sender}
 receiver       {receiver}
 handshake      {handshake:.2} ms
-throughput     {speed:.0} MB/s ({seconds:.2} s)
+throughput     {speed} ({seconds:.2} s)
 round trip     {round_trip:.2} ms
 datagrams      {datagrams} sent, {lost} lost
 a stranger     sent {knock_count} datagrams ({knock_bytes}) to the port and got {answered} bytes back",
@@ -165,7 +165,7 @@ a stranger     sent {knock_count} datagrams ({knock_bytes}) to the port and got 
         sender = proof.sender,
         receiver = proof.receiver,
         handshake = proof.handshake_ms,
-        speed = proof.megabytes_per_second,
+        speed = figures::speed(proof.megabytes_per_second),
         seconds = proof.seconds,
         round_trip = proof.round_trip_ms,
         datagrams = figures::count(proof.datagrams),

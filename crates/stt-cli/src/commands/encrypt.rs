@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     error::CliError,
+    figures,
     output::Output,
     password,
     path_text::{shown, with_path},
@@ -101,10 +102,10 @@ impl EncryptCommand {
         }
         let slots = made.metadata.slot_count();
         output.note(&format!(
-            "Encrypted into {} ({slots} {}, {:.0} MB/s).",
+            "Encrypted into {} ({slots} {}, {}).",
             shown(&target),
             if slots == 1 { "slot" } else { "slots" },
-            made.throughput_mbps()
+            figures::speed(made.throughput_mbps())
         ));
         let told = json!({
             "slots": slots,

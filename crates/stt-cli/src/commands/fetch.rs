@@ -263,7 +263,8 @@ impl From<FetchedContent> for Done {
 fn report(output: &Output, fetched: &Done) {
     let elapsed = Duration::try_from_secs_f64(fetched.seconds).unwrap_or_default();
     let moved = fetched.size.saturating_sub(fetched.resumed);
-    let speed = figures::megabytes_per_second(moved, elapsed);
+    let megabytes_per_second = figures::megabytes_per_second(moved, elapsed);
+    let speed = figures::speed(megabytes_per_second);
     let resumed = match fetched.resumed {
         0 => String::new(),
         at => format!(", {} of it earlier", figures::bytes(at)),
@@ -275,7 +276,7 @@ fn report(output: &Output, fetched: &Done) {
     let used = fetched.providers.iter().filter(|provider| provider.bytes > 0).count();
     let used = u64::try_from(used).unwrap_or(u64::MAX);
     output.note(&format!(
-        "Fetched {} ({files}{}{resumed}) from {} in {}, {speed:.0} MB/s. All of it is verified.",
+        "Fetched {} ({files}{}{resumed}) from {} in {}, {speed}. All of it is verified.",
         printable(&fetched.path.display().to_string()),
         figures::bytes(fetched.size),
         figures::counted(used, "provider"),
@@ -293,7 +294,7 @@ fn report(output: &Output, fetched: &Done) {
         "resumed": fetched.resumed,
         "duplicates": fetched.duplicates,
         "seconds": fetched.seconds,
-        "megabytes_per_second": speed,
+        "megabytes_per_second": megabytes_per_second,
         "providers": providers(&fetched.providers),
     });
     output.json_line(&json!({ "fetched": with_path(told, "path", &fetched.path) }));

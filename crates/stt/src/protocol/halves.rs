@@ -3,6 +3,7 @@
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -87,6 +88,12 @@ impl ProtocolSender {
     /// As [`send`](Self::send).
     pub async fn close(&self) -> Result<(), ProtocolError> {
         self.stream().close().await.map_err(|error| self.explain(error))
+    }
+
+    /// Tells whether the direction broke, also while it is written to.
+    pub(crate) fn failed(&self) -> impl Fn() -> bool + use<> {
+        let stream = Arc::downgrade(&self.stream().shared);
+        move || stream.upgrade().is_none_or(|stream| stream.outbound.has_failed())
     }
 
     /// Ends the direction without waiting.

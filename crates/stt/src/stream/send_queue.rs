@@ -336,6 +336,12 @@ impl Outbound {
         state.error.is_some() || state.life == Life::Closed
     }
 
+    /// Whether it broke, or is given up: what is queued does not arrive.
+    pub(crate) fn has_failed(&self) -> bool {
+        let state = self.lock();
+        state.error.is_some() || matches!(state.life, Life::Resetting(_))
+    }
+
     /// Waits until the peer's transport acknowledged everything after [`Self::close`].
     ///
     /// # Errors

@@ -47,6 +47,7 @@
 //! # }
 //! ```
 
+mod acknowledged;
 mod active;
 mod error;
 mod folder;
@@ -88,7 +89,8 @@ pub struct Progress {
     pub phase: Phase,
     /// The file or directory, by the name it has on this side.
     pub name: String,
-    /// Bytes that are done, those from an earlier attempt included.
+    /// Bytes that are done, those from an earlier attempt included: at a receiver those that are
+    /// in its files, at a sender those that the receiver's machine has acknowledged.
     pub done: u64,
     /// Bytes of all files.
     pub total: u64,

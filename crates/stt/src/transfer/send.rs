@@ -1,6 +1,8 @@
 //! Sending a file or a directory (docs/streams.md, FILE-1 to FILE-4).
 
 use std::{
+    collections::VecDeque,
+    convert::Infallible,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -11,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::{
     AHEAD, BLOCKS_AHEAD, LABEL, Phase, Progress, ProgressHandler, TransferError,
+    acknowledged::Acknowledged,
     leave::Leave,
     record::{self, Answer, Decline, HASH_LEN, Peer, Record},
     source::{Finished, Source},
@@ -100,9 +103,16 @@ pub async fn send(
     let mut leave = Leave::new(sender);
     let peer = Peer::new(receiver, session.clone());
     let (answers, mut answered) = mpsc::channel(AHEAD + 1);
-    let report = Report { progress: options.progress.clone(), tree: Arc::clone(&tree) };
+    let report = Report {
+        progress: options.progress.clone(),
+        tree: Arc::clone(&tree),
+        acknowledged: Arc::default(),
+    };
     // The receiver may give up at any time: its word is awaited while bytes go out.
     let mut hearing = std::pin::pin!(hear(&peer, answers));
+    // Bytes arrive while others still wait, and when all of them were pushed.
+    let is_lost = leave.sender.failed();
+    let mut telling = std::pin::pin!(report.tell(is_lost));
     let (pushed, heard) = {
         let mut pushing = std::pin::pin!(push(&mut leave.sender, &mut answered, &report));
         tokio::select! {
@@ -114,6 +124,7 @@ pub async fn send(
                 (pushing.await, true)
             }
             pushed = &mut pushing => (pushed, false),
+            never = &mut telling => match never {},
         }
     };
     let Pushed { hash, resumed_at } = match pushed {
@@ -132,7 +143,11 @@ pub async fn send(
     };
     leave.sender.start_close();
     if !heard {
-        hearing.await?;
+        tokio::select! {
+            biased;
+            heard = hearing => heard?,
+            never = telling => match never {},
+        }
     }
     leave.in_good_order();
     let (root, size) = (tree.list.root(), tree.list.bytes());
@@ -184,56 +199,98 @@ async fn push(
     record::write(sender, &offer).await?;
     sender.write_chunk(wire).await?;
     let (mut hashes, mut last) = (blake3::Hasher::new(), [0; HASH_LEN]);
-    let (mut done, mut resumed_at) = (0u64, 0u64);
+    let mut resumed_at = 0u64;
+    // Bytes of each of the last files that do not count themselves.
+    let mut short = VecDeque::new();
     for at in list.files() {
         let gone = TransferError::Protocol { rule: "the answers ended early" };
         let answer = answered.recv().await.ok_or(gone)?;
-        let Finished { hash, resumed_at: from, size } =
-            push_file(sender, at, answer, (report, done)).await?;
-        done = done.saturating_add(size);
-        resumed_at = resumed_at.saturating_add(from);
-        hashes.update(&hash);
-        last = hash;
+        // Answers are so many files ahead of what arrived (FILE-3).
+        if short.len() > AHEAD {
+            report.acknowledged.add(short.pop_front().unwrap_or(0));
+        }
+        let Pushing { finished, uncounted } = push_file(sender, at, answer, report).await?;
+        short.push_back(uncounted);
+        resumed_at = resumed_at.saturating_add(finished.resumed_at);
+        hashes.update(&finished.hash);
+        last = finished.hash;
     }
     let hash = if list.root().is_dir { *hashes.finalize().as_bytes() } else { last };
     Ok(Pushed { hash, resumed_at })
 }
 
-/// Sends one file. What waits in the stream counts as done, at most a queue and a window; what was
-/// only read does not.
+/// A file that was pushed.
+struct Pushing {
+    finished: Finished,
+    /// Bytes of it that do not count themselves when they arrive.
+    uncounted: u64,
+}
+
+/// Sends one file.
 async fn push_file(
     sender: &mut ProtocolSender,
     at: usize,
     answer: Answer,
-    (report, before): (&Report, u64),
-) -> Result<Finished, TransferError> {
+    report: &Report,
+) -> Result<Pushing, TransferError> {
     let (blocks, mut queue) = mpsc::channel::<Block>(BLOCKS_AHEAD);
     let reading = {
         let report = report.clone();
         tokio::task::spawn_blocking(move || {
             let source = Source::open(&report.tree, at)?;
+            let before = report.acknowledged.bytes();
             source.run(answer, &blocks, |done| report.step(Phase::Checking, before + done))
         })
     };
-    let mut pushed = Ok(());
-    while let Some((block, done)) = queue.recv().await {
-        if let Err(error) = sender.write_chunk(block).await {
-            pushed = Err(error);
+    let (mut pushed, mut uncounted) = (Ok(()), 0u64);
+    while let Some(block) = queue.recv().await {
+        pushed = match block {
+            Block::Start { offset } => {
+                report.acknowledged.add(offset);
+                record::write(sender, &Record::Start { offset }).await
+            }
+            Block::Content(bytes) if Acknowledged::counts(&bytes) => {
+                write_pieces(sender, report.acknowledged.pieces(bytes)).await
+            }
+            Block::Content(bytes) => {
+                uncounted = uncounted.saturating_add(u64::try_from(bytes.len()).unwrap_or(0));
+                write_pieces(sender, [bytes]).await
+            }
+            Block::Hash(hash) => write_pieces(sender, [Bytes::copy_from_slice(&hash)]).await,
+        };
+        if pushed.is_err() {
             break;
-        }
-        if let Some(done) = done {
-            report.step(Phase::Moving, before.saturating_add(done));
         }
     }
     drop(queue);
     // What could not be read is the cause.
     let finished = join(reading).await?;
     pushed?;
-    Ok(finished)
+    Ok(Pushing { finished, uncounted })
 }
 
-/// A piece of what is sent, and how much of the file is done with it.
-pub(super) type Block = (Bytes, Option<u64>);
+async fn write_pieces(
+    sender: &mut ProtocolSender,
+    pieces: impl IntoIterator<Item = Bytes>,
+) -> Result<(), TransferError> {
+    for piece in pieces {
+        sender.write_chunk(piece).await?;
+    }
+    Ok(())
+}
+
+/// What follows the answer for a file, in this order.
+pub(super) enum Block {
+    /// Its bytes from here on follow.
+    Start {
+        /// From where on.
+        offset: u64,
+    },
+    /// Some of them.
+    Content(Bytes),
+    /// The hash of all of it.
+    Hash([u8; HASH_LEN]),
+}
 
 /// Passes answers on, to the verdict. A receiver that ends without one could not go on.
 async fn hear(peer: &Peer, answers: mpsc::Sender<Answer>) -> Result<(), TransferError> {
@@ -259,9 +316,22 @@ async fn hear(peer: &Peer, answers: mpsc::Sender<Answer>) -> Result<(), Transfer
 struct Report {
     progress: Option<ProgressHandler>,
     tree: Arc<Tree>,
+    acknowledged: Arc<Acknowledged>,
 }
 
 impl Report {
+    /// Tells of what has arrived, for as long as it is asked. A stream that broke drops what has not
+    /// arrived, too.
+    async fn tell(&self, is_lost: impl Fn() -> bool) -> Infallible {
+        loop {
+            self.acknowledged.changed().await;
+            let done = self.acknowledged.bytes();
+            if !is_lost() {
+                self.step(Phase::Moving, done);
+            }
+        }
+    }
+
     fn step(&self, phase: Phase, done: u64) {
         if let Some(progress) = &self.progress {
             let (name, total) = (self.tree.list.root().path.clone(), self.tree.list.bytes());

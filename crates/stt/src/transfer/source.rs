@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::{
     BLOCK, TransferError,
-    record::{Answer, HASH_LEN, Record},
+    record::{Answer, HASH_LEN},
     send::Block,
     tree::Tree,
 };
@@ -29,7 +29,6 @@ pub(super) struct Source {
 pub(super) struct Finished {
     pub(super) hash: [u8; HASH_LEN],
     pub(super) resumed_at: u64,
-    pub(super) size: u64,
 }
 
 impl Source {
@@ -79,19 +78,19 @@ impl Source {
             }
         }
         let resumed_at = offset;
-        let mut gone = blocks.blocking_send((Record::Start { offset }.encode(), None)).is_err();
+        let mut gone = blocks.blocking_send(Block::Start { offset }).is_err();
         while offset < self.size && !gone {
             let block = self.read(self.size - offset)?;
             hasher.update(&block);
             offset += len(&block);
-            gone = blocks.blocking_send((block, Some(offset))).is_err();
+            gone = blocks.blocking_send(Block::Content(block)).is_err();
         }
         let hash = *hasher.finalize().as_bytes();
         if !gone {
             self.must_end()?;
-            let _ = blocks.blocking_send((Bytes::copy_from_slice(&hash), None));
+            let _ = blocks.blocking_send(Block::Hash(hash));
         }
-        Ok(Finished { hash, resumed_at, size: self.size })
+        Ok(Finished { hash, resumed_at })
     }
 
     /// The next block, at most `left` bytes.

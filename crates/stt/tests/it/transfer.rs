@@ -19,8 +19,8 @@ use crate::common::{self, Inbox, builder, connect, seed};
 use stt::{
     Coded, ContentId, Mode, Node, Session,
     transfer::{
-        Phase, ReceiveOptions, Received, SendOptions, Sent, TransferError, decline_first_version,
-        receive, send,
+        LABEL, Phase, ReceiveOptions, Received, SendOptions, Sent, TransferError,
+        decline_first_version, receive, send,
     },
 };
 use tokio::sync::{Notify, mpsc};
@@ -535,4 +535,58 @@ async fn transfers_that_were_given_up_leave_no_stream_behind() {
         }
     };
     tokio::time::timeout(Duration::from_secs(30), last).await.unwrap();
+}
+
+/// What waits in queues here and in windows there has not arrived.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_counts_what_the_receivers_machine_acknowledged() {
+    /// What a machine takes of a stream that nobody reads.
+    const WINDOW: u64 = 1 << 20;
+    let (server, _client, _, ours) = common::session().await;
+    let (reads, steps) = (Arc::new(Notify::new()), Arc::new(Mutex::new(Vec::new())));
+    let may_read = Arc::clone(&reads);
+    let _receiver = server
+        .handle_protocol(LABEL, move |_, mut stream| {
+            let may_read = Arc::clone(&may_read);
+            async move {
+                // ANSWER: nothing is there.
+                let mut answer = vec![34, 2];
+                answer.resize(35, 0);
+                stream.write_chunk(answer.into()).await.unwrap();
+                may_read.notified().await;
+                while stream.read_chunk(1 << 20).await.unwrap().is_some() {}
+                // VERDICT: all is well.
+                stream.write_chunk(vec![2, 4, 0].into()).await.unwrap();
+                stream.close().await.unwrap();
+            }
+        })
+        .unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    fs::write(&path, bytes(4 << 20)).unwrap();
+    let (noted, moved) = (Arc::clone(&steps), Arc::new(Notify::new()));
+    let moving = Arc::clone(&moved);
+    let options = SendOptions::new().progress(Arc::new(move |step| {
+        noted.lock().unwrap().push((step.phase, step.done));
+        moving.notify_one();
+    }));
+    let sending = send(&ours, &path, &options);
+    let watching = async {
+        let last = || steps.lock().unwrap().last().map_or(0, |(_, done)| *done);
+        while last() < WINDOW * 3 / 4 {
+            moved.notified().await;
+        }
+        let unread = steps.lock().unwrap().clone();
+        reads.notify_one();
+        unread
+    };
+    let both = async { tokio::join!(sending, watching) };
+    let (sent, unread) = tokio::time::timeout(Duration::from_secs(60), both).await.unwrap();
+    assert_eq!(sent.unwrap().size, 4 << 20);
+    let first = unread.first().unwrap().1;
+    assert!(first <= WINDOW / 4, "{first} bytes at once");
+    assert!(unread.iter().all(|(_, done)| *done <= WINDOW), "{unread:?}");
+    let steps = steps.lock().unwrap();
+    assert!(steps.is_sorted_by_key(|(_, done)| *done), "{steps:?}");
+    assert_eq!(steps.last(), Some(&(Phase::Done, 4 << 20)));
 }
