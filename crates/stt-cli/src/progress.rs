@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value, json};
 use stt::transfer::{Phase, Progress, ProgressHandler, printable};
 use stt_gateway::proto::v1;
@@ -23,6 +23,10 @@ pub(crate) fn bar(output: &Output, total: Option<u64>) -> ProgressBar {
     if !output.is_interactive() {
         return ProgressBar::hidden();
     }
+    styled(total)
+}
+
+fn styled(total: Option<u64>) -> ProgressBar {
     let (bar, template) = match total {
         Some(total) => (
             ProgressBar::new(total),
@@ -96,27 +100,53 @@ fn shown(output: &Output) -> Shown {
     if output.is_json() {
         return lines(output.clone());
     }
-    let all = MultiProgress::new();
-    let (bars, output) = (Mutex::new(HashMap::<String, ProgressBar>::new()), output.clone());
+    let (bars, output) = (Mutex::new(Bars::new(MultiProgress::new())), output.clone());
     Box::new(move |progress: Step| {
         let mut bars = bars.lock().unwrap_or_else(PoisonError::into_inner);
-        if progress.phase == Phase::Done {
-            if let Some(bar) = bars.remove(&progress.name) {
+        bars.show(&progress, || bar(&output, Some(progress.total)));
+    })
+}
+
+/// The bars of all transfers, by name.
+struct Bars {
+    all: MultiProgress,
+    shown: HashMap<String, (ProgressBar, Phase)>,
+}
+
+impl Bars {
+    fn new(all: MultiProgress) -> Self {
+        Self { all, shown: HashMap::new() }
+    }
+
+    fn show(&mut self, step: &Step, make: impl FnOnce() -> ProgressBar) {
+        if step.phase == Phase::Done {
+            if let Some((bar, _)) = self.shown.remove(&step.name) {
                 bar.finish_and_clear();
             }
             return;
         }
-        let shown = bars.entry(progress.name.clone()).or_insert_with(|| {
-            let bar = all.add(bar(&output, Some(progress.total)));
-            // What an earlier attempt did must not count as speed.
-            bar.set_position(progress.done);
+        let doing = if step.phase == Phase::Checking { "checking " } else { "" };
+        let message = format!("{doing}{} ", printable(&step.name));
+        let begin = |bar: &ProgressBar| {
+            bar.set_message(message);
+            bar.set_position(step.done);
+            // What was there before, or was checked and not moved, must not count as speed.
             bar.reset_eta();
-            bar
-        });
-        let doing = if progress.phase == Phase::Checking { "checking " } else { "" };
-        shown.set_message(format!("{doing}{} ", printable(&progress.name)));
-        shown.set_position(progress.done);
-    })
+        };
+        if let Some((bar, phase)) = self.shown.get_mut(&step.name) {
+            if std::mem::replace(phase, step.phase) == step.phase {
+                bar.set_position(step.done);
+            } else {
+                begin(bar);
+            }
+            return;
+        }
+        // Drawn only when it says whose it is.
+        let bar = make();
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+        begin(&bar);
+        self.shown.insert(step.name.clone(), (self.all.add(bar), step.phase));
+    }
 }
 
 /// One JSON line now and then, and one at the end.
@@ -150,4 +180,89 @@ fn lines(output: Output) -> Shown {
             output.passing_json_line(&value);
         }
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+mod tests {
+    use std::{io, thread::sleep};
+
+    use indicatif::TermLike;
+
+    use super::*;
+
+    /// A terminal that remembers what was written.
+    #[derive(Clone, Debug, Default)]
+    struct Screen(Arc<Mutex<Vec<String>>>);
+
+    impl TermLike for Screen {
+        fn width(&self) -> u16 {
+            120
+        }
+
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write_line(&self, line: &str) -> io::Result<()> {
+            self.write_str(line)
+        }
+
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.0.lock().unwrap().push(text.to_owned());
+            Ok(())
+        }
+
+        fn clear_line(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_transfer_that_goes_on_is_named_at_once_and_counts_only_what_it_moves() {
+        let screen = Screen::default();
+        let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
+        let mut bars = Bars::new(MultiProgress::with_draw_target(target));
+        let total = 1_500_000_000;
+        let mut show = |phase, done| {
+            let step = Step { phase, name: "big.bin".into(), done, total, more: Map::new() };
+            bars.show(&step, || styled(Some(total)));
+            sleep(Duration::from_millis(60));
+        };
+        show(Phase::Checking, 900_000_000);
+        show(Phase::Checking, 1_000_000_000);
+        show(Phase::Moving, 1_001_000_000);
+        show(Phase::Moving, 1_002_000_000);
+        show(Phase::Moving, 1_003_000_000);
+        let drawn = screen.0.lock().unwrap().concat();
+        let lines: Vec<&str> = drawn.split_inclusive("left").collect();
+        let mut lines: Vec<&str> = lines.into_iter().filter(|line| line.contains('[')).collect();
+        assert!(lines.len() >= 3, "{drawn:?}");
+        for line in &lines {
+            assert!(line.contains("big.bin"), "{line:?}");
+        }
+        lines.retain(|line| !line.contains("checking"));
+        assert!(!lines.is_empty(), "{drawn:?}");
+        for line in lines {
+            let speed = line.split("MB  ").nth(1).or_else(|| line.split("GB  ").nth(1)).unwrap();
+            let number: f64 = speed.split(' ').next().unwrap().parse().unwrap();
+            assert!(number < 200.0 || speed.contains("kB/s"), "{line:?}");
+        }
+    }
 }
