@@ -16,6 +16,8 @@ mod question;
 mod record;
 #[path = "../../crates/stt-swarm/src/pubsub/sequence.rs"]
 mod sequence;
+#[path = "../../crates/stt-swarm/src/pubsub/window.rs"]
+mod window;
 
 use std::time::Duration;
 

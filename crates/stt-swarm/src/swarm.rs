@@ -75,7 +75,7 @@ impl SwarmOptions {
     }
 
     /// What this node takes of one publisher on one topic, and publishes on one itself. What is
-    /// over it is dropped, counted as a [gap](crate::TopicEvent::Gap), and not passed on; an own
+    /// over it is dropped, told as a [gap](crate::TopicEvent::Gap) later, and not passed on; an own
     /// message waits. Default: [`Self::PUBLISHER_RATE`].
     #[must_use]
     pub const fn publisher_rate(mut self, rate: MessageRate) -> Self {
@@ -83,8 +83,9 @@ impl SwarmOptions {
         self
     }
 
-    /// What this node takes of all publishers together on one topic. What is over it is dropped,
-    /// counted as a [gap](crate::TopicEvent::Gap), and not passed on. Default:
+    /// What this node takes of all publishers together on one topic. Beyond it each publisher that
+    /// was heard in the last 2 seconds has an equal share, as much again together at most. The rest
+    /// is dropped, told as a [gap](crate::TopicEvent::Gap) later, and not passed on. Default:
     /// [`Self::TOPIC_RATE`].
     #[must_use]
     pub const fn topic_rate(mut self, rate: MessageRate) -> Self {

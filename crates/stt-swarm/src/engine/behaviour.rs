@@ -33,6 +33,9 @@ const _: () = assert!(MAX_IDS * (ID_LEN + 3) <= MAX_CONTROL && MAX_CONTROL <= MA
 /// Messages that wait for one peer: 8 MiB at most.
 pub(crate) const QUEUE: usize = 128;
 
+/// How long a message may wait in a queue.
+const QUEUED_WITHIN: Duration = Duration::from_secs(8);
+
 /// What runs over the links.
 #[derive(NetworkBehaviour)]
 #[behaviour(prelude = "libp2p_swarm::derive_prelude")]
@@ -75,6 +78,9 @@ impl Behaviour {
             .max_control_message_size(MAX_CONTROL)
             .max_control_messages_sent(MAX_IDS)
             .connection_handler_queue_len(QUEUE)
+            // The queues are short: what is in one is sent also when the peer is slow for a while.
+            .publish_queue_duration(QUEUED_WITHIN)
+            .forward_queue_duration(QUEUED_WITHIN)
             .build()
             .map_err(|error| error.to_string())?;
         let gossip = gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Anonymous, config)?;

@@ -1,15 +1,22 @@
 //! Messages on the wire: signed by who published them, for one topic, with a sequence that grows.
 //!
-//! `2 ‖ attempt (1) ‖ publisher (32) ‖ started (8) ‖ count (8) ‖ signature (64) ‖ data`, big-endian.
-//! The attempt is not signed and means nothing: the engine takes the same bytes only once, and a
-//! message that it had no room for is given to it again.
+//! `kind (1) ‖ attempt (1) ‖ publisher (32) ‖ started (8) ‖ count (8) ‖ signature (64) ‖ data`,
+//! big-endian. The attempt is not signed and means nothing: the engine takes the same bytes only
+//! once, and a message that it had no room for is given to it again.
+//!
+//! The kind 2 is a message. The kind 3 says that the message with this sequence was the last for a
+//! while, so that subscribers know what they lack; its data is `first (8) ‖ age (4) ‖ round (1)`:
+//! the first message since the publisher last said so, how many milliseconds ago it was published,
+//! and how often it said so before.
+
+use std::time::Duration;
 
 use stt::{IdentityError, Node, NodeId};
 
-use super::Sequence;
+use super::{Sequence, window::Tail};
 
-const CONTEXT: &str = "stt-swarm/1 message";
-const VERSION: u8 = 2;
+const MESSAGE: (u8, &str) = (2, "stt-swarm/1 message");
+const TAIL: (u8, &str) = (3, "stt-swarm/1 tail");
 /// Longest data.
 pub(crate) const MAX_DATA: usize = 60_000;
 
@@ -18,7 +25,14 @@ pub(crate) const MAX_DATA: usize = 60_000;
 pub(crate) struct Opened<'a> {
     pub(crate) publisher: NodeId,
     pub(crate) sequence: Sequence,
-    pub(crate) data: &'a [u8],
+    pub(crate) said: Said<'a>,
+}
+
+/// What it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Said<'a> {
+    Message(&'a [u8]),
+    Tail(Tail),
 }
 
 fn signed_bytes(topic: &str, started: [u8; 8], count: [u8; 8], data: &[u8]) -> Vec<u8> {
@@ -33,9 +47,26 @@ pub(crate) fn seal(
     sequence: Sequence,
     data: &[u8],
 ) -> Result<Vec<u8>, IdentityError> {
+    seal_as(MESSAGE, node, topic, sequence, data)
+}
+
+/// Signs what the node says of its last messages on the topic with this hash.
+pub(crate) fn seal_tail(node: &Node, topic: &str, tail: Tail) -> Result<Vec<u8>, IdentityError> {
+    let age = u32::try_from(tail.age.as_millis()).unwrap_or(u32::MAX);
+    let data = [&tail.first.to_be_bytes()[..], &age.to_be_bytes(), &[tail.round]].concat();
+    seal_as(TAIL, node, topic, tail.newest, &data)
+}
+
+fn seal_as(
+    (kind, context): (u8, &str),
+    node: &Node,
+    topic: &str,
+    sequence: Sequence,
+    data: &[u8],
+) -> Result<Vec<u8>, IdentityError> {
     let (started, count) = (sequence.started.to_be_bytes(), sequence.count.to_be_bytes());
-    let signature = node.sign(CONTEXT, &signed_bytes(topic, started, count, data))?;
-    Ok([&[VERSION, 0], &node.node_id().as_bytes()[..], &started, &count, &signature, data].concat())
+    let signature = node.sign(context, &signed_bytes(topic, started, count, data))?;
+    Ok([&[kind, 0], &node.node_id().as_bytes()[..], &started, &count, &signature, data].concat())
 }
 
 /// Makes other bytes of the same message. False if it has none that were not given before.
@@ -47,26 +78,68 @@ pub(crate) fn try_again(sealed: &mut [u8]) -> bool {
     again.is_some()
 }
 
-/// Who is said to have published it; not verified.
-pub(crate) fn publisher(bytes: &[u8]) -> Option<NodeId> {
-    let publisher = bytes.get(2..)?.first_chunk()?;
-    Some(NodeId::from_bytes(*publisher))
+/// What the bytes are said to be; not verified.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim {
+    pub(crate) publisher: NodeId,
+    pub(crate) sequence: Sequence,
+    /// Of what a publisher says of its last messages.
+    pub(crate) round: Option<u8>,
+}
+
+/// The parts of one.
+struct Parts<'a> {
+    kind: u8,
+    publisher: NodeId,
+    started: [u8; 8],
+    count: [u8; 8],
+    signature: &'a [u8; NodeId::SIGNATURE_LEN],
+    data: &'a [u8],
+}
+
+fn parts(bytes: &[u8]) -> Option<Parts<'_>> {
+    let (&[kind, _attempt], rest) = bytes.split_first_chunk()?;
+    let (publisher, rest) = rest.split_first_chunk()?;
+    let (&started, rest) = rest.split_first_chunk()?;
+    let (&count, rest) = rest.split_first_chunk()?;
+    let (signature, data) = rest.split_first_chunk()?;
+    let publisher = NodeId::from_bytes(*publisher);
+    Some(Parts { kind, publisher, started, count, signature, data })
+}
+
+impl Parts<'_> {
+    const fn sequence(&self) -> Sequence {
+        let (started, count) = (u64::from_be_bytes(self.started), u64::from_be_bytes(self.count));
+        Sequence { started, count }
+    }
+}
+
+/// Reads who is said to have said what; not verified.
+pub(crate) fn claim(bytes: &[u8]) -> Option<Claim> {
+    let parts = parts(bytes)?;
+    let (publisher, sequence) = (parts.publisher, parts.sequence());
+    let round = parts.data.get(12).copied().filter(|_| parts.kind == TAIL.0);
+    Some(Claim { publisher, sequence, round })
 }
 
 /// Reads one. `None` if nobody signed it for this topic.
 pub(crate) fn open<'a>(topic: &str, bytes: &'a [u8]) -> Option<Opened<'a>> {
-    let (&[version, _attempt], rest) = bytes.split_first_chunk()?;
-    let (publisher, rest) = rest.split_first_chunk()?;
-    let (&started, rest) = rest.split_first_chunk()?;
-    let (&count, rest) = rest.split_first_chunk()?;
-    let (signature, data) = rest.split_first_chunk::<{ NodeId::SIGNATURE_LEN }>()?;
-    let publisher = NodeId::from_bytes(*publisher);
-    let sequence =
-        Sequence { started: u64::from_be_bytes(started), count: u64::from_be_bytes(count) };
-    (version == VERSION
-        && data.len() <= MAX_DATA
-        && publisher.verifies(CONTEXT, &signed_bytes(topic, started, count, data), signature))
-    .then_some(Opened { publisher, sequence, data })
+    let parts = parts(bytes)?;
+    let (publisher, sequence) = (parts.publisher, parts.sequence());
+    let (context, said) = if parts.kind == MESSAGE.0 {
+        (MESSAGE.1, Said::Message(parts.data))
+    } else if parts.kind == TAIL.0 {
+        let (first, age) = parts.data.split_first_chunk()?;
+        let (age, &[round]) = age.split_first_chunk::<4>()? else { return None };
+        let first = u64::from_be_bytes(*first);
+        let age = Duration::from_millis(u32::from_be_bytes(*age).into());
+        (TAIL.1, Said::Tail(Tail { newest: sequence, first, age, round }))
+    } else {
+        return None;
+    };
+    let signed = signed_bytes(topic, parts.started, parts.count, parts.data);
+    (parts.data.len() <= MAX_DATA && publisher.verifies(context, &signed, parts.signature))
+        .then_some(Opened { publisher, sequence, said })
 }
 
 #[cfg(test)]
@@ -81,8 +154,9 @@ mod tests {
         let sequence = Sequence { started: 5, count: 6 };
         let bytes = seal(&node, "topic", sequence, b"data").unwrap();
         let opened = open("topic", &bytes).unwrap();
-        assert_eq!((opened.sequence, opened.data), (sequence, &b"data"[..]));
-        assert_eq!(publisher(&bytes), Some(node.node_id()));
+        assert_eq!((opened.sequence, opened.said), (sequence, Said::Message(b"data")));
+        let claimed = claim(&bytes).unwrap();
+        assert_eq!((claimed.publisher, claimed.sequence), (node.node_id(), sequence));
         assert_eq!(open("other", &bytes), None);
         let mut again = bytes.clone();
         for _ in 0..255 {
@@ -96,5 +170,12 @@ mod tests {
             assert_eq!(open("topic", &forged), None, "{at}");
             assert_eq!(open("topic", &bytes[..at]), None, "{at}");
         }
+        let tail = Tail { newest: sequence, first: 3, age: Duration::from_millis(7), round: 2 };
+        let bytes = seal_tail(&node, "topic", tail).unwrap();
+        assert_eq!(open("topic", &bytes).unwrap().said, Said::Tail(tail));
+        assert_eq!(claim(&bytes).unwrap().round, Some(2));
+        let as_message = [&[MESSAGE.0], &bytes[1..]].concat();
+        assert_eq!(open("topic", &as_message), None);
+        assert_eq!(open("topic", &[&bytes[..], &[0]].concat()), None);
     }
 }

@@ -6,7 +6,8 @@
 //! | messages on the wire | `envelope` |
 //! | which message goes to whom | `topics` |
 //! | what waits for a subscriber | `queue` |
-//! | how much is taken in a second | `rate` |
+//! | what was here, may come yet, or is lost | `window` |
+//! | how much is taken in a second, and of whom | `rate`, `share` |
 //! | whether subscribers have had a message | `receipt`, `question`, `awaited` |
 //! | which of a publisher's messages it is | `sequence` |
 
@@ -17,7 +18,9 @@ pub(crate) mod queue;
 pub(crate) mod rate;
 pub(crate) mod receipt;
 mod sequence;
+pub(crate) mod share;
 pub(crate) mod topics;
+pub(crate) mod window;
 
 use std::{sync::Arc, time::Duration};
 
@@ -57,8 +60,10 @@ pub struct TopicMessage {
 pub enum TopicEvent {
     /// A message.
     Message(TopicMessage),
-    /// So many messages are lost to the subscriber: it was slow, and its queue of 4 MiB full, or
-    /// they were over a [limit](crate::SwarmOptions::publisher_rate), a flood for example.
+    /// So many messages are lost to the subscriber: it was slow, and its queue of 4 MiB full; or
+    /// they did not come within 10 seconds after later ones, or after their publisher said that it
+    /// had published them: lost on the way, or over a
+    /// [limit](crate::SwarmOptions::publisher_rate), a flood for example.
     Gap {
         /// How many.
         missed: u64,

@@ -48,7 +48,7 @@ impl Queue {
             let mut inner = self.inner();
             let cost = message.data.len() + ENTRY;
             if inner.bytes + cost > MAX_BYTES {
-                inner.missed += 1;
+                inner.missed = inner.missed.saturating_add(1);
             } else {
                 if inner.missed > 0 {
                     let gap = (inner.waiting.len(), std::mem::take(&mut inner.missed));
@@ -61,14 +61,14 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Counts a message that is over a limit as missed.
-    pub(crate) fn miss(&self) {
+    /// Counts messages that are lost as missed.
+    pub(crate) fn miss(&self, messages: u64) {
         {
             let mut inner = self.inner();
             if inner.over {
                 return;
             }
-            inner.missed = inner.missed.saturating_add(1);
+            inner.missed = inner.missed.saturating_add(messages);
         }
         self.changed.notify_one();
     }
@@ -158,17 +158,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_over_a_limit_is_missed_where_it_was() {
+    async fn what_is_lost_is_told_between_the_messages() {
         let queue = Queue::default();
         queue.push(message(0, 1));
-        queue.miss();
-        queue.miss();
+        queue.miss(1);
+        queue.miss(1);
         queue.push(message(1, 1));
         assert_eq!(queue.next().await, Some(TopicEvent::Message(message(0, 1))));
         assert_eq!(queue.next().await, Some(TopicEvent::Gap { missed: 2 }));
         assert_eq!(queue.next().await, Some(TopicEvent::Message(message(1, 1))));
         queue.leave();
-        queue.miss();
+        queue.miss(1);
         assert_eq!(queue.next().await, None);
     }
 }

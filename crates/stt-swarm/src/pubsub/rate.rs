@@ -46,6 +46,12 @@ impl Meter {
         self.messages = self.messages.max(now) + cost(1, rate.messages);
         self.bytes = self.bytes.max(now) + cost(len, rate.bytes);
     }
+
+    /// Forgets what it would take longer than `most` to wait for.
+    pub(crate) fn forgive(&mut self, now: Instant, most: Duration) {
+        self.messages = self.messages.min(now + most);
+        self.bytes = self.bytes.min(now + most);
+    }
 }
 
 #[cfg(test)]

@@ -11,9 +11,12 @@ use bytes::Bytes;
 use stt::NodeId;
 
 use super::{
-    Sequence, TopicMessage, envelope,
+    Sequence, TopicMessage,
+    envelope::{self, Claim, Said},
     queue::Queue,
-    rate::{BURST, MessageRate, Meter},
+    rate::MessageRate,
+    share::{Shared, Taken},
+    window::{Lost, Window},
 };
 use crate::dht::record;
 
@@ -23,6 +26,10 @@ pub(crate) const MAX_TOPICS: usize = 100;
 pub(crate) const MAX_SUBSCRIBERS: usize = 256;
 /// Publishers of one topic whose last sequences are known.
 const MAX_PUBLISHERS: usize = 1_024;
+/// Holes in what came of one publisher: so many for each, more while all of a topic have few.
+const HOLES_OF_EACH: usize = 16;
+const MAX_HOLES_OF_ONE: usize = 1_024;
+const MANY_HOLES: usize = 4_096;
 
 /// What becomes of a message from a peer.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,54 +64,25 @@ pub(crate) struct Topics {
 #[derive(Debug)]
 struct Topic {
     name: Arc<str>,
-    subscribers: Vec<Arc<Queue>>,
+    subscribers: Vec<Subscriber>,
     publishers: HashMap<NodeId, Publisher>,
-    /// Of all publishers. `None` before the first message.
-    taken: Option<Meter>,
+    /// In all of the publishers' windows.
+    holes: usize,
+    shared: Shared,
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    since: Instant,
+    queue: Arc<Queue>,
 }
 
 #[derive(Debug)]
 struct Publisher {
     window: Window,
-    taken: Meter,
-}
-
-/// Which of a publisher's last messages were here.
-#[derive(Clone, Copy, Debug, Default)]
-struct Window {
-    newest: Sequence,
-    /// Bit `n` is the message `n` before the newest.
-    seen: u128,
-}
-
-impl Window {
-    fn had(&self, sequence: Sequence) -> bool {
-        let Some(back) = self.newest.count.checked_sub(sequence.count) else { return false };
-        let bit = u32::try_from(back).ok().and_then(|back| 1_u128.checked_shl(back));
-        sequence.started == self.newest.started && self.seen & bit.unwrap_or(0) != 0
-    }
-
-    /// Notes a message. False if it was here before, or is older than what is known.
-    fn note(&mut self, sequence: Sequence) -> bool {
-        if sequence.started != self.newest.started {
-            let newer = sequence.started > self.newest.started;
-            if newer {
-                *self = Self { newest: sequence, seen: 1 };
-            }
-            return newer;
-        }
-        if sequence.count > self.newest.count {
-            let by = u32::try_from(sequence.count - self.newest.count).unwrap_or(u32::MAX);
-            self.seen = self.seen.checked_shl(by).unwrap_or(0) | 1;
-            self.newest = sequence;
-            return true;
-        }
-        let back = u32::try_from(self.newest.count - sequence.count).unwrap_or(u32::MAX);
-        let bit = 1_u128.checked_shl(back).unwrap_or(0);
-        let fresh = bit != 0 && self.seen & bit == 0;
-        self.seen |= bit;
-        fresh
-    }
+    /// The last that it said to be its last, and in which round.
+    tail: (Sequence, u8),
+    taken: Taken,
 }
 
 impl Topics {
@@ -125,13 +103,15 @@ impl Topics {
         hash: &str,
         name: &str,
         queue: Arc<Queue>,
+        at: Instant,
     ) -> Result<bool, (&'static str, usize)> {
+        let subscriber = Subscriber { since: at, queue };
         if let Some(topic) = self.topics.get_mut(hash) {
-            topic.subscribers.retain(|queue| !queue.is_left());
+            topic.subscribers.retain(|it| !it.queue.is_left());
             if topic.subscribers.len() >= MAX_SUBSCRIBERS {
                 return Err(("subscribers of the topic", MAX_SUBSCRIBERS));
             }
-            topic.subscribers.push(queue);
+            topic.subscribers.push(subscriber);
             return Ok(false);
         }
         if self.topics.len() >= MAX_TOPICS {
@@ -139,18 +119,21 @@ impl Topics {
         }
         let topic = Topic {
             name: name.into(),
-            subscribers: vec![queue],
+            subscribers: vec![subscriber],
             publishers: HashMap::new(),
-            taken: None,
+            holes: 0,
+            shared: Shared::new(at),
         };
         self.topics.insert(hash.to_owned(), topic);
         Ok(true)
     }
 
-    /// Forgets who left; the topics that nobody subscribes to any more.
-    pub(crate) fn sweep(&mut self) -> Vec<String> {
+    /// Tells what did not come in time, and forgets who left; the topics that nobody subscribes to
+    /// any more.
+    pub(crate) fn sweep(&mut self, at: Instant) -> Vec<String> {
         for topic in self.topics.values_mut() {
-            topic.subscribers.retain(|queue| !queue.is_left());
+            topic.subscribers.retain(|it| !it.queue.is_left());
+            topic.give_up_late(at);
         }
         let empty = self.topics.extract_if(|_, topic| topic.subscribers.is_empty());
         empty.map(|(hash, _)| hash).collect()
@@ -164,7 +147,7 @@ impl Topics {
     /// Whether this node has subscribers of the topic.
     pub(crate) fn has_subscribers(&self, hash: &str) -> bool {
         let subscribers = self.topics.get(hash).map(|topic| &topic.subscribers);
-        subscribers.is_some_and(|all| all.iter().any(|queue| !queue.is_left()))
+        subscribers.is_some_and(|all| all.iter().any(|it| !it.queue.is_left()))
     }
 
     /// Gives this node's own message to its own subscribers.
@@ -174,7 +157,8 @@ impl Topics {
         }
     }
 
-    /// Judges a message from a peer, and gives it to subscribers if it is sound. `now` is the time since 1970, `at` the same by the clock that does not jump.
+    /// Judges a message from a peer, and gives it to subscribers if it is sound. `now` is the time
+    /// since 1970, `at` the same by the clock that does not jump.
     pub(crate) fn judge(
         &mut self,
         me: NodeId,
@@ -183,12 +167,18 @@ impl Topics {
         now: Duration,
         at: Instant,
     ) -> Judged {
-        // Over a limit, no signature is checked: a check costs more than the rest.
+        let Some(claim) = envelope::claim(bytes) else { return Judged::Forged };
+        // A signature is only checked if something could come of it: a check costs more than the
+        // rest. Nothing is counted before: whoever has not signed it may say anything.
         if let Some(topic) = self.topics.get(hash)
-            && envelope::publisher(bytes).is_some_and(|it| it != me && topic.is_over(it, at))
+            && claim.publisher != me
         {
-            topic.miss();
-            return Judged::Over;
+            if topic.has(&claim) {
+                return Judged::Known;
+            }
+            if !topic.takes(claim.publisher, at) {
+                return Judged::Over;
+            }
         }
         let Some(opened) = envelope::open(hash, bytes) else { return Judged::Forged };
         // Who said it began at the end of time would never give way to others.
@@ -200,97 +190,121 @@ impl Topics {
         if opened.publisher == me {
             return Judged::Known;
         }
-        let publisher = topic.publisher(opened.publisher, at);
-        if !publisher.window.note(opened.sequence) {
-            return Judged::Known;
+        topic.count(opened.publisher, limits, bytes.len(), at);
+        topic.note(opened.publisher, opened.sequence, opened.said, at);
+        if let Said::Message(data) = opened.said {
+            topic.deliver(opened.publisher, opened.sequence, &Bytes::copy_from_slice(data));
         }
-        publisher.taken.take(limits.publisher, bytes.len(), at);
-        let all = topic.taken.get_or_insert(Meter::new(at));
-        all.take(limits.topic, bytes.len(), at);
-        topic.deliver(opened.publisher, opened.sequence, &Bytes::copy_from_slice(opened.data));
         Judged::Accepted
     }
 }
 
 impl Topic {
-    /// Whether nothing of `publisher` is taken at the moment.
-    fn is_over(&self, publisher: NodeId, at: Instant) -> bool {
-        let over = |taken: &Meter| !taken.has_room(at, BURST);
-        self.taken.as_ref().is_some_and(over)
-            || self.publishers.get(&publisher).is_some_and(|known| over(&known.taken))
+    /// Whether what is claimed was here before, or is older than what is known.
+    fn has(&self, claim: &Claim) -> bool {
+        let known = self.publishers.get(&claim.publisher);
+        known.is_some_and(|known| match claim.round {
+            None => !known.window.lacks(claim.sequence),
+            Some(round) => (claim.sequence, round) <= known.tail,
+        })
     }
 
-    /// What is known of a publisher, from now on something.
-    fn publisher(&mut self, publisher: NodeId, at: Instant) -> &mut Publisher {
+    /// Whether something of `publisher` is taken at the moment.
+    fn takes(&self, publisher: NodeId, at: Instant) -> bool {
+        self.shared.takes(self.publishers.get(&publisher).map(|known| &known.taken), at)
+    }
+
+    /// Counts a message of `publisher`, of whom something is known from now on.
+    fn count(&mut self, publisher: NodeId, limits: Limits, len: usize, at: Instant) {
         if self.publishers.len() >= MAX_PUBLISHERS && !self.publishers.contains_key(&publisher) {
             // The one that began first, which is the least likely to be there still.
-            let oldest = self.publishers.iter().min_by_key(|(_, known)| known.window.newest);
-            if let Some(oldest) = oldest.map(|(publisher, _)| *publisher) {
-                self.publishers.remove(&oldest);
+            let oldest = self.publishers.iter().min_by_key(|(_, known)| known.window.newest());
+            if let Some(oldest) = oldest.map(|(publisher, _)| *publisher)
+                && let Some(known) = self.publishers.remove(&oldest)
+            {
+                self.holes -= known.window.holes();
+                let mut lost = Vec::new();
+                known.window.give_up(&mut lost);
+                self.tell(&lost);
             }
         }
-        let unknown = Publisher { window: Window::default(), taken: Meter::new(at) };
-        self.publishers.entry(publisher).or_insert(unknown)
+        let known = self.publishers.values();
+        self.shared.count(at, || known.filter(|known| known.taken.is_active(at)).count());
+        let unknown = || Publisher {
+            window: Window::new(),
+            tail: (Sequence::default(), 0),
+            taken: Taken::new(at),
+        };
+        let known = self.publishers.entry(publisher).or_insert_with(unknown);
+        self.shared.take(&mut known.taken, limits, len, at);
     }
 
-    /// Tells subscribers that a message is not theirs.
-    fn miss(&self) {
-        for queue in &self.subscribers {
-            queue.miss();
+    /// Notes what a publisher said, and tells what is lost thereby.
+    fn note(&mut self, publisher: NodeId, sequence: Sequence, said: Said<'_>, at: Instant) {
+        let max = if self.holes < MANY_HOLES { MAX_HOLES_OF_ONE } else { HOLES_OF_EACH };
+        let Some(known) = self.publishers.get_mut(&publisher) else { return };
+        let (before, mut lost) = (known.window.holes(), Vec::new());
+        match said {
+            Said::Message(_) => {
+                known.window.note(sequence, at, max, &mut lost);
+            }
+            Said::Tail(tail) => {
+                known.tail = (sequence, tail.round);
+                known.window.note_tail(tail, at, max, &mut lost);
+            }
+        }
+        self.holes = self.holes + known.window.holes() - before;
+        self.tell(&lost);
+    }
+
+    fn give_up_late(&mut self, at: Instant) {
+        let mut lost = Vec::new();
+        for known in self.publishers.values_mut() {
+            known.window.give_up_late(at, &mut lost);
+        }
+        self.tell(&lost);
+    }
+
+    /// Tells subscribers what is lost to them.
+    fn tell(&self, lost: &[Lost]) {
+        for lost in lost {
+            for subscriber in self.subscribers.iter().filter(|it| it.since <= lost.since) {
+                subscriber.queue.miss(lost.messages);
+            }
         }
     }
 
     fn deliver(&self, publisher: NodeId, sequence: Sequence, data: &Bytes) {
-        for queue in &self.subscribers {
+        for subscriber in &self.subscribers {
             let (topic, data) = (Arc::clone(&self.name), data.clone());
-            queue.push(TopicMessage { topic, data, publisher, sequence });
+            subscriber.queue.push(TopicMessage { topic, data, publisher, sequence });
         }
     }
 }
 
 impl Drop for Topics {
     fn drop(&mut self) {
-        for queue in self.topics.values().flat_map(|topic| &topic.subscribers) {
-            queue.end();
+        for subscriber in self.topics.values().flat_map(|topic| &topic.subscribers) {
+            subscriber.queue.end();
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::window::Tail, *};
 
     const LIMITS: Limits = Limits {
         publisher: MessageRate { messages: 10, bytes: 1_000_000 },
         topic: MessageRate { messages: 15, bytes: 1_000_000 },
     };
 
-    #[test]
-    fn each_message_counts_once_whatever_the_order() {
-        let at = |started, count| Sequence { started, count };
-        let mut window = Window { newest: at(5, 10), seen: 1 };
-        assert!(!window.note(at(5, 10)));
-        assert!(window.note(at(5, 12)) && window.note(at(5, 11)));
-        assert!(!window.note(at(5, 11)) && !window.note(at(5, 12)));
-        assert!(window.had(at(5, 11)) && window.had(at(5, 12)) && !window.had(at(5, 9)));
-        assert!(!window.had(at(5, 13)) && !window.had(at(4, 12)) && !window.had(at(6, 12)));
-        assert!(window.note(at(5, u64::MAX)));
-        assert!(window.had(at(5, u64::MAX)) && !window.had(at(5, 12)));
-        // Too old to tell.
-        assert!(!window.note(at(5, 13)));
-        // Started again.
-        assert!(window.note(at(6, 1)));
-        assert!(!window.note(at(5, u64::MAX)) && !window.note(at(6, 1)));
-    }
-
     #[tokio::test]
     async fn who_says_it_began_in_the_future_is_not_heard() {
-        let seed = stt::SharedSeed::from_key(stc::Key::from_bytes([7; 32]));
-        let node = stt::Node::builder(seed).host("127.0.0.1").port(0);
-        let node = node.start(stt::Mode::Server).await.unwrap();
+        let node = node().await;
         let mut topics = Topics::new(LIMITS);
         let queue = Arc::new(Queue::default());
-        topics.subscribe("topic", "topic", Arc::clone(&queue)).unwrap();
+        topics.subscribe("topic", "topic", Arc::clone(&queue), Instant::now()).unwrap();
         let now = Duration::from_secs(1_900_000_000);
         let latest = record::millis(now + record::SKEW);
         let me = NodeId::from_bytes([1; 32]);
@@ -306,18 +320,32 @@ mod tests {
         assert_eq!(topics.judge(me, "topic", b"nonsense", now, Instant::now()), Judged::Forged);
     }
 
+    async fn node() -> stt::Node {
+        let seed = stt::SharedSeed::from_key(stc::Key::from_bytes([7; 32]));
+        let node = stt::Node::builder(seed).host("127.0.0.1").port(0);
+        node.start(stt::Mode::Server).await.unwrap()
+    }
+
+    /// How many messages wait for a subscriber, and what is told as gaps.
+    async fn read(queue: &Queue) -> (usize, Vec<u64>) {
+        queue.end();
+        let (mut messages, mut missed) = (0, Vec::new());
+        while let Some(event) = queue.next().await {
+            match event {
+                super::super::TopicEvent::Message(_) => messages += 1,
+                super::super::TopicEvent::Gap { missed: some } => missed.push(some),
+            }
+        }
+        (messages, missed)
+    }
+
     #[tokio::test]
     async fn who_floods_is_dropped_and_told_as_a_gap_and_others_are_heard() {
-        let node = async || {
-            let seed = stt::SharedSeed::from_key(stc::Key::from_bytes([7; 32]));
-            let node = stt::Node::builder(seed).host("127.0.0.1").port(0);
-            node.start(stt::Mode::Server).await.unwrap()
-        };
         let (flooding, honest) = (node().await, node().await);
         let mut topics = Topics::new(LIMITS);
-        let queue = Arc::new(Queue::default());
-        topics.subscribe("topic", "topic", Arc::clone(&queue)).unwrap();
-        let (me, now, at) = (NodeId::from_bytes([1; 32]), Duration::from_secs(9), Instant::now());
+        let (queue, at) = (Arc::new(Queue::default()), Instant::now());
+        topics.subscribe("topic", "topic", Arc::clone(&queue), at).unwrap();
+        let (me, now) = (NodeId::from_bytes([1; 32]), Duration::from_secs(9));
         let mut say = |node: &stt::Node, count, at| {
             let sequence = Sequence { started: 1, count };
             let sealed = envelope::seal(node, "topic", sequence, b"data").unwrap();
@@ -327,37 +355,58 @@ mod tests {
         assert_eq!(judged.iter().filter(|judged| **judged == Judged::Accepted).count(), 10);
         assert!(judged[10..].iter().all(|judged| *judged == Judged::Over));
         assert_eq!(say(&honest, 1, at), Judged::Accepted);
-        // All of them together have a limit, too.
+        // All of them together have a limit, too, and each has its share of it.
         let judged: Vec<_> = (2..=9).map(|count| say(&honest, count, at)).collect();
-        assert_eq!(judged.iter().filter(|judged| **judged == Judged::Accepted).count(), 4);
-        // What was dropped is missing where it was, and the rate goes on.
-        assert_eq!(say(&flooding, 31, at + Duration::from_secs(1)), Judged::Accepted);
-        queue.end();
-        let (mut messages, mut missed) = (0, Vec::new());
-        while let Some(event) = queue.next().await {
-            match event {
-                super::super::TopicEvent::Message(_) => messages += 1,
-                super::super::TopicEvent::Gap { missed: some } => missed.push(some),
-            }
+        assert_eq!(judged.iter().filter(|judged| **judged == Judged::Accepted).count(), 6);
+        // What was dropped is told once a later message shows that it was there, and the rate goes
+        // on.
+        let later = at + Duration::from_secs(2);
+        assert_eq!(say(&flooding, 31, later), Judged::Accepted);
+        assert!(topics.sweep(later + Duration::from_secs(9)).is_empty());
+        assert!(topics.sweep(later + Duration::from_secs(10)).is_empty());
+        assert_eq!(read(&queue).await, (18, vec![20]));
+    }
+
+    #[tokio::test]
+    async fn what_is_lost_is_told_also_if_nothing_comes_after_it_and_to_whom_it_is_lost() {
+        let publisher = node().await;
+        let mut topics = Topics::new(LIMITS);
+        let (early, late, start) = (Arc::new(Queue::default()), Arc::default(), Instant::now());
+        topics.subscribe("topic", "topic", Arc::clone(&early), start).unwrap();
+        let (me, now) = (NodeId::from_bytes([1; 32]), Duration::from_secs(9));
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for (count, seconds) in [(3, 20), (5, 21), (5, 21)] {
+            let sequence = Sequence { started: 1, count };
+            let sealed = envelope::seal(&publisher, "topic", sequence, b"data").unwrap();
+            topics.judge(me, "topic", &sealed, now, at(seconds));
         }
-        assert_eq!((messages, missed), (16, vec![20, 4]));
+        topics.subscribe("topic", "topic", Arc::clone(&late), at(22)).unwrap();
+        let newest = Sequence { started: 1, count: 9 };
+        let tail = Tail { newest, first: 1, age: Duration::from_secs(7), round: 0 };
+        let sealed = envelope::seal_tail(&publisher, "topic", tail).unwrap();
+        assert_eq!(topics.judge(me, "topic", &sealed, now, at(24)), Judged::Accepted);
+        assert_eq!(topics.judge(me, "topic", &sealed, now, at(24)), Judged::Known);
+        assert!(topics.sweep(at(60)).is_empty());
+        // 1 and 2, which the first could have had; 4, and 6 to 9.
+        assert_eq!(read(&early).await, (2, vec![7]));
+        assert_eq!(read(&late).await, (0, vec![4]));
     }
 
     #[test]
     fn topics_and_subscribers_are_bounded_and_forgotten() {
         let mut topics = Topics::new(LIMITS);
-        let queue = Arc::new(Queue::default());
+        let (queue, now) = (Arc::new(Queue::default()), Instant::now());
         for topic in 0..MAX_TOPICS {
             let hash = topic.to_string();
-            assert_eq!(topics.subscribe(&hash, &hash, Arc::clone(&queue)), Ok(true));
+            assert_eq!(topics.subscribe(&hash, &hash, Arc::clone(&queue), now), Ok(true));
         }
-        assert!(topics.subscribe("one more", "one more", Arc::clone(&queue)).is_err());
+        assert!(topics.subscribe("one more", "one more", Arc::clone(&queue), now).is_err());
         for _ in 1..MAX_SUBSCRIBERS {
-            assert_eq!(topics.subscribe("0", "0", Arc::default()), Ok(false));
+            assert_eq!(topics.subscribe("0", "0", Arc::default(), now), Ok(false));
         }
-        assert!(topics.subscribe("0", "0", Arc::default()).is_err());
+        assert!(topics.subscribe("0", "0", Arc::default(), now).is_err());
         queue.leave();
-        assert_eq!(topics.sweep().len(), MAX_TOPICS - 1);
+        assert_eq!(topics.sweep(now).len(), MAX_TOPICS - 1);
         assert_eq!(topics.hashes().collect::<Vec<_>>(), ["0"]);
     }
 }

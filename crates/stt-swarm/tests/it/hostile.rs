@@ -9,7 +9,7 @@
 use std::{future::Future, time::Duration};
 
 use stt::{Mode, Node, ProtocolStream, Session, SharedSeed};
-use stt_swarm::{Swarm, SwarmOptions, TopicEvent};
+use stt_swarm::{MessageRate, Swarm, SwarmOptions, TopicEvent};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const LINK: &str = "stt/swarm-link/1";
@@ -241,6 +241,83 @@ async fn who_passes_on_what_nobody_signed_is_unlinked() {
         Some(TopicEvent::Message(message)) => assert_eq!(&message.data[..], b"still here"),
         other => panic!("{other:?}"),
     }
+}
+
+/// A message as gossip carries it, with a signature of `node`.
+fn published(node: &Node, name: &str, count: u64) -> Vec<u8> {
+    let (topic, started, count) = (topic(name), 1_u64.to_be_bytes(), count.to_be_bytes());
+    let signed = [topic.as_bytes(), &started, &count, b"data"].concat();
+    let signature = node.sign("stt-swarm/1 message", &signed).unwrap();
+    let id = node.node_id();
+    let envelope = [&[2, 0], &id.as_bytes()[..], &started, &count, &signature, b"data"].concat();
+    gossip(&envelope, &topic)
+}
+
+fn gossip(envelope: &[u8], topic: &str) -> Vec<u8> {
+    framed(&field(2, &[field(2, envelope), field(4, topic.as_bytes())].concat()))
+}
+
+/// What was lost on the way is told when a later message shows that it was there.
+#[tokio::test]
+async fn a_message_that_does_not_come_is_told_as_a_gap() {
+    let (a, _b, hostile, session) = within(three()).await;
+    let mut news = within(a.pubsub().subscribe("news")).await.unwrap();
+    let _control = link(&session).await;
+    let mut stream = negotiated(&session, "/stt/gossip/1.1.0").await;
+    for count in [1, 2, 4, 7] {
+        stream.write_all(&published(&hostile, "news", count)).await.unwrap();
+    }
+    stream.flush().await.unwrap();
+    let mut came = Vec::new();
+    let mut missed = 0;
+    while missed < 3 {
+        match within(news.next()).await {
+            Some(TopicEvent::Message(message)) => came.push(message.sequence.count),
+            Some(TopicEvent::Gap { missed: some }) => missed += some,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((came, missed), (vec![1, 2, 4, 7], 3));
+}
+
+/// What is over a limit is no gap before it is known to be anybody's message.
+#[tokio::test]
+async fn what_nobody_signed_is_no_gap_while_a_topic_is_over_its_limit() {
+    let rate = MessageRate { messages: 5, bytes: 1 << 20 };
+    let a = Swarm::start(&node().await, &SwarmOptions::default().topic_rate(rate)).unwrap();
+    let address = a.node().local_addr().to_string();
+    let mut news = within(a.pubsub().subscribe("news")).await.unwrap();
+    let mut kept = Vec::new();
+    for member in 0..4 {
+        let hostile = node().await;
+        let session = within(hostile.connect(&address)).await.unwrap();
+        let control = link(&session).await;
+        let mut stream = negotiated(&session, "/stt/gossip/1.1.0").await;
+        for count in 1..=5 {
+            let message = if member == 0 {
+                published(&hostile, "news", count)
+            } else {
+                let made_up = stt::Identity::ephemeral().unwrap().node_id();
+                let id = made_up.as_bytes();
+                let started = 1_u64.to_be_bytes();
+                let count = count.to_be_bytes();
+                let envelope = [&[2, 0], &id[..], &started, &count, &[7; 64], b"data"].concat();
+                gossip(&envelope, &topic("news"))
+            };
+            // The link ends with the first that is forged.
+            let _ = within(stream.write_all(&message)).await;
+        }
+        let _ = within(stream.flush()).await;
+        kept.push((hostile, control, stream));
+    }
+    for count in 1..=5 {
+        match within(news.next()).await {
+            Some(TopicEvent::Message(message)) => assert_eq!(message.sequence.count, count),
+            other => panic!("{other:?}"),
+        }
+    }
+    let more = tokio::time::timeout(Duration::from_secs(2), news.next()).await;
+    assert!(more.is_err(), "{more:?}");
 }
 
 /// SW-17.

@@ -29,6 +29,7 @@ use crate::{
         rate::{MessageRate, Meter, OWN_BURST},
         receipt,
         topics::{Judged, Limits, Topics},
+        window::Tail,
     },
     swarm_error::SwarmError,
 };
@@ -40,6 +41,10 @@ const MAX_UNSENT_BYTES: usize = 4 << 20;
 const PLACE_WITHIN: Duration = Duration::from_secs(5);
 /// How long it waits for anything, at most.
 const MAX_WAIT: Duration = Duration::from_secs(600);
+/// How long after the last message subscribers are told that it was the last: more than once, since
+/// who lost the message may lose that, too.
+const TAIL_AFTER: [Duration; 3] =
+    [Duration::from_secs(3), Duration::from_secs(12), Duration::from_secs(40)];
 /// Topics whose last count is known, to go on with it.
 const MAX_COUNTS: usize = 1_024;
 
@@ -62,6 +67,11 @@ pub(super) struct Talk {
 struct Said {
     count: u64,
     taken: Meter,
+    last: Instant,
+    /// The first message since subscribers were told how many there are, and when it was published.
+    first: (u64, Instant),
+    /// How often they were told since the last.
+    rounds: u8,
 }
 
 /// What a message lacks to go out.
@@ -150,7 +160,7 @@ impl Driver {
     pub(super) fn subscribe(&mut self, name: String, reply: Reply<Arc<Queue>>) {
         let topic = self.topic(&name);
         let queue = Arc::new(Queue::default());
-        match self.talk.topics.subscribe(&topic, &name, Arc::clone(&queue)) {
+        match self.talk.topics.subscribe(&topic, &name, Arc::clone(&queue), Instant::now()) {
             Err((what, max)) => return answer(reply, Err(SwarmError::TooMany { what, max })),
             Ok(false) => {}
             Ok(true) => {
@@ -194,8 +204,15 @@ impl Driver {
             return answer(reply, Err(error));
         }
         let now = Instant::now();
-        let mut said = known.unwrap_or(Said { count: 0, taken: Meter::new(now) });
+        let first = (1, now);
+        let new = Said { count: 0, taken: Meter::new(now), last: now, first, rounds: 0 };
+        let mut said = known.unwrap_or(new);
         said.count += 1;
+        said.last = now;
+        if said.rounds > 0 {
+            said.first = (said.count, now);
+        }
+        said.rounds = 0;
         let sequence = Sequence { started: self.talk.started, count: said.count };
         let sealed = match envelope::seal(self.links.node(), &topic, sequence, data) {
             Ok(sealed) => sealed,
@@ -374,11 +391,39 @@ impl Driver {
         for late in self.talk.awaited.take_late(now) {
             answer(late, Ok(false));
         }
-        for topic in self.talk.topics.sweep() {
+        self.tell_tails(now);
+        for topic in self.talk.topics.sweep(now) {
             self.engine.behaviour_mut().gossip.unsubscribe(&IdentTopic::new(&topic));
             if let Some(name) = self.talk.names.remove(&topic) {
                 let place = self.meeting_place(&name);
                 self.kad().stop_providing(&place);
+            }
+        }
+    }
+
+    /// Tells subscribers how many messages there are once no more follow: who lacks some learns it.
+    fn tell_tails(&mut self, now: Instant) {
+        let unsent = &self.talk.unsent;
+        let due = self.talk.said.iter().filter(|(topic, said)| {
+            let after = TAIL_AFTER.get(usize::from(said.rounds));
+            after.is_some_and(|after| now.saturating_duration_since(said.last) >= *after)
+                && unsent.iter().all(|it| it.topic != **topic)
+        });
+        for topic in due.map(|(topic, _)| topic.clone()).collect::<Vec<_>>() {
+            let Some(said) = self.talk.said.get_mut(&topic) else { continue };
+            let newest = Sequence { started: self.talk.started, count: said.count };
+            let ((first, begun), round) = (said.first, said.rounds);
+            let age = now.saturating_duration_since(begun);
+            let tail = Tail { newest, first, age, round };
+            let sealed = envelope::seal_tail(self.links.node(), &topic, tail);
+            let hash = TopicHash::from_raw(&topic);
+            let told = sealed.map_or(true, |sealed| {
+                let gossip = &mut self.engine.behaviour_mut().gossip;
+                // Tried again while all queues are full; without subscribers nobody lacks anything.
+                !matches!(gossip.publish(hash, sealed), Err(PublishError::AllQueuesFull(_)))
+            });
+            if told {
+                said.rounds += 1;
             }
         }
     }
