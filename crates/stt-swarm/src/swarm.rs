@@ -153,6 +153,22 @@ impl Swarm {
         Ok(Self { handle: engine::start(node, options, Some((chamber.clone(), saved)))? })
     }
 
+    /// Begins over links of a network in memory.
+    #[cfg(test)]
+    pub(crate) fn simulated(
+        node: &Node,
+        options: &SwarmOptions,
+        network: &Arc<engine::simulated::Network>,
+    ) -> Self {
+        Self { handle: engine::start_simulated(node, options, network).unwrap() }
+    }
+
+    /// Bootstraps by the links that there are.
+    #[cfg(test)]
+    pub(crate) async fn bootstrap_simulated(&self) -> Result<usize, SwarmError> {
+        self.handle.ask(engine::command::Command::Bootstrap).await
+    }
+
     /// Its distributed hash table.
     #[must_use]
     pub fn dht(&self) -> KademliaDht {

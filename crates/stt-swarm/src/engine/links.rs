@@ -73,6 +73,9 @@ pub(crate) struct Links {
     node: Node,
     places: Arc<Places>,
     state: Mutex<State>,
+    /// In place of sessions.
+    #[cfg(test)]
+    pub(super) simulated: Option<Arc<super::simulated::Network>>,
 }
 
 struct State {
@@ -96,7 +99,13 @@ impl Links {
             waker: None,
             avoided: HashMap::new(),
         };
-        Self { node, places: Arc::default(), state: Mutex::new(state) }
+        Self {
+            node,
+            places: Arc::default(),
+            state: Mutex::new(state),
+            #[cfg(test)]
+            simulated: None,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -114,6 +123,10 @@ impl Links {
 
     /// Where a linked peer can be reached by others.
     pub(crate) fn address(&self, peer: NodeId) -> Option<SocketAddr> {
+        #[cfg(test)]
+        if let Some(network) = &self.simulated {
+            return network.address(self.node.node_id(), peer);
+        }
         self.state().table.linked(peer)?.address()
     }
 

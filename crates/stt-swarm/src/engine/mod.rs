@@ -9,6 +9,7 @@
 //! | what runs over them, and its settings | `behaviour` |
 //! | the task that the engine runs in | `driver` and what is below it, `queries` |
 //! | the task that writes what outlives a restart | `keeper` |
+//! | many nodes over links in memory, in tests | `simulated`, `scale` |
 //! | what is asked of it | `command`, [`Handle`] |
 
 mod behaviour;
@@ -21,12 +22,17 @@ mod links;
 mod muxer;
 pub(crate) mod peer;
 mod queries;
+#[cfg(test)]
+mod scale;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod substream;
 mod table;
 mod transport;
 
 use std::{fmt, sync::Arc};
 
+use libp2p_core::Transport;
 use stt::Node;
 use stt_store::Chamber;
 use tokio::sync::{mpsc, oneshot};
@@ -40,6 +46,7 @@ use command::{Command, Reply};
 use driver::Driver;
 use keeper::Keeper;
 use links::Links;
+use transport::SealedTransport;
 
 /// Wishes that wait for the engine.
 const WAITING: usize = 256;
@@ -77,6 +84,25 @@ impl Handle {
     }
 }
 
+/// Starts the engine over links of a network in memory.
+#[cfg(test)]
+pub(crate) fn start_simulated(
+    node: &Node,
+    options: &SwarmOptions,
+    network: &Arc<simulated::Network>,
+) -> Result<Handle, SwarmError> {
+    let started = u64::try_from(store::now().as_millis()).unwrap_or(u64::MAX);
+    let mut links = Links::new(node.clone(), started, options.serve, options.max_links);
+    links.simulated = Some(Arc::clone(network));
+    let links = Arc::new(links);
+    let transport = network.add(node).boxed();
+    let (commands, receiver) = mpsc::channel(WAITING);
+    let asked = commands.downgrade();
+    let driver = Driver::new(Arc::clone(&links), transport, receiver, asked, options, started)?;
+    tokio::spawn(driver.run());
+    Ok(Handle { commands, links })
+}
+
 /// Starts the engine over `node`. What outlives a restart is in the chamber, if there is one; this
 /// is what was there.
 pub(crate) fn start(
@@ -87,9 +113,10 @@ pub(crate) fn start(
     let started = u64::try_from(store::now().as_millis()).unwrap_or(u64::MAX);
     let links = Links::new(node.clone(), started, options.serve, options.max_links);
     let links = Arc::new(links);
+    let transport = SealedTransport::new(Arc::clone(&links)).boxed();
     let (commands, receiver) = mpsc::channel(WAITING);
     let asked = commands.downgrade();
-    let mut driver = Driver::new(Arc::clone(&links), receiver, asked, options, started)?;
+    let mut driver = Driver::new(Arc::clone(&links), transport, receiver, asked, options, started)?;
     if let Some((chamber, saved)) = chamber {
         driver.restore(Keeper::start(chamber, options.name.clone()), saved);
     }

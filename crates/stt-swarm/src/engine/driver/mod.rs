@@ -20,7 +20,7 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use libp2p_core::{Transport, upgrade::Version};
+use libp2p_core::{transport::Boxed, upgrade::Version};
 use libp2p_identity::PeerId;
 use libp2p_kad::{self as kad, RecordKey};
 use libp2p_swarm::{Swarm as Engine, SwarmEvent};
@@ -36,7 +36,7 @@ use super::{
     links::Links,
     peer,
     queries::{MAX_QUERIES, Queries, Query, Waiting, answer, member},
-    transport::SealedTransport,
+    transport::Output,
 };
 use crate::{
     SwarmOptions,
@@ -84,6 +84,7 @@ fn refused(cause: impl Into<Cause>) -> SwarmError {
 impl Driver {
     pub(crate) fn new(
         links: Arc<Links>,
+        transport: Boxed<Output>,
         commands: mpsc::Receiver<Command>,
         asked_by_peers: mpsc::WeakSender<Command>,
         options: &SwarmOptions,
@@ -116,7 +117,6 @@ impl Driver {
         })
         .with_idle_connection_timeout(IDLE)
         .with_substream_upgrade_protocol_override(Version::V1Lazy);
-        let transport = SealedTransport::new(Arc::clone(&links)).boxed();
         let mut engine = Engine::new(transport, behaviour, my_peer, config);
         let here = peer::multiaddr(node.local_addr());
         engine.listen_on(here.clone()).map_err(refused)?;
