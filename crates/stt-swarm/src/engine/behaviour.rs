@@ -33,6 +33,8 @@ const _: () = assert!(MAX_IDS * (ID_LEN + 3) <= MAX_CONTROL && MAX_CONTROL <= MA
 /// Messages that wait for one peer: 8 MiB at most.
 pub(crate) const QUEUE: usize = 128;
 
+/// Bytes of a message from which on neighbours are told not to send it again.
+const TELL_FROM: usize = 8 << 10;
 /// How long a message may wait in a queue.
 const QUEUED_WITHIN: Duration = Duration::from_secs(8);
 
@@ -78,6 +80,12 @@ impl Behaviour {
             .max_control_message_size(MAX_CONTROL)
             .max_control_messages_sent(MAX_IDS)
             .connection_handler_queue_len(QUEUE)
+            // Each peer of a mesh sends a message once, and a peer that has it already is told
+            // only of long ones: that costs as many datagrams as a short message.
+            .mesh_n_low(4)
+            .mesh_n(5)
+            .mesh_n_high(8)
+            .idontwant_message_size_threshold(TELL_FROM)
             // The queues are short: what is in one is sent also when the peer is slow for a while.
             .publish_queue_duration(QUEUED_WITHIN)
             .forward_queue_duration(QUEUED_WITHIN)
