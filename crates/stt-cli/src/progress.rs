@@ -241,7 +241,7 @@ mod tests {
         let mut bars = Bars::new(MultiProgress::with_draw_target(target));
         let total = 1_500_000_000;
         let mut show = |phase, done| {
-            let step = Step { phase, name: "big.bin".into(), done, total, more: Map::new() };
+            let step = Step { phase, name: "film".into(), done, total, more: Map::new() };
             bars.show(&step, || styled(Some(total)));
             sleep(Duration::from_millis(60));
         };
@@ -255,7 +255,7 @@ mod tests {
         let mut lines: Vec<&str> = lines.into_iter().filter(|line| line.contains('[')).collect();
         assert!(lines.len() >= 3, "{drawn:?}");
         for line in &lines {
-            assert!(line.contains("big.bin"), "{line:?}");
+            assert!(line.contains("film"), "{line:?}");
         }
         lines.retain(|line| !line.contains("checking"));
         assert!(!lines.is_empty(), "{drawn:?}");
