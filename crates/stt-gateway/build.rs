@@ -5,12 +5,13 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message;
 
 /// Everything that the gateway serves.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "grpc/health/v1/health.proto",
     "stt/gateway/v1/content.proto",
     "stt/gateway/v1/events.proto",
     "stt/gateway/v1/files.proto",
     "stt/gateway/v1/peers.proto",
+    "stt/gateway/v1/store.proto",
     "stt/gateway/v1/streams.proto",
     "stt/gateway/v1/swarm.proto",
     "stt/gateway/v1/system.proto",

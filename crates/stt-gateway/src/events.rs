@@ -5,16 +5,16 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use futures_util::{Stream, stream};
+use futures_util::stream;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::{
     RequestError,
+    answers::Answers,
     proto::v1::{
         EventHeader, FileEvent, HealthEvent, PeerEvent, Position, StreamEventsRequest, SystemEvent,
         event_service_server::EventService,
@@ -137,7 +137,7 @@ impl<E: Headed> Log<E> {
         self: &Arc<Self>,
         state: &Shared,
         request: &StreamEventsRequest,
-    ) -> Result<EventStream<E>, RequestError> {
+    ) -> Result<Answers<E>, RequestError> {
         let name = Name::take(self, &request.subscriber_id)?;
         let after = self.begin(request)?;
         let watching = Watching {
@@ -151,8 +151,6 @@ impl<E: Headed> Log<E> {
         Ok(Box::pin(stream::unfold(watching, Watching::next)))
     }
 }
-
-type EventStream<E> = Pin<Box<dyn Stream<Item = Result<E, Status>> + Send>>;
 
 struct Watching<E: Headed> {
     log: Arc<Log<E>>,
@@ -237,10 +235,10 @@ macro_rules! subscription {
 
 #[tonic::async_trait]
 impl EventService for EventsOver {
-    type StreamFileOperationsStream = EventStream<FileEvent>;
-    type StreamPeerEventsStream = EventStream<PeerEvent>;
-    type StreamSystemEventsStream = EventStream<SystemEvent>;
-    type StreamHealthEventsStream = EventStream<HealthEvent>;
+    type StreamFileOperationsStream = Answers<FileEvent>;
+    type StreamPeerEventsStream = Answers<PeerEvent>;
+    type StreamSystemEventsStream = Answers<SystemEvent>;
+    type StreamHealthEventsStream = Answers<HealthEvent>;
 
     async fn stream_file_operations(
         &self,

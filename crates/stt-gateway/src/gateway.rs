@@ -37,11 +37,13 @@ use crate::{
             HealthEvent, PeerEvent, PeerEventKind, SystemEvent, SystemEventKind,
             content_service_server::ContentServiceServer, event_service_server::EventServiceServer,
             file_service_server::FileServiceServer, peer_service_server::PeerServiceServer,
-            stream_service_server::StreamServiceServer, swarm_service_server::SwarmServiceServer,
-            system_service_server::SystemServiceServer, topic_service_server::TopicServiceServer,
+            store_service_server::StoreServiceServer, stream_service_server::StreamServiceServer,
+            swarm_service_server::SwarmServiceServer, system_service_server::SystemServiceServer,
+            topic_service_server::TopicServiceServer,
         },
     },
     state::{Phase, Shared, State, now_ms},
+    store::StoreOver,
     streams::{self, StreamsOver},
     swarm::SwarmOver,
     system::{self, SystemOver},
@@ -49,11 +51,12 @@ use crate::{
 };
 
 /// Services that health knows.
-const SERVICES: [&str; 8] = [
+const SERVICES: [&str; 9] = [
     "stt.gateway.v1.ContentService",
     "stt.gateway.v1.EventService",
     "stt.gateway.v1.FileService",
     "stt.gateway.v1.PeerService",
+    "stt.gateway.v1.StoreService",
     "stt.gateway.v1.StreamService",
     "stt.gateway.v1.SwarmService",
     "stt.gateway.v1.SystemService",
@@ -190,6 +193,7 @@ fn app(
         .add_service(limited!(ContentServiceServer::new(content)))
         .add_service(limited!(FileServiceServer::new(Arc::new(files))))
         .add_service(limited!(PeerServiceServer::new(PeersOver(Arc::clone(state)))))
+        .add_service(limited!(StoreServiceServer::new(StoreOver::new(Arc::clone(state)))))
         .add_service(limited!(StreamServiceServer::new(StreamsOver(Arc::clone(state)))))
         .add_service(limited!(SwarmServiceServer::new(SwarmOver(Arc::clone(state)))))
         .add_service(limited!(TopicServiceServer::new(TopicsOver(Arc::clone(state)))))

@@ -1,13 +1,14 @@
 //! `grpc.health.v1`, as its standard says.
 
-use std::{collections::BTreeMap, pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
-use futures_util::{Stream, stream};
+use futures_util::stream;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::{
     RequestError,
+    answers::Answers,
     proto::health::{
         HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus,
         health_server::Health,
@@ -61,7 +62,7 @@ impl Health for HealthService {
         Ok(Response::new(HealthCheckResponse { status: status.into() }))
     }
 
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+    type WatchStream = Answers<HealthCheckResponse>;
 
     async fn watch(
         &self,

@@ -62,9 +62,11 @@
 //! # }
 //! ```
 
+mod answers;
 mod arrivals;
 mod content;
 mod deadline;
+mod download;
 mod error;
 mod events;
 mod files;
@@ -82,11 +84,13 @@ mod request_error;
 mod settings;
 mod state;
 mod status;
+mod store;
 mod streams;
 mod swarm;
 mod system;
 mod token;
 mod topics;
+mod upload;
 
 pub use bytes::{self, Bytes};
 pub use error::GatewayError;

@@ -1,13 +1,14 @@
 //! `TopicService`: messages to all who subscribe.
 
-use std::{pin::Pin, time::Duration};
+use std::time::Duration;
 
-use futures_util::{Stream, stream};
+use futures_util::stream;
 use stt_swarm::{PubSub, Sequence, TopicEvent, TopicSubscription};
 use tonic::{Request, Response, Status};
 
 use crate::{
     RequestError,
+    answers::Answers,
     proto::v1::{
         self, GetReceiptsRequest, PublishRequest, PublishResponse, Receipts, SubscribeRequest,
         TopicGap, TopicMessage, topic_event::Event, topic_service_server::TopicService,
@@ -71,7 +72,7 @@ impl TopicService for TopicsOver {
         }))
     }
 
-    type SubscribeStream = Pin<Box<dyn Stream<Item = Result<v1::TopicEvent, Status>> + Send>>;
+    type SubscribeStream = Answers<v1::TopicEvent>;
 
     async fn subscribe(
         &self,

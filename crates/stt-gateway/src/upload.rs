@@ -1,4 +1,4 @@
-//! An upload, read like a file.
+//! Bytes that a caller sends in chunks, read like a file.
 
 use std::{
     io,
@@ -11,31 +11,36 @@ use futures_util::Stream;
 use tokio::io::{AsyncRead, ReadBuf};
 use tonic::{Status, Streaming};
 
-use crate::{
-    RequestError,
-    proto::v1::{FileChunk, UploadFileRequest, upload_file_request::Part},
-    status::ToStatus,
-};
+use crate::{RequestError, proto::v1::FileChunk, status::ToStatus};
 
 /// The chunks of an upload.
-pub(super) struct Upload {
-    requests: Streaming<UploadFileRequest>,
+pub(crate) struct Upload<R> {
+    requests: Streaming<R>,
+    chunk: fn(R) -> Option<FileChunk>,
     rest: Bytes,
     /// Bytes that came.
-    pub(super) size: u64,
+    pub(crate) size: u64,
     last: bool,
+    /// Whether it is cut when the last chunk is not marked.
+    needs_last: bool,
     /// Why it failed; the reader only sees that it did.
-    pub(super) failure: Option<Status>,
+    pub(crate) failure: Option<Status>,
 }
 
-impl Upload {
-    pub(super) const fn new(requests: Streaming<UploadFileRequest>) -> Self {
-        Self { requests, rest: Bytes::new(), size: 0, last: false, failure: None }
+impl<R> Upload<R> {
+    /// `chunk` takes the chunk out of a request, if it holds one.
+    pub(crate) fn new(
+        requests: Streaming<R>,
+        needs_last: bool,
+        chunk: fn(R) -> Option<FileChunk>,
+    ) -> Self {
+        let (rest, failure) = (Bytes::new(), None);
+        Self { requests, chunk, rest, size: 0, last: false, needs_last, failure }
     }
 
-    fn take(&mut self, request: UploadFileRequest) -> Result<(), RequestError> {
+    fn take(&mut self, request: R) -> Result<(), RequestError> {
         let invalid = |field, what: String| Err(RequestError::Invalid { field, what });
-        let Some(Part::Chunk(FileChunk { data, offset, last, checksum, .. })) = request.part else {
+        let Some(FileChunk { data, offset, last, checksum, .. }) = (self.chunk)(request) else {
             return invalid("part", "messages after the first are chunks".into());
         };
         if self.last {
@@ -51,9 +56,17 @@ impl Upload {
         (self.rest, self.last) = (data, last);
         Ok(())
     }
+
+    fn end(&self) -> Result<(), RequestError> {
+        if self.last || !self.needs_last {
+            return Ok(());
+        }
+        let what = format!("the upload ended after {} bytes without its last chunk", self.size);
+        Err(RequestError::Invalid { field: "last", what })
+    }
 }
 
-impl AsyncRead for Upload {
+impl<R> AsyncRead for Upload<R> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -62,9 +75,12 @@ impl AsyncRead for Upload {
         let this = self.get_mut();
         while this.rest.is_empty() {
             let next = match ready!(Pin::new(&mut this.requests).poll_next(context)) {
-                None => return Poll::Ready(Ok(())),
                 Some(Ok(request)) => this.take(request).map_err(|error| error.to_status()),
                 Some(Err(status)) => Err(status),
+                None => match this.end() {
+                    Ok(()) => return Poll::Ready(Ok(())),
+                    Err(error) => Err(error.to_status()),
+                },
             };
             if let Err(status) = next {
                 this.failure = Some(status);

@@ -5,8 +5,9 @@ use std::{path::Path, time::Duration};
 use stt_gateway::{
     Token,
     proto::v1::{
-        content_service_client::ContentServiceClient, swarm_service_client::SwarmServiceClient,
-        system_service_client::SystemServiceClient, topic_service_client::TopicServiceClient,
+        content_service_client::ContentServiceClient, store_service_client::StoreServiceClient,
+        swarm_service_client::SwarmServiceClient, system_service_client::SystemServiceClient,
+        topic_service_client::TopicServiceClient,
     },
 };
 use tonic::{
@@ -89,6 +90,11 @@ impl Client {
     /// Content of its machine, and of other members.
     pub(crate) fn content(&self) -> ContentServiceClient<Calls> {
         ContentServiceClient::new(self.calls.clone())
+    }
+
+    /// The store that it has open.
+    pub(crate) fn store(&self) -> StoreServiceClient<Calls> {
+        StoreServiceClient::new(self.calls.clone())
     }
 
     /// Topics of the swarm.

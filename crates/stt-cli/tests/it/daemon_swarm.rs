@@ -145,32 +145,69 @@ fn nodes_share_and_fetch_for_commands() {
     drop(b);
 }
 
-/// While a node runs, its store is closed to commands, and the error names the node.
+/// What commands see of a node's store is the same whether it runs or not.
 #[test]
-fn the_store_of_a_node_is_its_own_until_it_ends() {
+fn the_store_of_a_node_is_used_while_it_runs_and_after() {
     let home = home();
     let mut node = Daemon::start(home.path(), "a", &[]);
-    fs::write(home.path().join("report"), "all is well").unwrap();
-    let put = || {
-        let mut put = by(home.path(), "a", &["store", "put", "report"]);
-        put.current_dir(home.path());
-        put
+    let large: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
+    fs::write(home.path().join("report"), &large).unwrap();
+    let store = |words: &[&str]| {
+        let words = [&["store"], words].concat();
+        finished(by(home.path(), "a", &words).current_dir(home.path()))
     };
-    for refused in [finished(&mut put()), finished(&mut by(home.path(), "a", &["store", "ls"]))] {
-        let refused = told(&refused, "error");
-        assert_eq!(refused["code"], "store.in_use", "{refused}");
-        assert!(refused["hint"].as_str().unwrap().contains("has it"), "{refused}");
+    let one = |words: &[&str]| -> Value {
+        let done = store(words);
+        assert!(done.status.success(), "{done:?}");
+        serde_json::from_slice(&done.stdout).unwrap()
+    };
+    let seen = || {
+        let got = store(&["get", "greeting", "-o", "out", "--force"]);
+        assert!(got.status.success(), "{got:?}");
+        assert_eq!(fs::read(home.path().join("out")).unwrap(), large);
+        let verified = one(&["verify"]);
+        let stats = one(&["stats"]);
+        let listed = store(&["ls"]);
+        assert!(listed.status.success(), "{listed:?}");
+        let mut listed: Vec<_> =
+            listed.stdout.split(|byte| *byte == b'\n').map(Vec::from).collect();
+        listed.sort();
+        let files = [&verified["files"], &stats["files"], &stats["names"]].map(Clone::clone);
+        (listed, files)
+    };
+
+    let first = one(&["put", "report", "--name", "greeting"]);
+    assert_eq!((&first["bytes"], &first["name_pointed_to"]), (&300_000.into(), &Value::Null));
+    fs::write(home.path().join("other"), "another").unwrap();
+    let other = one(&["put", "other", "--name", "greeting"]);
+    assert_eq!(other["name_pointed_to"], first["id"]);
+    let third = one(&["put", "report", "--name", "greeting"]);
+    assert_eq!((&third["id"], &third["name_pointed_to"]), (&first["id"], &other["id"]));
+    assert_eq!(one(&["gc", "--dry-run"])["files"], 1);
+    assert_eq!(one(&["gc"])["files"], 1);
+    let pinned = one(&["put", "other"]);
+    assert_eq!(one(&["put", "-"])["bytes"], 0);
+    let gone = one(&["rm", pinned["id"].as_str().unwrap()]);
+    assert!(gone["freed_bytes"].as_u64().unwrap() > 0, "{gone}");
+    let running = seen();
+    assert_eq!(running.1[0], 2);
+
+    for (words, code) in [
+        (&["get", "nothing", "-o", "none"][..], "store.not_found"),
+        (&["rm", first["id"].as_str().unwrap()], "store.still_named"),
+        (&["rm", ".stt/file/x"], "request.invalid"),
+        (&["put", "report", "--quota", "5"], "usage.quota"),
+        (&["ls", "--node-seed-file", "seed"], "usage.node_seed"),
+    ] {
+        assert_eq!(told(&store(words), "error")["code"], code);
     }
+    // By the store's own directory it is somebody else's.
+    let refused = finished(&mut by(home.path(), "a/store", &["store", "ls"]));
+    let refused = told(&refused, "error");
+    assert_eq!(refused["code"], "store.in_use", "{refused}");
+    assert!(refused["hint"].as_str().unwrap().contains("--dir"), "{refused}");
+
     node.terminate();
     assert_eq!(node.wait().code(), Some(0));
-
-    let stored = finished(&mut put());
-    assert!(stored.status.success(), "{stored:?}");
-    // It is there after another run of the node.
-    let mut again = Daemon::start(home.path(), "a", &[]);
-    again.terminate();
-    assert_eq!(again.wait().code(), Some(0));
-    let listed = finished(&mut by(home.path(), "a", &["store", "ls"]));
-    let listed = String::from_utf8(listed.stdout).unwrap();
-    assert!(listed.contains("\"bytes\":11"), "{listed}");
+    assert_eq!(seen(), running);
 }

@@ -1,33 +1,27 @@
 //! A fetch under way, and what its caller is told.
 
-use std::{path::PathBuf, pin::Pin, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use futures_util::{Stream, stream};
 use stt::transfer::Phase;
 use stt_swarm::{ContentTicket, FetchOptions, Fetched, ProviderReport, TicketError};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tonic::Status;
 
 use super::absolute;
 use crate::{
     RequestError,
+    answers::Told,
     proto::v1::{
         FetchContentRequest, FetchContentResponse, FetchPhase, FetchProgress, FetchProvider,
         FetchSearch, FetchedContent, fetch_content_response::Part,
     },
-    state::{self, Shared},
+    state::Shared,
     status::ToStatus,
 };
 
-/// Answers that wait for the caller. Progress beyond is left out.
-const WAITING: usize = 16;
 /// How long to wait for a provider, unless the caller says otherwise, and the most.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(86_400));
 /// Tickets of one call.
 const TICKETS: usize = ContentTicket::MAX_PROVIDERS;
-
-/// What a call is answered.
-pub(super) type Answers = Pin<Box<dyn Stream<Item = Result<FetchContentResponse, Status>> + Send>>;
 
 /// What a call asks for.
 pub(super) struct Fetch {
@@ -57,32 +51,16 @@ impl Fetch {
     }
 }
 
-/// Begins it. It ends when its caller is gone, and keeps what arrived.
-pub(super) fn start(state: Shared, fetch: Fetch, turn: OwnedSemaphorePermit) -> Answers {
-    let (told, answers) = mpsc::channel(WAITING);
-    tokio::spawn(async move {
-        let _turn = turn;
-        let done = tokio::select! {
-            done = run(&state, fetch, &told) => done,
-            () = told.closed() => return,
-            () = state.reached(state::Phase::Ending) => Err(RequestError::Stopping.to_status()),
-        };
-        // A caller that is gone needs no answer.
-        let _ = told.send(done.map(answer)).await;
-    });
-    Box::pin(stream::unfold(answers, |mut answers| async move {
-        let answer = answers.recv().await?;
-        Some((answer, answers))
-    }))
-}
-
 const fn answer(part: Part) -> FetchContentResponse {
     FetchContentResponse { part: Some(part) }
 }
 
-type Told = mpsc::Sender<Result<FetchContentResponse, Status>>;
-
-async fn run(state: &Shared, mut fetch: Fetch, told: &Told) -> Result<Part, Status> {
+/// Fetches it. What arrived is kept also when it ends early.
+pub(super) async fn run(
+    state: Shared,
+    mut fetch: Fetch,
+    told: Told<FetchContentResponse>,
+) -> Result<FetchContentResponse, Status> {
     if let Some(swarm) = &state.swarm {
         let found = swarm.dht().add_providers(&mut fetch.ticket, fetch.patience).await;
         let (found, failure) = match found {
@@ -117,7 +95,7 @@ async fn run(state: &Shared, mut fetch: Fetch, told: &Told) -> Result<Part, Stat
         },
     );
     let fetched = stt_swarm::fetch(&state.node, &fetch.ticket, &fetch.directory, &options).await;
-    Ok(Part::Fetched(describe(&fetched.map_err(|error| error.to_status())?)))
+    Ok(answer(Part::Fetched(describe(&fetched.map_err(|error| error.to_status())?))))
 }
 
 fn provider(report: &ProviderReport) -> FetchProvider {

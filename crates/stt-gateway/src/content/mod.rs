@@ -15,10 +15,11 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     RequestError,
+    answers::{self, Answers},
     proto::v1::{
-        FetchContentRequest, ListSharedContentRequest, ListSharedContentResponse,
-        ShareContentRequest, SharedContent, UnshareContentRequest, UnshareContentResponse,
-        content_service_server::ContentService,
+        FetchContentRequest, FetchContentResponse, ListSharedContentRequest,
+        ListSharedContentResponse, ShareContentRequest, SharedContent, UnshareContentRequest,
+        UnshareContentResponse, content_service_server::ContentService,
     },
     state::Shared,
     status::ToStatus,
@@ -137,7 +138,7 @@ impl ContentService for ContentOver {
         Ok(Response::new(ListSharedContentResponse { contents }))
     }
 
-    type FetchContentStream = fetching::Answers;
+    type FetchContentStream = Answers<FetchContentResponse>;
 
     async fn fetch_content(
         &self,
@@ -147,6 +148,7 @@ impl ContentService for ContentOver {
             RequestError::Full { what: "fetches under way", limit: FETCHES }.to_status()
         })?;
         let fetch = fetching::Fetch::of(request.into_inner())?;
-        Ok(Response::new(fetching::start(Arc::clone(&self.state), fetch, turn)))
+        let work = |state, told| fetching::run(state, fetch, told);
+        Ok(Response::new(answers::of_work(Arc::clone(&self.state), turn, work)))
     }
 }

@@ -2,22 +2,18 @@
 
 pub(crate) mod metadata;
 mod record;
-mod upload;
 
-use std::{collections::BTreeSet, pin::Pin, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
-use futures_util::{Stream, stream};
-use stt_store::{ContentId, ContentReader, Keep, StoreError};
+use stt_store::{ContentId, Keep, StoreError};
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status, Streaming};
 
-use self::{
-    metadata::Metadata,
-    record::{PREFIX, Record},
-    upload::Upload,
-};
+use self::{metadata::Metadata, record::Record};
 use crate::{
     RequestError,
+    answers::Answers,
+    download,
     proto::v1::{
         CollectGarbageRequest, CollectGarbageResponse, DeleteFileRequest, DownloadFileRequest,
         File, FileChunk, FileEvent, FileOperation, GetFileRequest, ListFilesRequest,
@@ -26,13 +22,14 @@ use crate::{
     },
     state::{Shared, now_ms},
     status::ToStatus,
+    upload::Upload,
 };
+
+pub(crate) use record::PREFIX;
 
 /// Longest key, and longest media type, in bytes.
 const KEY_MAX: usize = 960;
 const TYPE_MAX: usize = 256;
-/// Bytes of a chunk that is downloaded; the smallest limit for messages is as much again.
-const CHUNK: u64 = 32 << 10;
 /// Files in an answer: the default and the most.
 const PAGE: (usize, usize) = (100, 1000);
 /// Files that a page may stand behind.
@@ -125,46 +122,6 @@ fn header(first: Option<UploadFileRequest>) -> Result<(UploadHeader, Option<Cont
     Ok((header, expected))
 }
 
-/// A download under way.
-struct Download {
-    reader: ContentReader,
-    key: String,
-    at: u64,
-    end: u64,
-    over: bool,
-    done: Option<(Arc<FilesOver>, File)>,
-}
-
-impl Download {
-    async fn next(mut self) -> Option<(Result<FileChunk, Status>, Self)> {
-        if self.over {
-            if let Some((files, file)) = self.done.take() {
-                files.emit(FileOperation::Download, &file);
-            }
-            return None;
-        }
-        let until = self.at.saturating_add(CHUNK).min(self.end);
-        let chunk = match self.reader.read_range(self.at..until).await {
-            Ok(data) => {
-                self.over = until == self.end;
-                Ok(FileChunk {
-                    key: self.key.clone(),
-                    checksum: Some(crc32fast::hash(&data)),
-                    data,
-                    offset: Some(self.at),
-                    last: self.over,
-                })
-            }
-            Err(error) => {
-                (self.over, self.done) = (true, None);
-                Err(store_status(error))
-            }
-        };
-        self.at = until;
-        Some((chunk, self))
-    }
-}
-
 #[tonic::async_trait]
 impl FileService for Arc<FilesOver> {
     async fn upload_file(
@@ -173,7 +130,10 @@ impl FileService for Arc<FilesOver> {
     ) -> Result<Response<File>, Status> {
         let mut requests = request.into_inner();
         let (header, expected) = header(requests.message().await?)?;
-        let mut upload = Upload::new(requests);
+        let mut upload = Upload::new(requests, false, |request| match request.part {
+            Some(Part::Chunk(chunk)) => Some(chunk),
+            _ => None,
+        });
         let stored = self.state.chamber.put_reader(&mut upload, Keep::Cached).await;
         if let Some(status) = upload.failure.take() {
             return Err(status);
@@ -187,7 +147,7 @@ impl FileService for Arc<FilesOver> {
         Ok(Response::new(file))
     }
 
-    type DownloadFileStream = Pin<Box<dyn Stream<Item = Result<FileChunk, Status>> + Send>>;
+    type DownloadFileStream = Answers<FileChunk>;
 
     async fn download_file(
         &self,
@@ -217,9 +177,9 @@ impl FileService for Arc<FilesOver> {
             return Err(store_status(StoreError::Range { item, start: at, end, len }));
         }
         let file = Record::default().describe(&key, id, len);
-        let done = Some((Arc::clone(self), file));
-        let download = Download { reader, key, at, end, over: false, done };
-        Ok(Response::new(Box::pin(stream::unfold(download, Download::next))))
+        let files = Arc::clone(self);
+        let done = move || files.emit(FileOperation::Download, &file);
+        Ok(Response::new(Box::pin(download::chunks(reader, key, at..end, done))))
     }
 
     async fn get_file(&self, request: Request<GetFileRequest>) -> Result<Response<File>, Status> {

@@ -9,7 +9,7 @@ use super::metadata::Metadata;
 use crate::proto::v1::File;
 
 /// Begins the names of records; no key may begin like this.
-pub(super) const PREFIX: &str = ".stt/file/";
+pub(crate) const PREFIX: &str = ".stt/file/";
 
 /// What is kept, encoded with protobuf.
 #[derive(Clone, PartialEq, prost::Message)]

@@ -1,4 +1,5 @@
 //! Tests of the gateway with a real client over loopback.
 
 mod gateway;
+mod store;
 mod surface;

@@ -1,5 +1,9 @@
 //! What is kept, and removing it.
 
+use std::vec;
+
+use futures_util::{Stream, stream};
+
 use super::{Chamber, Problem, content_item, guard::Protection, keys, page, uncancelled::Change};
 use crate::{BlobName, BlobStat, ContentId, Op, StoreError};
 
@@ -20,6 +24,38 @@ pub struct ContentInfo {
     pub pinned: bool,
     /// Names that point to it, 64 at most.
     pub names: Vec<String>,
+}
+
+/// A walk over all values.
+struct Contents {
+    chamber: Chamber,
+    after: Option<BlobName>,
+    rows: vec::IntoIter<(BlobName, BlobStat)>,
+}
+
+impl Contents {
+    fn new(chamber: Chamber) -> Self {
+        Self { chamber, after: None, rows: Vec::new().into_iter() }
+    }
+
+    async fn next(&mut self) -> Result<Option<Result<ContentInfo, Problem>>, StoreError> {
+        let provider = self.chamber.provider();
+        loop {
+            let Some((content, stat)) = self.rows.next() else {
+                match page(provider, &[keys::CONTENT], &mut self.after).await? {
+                    Some(rows) => self.rows = rows.into_iter(),
+                    None => return Ok(None),
+                }
+                continue;
+            };
+            match self.chamber.info(content, stat).await {
+                // Removed since the page was read.
+                Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Ok(Some(Err(self.chamber.problem(content, error).await))),
+                Ok(info) => return Ok(Some(Ok(info))),
+            }
+        }
+    }
 }
 
 impl Chamber {
@@ -123,21 +159,23 @@ impl Chamber {
         &self,
         mut visit: impl FnMut(Result<ContentInfo, Problem>) -> bool,
     ) -> Result<(), StoreError> {
-        let mut after = None;
-        while let Some(rows) = page(self.provider(), &[keys::CONTENT], &mut after).await? {
-            for (content, stat) in rows {
-                let info = match self.info(content, stat).await {
-                    // Removed since the page was read.
-                    Err(StoreError::NotFound { .. }) => continue,
-                    Err(error) => Err(self.problem(content, error).await),
-                    Ok(info) => Ok(info),
-                };
-                if !visit(info) {
-                    return Ok(());
-                }
+        let mut walk = Contents::new(self.clone());
+        while let Some(info) = walk.next().await? {
+            if !visit(info) {
+                break;
             }
         }
         Ok(())
+    }
+
+    /// As [`Self::contents`], as a stream, which ends with an error that is not about a single
+    /// value.
+    pub fn contents_stream(
+        &self,
+    ) -> impl Stream<Item = Result<Result<ContentInfo, Problem>, StoreError>> + Send + use<> {
+        stream::try_unfold(Contents::new(self.clone()), async |mut walk| {
+            Ok(walk.next().await?.map(|info| (info, walk)))
+        })
     }
 
     async fn info(&self, content: BlobName, stat: BlobStat) -> Result<ContentInfo, StoreError> {

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 use stc::OutputFile;
-use stt_store::{ContentReader, StoreError};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::{Place, failed, resolve};
+use super::{Place, opened::Content};
 use crate::{
     error::CliError,
     output::Output,
@@ -45,46 +44,44 @@ impl GetCommand {
         if !to_pipe {
             writable(&self.output, self.force)?;
         }
-        let failed = |error: StoreError| failed(format!("{} was not written out", self.id), &error);
-        let chamber = self.place.open_for_reading(output).await?;
-        let id = resolve(&chamber, &self.id).await.map_err(failed)?;
-        let mut reader = chamber.reader(&id).await.map_err(failed)?;
-        let len = reader.len();
+        let store = self.place.open_for_reading(output).await?;
+        let mut content = store.content(&self.id).await?;
+        let (id, len) = (content.id.clone(), content.len);
         let bar = bar(output, Some(len));
         let progress = |done| bar.set_position(done);
         let unwritable = |error: std::io::Error| unwritable(&self.output, &error);
         if to_pipe {
-            let copied = copy(&mut reader, &mut tokio::io::stdout(), progress).await;
+            let copied = self.copy(&mut content, &mut tokio::io::stdout(), progress).await;
             bar.finish_and_clear();
-            return copied.map_err(failed)?.map_err(unwritable);
+            return copied?.map_err(unwritable);
         }
         let file = OutputFile::create(&self.output, self.force).map_err(unwritable)?;
         let mut writer = tokio::fs::File::from_std(file.file().try_clone().map_err(unwritable)?);
-        let copied = copy(&mut reader, &mut writer, progress).await;
+        let copied = self.copy(&mut content, &mut writer, progress).await;
         bar.finish_and_clear();
-        copied.map_err(failed)?.map_err(unwritable)?;
+        copied?.map_err(unwritable)?;
         drop(writer);
         file.finish(true).map_err(unwritable)?;
         output.note(&format!("{} has {len} bytes, verified.", shown(&self.output)));
-        let told = json!({ "id": id.to_string(), "bytes": len });
+        let told = json!({ "id": id, "bytes": len });
         output.json_line(&with_path(told, "file", &self.output));
         Ok(())
     }
-}
-
-/// Writes the value to `out`, whose failure is the inner one.
-async fn copy(
-    reader: &mut ContentReader,
-    out: &mut (impl AsyncWrite + Unpin),
-    progress: impl Fn(u64),
-) -> Result<std::io::Result<()>, StoreError> {
-    let mut done = 0;
-    while let Some(piece) = reader.next().await? {
-        if let Err(error) = out.write_all(&piece).await {
-            return Ok(Err(error));
+    /// Writes it to `out`, whose failure is the inner one.
+    async fn copy(
+        &self,
+        content: &mut Content,
+        out: &mut (impl AsyncWrite + Unpin),
+        progress: impl Fn(u64),
+    ) -> Result<std::io::Result<()>, CliError> {
+        let mut done = 0;
+        while let Some(piece) = content.next(&self.id).await? {
+            if let Err(error) = out.write_all(&piece).await {
+                return Ok(Err(error));
+            }
+            done += piece.len() as u64;
+            progress(done);
         }
-        done += piece.len() as u64;
-        progress(done);
+        Ok(out.flush().await)
     }
-    Ok(out.flush().await)
 }

@@ -2,9 +2,9 @@
 
 use clap::Args;
 use serde_json::json;
-use stt_store::{ChamberOptions, StoreError};
+use stt_store::ChamberOptions;
 
-use super::{Place, as_id, failed};
+use super::Place;
 use crate::{
     error::CliError,
     figures::{bytes, counted},
@@ -19,46 +19,42 @@ pub(crate) struct ListCommand {
 
 impl ListCommand {
     pub(super) async fn run(self, output: &Output) -> Result<(), CliError> {
-        let chamber = self.place.open_for_reading(output).await?;
+        let store = self.place.open_for_reading(output).await?;
         let (mut listed, mut unreadable) = (0u64, 0u64);
-        let walked = chamber.contents(|info| {
-            match info {
-                Ok(info) => {
-                    listed += 1;
-                    let pinned = info.pinned.then(|| "pinned".to_owned());
-                    // A name may hold anything; a terminal gets it escaped.
-                    let names = info.names.iter().map(|name| format!("{name:?}"));
-                    let kept: Vec<_> = pinned.into_iter().chain(names).collect();
-                    let kept = if kept.is_empty() { "cached".to_owned() } else { kept.join(" ") };
-                    let value = json!({
-                        "id": info.id.to_string(),
-                        "bytes": info.len,
-                        "stored_bytes": info.stored,
-                        "pinned": info.pinned,
-                        "names": info.names,
-                    });
-                    let text = format!("{}  {:>12}  {kept}", info.id, info.len);
-                    output.result(&text, &value);
-                }
-                Err(problem) => {
-                    unreadable += 1;
-                    output.note(&problem.to_string());
-                    output.json_line(&super::told(&problem));
-                }
+        let walked = store.list(|info| match info {
+            Ok(info) => {
+                listed += 1;
+                let pinned = info.pinned.then(|| "pinned".to_owned());
+                // A name may hold anything; a terminal gets it escaped.
+                let names = info.names.iter().map(|name| format!("{name:?}"));
+                let kept: Vec<_> = pinned.into_iter().chain(names).collect();
+                let kept = if kept.is_empty() { "cached".to_owned() } else { kept.join(" ") };
+                let value = json!({
+                    "id": info.id,
+                    "bytes": info.bytes,
+                    "stored_bytes": info.stored_bytes,
+                    "pinned": info.pinned,
+                    "names": info.names,
+                });
+                output.result(&format!("{}  {:>12}  {kept}", info.id, info.bytes), &value);
             }
-            true
+            Err(problem) => {
+                unreadable += 1;
+                output.note(&problem.text);
+                output.json_line(&super::told(&problem));
+            }
         });
-        walked.await.map_err(|error| failed("the store was not listed", &error))?;
+        walked.await?;
         if unreadable > 0 {
             return Err(CliError::new(
                 "store.damaged",
-                format!("{} in {} cannot be read", counted(unreadable, "file"), chamber.place()),
+                format!("{} in {} cannot be read", counted(unreadable, "file"), store.place()),
             )
             .with_exit(super::EXIT_DAMAGED)
             .with_hint("put them again, which mends them, or remove them"));
         }
         if listed == 0 {
-            output.note(&format!("The store in {} is empty.", chamber.place()));
+            output.note(&format!("The store in {} is empty.", store.place()));
         }
         Ok(())
     }
@@ -76,34 +72,17 @@ pub(crate) struct RemoveCommand {
 
 impl RemoveCommand {
     pub(super) async fn run(self, output: &Output) -> Result<(), CliError> {
-        let chamber = self.place.open(false, ChamberOptions::default(), output).await?;
+        let store = self.place.open(false, ChamberOptions::default(), output).await?;
         for text in &self.ids {
-            let failed = |error: StoreError| failed(format!("{text} was not removed"), &error);
-            let before = chamber.stored_bytes().await.map_err(failed)?;
-            let mut by_name = true;
-            let is_id = as_id(&chamber, text).await.map_err(failed)?;
-            if let Some(id) = &is_id {
-                by_name = false;
-                chamber.remove(id).await.map_err(failed)?;
-            } else if !chamber.remove_name(text).await.map_err(failed)? {
-                match chamber.remove_unreadable(text).await {
-                    Err(StoreError::NotFound { .. }) => {
-                        let item = format!("the entry {text:?}");
-                        return Err(failed(StoreError::NotFound { item }));
-                    }
-                    removed => removed.map_err(failed)?,
-                }
-                by_name = false;
-            }
-            let after = chamber.stored_bytes().await.map_err(failed)?;
-            let freed = before.saturating_sub(after);
-            output.note(&if by_name {
+            let removed = store.remove(text).await?;
+            output.note(&if removed.name_only {
                 format!(
                     "Removed the name {text:?}. `stt store gc` removes what nothing else keeps."
                 )
             } else {
-                format!("Removed {text} ({} freed).", bytes(freed))
+                format!("Removed {text} ({} freed).", bytes(removed.freed_bytes))
             });
+            let freed = removed.freed_bytes;
             output.json_line(&json!({ "removed": text, "freed_bytes": freed }));
         }
         Ok(())

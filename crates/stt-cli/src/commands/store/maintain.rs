@@ -2,9 +2,10 @@
 
 use clap::Args;
 use serde_json::json;
-use stt_store::{ChamberOptions, Collected, StoreError};
+use stt_gateway::proto::v1::CollectStoreResponse;
+use stt_store::ChamberOptions;
 
-use super::{EXIT_DAMAGED, Place, failed, told};
+use super::{EXIT_DAMAGED, Place, told};
 use crate::{
     error::CliError,
     figures::{bytes, count, counted},
@@ -20,34 +21,32 @@ pub(crate) struct VerifyCommand {
 
 impl VerifyCommand {
     pub(super) async fn run(self, output: &Output) -> Result<(), CliError> {
-        let chamber = self.place.open_for_reading(output).await?;
-        let failed = |error: StoreError| failed("the store was not verified", &error);
-        let total = chamber.stats().await.map_err(failed)?.content_bytes;
+        let store = self.place.open_for_reading(output).await?;
+        let total = store.stats().await?.content_bytes;
         let bar = bar(output, Some(total));
-        let report = chamber.verify(|_, bytes| bar.set_position(bytes)).await;
+        let mut problems = Vec::new();
+        let report =
+            store.verify(|bytes| bar.set_position(bytes), |problem| problems.push(problem)).await;
         bar.finish_and_clear();
-        let report = report.map_err(failed)?;
-        for problem in &report.problems {
-            output.result(&problem.to_string(), &told(problem));
+        let report = report?;
+        for problem in &problems {
+            output.result(&problem.text, &told(problem));
         }
+        let leftovers = report.leftovers.unwrap_or_default();
         let value = json!({
             "files": report.contents,
             "damaged_files": report.damaged,
             "bytes": report.bytes,
             "names": report.names,
-            "problems": report.problems_found,
-            "leftover_files": report.leftovers.files,
-            "leftover_bytes": report.leftovers.bytes,
+            "problems": report.problems,
+            "leftover_files": leftovers.files,
+            "leftover_bytes": leftovers.bytes,
         });
         output.json_line(&value);
-        if !report.is_sound() {
+        if report.problems > 0 {
             return Err(CliError::new(
                 "store.damaged",
-                format!(
-                    "{} found in {}",
-                    counted(report.problems_found, "problem"),
-                    chamber.place()
-                ),
+                format!("{} found in {}", counted(report.problems, "problem"), store.place()),
             )
             .with_exit(EXIT_DAMAGED)
             .with_hint("put what is damaged again, which mends it, or remove it"));
@@ -73,19 +72,19 @@ pub(crate) struct CollectCommand {
 
 impl CollectCommand {
     pub(super) async fn run(self, output: &Output) -> Result<(), CliError> {
-        let chamber = if self.dry_run {
+        let store = if self.dry_run {
             self.place.open_for_reading(output).await?
         } else {
             self.place.open(false, ChamberOptions::default(), output).await?
         };
-        let done = chamber.collect(self.dry_run).await;
-        let done = done.map_err(|error| failed("nothing was collected", &error))?;
+        let done = store.collect(self.dry_run).await?;
+        let leftovers = done.leftovers.unwrap_or_default();
         let value = json!({
             "dry_run": self.dry_run,
             "files": done.contents,
             "bytes": done.bytes,
-            "leftover_files": done.leftovers.files,
-            "leftover_bytes": done.leftovers.bytes,
+            "leftover_files": leftovers.files,
+            "leftover_bytes": leftovers.bytes,
         });
         output.note(&self.sentence(&done));
         output.json_line(&value);
@@ -94,15 +93,16 @@ impl CollectCommand {
 }
 
 impl CollectCommand {
-    fn sentence(&self, done: &Collected) -> String {
+    fn sentence(&self, done: &CollectStoreResponse) -> String {
         let mut parts = Vec::new();
         if done.contents > 0 {
             let files = counted(done.contents, "file");
             parts.push(format!("{files} that nothing keeps ({})", bytes(done.bytes)));
         }
-        if done.leftovers.files > 0 {
-            let leftovers = counted(done.leftovers.files, "leftover");
-            parts.push(format!("{leftovers} of crashes ({})", bytes(done.leftovers.bytes)));
+        let leftovers = done.leftovers.unwrap_or_default();
+        if leftovers.files > 0 {
+            let files = counted(leftovers.files, "leftover");
+            parts.push(format!("{files} of crashes ({})", bytes(leftovers.bytes)));
         }
         match (parts.is_empty(), self.dry_run) {
             (true, _) => "There is nothing to remove.".to_owned(),
@@ -120,38 +120,36 @@ pub(crate) struct StatsCommand {
 
 impl StatsCommand {
     pub(super) async fn run(self, output: &Output) -> Result<(), CliError> {
-        let chamber = self.place.open_for_reading(output).await?;
-        let stats = chamber.stats().await;
-        let stats = stats.map_err(|error| failed("the store was not counted", &error))?;
+        let stats = self.place.open_for_reading(output).await?.stats().await?;
+        let leftovers = stats.leftovers.unwrap_or_default();
         let places: serde_json::Map<_, _> =
-            stats.places.iter().map(|(what, bytes)| ((*what).to_owned(), json!(bytes))).collect();
+            stats.uses.iter().map(|space| (space.what.clone(), json!(space.bytes))).collect();
         let value = json!({
-            "place": chamber.place(),
+            "place": stats.place,
             "files": stats.contents,
             "file_bytes": stats.content_bytes,
             "names": stats.names,
             "stored_bytes": stats.stored_bytes,
             "collectable_files": stats.collectable,
             "collectable_bytes": stats.collectable_bytes,
-            "leftover_files": stats.leftovers.files,
-            "leftover_bytes": stats.leftovers.bytes,
+            "leftover_files": leftovers.files,
+            "leftover_bytes": leftovers.bytes,
             "places": places,
         });
         let mut rows = vec![
-            ("place".to_owned(), chamber.place()),
+            ("place".to_owned(), stats.place),
             ("files".to_owned(), count(stats.contents)),
             ("their bytes, encrypted and padded".to_owned(), bytes(stats.content_bytes)),
             ("names".to_owned(), count(stats.names)),
             ("all stored bytes".to_owned(), bytes(stats.stored_bytes)),
         ];
-        for (what, taken) in &stats.places {
-            rows.push((format!("  {what}"), bytes(*taken)));
+        for space in &stats.uses {
+            rows.push((format!("  {}", space.what), bytes(space.bytes)));
         }
         let sized = |number, taken| format!("{} ({})", count(number), bytes(taken));
         let collectable = sized(stats.collectable, stats.collectable_bytes);
         rows.push(("files that gc would remove".to_owned(), collectable));
-        let leftovers = sized(stats.leftovers.files, stats.leftovers.bytes);
-        rows.push(("leftovers of crashes".to_owned(), leftovers));
+        rows.push(("leftovers of crashes".to_owned(), sized(leftovers.files, leftovers.bytes)));
         let text: Vec<_> = rows.iter().map(|(what, value)| format!("{what:<36} {value}")).collect();
         output.result(&text.join("\n"), &value);
         Ok(())

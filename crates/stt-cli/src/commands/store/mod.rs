@@ -3,15 +3,23 @@
 mod get;
 mod list;
 mod maintain;
+mod opened;
 mod put;
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use stc::Coded;
-use stt_store::{Chamber, ChamberKey, ChamberOptions, ContentId, DiskOptions, Problem, StoreError};
+use stt_gateway::proto::v1::StoreProblem;
+use stt_store::{Chamber, ChamberKey, ChamberOptions, DiskOptions, StoreError};
 
-use crate::{daemon::find, error::CliError, node_seed, output::Output, path_text::shown};
+use self::opened::{Store, failed};
+use crate::{
+    daemon::{Client, find},
+    error::CliError,
+    node_seed,
+    output::Output,
+    path_text::shown,
+};
 
 /// Exit code: something in the store is damaged.
 const EXIT_DAMAGED: u8 = 4;
@@ -37,8 +45,8 @@ pub(crate) enum StoreCommand {
 /// Which store.
 #[derive(Args)]
 struct Place {
-    /// Directory of the store, or of the node of `stt up`, whose store is meant then. [default:
-    /// ~/.seigr/chambers/ID, which belongs to the seed]
+    /// Directory of the store, or of the node of `stt up`, whose store is meant then; a node that
+    /// runs does it itself. [default: ~/.seigr/chambers/ID, which belongs to the seed]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Read the node seed from this file. STT_NODE_SEED works too. [default: ~/.seigr/node.seed]
@@ -66,38 +74,43 @@ impl StoreCommand {
 }
 
 /// A problem, for machines.
-fn told(problem: &Problem) -> serde_json::Value {
+fn told(problem: &StoreProblem) -> serde_json::Value {
+    let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     serde_json::json!({
-        "damaged": problem.to_string(),
-        "code": problem.error.code(),
-        "id": problem.id.map(|id| id.to_string()),
+        "damaged": problem.text,
+        "code": problem.code,
+        "id": known(&problem.id),
         "names": problem.names,
-        "blob": problem.blob,
+        "blob": known(&problem.blob),
     })
-}
-
-/// A command that failed on a store: damage has an exit code of its own.
-fn failed(what: impl Into<String>, error: &StoreError) -> CliError {
-    let told = CliError::doing(what, error);
-    let damaged = matches!(error, StoreError::Damaged { .. } | StoreError::IndexDamaged { .. });
-    if damaged { told.with_exit(EXIT_DAMAGED) } else { told }
 }
 
 impl Place {
     /// Opens the store for commands that only read, beside others that do.
-    async fn open_for_reading(&self, output: &Output) -> Result<Chamber, CliError> {
+    async fn open_for_reading(&self, output: &Output) -> Result<Store, CliError> {
         let disk = DiskOptions::default().reading_only(true);
         self.open(false, ChamberOptions::default().disk(disk), output).await
     }
 
-    /// Opens the store. Only `create` makes one: reading from a store that is not there would
-    /// otherwise look as if it were empty.
+    /// The store of the node that runs in `--dir`, if one does; otherwise opens it. Only `create`
+    /// makes one: reading from a store that is not there would otherwise look as if it were empty.
     async fn open(
         &self,
         create: bool,
         options: ChamberOptions,
         output: &Output,
-    ) -> Result<Chamber, CliError> {
+    ) -> Result<Store, CliError> {
+        if let Some(dir) = &self.dir
+            && let Some(client) = Client::connect(dir).await?
+        {
+            if self.node_seed_file.is_some() {
+                let what = format!("the node in {} has its store open already", shown(dir));
+                return Err(
+                    CliError::new("usage.node_seed", what).with_hint("leave --node-seed-file out")
+                );
+            }
+            return Ok(Store::OfNode(dir.clone(), client));
+        }
         let failed = |error: StoreError| failed("the store was not opened", &error);
         let of_node = self.dir.as_deref().and_then(of_node);
         let beside = of_node.as_ref().map(|(_, seed)| seed.as_path());
@@ -122,11 +135,11 @@ impl Place {
                 "`stt store put` makes one; --dir and --node-seed-file say which one is meant",
             ));
         }
-        Chamber::open(&key, &dir, options).await.map_err(|error| match user_of(&dir, &error) {
-            Some(node) => failed(error).with_hint(format!(
-                "the node in {} has it: ask that for its files (docs/gateway.md), or end it first",
-                shown(node)
-            )),
+        let opened = Chamber::open(&key, &dir, options).await;
+        opened.map(Store::Own).map_err(|error| match user_of(&dir, &error) {
+            Some(node) => {
+                failed(error).with_hint(format!("the node in {0} has it: --dir {0}", shown(node)))
+            }
             None => failed(error),
         })
     }
@@ -143,24 +156,4 @@ fn of_node(dir: &Path) -> Option<(PathBuf, PathBuf)> {
 fn user_of<'a>(dir: &'a Path, error: &StoreError) -> Option<&'a Path> {
     let node = dir.parent().filter(|_| matches!(error, StoreError::InUse { .. }))?;
     matches!(find(node), Ok(Some(_))).then_some(node)
-}
-
-/// `text` as an id. An id that is not here may be a name that an earlier version allowed.
-async fn as_id(chamber: &Chamber, text: &str) -> Result<Option<ContentId>, StoreError> {
-    let Ok(id) = text.parse() else { return Ok(None) };
-    if chamber.contains(&id).await? {
-        return Ok(Some(id));
-    }
-    match chamber.resolve(text).await {
-        Err(StoreError::NotFound { .. }) => Ok(Some(id)),
-        _ => Ok(None),
-    }
-}
-
-/// An id, or what a name points to.
-async fn resolve(chamber: &Chamber, text: &str) -> Result<ContentId, StoreError> {
-    match as_id(chamber, text).await? {
-        Some(id) => Ok(id),
-        None => chamber.resolve(text).await,
-    }
 }

@@ -9,10 +9,11 @@ use std::{
 use clap::Args;
 use indicatif::ProgressBar;
 use serde_json::json;
-use stt_store::{Chamber, ChamberOptions, ContentId, FileSource, Keep, StoreError};
+use stt_gateway::proto::v1::PutContentResponse;
+use stt_store::{ChamberOptions, FileSource, Keep};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::Place;
+use super::{Place, Store};
 use crate::{
     error::CliError,
     output::Output,
@@ -56,35 +57,35 @@ impl PutCommand {
             }
         }
         let options = ChamberOptions::default().quota(self.quota);
-        let chamber = self.place.open(true, options, output).await?;
+        let store = self.place.open(true, options, output).await?;
+        if let (Store::OfNode(dir, _), Some(_)) = (&store, self.quota) {
+            let what = format!("the node in {} has a quota of its own", shown(dir));
+            return Err(CliError::new("usage.quota", what).with_hint("leave --quota out"));
+        }
         for file in &self.files {
             let keep = match (&self.name, self.cache) {
                 (Some(name), _) => Keep::Named(name.clone()),
                 (None, true) => Keep::Cached,
                 (None, false) => Keep::Pinned,
             };
-            let before = match &self.name {
-                Some(name) => chamber.resolve(name).await.ok(),
-                None => None,
-            };
-            let (id, len) = put(&chamber, file, keep, output).await?;
-            let moved = before.filter(|before| *before != id).map(|before| before.to_string());
-            if let Some(before) = &moved {
+            let stored = put(&store, file, keep, output).await?;
+            let moved = Some(&stored.name_pointed_to).filter(|before| !before.is_empty());
+            if let Some(before) = moved {
                 output.note(&format!(
                     "The name pointed to {before} before. `stt store gc` removes what nothing else \
                      keeps."
                 ));
             }
             let value = json!({
-                "id": id.to_string(),
-                "bytes": len,
+                "id": stored.id,
+                "bytes": stored.bytes,
                 "name": self.name,
                 "name_pointed_to": moved,
             });
             let text = if self.files.len() == 1 {
-                id.to_string()
+                stored.id.clone()
             } else {
-                format!("{id}  {}", shown(file))
+                format!("{}  {}", stored.id, shown(file))
             };
             output.result(&text, &with_path(value, "file", file));
         }
@@ -93,11 +94,11 @@ impl PutCommand {
 }
 
 async fn put(
-    chamber: &Chamber,
+    store: &Store,
     path: &Path,
     keep: Keep,
     output: &Output,
-) -> Result<(ContentId, u64), CliError> {
+) -> Result<PutContentResponse, CliError> {
     let (source, len): (Box<dyn AsyncRead + Send + Unpin>, _) = if is_pipe(path) {
         (Box::new(tokio::io::stdin()), None)
     } else {
@@ -105,13 +106,10 @@ async fn put(
         (Box::new(file), len)
     };
     let bar = bar(output, len);
-    let mut source = Counted { source, bar: bar.clone(), bytes: 0 };
-    let stored = chamber.put_reader(&mut source, keep).await;
+    let source = Counted { source, bar: bar.clone(), bytes: 0 };
+    let stored = store.put(path, source, keep).await;
     bar.finish_and_clear();
-    let id = stored.map_err(|error: StoreError| {
-        CliError::doing(format!("{} was not stored", shown(path)), &error)
-    })?;
-    Ok((id, source.bytes))
+    stored
 }
 
 /// Opens what is to be stored; its length, if that is known.

@@ -15,6 +15,7 @@ from stt.gateway.v1 import (
     files_pb2,
     files_pb2_grpc,
     peers_pb2_grpc,
+    store_pb2_grpc,
     streams_pb2_grpc,
     swarm_pb2_grpc,
     system_pb2_grpc,
@@ -55,6 +56,7 @@ class Gateway:
         #: Any other call.
         self.channel: grpc.Channel = channel
         self.files = files_pb2_grpc.FileServiceStub(channel)
+        self.store = store_pb2_grpc.StoreServiceStub(channel)
         self.peers = peers_pb2_grpc.PeerServiceStub(channel)
         self.streams = streams_pb2_grpc.StreamServiceStub(channel)
         self.events = events_pb2_grpc.EventServiceStub(channel)
