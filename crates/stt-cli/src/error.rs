@@ -7,7 +7,7 @@ use stc::Coded;
 use stt::transfer::printable;
 use tonic_types::StatusExt;
 
-use crate::path_text::shown;
+use crate::{hints, path_text::shown};
 
 /// A failed command: what could not be done, the stable code, the causes and a hint.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl CliError {
             code: Cow::Borrowed(code),
             retry_helps: false,
             causes: Vec::new(),
-            hint: None,
+            hint: hints::hint(code).map(str::to_owned),
             exit: 1,
         }
     }
@@ -74,18 +74,15 @@ impl CliError {
     /// A file operation that failed.
     pub(crate) fn file(what: &str, path: &Path, error: &std::io::Error) -> Self {
         use std::io::ErrorKind;
-        let (code, hint) = match error.kind() {
-            ErrorKind::NotFound => ("file.not_found", None),
-            ErrorKind::PermissionDenied => ("file.permission", None),
-            ErrorKind::AlreadyExists => ("file.exists", Some("choose another name, or move it")),
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-                ("file.disk_full", Some("free some space and run it again"))
-            }
-            _ => ("file.io", None),
+        let code = match error.kind() {
+            ErrorKind::NotFound => "file.not_found",
+            ErrorKind::PermissionDenied => "file.permission",
+            ErrorKind::AlreadyExists => "file.exists",
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "file.disk_full",
+            _ => "file.io",
         };
         let mut failed = Self::new(code, format!("{what} {}", shown(path)));
         failed.causes.push(printable(&error.to_string()));
-        failed.hint = hint.map(str::to_owned);
         failed.retry_helps = code == "file.disk_full";
         failed
     }
@@ -107,7 +104,14 @@ impl CliError {
         self.has_code("interrupted")
     }
 
-    /// Adds advice.
+    /// Adds what another process said of the cause, each line by itself.
+    pub(crate) fn with_causes(mut self, said: &str) -> Self {
+        let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+        self.causes.extend(lines.map(printable));
+        self
+    }
+
+    /// Advice for this case, in place of what holds for all errors of its code.
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self

@@ -54,10 +54,8 @@ fn like_udp(host: &str) -> Result<SocketAddr, CliError> {
 
 /// Splits `HOST:PORT`, where the port may be 0.
 fn split(listen: &str) -> Result<(String, u16), CliError> {
-    let malformed = || {
-        CliError::new("usage.listen", format!("`{listen}` is not of the form HOST:PORT"))
-            .with_hint("for example 0.0.0.0:9337, or [::]:9337 for IPv6")
-    };
+    let malformed =
+        || CliError::new("usage.listen", format!("`{listen}` is not of the form HOST:PORT"));
     let (host, port) = listen.rsplit_once(':').ok_or_else(malformed)?;
     let port = port.parse().map_err(|_| malformed())?;
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);

@@ -25,9 +25,7 @@ pub(crate) struct Levels(reload::Handle<Targets, Registry>);
 
 /// Begins to tell events of these levels. Once in a process.
 pub(crate) fn start(levels: &str, output: &Output) -> Result<Levels, CliError> {
-    let refused = |what: String| {
-        CliError::new("usage.log", what).with_hint("for example `warn`, or `warn,stt_swarm=debug`")
-    };
+    let refused = |what: String| CliError::new("usage.log", what);
     let (filter, handle) = reload::Layer::new(parse(levels).map_err(refused)?);
     let lines = fmt::layer().with_ansi(false).with_writer(Lines(output.clone()));
     let started = tracing_subscriber::registry().with(filter).with(lines).try_init();

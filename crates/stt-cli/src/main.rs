@@ -9,6 +9,7 @@ mod demo;
 mod drops;
 mod error;
 mod figures;
+mod hints;
 mod listen;
 mod logging;
 mod members;
@@ -101,10 +102,7 @@ fn not_understood(said: &clap::Error) -> ExitCode {
         _ => text.lines().next().unwrap_or_default(),
     };
     let output = Output::new(true);
-    output.error(
-        &CliError::new("usage.arguments", what.strip_prefix("error: ").unwrap_or(what))
-            .with_hint("--help shows what each command takes"),
-    );
+    output.error(&CliError::new("usage.arguments", what.strip_prefix("error: ").unwrap_or(what)));
     let _ = output.finish();
     ExitCode::from(EXIT_USAGE)
 }

@@ -106,9 +106,6 @@ impl SeedArgs {
 fn ask() -> Result<Zeroizing<Vec<u8>>, CliError> {
     let typed = terminal::ask("Seed: ").map_err(|_| {
         CliError::new("seed.missing", "no seed was given, and there is no terminal to ask for it")
-            .with_hint(format!(
-                "make one with `stt seed new --out FILE`, then use --seed-file FILE or {VARIABLE}"
-            ))
     })?;
     Ok(Zeroizing::new(typed.as_bytes().to_vec()))
 }

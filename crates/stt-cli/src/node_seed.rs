@@ -12,10 +12,8 @@ const VARIABLE: &str = "STT_NODE_SEED";
 
 /// Where the node seed is unless something else is said.
 fn default_path() -> Result<PathBuf, CliError> {
-    let home = std::env::home_dir().ok_or_else(|| {
-        CliError::new("node_seed.no_home", "this user has no home directory")
-            .with_hint(format!("use --node-seed-file, or set {VARIABLE}"))
-    })?;
+    let home = std::env::home_dir()
+        .ok_or_else(|| CliError::new("node_seed.no_home", "this user has no home directory"))?;
     Ok(home.join(".seigr").join("node.seed"))
 }
 
@@ -36,9 +34,7 @@ pub(crate) fn load(file: Option<&Path>, create: bool, output: &Output) -> Result
         return password::seed(&path);
     }
     if !create {
-        return Err(CliError::new("node_seed.missing", "there is no node seed yet").with_hint(
-            format!("use --node-seed-file, or set {VARIABLE}, or put something first"),
-        ));
+        return Err(CliError::new("node_seed.missing", "there is no node seed yet"));
     }
     let failed = |error: std::io::Error| CliError::file("could not make", &path, &error);
     if let Some(dir) = path.parent() {

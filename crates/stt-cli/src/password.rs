@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::{error::CliError, path_text::shown, terminal};
 
 /// Environment variable that holds the password.
-pub(crate) const VARIABLE: &str = "STT_PASSWORD";
+const VARIABLE: &str = "STT_PASSWORD";
 
 /// A secret file without its line ending.
 pub(crate) fn from_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, CliError> {
@@ -86,7 +86,6 @@ pub(crate) fn ask(prompt: &str, new: bool) -> Result<Zeroizing<Vec<u8>>, CliErro
                 "there is no terminal to ask for the password"
             };
             CliError::new("password.missing", why)
-                .with_hint(format!("use --password-file, or set {VARIABLE}"))
         })
     };
     let password = ask(format!("{prompt}: "))?;
@@ -94,8 +93,7 @@ pub(crate) fn ask(prompt: &str, new: bool) -> Result<Zeroizing<Vec<u8>>, CliErro
         return Err(CliError::new("password.empty", "the password is empty"));
     }
     if new && *ask(format!("{prompt}, again: "))? != *password {
-        return Err(CliError::new("password.mismatch", "the two passwords differ")
-            .with_hint("nothing was written; run it again"));
+        return Err(CliError::new("password.mismatch", "the two passwords differ"));
     }
     Ok(Zeroizing::new(password.as_bytes().to_vec()))
 }

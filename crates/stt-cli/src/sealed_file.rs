@@ -36,12 +36,10 @@ pub(crate) fn pipe_out(output: &Output, asked: bool) -> Result<impl Write + Send
         return Err(CliError::new(
             "usage.json_pipe",
             "the result and the JSON report cannot both go to standard output",
-        )
-        .with_hint("write to a file with -o FILE"));
+        ));
     }
     if !asked && io::stdout().is_terminal() {
-        return Err(CliError::new("usage.terminal", "the result would go to the terminal")
-            .with_hint("redirect it, name a file with -o FILE, or insist with -o -"));
+        return Err(CliError::new("usage.terminal", "the result would go to the terminal"));
     }
     Ok(io::stdout())
 }

@@ -123,7 +123,7 @@ fn read(file: &Path) -> Result<Table, CliError> {
     text.parse().map_err(|error: toml::de::Error| {
         let line = error.span().map_or(0, |span| text.get(..span.start).map_or(0, lines));
         let what = format!("{}, line {}: {}", file.display(), line + 1, error.message());
-        CliError::new("config.syntax", what).with_hint("`stt config` prints a file to begin with")
+        CliError::new("config.syntax", what)
     })
 }
 
@@ -141,7 +141,7 @@ fn set(parser: Command, file: &Path, key: &str, value: &toml::Value) -> Result<C
     let is_switch = arg.is_some_and(|arg| matches!(arg.get_action(), ArgAction::SetTrue));
     let refused = |what: &str| {
         let what = format!("{}: `{key}` {what}", file.display());
-        CliError::new("config.value", what).with_hint("`stt config` says what each key takes")
+        CliError::new("config.value", what)
     };
     let text = |value: &toml::Value| match value {
         toml::Value::String(text) if is_path => Ok(beside(file, text)),
@@ -189,18 +189,20 @@ fn check<P: Parser>(parser: &Command, file: &Path, key: &str) -> Result<(), CliE
     let said = text.lines().next().unwrap_or_default();
     let said = said.strip_prefix("error: ").unwrap_or(said);
     let what = format!("{}: `{key}`: {said}", file.display());
-    Err(CliError::new("config.value", what).with_hint("`stt config` says what each key takes"))
+    Err(CliError::new("config.value", what))
 }
 
 fn unknown(file: &Path, key: &str, known: &[String]) -> CliError {
     let what = format!("{}: there is no setting `{key}`", file.display());
     let alike = |name: &&String| strsim::jaro_winkler(key, name);
     let nearest = known.iter().max_by(|a, b| alike(a).total_cmp(&alike(b)));
-    let hint = match nearest.filter(|name| alike(name) >= ALIKE) {
-        Some(name) => format!("`{name}` is the nearest; `stt config` prints all"),
-        None => "`stt config` prints all settings".to_owned(),
-    };
-    CliError::new("config.unknown_key", what).with_hint(hint)
+    let unknown = CliError::new("config.unknown_key", what);
+    match nearest.filter(|name| alike(name) >= ALIKE) {
+        Some(name) => {
+            unknown.with_hint(format!("`{name}` is the nearest; `stt config` prints all settings"))
+        }
+        None => unknown,
+    }
 }
 
 /// The file that holds for a node: the one that was named, or the one in its directory.

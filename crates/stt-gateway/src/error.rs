@@ -114,7 +114,9 @@ impl stc::Coded for GatewayError {
             Self::Bind { .. } => Some("check the address, and whether this user may listen there"),
             Self::Token { .. } => Some("remove the file: a new token is made"),
             Self::TokenExposed { .. } => Some("chmod 600 it, or remove it: a new token is made"),
-            _ => None,
+            Self::Tls { .. } => Some("check both PEM files"),
+            Self::OutOfRange { .. } => Some("see the range in the message"),
+            Self::Internal { .. } => Some("report it"),
         }
     }
 }

@@ -149,17 +149,28 @@ impl stc::Coded for RequestError {
     }
 
     fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Unauthenticated => Some(
-                "send `authorization: Bearer TOKEN`; the token is in the file that stt up names",
-            ),
-            Self::TooLarge { .. } => Some("send smaller messages, or raise the gateway's limit"),
-            Self::UnknownPeer { .. } | Self::NotConnected { .. } => Some("add the peer first"),
-            Self::NoSwarm => Some("start the node with its swarm, without `no_swarm`"),
-            Self::EventGap { .. } | Self::EventEpoch { .. } => {
-                Some("read the state anew, then subscribe without a position")
+        Some(match self {
+            Self::Invalid { .. } => "see the field in the details",
+            Self::Unauthenticated => {
+                "send `authorization: Bearer TOKEN`; the token is in the file that stt up names"
             }
-            _ => None,
-        }
+            Self::Deadline { .. } => "give the call more time",
+            Self::TooLarge { .. } => "send smaller messages, or raise the gateway's limit",
+            Self::Full { .. } => "remove some",
+            Self::Stopping => "call again when it runs",
+            Self::Checksum { .. } => "send them again",
+            Self::Conflict { .. } => "call again",
+            Self::UnknownPeer { .. } => "add the peer first",
+            Self::NotConnected { .. } => "add the peer again",
+            Self::NoSwarm => "start the node with its swarm, without `no_swarm`",
+            Self::NoLog => "start it with `stt up`",
+            Self::NotShared { .. } => "ask for all that are shared",
+            Self::UnknownComponent { .. } => "ask for all of them",
+            Self::UnknownService { .. } => "reflection lists them",
+            Self::SubscriberTaken { .. } => "choose another id",
+            Self::EventGap { .. } | Self::EventEpoch { .. } => {
+                "read the state anew, then subscribe without a position"
+            }
+        })
     }
 }

@@ -343,7 +343,18 @@ impl stc::Coded for StoreError {
 
     fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Random(error) => error.hint(),
             Self::Seed(error) => error.hint(),
+            Self::NotFound { .. } => Some("check the id; `stt store ls`"),
+            Self::ReadOnly { .. } => Some("mount it writable"),
+            Self::Permission { .. } => Some("check owner and mode of the directory"),
+            Self::Io { .. } | Self::Setting(_) => Some("read the message"),
+            Self::Range { .. } => Some("ask for bytes that are there"),
+            Self::TooLarge { .. } => Some("stream it, or split it"),
+            Self::EntryName { .. } => Some("use 1 to 1,024 bytes of UTF-8"),
+            Self::Source { .. } => Some("check the source"),
+            Self::Service { .. } => Some("try again; check the connection"),
+            Self::Closed { .. } => Some("open it again"),
             Self::WrongSeed { .. } => Some("use the seed it was made with, or another directory"),
             Self::NotAStore { .. } => {
                 Some("choose an empty directory, or one that is not there yet")
@@ -361,7 +372,6 @@ impl stc::Coded for StoreError {
             Self::NameIsId { .. } => Some("add something to it, such as the kind of the hash"),
             Self::StillNamed { .. } => Some("remove the name first"),
             Self::Version { .. } => Some("use a newer version of this program"),
-            _ => None,
         }
     }
 }

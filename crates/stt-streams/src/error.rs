@@ -261,8 +261,13 @@ impl stc::Coded for StreamsError {
             Self::Idle { .. } => "send something now and then, or raise `timeout`",
             Self::PeerRestarted => "open the stream again; what was not acknowledged may be lost",
             Self::NoRuntime => "call it inside a tokio runtime",
+            Self::NotFound { .. } => "see the open ones with `list_streams`",
+            Self::Id { .. } => "choose another id",
+            Self::Closed => "make a new one",
+            Self::Peer { .. } => "see its words",
+            Self::Protocol { .. } => "update the older side",
+            Self::OutOfRange { .. } => "see the range in the message",
             Self::Random(error) => return error.hint(),
-            _ => return None,
         })
     }
 }

@@ -2,6 +2,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/error_page.rs"]
+mod error_page;
 
 mod decoys;
 mod errors;

@@ -98,8 +98,7 @@ impl PingCommand {
             return Err(CliError::new(
                 "ping.no_answer",
                 format!("{} did not answer", self.address),
-            )
-            .with_hint("it answered before: is it still there, and the network between?"));
+            ));
         }
         times.sort_unstable();
         if let (Some(least), Some(most), Some(median)) =

@@ -163,8 +163,7 @@ impl PubCommand {
             return Err(CliError::new(
                 "pub.unconfirmed",
                 format!("no linked subscriber of {} says that it has had the message", self.topic),
-            )
-            .with_hint("it may have arrived: subscribers see a message that is published again"));
+            ));
         }
         let messages = figures::counted(sum.messages, "message");
         let heard = if asked == 0 && sum.messages > 0 {

@@ -197,8 +197,7 @@ async fn turn_away(session: Session, output: Output) {
         if !std::mem::replace(&mut told, true) {
             let peer = session.peer_node_id();
             let old = format!("{peer:.16}… sends as the first version did, and was declined");
-            output
-                .error(&CliError::new("transfer.version", old).with_hint("update the other side"));
+            output.error(&CliError::new("transfer.version", old));
         }
     }
 }

@@ -51,7 +51,6 @@ fn show(path: &Path, qr: bool, output: &Output) -> Result<(), CliError> {
     let bytes = password::from_file(path)?;
     let seed = std::str::from_utf8(&bytes).map_err(|_| {
         CliError::new("seed.text", format!("the seed in {} is no text", shown(path)))
-            .with_hint("copy the file itself")
     })?;
     if qr {
         // Printed seeds are the same in capitals, which take a smaller code; phrases are not.

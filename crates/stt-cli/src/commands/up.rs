@@ -77,8 +77,7 @@ impl UpCommand {
         let refused = |error| CliError::doing("the gateway did not start", &error);
         if self.no_swarm && !self.join.is_empty() {
             let what = "a node that takes no part in the swarm has nobody to join it by";
-            return Err(CliError::new("usage.no_swarm", what)
-                .with_hint("leave out either `no_swarm` or `bootstrap`"));
+            return Err(CliError::new("usage.no_swarm", what));
         }
         let log = logging::start(&self.log, output)?;
         let mut claim = Claim::take(&self.dir)?;

@@ -31,10 +31,10 @@ impl NodeArgs {
 pub(crate) fn path_for(path: &Path) -> Result<String, CliError> {
     let absolute = std::path::absolute(path)
         .map_err(|error| CliError::file("could not find", path, &error))?;
-    absolute.into_os_string().into_string().map_err(|_| {
-        CliError::new("up.path", format!("{} cannot be said to a node", shown(path)))
-            .with_hint("rename it to a name in UTF-8, or do it without --dir")
-    })
+    absolute
+        .into_os_string()
+        .into_string()
+        .map_err(|_| CliError::new("up.path", format!("{} cannot be said to a node", shown(path))))
 }
 
 /// Connects to the node that has to run in `dir`.

@@ -82,7 +82,6 @@ fn taken(dir: &Path) -> CliError {
         Ok(None) | Err(_) => String::new(),
     };
     CliError::new("up.running", format!("a node already runs in {}{by}", dir.display()))
-        .with_hint("`stt status` shows it; choose another directory for another node")
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ impl Client {
         let Some(record) = find(dir)? else { return Ok(None) };
         if record.state == Phase::Stopping {
             let what = format!("the node in {} is stopping", dir.display());
-            return Err(CliError::new("up.stopping", what).with_hint("start it again"));
+            return Err(CliError::new("up.stopping", what));
         }
         let silent = |cause: &str| Self::silent(dir, cause);
         let token = Token::load(&record.token_file)
@@ -69,7 +69,7 @@ impl Client {
     /// The error for a node that does not answer.
     pub(crate) fn silent(dir: &Path, cause: &str) -> CliError {
         let what = format!("the node in {} does not answer: {cause}", dir.display());
-        CliError::new("up.no_answer", what).with_hint("see what it printed, or restart it")
+        CliError::new("up.no_answer", what)
     }
 
     /// What the node told of itself.
@@ -105,7 +105,5 @@ impl Client {
 
 /// The error for a directory in which no node runs.
 pub(crate) fn not_running(dir: &Path) -> CliError {
-    CliError::new("up.not_running", format!("no node runs in {}", dir.display()))
-        .with_hint("start one with `stt up`")
-        .with_exit(3)
+    CliError::new("up.not_running", format!("no node runs in {}", dir.display())).with_exit(3)
 }

@@ -74,6 +74,5 @@ pub(crate) fn find(dir: &Path) -> Result<Option<Record>, CliError> {
     serde_json::from_str(&text).map(Some).map_err(|error| {
         let what = format!("{} says nothing that this version knows: {error}", path.display());
         CliError::new("up.record", what)
-            .with_hint("does another version of stt run there? use that one, or restart it")
     })
 }

@@ -78,12 +78,13 @@ impl Child {
                     if let Some(error) = line.get("error") {
                         let message = error.get("message").and_then(Value::as_str);
                         let message = message.unwrap_or("it failed");
-                        let causes = error.get("causes").map(Value::to_string);
-                        return Err(CliError::new(
-                            "demo.node",
-                            format!("the {}: {message}", self.role),
-                        )
-                        .with_hint(causes.unwrap_or_default()));
+                        let causes = error.get("causes").and_then(Value::as_array);
+                        let causes = causes.into_iter().flatten().filter_map(Value::as_str);
+                        let causes: Vec<_> = causes.collect();
+                        let text = format!("the {}: {message}", self.role);
+                        return Err(
+                            CliError::new("demo.node", text).with_causes(&causes.join("\n"))
+                        );
                     }
                     if let Some(value) = line.get_mut(what) {
                         return Ok(value.take());
@@ -100,8 +101,9 @@ impl Child {
                 Err(RecvTimeoutError::Disconnected) => {
                     let stderr = self.stderr.take().and_then(|stderr| stderr.join().ok());
                     let text = format!("the {} ended too early", self.role);
-                    return Err(CliError::new("demo.ended", text)
-                        .with_hint(stderr.unwrap_or_default().trim().to_owned()));
+                    return Err(
+                        CliError::new("demo.ended", text).with_causes(&stderr.unwrap_or_default())
+                    );
                 }
             }
         }

@@ -7,6 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::{
+    error_page::{self, Row},
+    hints::hint,
+};
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -84,26 +89,38 @@ fn codes_are_seen_however_they_reach_an_error() {
     assert_eq!(seen, ["up.fourth", "up.one", "up.other", "up.third"]);
 }
 
-#[test]
-fn the_page_of_errors_is_complete_and_true() {
+/// The sources of the program, without its hints, which give no code.
+fn commands() -> Vec<String> {
+    let mut paths = Vec::new();
+    sources(&root().join("crates/stt-cli/src"), &mut paths);
+    paths.retain(|path| !path.ends_with("hints.rs"));
+    paths.iter().map(|path| fs::read_to_string(path).unwrap()).collect()
+}
+
+fn codes_of_all_commands() -> BTreeSet<String> {
+    commands().iter().flat_map(|source| codes_of_commands(source)).collect()
+}
+
+/// The codes that the crates below the program can give.
+fn codes_of_crates() -> BTreeSet<String> {
     let mut files = Vec::new();
     for name in
         ["stc", "stt-transport", "stt", "stt-store", "stt-streams", "stt-swarm", "stt-gateway"]
     {
         sources(&root().join("crates").join(name).join("src"), &mut files);
     }
-    let mut commands = Vec::new();
-    sources(&root().join("crates/stt-cli/src"), &mut commands);
-    let read = |path: &PathBuf| fs::read_to_string(path).unwrap();
-    let mut given: BTreeSet<String> = files.iter().flat_map(|path| codes_in(&read(path))).collect();
-    given.extend(commands.iter().flat_map(|path| codes_of_commands(&read(path))));
+    files.iter().flat_map(|path| codes_in(&fs::read_to_string(path).unwrap())).collect()
+}
+
+#[test]
+fn the_page_of_errors_is_complete_and_true() {
+    let mut given = codes_of_crates();
+    given.extend(codes_of_all_commands());
     assert!(given.len() > 50, "the sources were not read: {given:?}");
 
-    let page = fs::read_to_string(root().join("docs/errors.md")).unwrap();
-    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
-    let listed: Vec<&str> = rows.map(|(code, _)| code).collect();
-    let unique: BTreeSet<String> = listed.iter().map(|code| (*code).to_owned()).collect();
-    assert_eq!(listed.len(), unique.len(), "a code is listed twice");
+    let rows = error_page::rows();
+    let unique: BTreeSet<String> = rows.iter().map(|row| row.code.clone()).collect();
+    assert_eq!(rows.len(), unique.len(), "a code is listed twice");
 
     let missing: Vec<_> = given.difference(&unique).collect();
     assert!(missing.is_empty(), "not in docs/errors.md: {missing:#?}");
@@ -111,29 +128,28 @@ fn the_page_of_errors_is_complete_and_true() {
     assert!(stale.is_empty(), "no longer given by any source: {stale:#?}");
 }
 
-/// What the program's own errors say of a retry: no, but for those two.
+/// Of a retry the program's own errors say no, but for two.
 #[test]
-fn every_row_is_part_of_a_table_and_says_what_a_command_says_of_a_retry() {
-    let page = fs::read_to_string(root().join("docs/errors.md")).unwrap();
-    let mut commands = Vec::new();
-    sources(&root().join("crates/stt-cli/src"), &mut commands);
-    let read = |path: &PathBuf| fs::read_to_string(path).unwrap();
-    let own: BTreeSet<String> =
-        commands.iter().flat_map(|path| codes_of_commands(&read(path))).collect();
-    let mut before = "";
-    for line in page.lines() {
-        if line.starts_with("| `") {
-            assert!(before.starts_with('|'), "in no table: {line}");
-            let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
-            let [code, _, retry, _] = cells[..] else { panic!("not four columns: {line}") };
-            assert!(!code.contains(','), "two codes: {line}");
-            assert!(["yes", "no"].contains(&retry) || retry.starts_with(['a', 'i']), "{line}");
-            let code = code.trim_matches('`');
-            if own.contains(code) {
-                let helps = ["file.disk_full", "interrupted"].contains(&code);
-                assert_eq!(retry == "yes", helps, "{line}");
-            }
+fn every_row_says_what_a_command_says_of_retries_and_of_what_to_do() {
+    let crates = codes_of_crates();
+    let own = codes_of_all_commands();
+    let own: BTreeSet<_> = own.difference(&crates).map(String::as_str).collect();
+    let mut wrong = Vec::new();
+    for row in error_page::rows() {
+        let Row { line, code, retry, .. } = &row;
+        assert!(["yes", "no"].contains(&&**retry) || retry.starts_with(['a', 'i']), "{line}");
+        if own.contains(&**code) {
+            let helps = ["file.disk_full", "interrupted"].contains(&&**code);
+            wrong.extend(row.differs(helps, hint(code)));
         }
-        before = line;
     }
+    assert!(wrong.is_empty(), "docs/errors.md says something else of\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_hint_is_for_a_code_that_no_command_gives() {
+    let given = codes_of_all_commands();
+    let hints = fs::read_to_string(root().join("crates/stt-cli/src/hints.rs")).unwrap();
+    let stale: Vec<_> = literals(&hints).filter(|code| !given.contains(*code)).collect();
+    assert!(stale.is_empty(), "{stale:?}");
 }

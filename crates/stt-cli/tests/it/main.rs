@@ -6,6 +6,10 @@ mod children;
 mod common;
 #[path = "../common/daemon.rs"]
 mod daemon;
+#[path = "../../../stc/tests/common/error_page.rs"]
+mod error_page;
+#[path = "../../src/hints.rs"]
+mod hints;
 
 mod daemon_swarm;
 mod errors;

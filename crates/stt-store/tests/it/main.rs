@@ -1,5 +1,7 @@
 //! Tests of every storage provider, of the chamber and of the durable logs.
 
+#[path = "../../../stc/tests/common/error_page.rs"]
+mod error_page;
 #[path = "../log_suite/mod.rs"]
 mod log_suite;
 #[path = "../suite/mod.rs"]
@@ -8,6 +10,7 @@ mod suite;
 mod chamber;
 mod conformance;
 mod damage;
+mod error_codes;
 mod fixture;
 mod jetstream;
 mod log_conformance;

@@ -2,7 +2,7 @@
 //! same about retries, and what its hint says.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking")]
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use stt::{
     Address, CloseReason, Coded, ConnectError, HandshakeError, IdentityError, KeyringError, NodeId,
@@ -16,6 +16,8 @@ use stt::{
     resume::ResumeError,
     transfer::{Decline, TransferError},
 };
+
+use crate::error_page;
 
 /// What stops a node, a session or a transfer.
 fn errors_of_nodes() -> Vec<Box<dyn Coded>> {
@@ -212,28 +214,7 @@ fn errors_that_stand_for_the_same_say_the_same() {
 
 #[test]
 fn every_error_has_its_row() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors.md");
-    let page = std::fs::read_to_string(path).unwrap();
-    let (mut seen, mut wrong) = (HashSet::new(), Vec::new());
-    for error in errors_of_nodes().into_iter().chain(errors_of_primitives()) {
-        let (code, text) = (error.code(), error.to_string());
-        assert!(seen.insert(code), "{code} twice");
-        assert!(!text.contains('\n') && !text.is_empty(), "{code}: {text}");
-        let row = page.lines().find(|line| line.starts_with(&format!("| `{code}` |")));
-        let row = row.unwrap_or_else(|| panic!("{code} has no row"));
-        let cells: Vec<_> = row.split('|').map(str::trim).collect();
-        let retry = if error.retry_helps() { "yes" } else { "no" };
-        let [_, _, _, told_retry, told_hint, _] = cells[..] else { panic!("{row}") };
-        if told_retry != retry {
-            wrong.push(format!("{code}: a retry helps: {retry}"));
-        }
-        if let Some(hint) = error.hint()
-            && told_hint.replace('`', "") != hint.replace('`', "")
-        {
-            wrong.push(format!("{code}: {hint}"));
-        }
-    }
-    assert!(wrong.is_empty(), "docs/errors.md says something else of\n{}", wrong.join("\n"));
+    error_page::compare_given(errors_of_nodes().into_iter().chain(errors_of_primitives()));
 }
 
 #[test]

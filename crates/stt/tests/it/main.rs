@@ -3,6 +3,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../../../stc/tests/common/error_page.rs"]
+mod error_page;
 #[path = "../common/path.rs"]
 mod path;
 

@@ -38,8 +38,7 @@ impl GetCommand {
             return Err(CliError::new(
                 "usage.json_pipe",
                 "the result and the JSON report cannot both go to standard output",
-            )
-            .with_hint("write to a file with -o FILE"));
+            ));
         }
         if !to_pipe {
             writable(&self.output, self.force)?;
