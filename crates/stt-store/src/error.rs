@@ -59,6 +59,12 @@ pub enum StoreError {
         #[source]
         damage: Damage,
     },
+    /// The index of the store is sound: one that is made anew would have less in it.
+    #[error("the index of the store in {place} is sound")]
+    IndexSound {
+        /// Where the store is.
+        place: String,
+    },
     /// The disk, or the share of it that this user may fill, is full.
     #[error("{item}: the disk is full")]
     DiskFull {
@@ -311,6 +317,7 @@ impl stc::Coded for StoreError {
             Self::InUse { .. } => "store.in_use",
             Self::Damaged { .. } => "store.damaged",
             Self::IndexDamaged { .. } => "store.index_damaged",
+            Self::IndexSound { .. } => "store.index_sound",
             Self::DiskFull { .. } => "store.disk_full",
             Self::ReadOnly { .. } => "store.read_only",
             Self::Permission { .. } => "store.permission",
@@ -360,9 +367,11 @@ impl stc::Coded for StoreError {
                 Some("choose an empty directory, or one that is not there yet")
             }
             Self::InUse { .. } => Some("stop the other process, or use another directory"),
-            Self::IndexDamaged { .. } => {
-                Some("put a copy of the whole directory in its place, or make a new store")
-            }
+            Self::IndexDamaged { .. } => Some(
+                "`stt store rebuild` finds what lies in files of its own; a copy of the whole \
+                     directory, put in its place, brings back all",
+            ),
+            Self::IndexSound { .. } => Some("`stt store verify` lists what else is wrong"),
             Self::Damaged { .. } => {
                 Some("`stt store verify` lists all damage; putting an item again mends it")
             }

@@ -83,7 +83,7 @@ pub use blob::{BlobName, BlobNameError, BlobStat};
 pub use bytes::{self, Bytes};
 pub use chamber::{
     Chamber, ChamberKey, ChamberOptions, ChamberStats, Collected, ContentInfo, ContentReader,
-    FileSource, Keep, NamedEntry, Problem, Protection, Removed, VerifyReport,
+    FileSource, Keep, NamedEntry, Problem, Protection, RebuildReport, Removed, VerifyReport,
 };
 pub use damage::{Damage, DamagedPart};
 pub use disk::{DiskOptions, DiskProvider};

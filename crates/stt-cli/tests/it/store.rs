@@ -333,6 +333,36 @@ fn a_damaged_index_has_the_exit_code_of_damage_and_a_hint_of_its_own() {
 }
 
 #[test]
+fn a_store_without_an_index_is_rebuilt_and_says_what_is_lost() {
+    let dir = dir_with(&[("film", &"7".repeat(300_000)), ("note", "8")]);
+    let dir = dir.path();
+    let put = json(dir, &["store", "put", "film", "--name", "n", "--dir", "s"]);
+    let film = put[0]["id"].as_str().unwrap();
+    ok(dir, &["store", "put", "note", "--name", "short", "--dir", "s"]);
+    let sound = json(dir, &["store", "rebuild", "--dir", "s"]);
+    assert_eq!(sound[0]["error"]["code"], "store.index_sound");
+    fs::remove_file(dir.join("s/index.redb")).unwrap();
+    for command in [&["store", "ls"][..], &["store", "put", "note"]] {
+        let failed = run(dir, &[command, &["--dir", "s"]].concat());
+        assert_eq!(failed.status.code(), Some(4), "{failed:?}");
+        let told = text(&failed.stderr);
+        assert!(told.contains("store.index_damaged"), "{told}");
+        assert!(told.contains("stt store rebuild"), "{told}");
+    }
+    let rebuilt = run(dir, &["store", "rebuild", "--dir", "s"]);
+    assert!(rebuilt.status.success(), "{rebuilt:?}");
+    let told = text(&rebuilt.stderr);
+    assert!(told.contains("1 file.") && told.contains("are lost"), "{told}");
+    assert!(told.contains("Pinned") && told.contains("stt store verify"), "{told}");
+    ok(dir, &["store", "verify", "--dir", "s"]);
+    ok(dir, &["store", "gc", "--dir", "s"]);
+    ok(dir, &["store", "get", film, "-o", "back", "--dir", "s"]);
+    assert_eq!(fs::read(dir.join("back")).unwrap(), fs::read(dir.join("film")).unwrap());
+    let lost = json(dir, &["store", "get", "short", "-o", "b", "--dir", "s"]);
+    assert_eq!(lost[0]["error"]["code"], "store.not_found");
+}
+
+#[test]
 fn readers_do_not_keep_each_other_out() {
     let dir = dir_with(&[("film", &"7".repeat(300_000))]);
     let dir = dir.path();

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::sync::MutexGuard;
 
-use super::{Chamber, NAME_LOCKS, content_item, keys, page, uncancelled::Change};
+use super::{Chamber, NAME_LOCKS, content_item, keys, keys::Keys, page, uncancelled::Change};
 use crate::{
     BlobName, ContentId, Damage, DamagedPart, Op, StoreError,
     seal::{open_small, seal_small},
@@ -25,6 +25,13 @@ pub struct NamedEntry {
 impl NamedEntry {
     fn encode(&self) -> Vec<u8> {
         [self.id.as_bytes(), self.name.as_bytes()].concat()
+    }
+
+    /// The entry in the sealed bytes of the blob `at`, if it is whole and belongs there.
+    pub(super) fn open(keys: &Keys, at: BlobName, blob: Vec<u8>) -> Option<Self> {
+        let (_, plain) = open_small(&keys.entries, blob).ok()?;
+        let entry = Self::decode(&plain)?;
+        keys.entry_name(&entry.name).is_ok_and(|name| name == at).then_some(entry)
     }
 
     fn decode(plain: &[u8]) -> Option<Self> {

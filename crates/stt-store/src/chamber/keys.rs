@@ -11,7 +11,7 @@ use crate::{
 pub(super) const CONTENT: u8 = b'c';
 pub(super) const ROOT: u8 = b'r';
 pub(super) const ENTRY: u8 = b'n';
-const META: u8 = b'm';
+pub(super) const META: u8 = b'm';
 
 const MAGIC: &[u8; 8] = b"STTCHMBR";
 const VERSION: u32 = 1;
@@ -97,6 +97,34 @@ impl Keys {
         name(&[&[ENTRY], hash.as_bytes()])
     }
 
+    /// The record that says whose chamber this is, and where it lies.
+    pub(super) fn record(&self) -> Result<(BlobName, Bytes), StoreError> {
+        let mut record = MAGIC.to_vec();
+        record.extend(VERSION.to_be_bytes());
+        record.extend(self.check.as_bytes());
+        Ok((name(&[&[META], b"chamber"])?, record.into()))
+    }
+
+    /// Whether `record`, found at `at`, is that record. One that is damaged is not.
+    ///
+    /// # Errors
+    /// It says that the chamber is another seed's, or of a later version.
+    pub(super) fn is_record(
+        &self,
+        at: &BlobName,
+        record: &[u8],
+        place: &str,
+    ) -> Result<bool, StoreError> {
+        if *at != name(&[&[META], b"chamber"])? {
+            return Ok(false);
+        }
+        match self.check_record(record, String::new, place) {
+            Ok(()) => Ok(true),
+            Err(StoreError::Damaged { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Writes the record that says whose chamber this is, or checks it.
     pub(super) async fn check_in(&self, provider: &dyn StorageProvider) -> Result<(), StoreError> {
         let at = name(&[&[META], b"chamber"])?;
@@ -107,10 +135,8 @@ impl Keys {
                 if !provider.list(&[CONTENT], None, 1).await?.is_empty() {
                     return Err(StoreError::damaged(item(), Damage::Missing(DamagedPart::Whole)));
                 }
-                let mut record = MAGIC.to_vec();
-                record.extend(VERSION.to_be_bytes());
-                record.extend(self.check.as_bytes());
-                let stored = provider.store(at, Bytes::from(record)).await;
+                let (at, record) = self.record()?;
+                let stored = provider.store(at, record).await;
                 stored.map_err(|error| error.about(&item()))
             }
             Err(error) => Err(error.about(&item())),

@@ -10,6 +10,7 @@ mod pins;
 mod put;
 mod quota;
 mod read;
+mod rebuild;
 mod stats;
 mod uncancelled;
 mod verify;
@@ -35,6 +36,7 @@ pub use lookup::Removed;
 pub use pins::ContentInfo;
 pub use put::Keep;
 pub use read::ContentReader;
+pub use rebuild::RebuildReport;
 pub use stats::ChamberStats;
 pub use verify::{Problem, VerifyReport};
 

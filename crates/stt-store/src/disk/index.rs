@@ -113,6 +113,36 @@ impl Index {
         reading: bool,
         place: &str,
     ) -> Result<Self, StoreError> {
+        let index = Self::open_at(fs, path, reading, place)?;
+        if !index.reading {
+            index.set_aside();
+        }
+        Ok(index)
+    }
+
+    /// Opens an index that is being made, beside the one of the store.
+    pub(super) fn open_new(
+        fs: Arc<dyn Fs>,
+        path: PathBuf,
+        place: &str,
+    ) -> Result<Self, StoreError> {
+        Self::open_at(fs, path, false, place)
+    }
+
+    /// Closes it, and tells whether all of it is durable.
+    pub(super) fn close(self) -> Result<(), StoreError> {
+        let failures = self.failures.clone();
+        // Closing writes and syncs once more, and swallows errors.
+        drop(self);
+        failures.first().map_or(Ok(()), |error| Err(failed(&error)))
+    }
+
+    fn open_at(
+        fs: Arc<dyn Fs>,
+        path: PathBuf,
+        reading: bool,
+        place: &str,
+    ) -> Result<Self, StoreError> {
         let reserve = path.with_file_name("reserve");
         let (failures, state) = (Arc::default(), RwLock::new(State::Closed));
         let mut index = Self { fs, path, reserve, reading, failures, state };
@@ -136,12 +166,7 @@ impl Index {
             }
             None => return Err(damaged(Damage::Missing(DamagedPart::Version))),
         }
-        if index.reading {
-            index.set(State::ReadOnly(db));
-        } else {
-            index.set(State::Writable(db));
-            index.set_aside();
-        }
+        index.set(if index.reading { State::ReadOnly(db) } else { State::Writable(db) });
         Ok(index)
     }
 
@@ -368,7 +393,11 @@ impl Index {
 
     fn open_file(&self, write: bool) -> Result<Arc<dyn super::fs::RawFile>, StoreError> {
         let file = self.fs.open(&self.path, write);
-        let file = file.map_err(|error| failed(&error))?;
+        let file = file.map_err(|error| match error.kind() {
+            // The format file is written last: if it is there, so was the index.
+            std::io::ErrorKind::NotFound => damaged(Damage::Missing(DamagedPart::Whole)),
+            _ => failed(&error),
+        })?;
         // redb would make a new database of an empty file.
         match file.len() {
             Ok(0) => Err(damaged(Damage::TooShort(DamagedPart::Whole))),

@@ -10,12 +10,14 @@ mod location;
 mod lock;
 mod place;
 mod provider;
+mod rebuild;
 mod shards;
 
 pub(crate) use fs::{Fs, RawFile, RealFs};
 pub(crate) use lock::Lock;
 pub(crate) use provider::blocking;
 pub use provider::{DiskOptions, DiskProvider};
+pub(crate) use rebuild::{Candidate, Rebuild};
 
 #[cfg(test)]
 mod crash_tests;

@@ -17,6 +17,7 @@ fn errors_of_stores() -> Vec<Box<dyn Coded>> {
         Box::new(StoreError::NotAStore { place: item(), found: item() }),
         Box::new(StoreError::Damaged { item: item(), damage: damage() }),
         Box::new(StoreError::IndexDamaged { item: item(), damage: damage() }),
+        Box::new(StoreError::IndexSound { place: item() }),
         Box::new(StoreError::DiskFull { item: item() }),
         Box::new(StoreError::ReadOnly { item: item() }),
         Box::new(StoreError::Permission { item: item() }),

@@ -15,3 +15,4 @@ mod fixture;
 mod jetstream;
 mod log_conformance;
 mod object;
+mod rebuild;

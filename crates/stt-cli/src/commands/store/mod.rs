@@ -5,6 +5,7 @@ mod list;
 mod maintain;
 mod opened;
 mod put;
+mod rebuild;
 
 use std::path::{Path, PathBuf};
 
@@ -36,6 +37,8 @@ pub(crate) enum StoreCommand {
     Rm(list::RemoveCommand),
     /// Read everything and report damage.
     Verify(maintain::VerifyCommand),
+    /// Make the index anew, from the files of a store whose index is missing or damaged.
+    Rebuild(rebuild::RebuildCommand),
     /// Remove what nothing keeps, and what crashes left behind.
     Gc(maintain::CollectCommand),
     /// Show where the space goes.
@@ -66,6 +69,7 @@ impl StoreCommand {
                 Self::Ls(command) => command.run(output).await,
                 Self::Rm(command) => command.run(output).await,
                 Self::Verify(command) => command.run(output).await,
+                Self::Rebuild(command) => command.run(output).await,
                 Self::Gc(command) => command.run(output).await,
                 Self::Stats(command) => command.run(output).await,
             }
@@ -111,6 +115,13 @@ impl Place {
             }
             return Ok(Store::OfNode(dir.clone(), client));
         }
+        let (key, dir) = self.find(create, output)?;
+        let opened = Chamber::open(&key, &dir, options).await;
+        opened.map(Store::Own).map_err(|error| refused(&dir, &error))
+    }
+
+    /// The key of the store, and where it is. Unless it may be made, it has to be there.
+    fn find(&self, create: bool, output: &Output) -> Result<(ChamberKey, PathBuf), CliError> {
         let failed = |error: StoreError| failed("the store was not opened", &error);
         let of_node = self.dir.as_deref().and_then(of_node);
         let beside = of_node.as_ref().map(|(_, seed)| seed.as_path());
@@ -135,13 +146,16 @@ impl Place {
                 "`stt store put` makes one; --dir and --node-seed-file say which one is meant",
             ));
         }
-        let opened = Chamber::open(&key, &dir, options).await;
-        opened.map(Store::Own).map_err(|error| match user_of(&dir, &error) {
-            Some(node) => {
-                failed(error).with_hint(format!("the node in {0} has it: --dir {0}", shown(node)))
-            }
-            None => failed(error),
-        })
+        Ok((key, dir))
+    }
+}
+
+/// The error for the store in `dir`, which was not opened.
+fn refused(dir: &Path, error: &StoreError) -> CliError {
+    let told = failed("the store was not opened", error);
+    match user_of(dir, error) {
+        Some(node) => told.with_hint(format!("the node in {0} has it: --dir {0}", shown(node))),
+        None => told,
     }
 }
 
