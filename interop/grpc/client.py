@@ -1,4 +1,5 @@
-"""Calls the gateway of `stt up` with grpcio: health, reflection, files, events, peers, a stream.
+"""Calls the gateway of `stt up` with grpcio: health, reflection, files, the store, events, peers, a
+stream.
 
 `client.py STT`, with the program to be tried. The stubs are made of the .proto files alone.
 """
@@ -24,6 +25,7 @@ from grpc_status import rpc_status
 from daemon import PATIENCE, Daemon
 from stt.gateway.v1 import content_pb2, content_pb2_grpc, events_pb2, events_pb2_grpc
 from stt.gateway.v1 import files_pb2, files_pb2_grpc, peers_pb2, peers_pb2_grpc
+from stt.gateway.v1 import store_pb2, store_pb2_grpc
 from stt.gateway.v1 import streams_pb2, streams_pb2_grpc, swarm_pb2, swarm_pb2_grpc
 from stt.gateway.v1 import system_pb2, system_pb2_grpc, topics_pb2, topics_pb2_grpc
 
@@ -133,6 +135,33 @@ def files(daemon):
     ask = lambda: system.GetSystemInfo(system_pb2.GetSystemInfoRequest(), timeout=PATIENCE)
     fails(ask, grpc.StatusCode.UNAUTHENTICATED, "request.unauthenticated")
     print(f"files: {len(content)} bytes went up and came down, whole and in part")
+
+
+def store(daemon):
+    """What is put is got, listed, verified and removed."""
+    stub = store_pb2_grpc.StoreServiceStub(daemon.channel)
+    content = bytes(300_000)
+
+    def parts():
+        yield store_pb2.PutContentRequest(header=store_pb2.PutContentHeader(name="of python"))
+        for at in range(0, len(content), 100_000):
+            last = at + 100_000 >= len(content)
+            chunk = files_pb2.FileChunk(data=content[at : at + 100_000], last=last)
+            yield store_pb2.PutContentRequest(chunk=chunk)
+
+    put = stub.PutContent(parts(), timeout=PATIENCE)
+    answers = list(stub.GetContent(store_pb2.GetContentRequest(item="of python"), timeout=PATIENCE))
+    assert (answers[0].header.id, answers[0].header.bytes) == (put.id, len(content)), answers[0]
+    assert b"".join(answer.chunk.data for answer in answers[1:]) == content
+    listed = [one.content for one in stub.ListContents(store_pb2.ListContentsRequest(), timeout=PATIENCE)]
+    assert [one.names for one in listed if one.id == put.id] == [["of python"]], listed
+    *_, last = stub.VerifyStore(store_pb2.VerifyStoreRequest(), timeout=PATIENCE)
+    assert last.report.problems == 0 and last.report.contents == len(listed), last
+    removed = store_pb2.RemoveContentRequest(item="of python")
+    assert stub.RemoveContent(removed, timeout=PATIENCE).name_only
+    again = lambda: stub.RemoveContent(removed, timeout=PATIENCE)
+    fails(again, grpc.StatusCode.NOT_FOUND, "store.not_found")
+    print(f"store: {len(content)} bytes put, got, listed and verified")
 
 
 class Exchange:
@@ -306,6 +335,7 @@ def main():
             health(a)
             reflection(a)
             files(a)
+            store(a)
             events(a)
             peers(a, b)
             stream(a, b)
