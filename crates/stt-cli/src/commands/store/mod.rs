@@ -113,7 +113,7 @@ impl Place {
                     CliError::new("usage.node_seed", what).with_hint("leave --node-seed-file out")
                 );
             }
-            return Ok(Store::OfNode(dir.clone(), client));
+            return Ok(Store::OfNode(dir.clone(), Box::new(client)));
         }
         let (key, dir) = self.find(create, output)?;
         let opened = Chamber::open(&key, &dir, options).await;

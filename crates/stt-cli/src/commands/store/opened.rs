@@ -34,7 +34,7 @@ pub(super) enum Store {
     /// The command has it open.
     Own(Chamber),
     /// The node that runs in this directory has.
-    OfNode(PathBuf, Client),
+    OfNode(PathBuf, Box<Client>),
 }
 
 /// A content that is read out.
