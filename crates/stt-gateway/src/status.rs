@@ -222,7 +222,7 @@ mod tests {
         let details = status.get_error_details();
         let info = details.error_info().unwrap();
         assert_eq!((info.reason.as_str(), info.domain.as_str()), ("request.not_connected", "stt"));
-        assert_eq!(info.metadata["hint"], "add the peer first");
+        assert_eq!(info.metadata["hint"], "add the peer again");
         assert!(details.retry_info().is_some());
 
         let invalid = RequestError::Invalid { field: "key", what: "it is empty".into() };

@@ -201,11 +201,16 @@ fn the_store_of_a_node_is_used_while_it_runs_and_after() {
     ] {
         assert_eq!(told(&store(words), "error")["code"], code);
     }
-    // By the store's own directory it is somebody else's.
-    let refused = finished(&mut by(home.path(), "a/store", &["store", "ls"]));
-    let refused = told(&refused, "error");
-    assert_eq!(refused["code"], "store.in_use", "{refused}");
-    assert!(refused["hint"].as_str().unwrap().contains("--dir"), "{refused}");
+    // By the store's own directory it is somebody else's; and it is not made anew under its node.
+    let mut inside = by(home.path(), "a/store", &["store", "ls", "--node-seed-file"]);
+    inside.arg(home.path().join("a/node.seed"));
+    for (refused, hint) in
+        [(finished(&mut inside), "use --dir"), (store(&["rebuild"]), "end the node")]
+    {
+        let refused = told(&refused, "error");
+        assert_eq!(refused["code"], "store.in_use", "{refused}");
+        assert!(refused["hint"].as_str().unwrap().contains(hint), "{refused}");
+    }
 
     node.terminate();
     assert_eq!(node.wait().code(), Some(0));

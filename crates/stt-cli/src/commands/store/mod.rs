@@ -154,7 +154,10 @@ impl Place {
 fn refused(dir: &Path, error: &StoreError) -> CliError {
     let told = failed("the store was not opened", error);
     match user_of(dir, error) {
-        Some(node) => told.with_hint(format!("the node in {0} has it: --dir {0}", shown(node))),
+        Some(node) => told.with_hint(format!(
+            "the node in {0} has it: use --dir {0}, or end it first",
+            shown(node)
+        )),
         None => told,
     }
 }

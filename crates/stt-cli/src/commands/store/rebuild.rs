@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 use stt_store::{Chamber, RebuildReport};
 
-use super::{Place, failed};
+use super::{Place, failed, user_of};
 use crate::{error::CliError, figures::counted, output::Output, path_text::shown};
 
 #[derive(Args)]
@@ -17,7 +17,13 @@ impl RebuildCommand {
     pub(super) async fn run(self, output: &Output) -> Result<(), CliError> {
         let (key, dir) = self.place.find(false, output)?;
         let made = Chamber::rebuild(&key, &dir).await;
-        let made = made.map_err(|error| failed("the store was not rebuilt", &error))?;
+        let made = made.map_err(|error| {
+            let told = failed("the store was not rebuilt", &error);
+            match user_of(&dir, &error) {
+                Some(node) => told.with_hint(format!("end the node in {} first", shown(node))),
+                None => told,
+            }
+        })?;
         output.note(&format!("Rebuilt the index of {}: {}.", shown(&dir), found(&made)));
         output.notice(
             "Short files (up to 40 KiB), names and pins were in the old index only: those that it \
