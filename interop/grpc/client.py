@@ -29,7 +29,7 @@ from stt.gateway.v1 import store_pb2, store_pb2_grpc
 from stt.gateway.v1 import streams_pb2, streams_pb2_grpc, swarm_pb2, swarm_pb2_grpc
 from stt.gateway.v1 import system_pb2, system_pb2_grpc, topics_pb2, topics_pb2_grpc
 
-NAMES = ("Content", "Event", "File", "Peer", "Stream", "Swarm", "System", "Topic")
+NAMES = ("Content", "Event", "File", "Peer", "Store", "Stream", "Swarm", "System", "Topic")
 SERVICES = [f"stt.gateway.v1.{name}Service" for name in NAMES]
 MESSAGES = 1_000
 
