@@ -202,8 +202,9 @@ fn the_store_of_a_node_is_used_while_it_runs_and_after() {
         assert_eq!(told(&store(words), "error")["code"], code);
     }
     // By the store's own directory it is somebody else's; and it is not made anew under its node.
-    let mut inside = by(home.path(), "a/store", &["store", "ls", "--node-seed-file"]);
-    inside.arg(home.path().join("a/node.seed"));
+    let seed = home.path().join("a/node.seed");
+    let words = ["store", "ls", "--node-seed-file", seed.to_str().unwrap()];
+    let mut inside = by(home.path(), "a/store", &words);
     for (refused, hint) in
         [(finished(&mut inside), "use --dir"), (store(&["rebuild"]), "end the node")]
     {
