@@ -59,6 +59,8 @@ const INCOMING_BYTES: (u64, u64) = (16 << 10, 4 << 20);
 const FRESH_AFTER: Duration = Duration::from_secs(3);
 /// Attempts with one seed to one address at once; over UDP in all, too.
 const MAX_ATTEMPTS: usize = 8;
+/// Ports that are tried where any port will do.
+const PORT_TRIES: usize = 16;
 /// What cannot be: no seed in the keyring, bounds that the engine refuses.
 const INTERNAL: WireError = WireError::Handshake(HandshakeError::Internal);
 /// How long a shutdown waits for peers to hear of it.
@@ -91,8 +93,8 @@ impl Endpoint {
     /// this machine, a certificate or the knock log cannot be used, or the system gives no socket
     /// or no random bytes.
     pub fn bind(config: EndpointConfig) -> Result<Self, WireError> {
-        let (at, buffer) = (config.bind, config.socket_buffer);
-        let udp = || SystemSocket::over(udp_socket(at, buffer)?);
+        let (at, buffer, websocket) = (config.bind, config.socket_buffer, config.websocket);
+        let udp = || SystemSocket::over(open_udp(at, websocket, buffer)?);
         Self::over(config, udp, Arc::new(Tcp))
     }
 
@@ -703,6 +705,27 @@ pub(super) fn server_config(
     config
 }
 
+/// A socket at `at`. If any port will do there and for WebSockets, it is one that both can have.
+fn open_udp(
+    at: SocketAddr,
+    websocket: Option<SocketAddr>,
+    buffer: usize,
+) -> std::io::Result<std::net::UdpSocket> {
+    let both = websocket.filter(|websocket| at.port() == 0 && websocket.port() == 0);
+    let Some(mut websocket) = both else { return udp_socket(at, buffer) };
+    let mut tries = 0;
+    loop {
+        let socket = udp_socket(at, buffer)?;
+        websocket.set_port(socket.local_addr()?.port());
+        tries += 1;
+        match std::net::TcpListener::bind(websocket) {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && tries < PORT_TRIES => {}
+            // Any other error is told when it is listened there.
+            _ => return Ok(socket),
+        }
+    }
+}
+
 fn udp_socket(address: SocketAddr, buffer: usize) -> std::io::Result<std::net::UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
@@ -719,6 +742,17 @@ fn udp_socket(address: SocketAddr, buffer: usize) -> std::io::Result<std::net::U
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    /// Every seventieth port is taken for TCP, by others.
+    #[test]
+    fn any_port_is_one_that_websockets_can_have_too() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let _others: Vec<_> = (0..400).map(|_| std::net::TcpListener::bind(any).unwrap()).collect();
+        for _ in 0..300 {
+            let socket = open_udp(any, Some(any), 1 << 16).unwrap();
+            std::net::TcpListener::bind(socket.local_addr().unwrap()).unwrap();
+        }
+    }
 
     /// Small ones lose datagrams of every burst on a fast path.
     #[test]
