@@ -277,7 +277,7 @@ impl Log {
         &self.inner.shared
     }
 
-    /// One above the offset of the last durable record, and whoever it tells.
+    /// The offset that follows the last durable record; the channel tells when it grows.
     pub(super) fn ends(&self) -> watch::Receiver<u64> {
         self.inner.end.clone()
     }

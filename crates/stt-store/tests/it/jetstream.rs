@@ -357,7 +357,7 @@ async fn a_consumer_is_with_one_process() {
     assert_eq!(soon(again.next()).await.unwrap_err().code(), "log.consumer_taken");
     let again = soon(log.consumer("c", ConsumerOptions::new())).await.unwrap();
     assert_eq!(again.stats().lag, 0);
-    // Whoever waits is woken by what somebody else appends.
+    // A reader that waits is woken by what another process appends.
     let waiting = tokio::spawn(async move { again.next().await.map(|record| record.deliveries()) });
     other.append("woken").await.unwrap();
     assert_eq!(soon(waiting).await.unwrap().unwrap(), 1);

@@ -26,8 +26,8 @@ use tonic::{Status, Streaming};
 use super::EXIT_DAMAGED;
 use crate::{daemon::Client, error::CliError, path_text::shown};
 
-/// Bytes that are sent to a node in one message.
-const CHUNK: usize = 64 << 10;
+/// Bytes that are sent to a node in one message: half of the smallest limit that a gateway can have.
+const CHUNK: usize = 32 << 10;
 
 /// A store that is open.
 pub(super) enum Store {

@@ -59,7 +59,7 @@ impl PutCommand {
         let options = ChamberOptions::default().quota(self.quota);
         let store = self.place.open(true, options, output).await?;
         if let (Store::OfNode(dir, _), Some(_)) = (&store, self.quota) {
-            let what = format!("the node in {} has a quota of its own", shown(dir));
+            let what = format!("no quota can be set for the node in {}", shown(dir));
             return Err(CliError::new("usage.quota", what).with_hint("leave --quota out"));
         }
         for file in &self.files {

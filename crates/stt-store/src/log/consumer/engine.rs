@@ -19,7 +19,7 @@ pub(in crate::log) type Snapshot = Box<dyn FnOnce() -> (u64, Saved) + Send>;
 
 /// The log that one consumer reads, and the place of its cursor.
 pub(in crate::log) trait Engine: Debug + Send + Sync {
-    /// One above the offset of the last durable record, and whoever it tells.
+    /// The offset that follows the last durable record; the channel tells when it grows.
     fn ends(&self) -> watch::Receiver<u64>;
 
     /// Looks whether somebody else has appended, again and again; [`ends`](Self::ends) tells what

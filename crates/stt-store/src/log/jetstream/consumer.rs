@@ -95,7 +95,7 @@ impl Engine for OnServer {
     }
 
     fn note(&self, snapshot: Snapshot) -> Result<(), LogError> {
-        // Whoever opens the consumer waits for it.
+        // The call that opens the consumer waits for it.
         let noting = self.core.noting.clone().try_read_owned();
         if let (Ok(noting), Ok(runtime)) = (noting, Handle::try_current())
             && !self.is_taken()
@@ -164,8 +164,8 @@ impl Keeper for JetStreamLog {
 impl JetStreamLog {
     /// Opens a consumer: [`DurableLog::consumer`].
     ///
-    /// One process has it at a time. Who opens it last has it; whoever had it before is told
-    /// [`LogError::ConsumerTaken`] by its next call, and delivers and acknowledges nothing more.
+    /// One process has it at a time: the last that opened it. The process that had it before gets
+    /// [`LogError::ConsumerTaken`] from its next call, and delivers and acknowledges nothing more.
     ///
     /// # Errors
     /// As there, and [`LogError::Unreachable`].

@@ -195,8 +195,8 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
-    /// Takes the consumer, if there is one and `check` has nothing against what its cursor says:
-    /// whoever had it is told with its next call.
+    /// Takes the consumer, if there is one and its cursor fits the history of the log. The process
+    /// that had it learns of it by its next call.
     pub(super) async fn open(
         core: &Arc<Core>,
         name: &str,
@@ -211,7 +211,7 @@ impl Cursor {
             let mut cursor = Self::new(core, &saved.name, number, found.sequence)?;
             match cursor.publish(&saved).await {
                 Ok(()) => return Ok(Some((cursor, saved))),
-                // Whoever has it was quicker, and what it wrote counts.
+                // Another process wrote the cursor first, and what it wrote counts.
                 Err(LogError::ConsumerTaken { .. }) if begun.elapsed() < core.patience => {}
                 Err(error) => return Err(error),
             }
